@@ -1,0 +1,52 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let swiftSettings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .strictMemorySafety(),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InferIsolatedConformances"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+let package = Package(
+  name: "TCPServerKit",
+  products: [
+    .library(name: "TCPServerKit", targets: ["TCPServerKit"]),
+    .library(name: "CServerCore", targets: ["CServerCore"]),
+  ],
+  targets: [
+    .systemLibrary(
+      name: "CLibevent",
+      pkgConfig: "libevent_core",
+      providers: [.apt(["libevent-dev"]), .yum(["libevent-devel"])]
+    ),
+    .target(
+      name: "CServerCore",
+      dependencies: ["CLibevent"],
+      cSettings: [
+        .define("_GNU_SOURCE"),
+        .enableWarning("all"),
+        .enableWarning("extra"),
+      ]
+    ),
+    .target(
+      name: "TCPServerKit",
+      dependencies: ["CServerCore", "CLibevent"],
+      swiftSettings: swiftSettings
+    ),
+    .target(
+      name: "FaultInjection",
+      path: "Tests/FaultInjection",
+      cSettings: [.define("_GNU_SOURCE")]
+    ),
+    .testTarget(
+      name: "TCPServerKitTests",
+      dependencies: ["TCPServerKit", "CServerCore", "FaultInjection"],
+      swiftSettings: swiftSettings
+    ),
+  ],
+  cLanguageStandard: .c11
+)

@@ -1,0 +1,325 @@
+// Accepting: the one way in for a connection.
+//
+//      kernel queue --accept4--> take_connection() --> pending queue, or the incoming callback
+//                                       \--> new_connection callback
+//
+// evconnlistener calls accept4 until the kernel's queue is empty or we disable it, so every limit
+// is kept by disabling *before* it is crossed, in the callback of the connection that fills it.
+// What the listener should be is never remembered in pieces: csc__accept_update() computes it from
+// the whole state.
+//
+// Errors of accept have classes (see classify). A lack of resources leaves the kernel's queue as it
+// is, pauses with back-off and resumes by itself; a broken listening socket stops the server, once.
+
+#include "server.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/listener.h>
+#include <sys/socket.h>
+#include <time.h>
+
+enum {
+    FIRST_RETRY_MS = 5,
+    FIRST_RETRY_REFUSED_MS = 100,
+    LONGEST_RETRY_MS = 1000,
+    LONGEST_PEER_ERROR_STREAK = 64,
+};
+
+typedef enum error_class { NOTHING, THIS_PEER, RESOURCES, REFUSED, LISTENER_BROKEN } error_class;
+
+int64_t csc__monotonic_milliseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static bool still_listens(const csc_server *server) {
+    int listening = 0;
+    socklen_t length = sizeof listening;
+    return getsockopt(server->socket.descriptor, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) ==
+               0 &&
+           listening;
+}
+
+static error_class classify(const csc_server *server, int errnum) {
+    switch (errnum) {
+    case EAGAIN:
+        return NOTHING;
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+    case ECONNRESET:
+    case ETIMEDOUT:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENONET:
+    case ENOPROTOOPT:
+    case EPIPE:
+        return THIS_PEER;
+    case EPERM:
+    case EACCES:
+    case ENOSYS:
+        return REFUSED;
+    case EOPNOTSUPP:
+        return still_listens(server) ? THIS_PEER : LISTENER_BROKEN;
+    case EBADF:
+    case ENOTSOCK:
+    case EINVAL:
+    case EFAULT:
+        return LISTENER_BROKEN;
+    default: // EMFILE, ENFILE, ENOBUFS, ENOMEM, and any errno nobody has heard of: never spin on it
+        return RESOURCES;
+    }
+}
+
+static void report_error(csc_server *server) {
+    if (server->accept_error) {
+        server->accept_error(server, server->error, server->accept_error_context);
+    }
+}
+
+static void back_off(csc_server *server, int first_delay) {
+    server->retry_delay = server->retry_delay == 0 ? first_delay : server->retry_delay * 2;
+    if (server->retry_delay > LONGEST_RETRY_MS) {
+        server->retry_delay = LONGEST_RETRY_MS;
+    }
+    server->retry_time = csc__monotonic_milliseconds() + server->retry_delay;
+    server->backing_off = true;
+    if (server->pauses_on_error) {
+        server->paused = true;
+    } else if (server->retry) {
+        struct timeval delay = {.tv_sec = server->retry_delay / 1000,
+                                .tv_usec = server->retry_delay % 1000 * 1000};
+        if (event_add(server->retry, &delay) != 0) {
+            // No memory for a timer: retry on the next turn, since a pause without an end is worse.
+            event_active(server->retry, EV_TIMEOUT, 0);
+        }
+    }
+}
+
+void csc__accept_forgive(csc_server *server) {
+    server->backing_off = false;
+    server->retry_delay = 0;
+    if (server->retry) {
+        event_del(server->retry);
+    }
+}
+
+bool csc__accept_failed(csc_server *server, int errnum) {
+    int first_delay = FIRST_RETRY_MS;
+    switch (classify(server, errnum)) {
+    case NOTHING:
+        return false;
+    case THIS_PEER:
+        server->statistics.peer_errors++;
+        server->peer_error_streak++;
+        if (server->peer_error_streak < LONGEST_PEER_ERROR_STREAK) {
+            return false;
+        }
+        break;
+    case RESOURCES:
+        server->statistics.resource_errors++;
+        break;
+    case REFUSED:
+        server->statistics.refused_errors++;
+        first_delay = FIRST_RETRY_REFUSED_MS;
+        break;
+    case LISTENER_BROKEN:
+        server->statistics.listener_errors++;
+        csc__server_fail(server, CSC_CALL_ACCEPT, errnum);
+        csc__server_stop_listening(server);
+        report_error(server);
+        return true;
+    }
+    csc__server_fail(server, CSC_CALL_ACCEPT, errnum);
+    back_off(server, first_delay);
+    csc__accept_update(server);
+    if (!server->in_episode) {
+        server->in_episode = true;
+        server->statistics.error_episodes++;
+        report_error(server);
+    }
+    return true;
+}
+
+static void take_connection(csc_server *server, const csc_connection *connection) {
+    server->statistics.accepted++;
+    server->in_batch++;
+    server->peer_error_streak = 0;
+    server->in_episode = false;
+    server->retry_delay = 0;
+    if (server->incoming_connection) {
+        int outer = server->in_flight;
+        server->in_flight = connection->descriptor;
+        server->incoming_connection(server, connection, server->incoming_connection_context);
+        if (server->in_flight == connection->descriptor) {
+            server->statistics.delivered++;
+        }
+        server->in_flight = outer;
+    } else {
+        csc__pending_push(&server->pending, connection);
+    }
+    if (server->new_connection && !server->freed) {
+        server->new_connection(server, server->new_connection_context);
+    }
+}
+
+static bool below_limit(const csc_server *server) {
+    return server->max_pending > 0 && server->pending.count < (uint32_t)server->max_pending;
+}
+
+void csc__accept_update(csc_server *server) {
+    if (!server->listener) {
+        return;
+    }
+    bool wanted = !server->paused && !server->backing_off &&
+                  server->in_batch < server->accept_batch && below_limit(server);
+    if (wanted && !csc__pending_reserve(&server->pending)) {
+        csc__accept_failed(server, ENOMEM); // backs off, and comes here again to disable
+        return;
+    }
+    if (wanted == server->armed) {
+        return;
+    }
+    if (!wanted) {
+        evconnlistener_disable(server->listener);
+        server->armed = false;
+        if (server->in_batch >= server->accept_batch) {
+            csc__accept_update_soon(server);
+        }
+    } else if (evconnlistener_enable(server->listener) == 0) {
+        server->armed = true;
+    } else {
+        csc__accept_failed(server, ENOMEM);
+    }
+}
+
+void csc__accept_update_soon(csc_server *server) {
+    if (server->rearm && !server->armed) {
+        event_active(server->rearm, EV_TIMEOUT, 0);
+    }
+}
+
+static void on_accept(struct evconnlistener *listener, evutil_socket_t descriptor,
+                      struct sockaddr *peer, int length, void *context) {
+    (void)listener;
+    csc_server *server = context;
+    csc_connection connection = {.descriptor = descriptor};
+    csc_address_from_sockaddr(peer, (size_t)length, &connection.peer);
+    csc__server_enter(server);
+    take_connection(server, &connection);
+    csc__accept_update(server);
+    csc__server_leave(server);
+}
+
+static void on_accept_error(struct evconnlistener *listener, void *context) {
+    int errnum = errno; // libevent leaves it here and nowhere else
+    (void)listener;
+    csc_server *server = context;
+    csc__server_enter(server);
+    csc__accept_failed(server, errnum);
+    csc__server_leave(server);
+}
+
+static void on_rearm(evutil_socket_t descriptor, short events, void *context) {
+    (void)descriptor;
+    (void)events;
+    csc_server *server = context;
+    csc__server_enter(server);
+    server->in_batch = 0;
+    csc__accept_update(server);
+    csc__server_leave(server);
+}
+
+static void on_retry(evutil_socket_t descriptor, short events, void *context) {
+    (void)descriptor;
+    (void)events;
+    csc_server *server = context;
+    csc__server_enter(server);
+    server->backing_off = false;
+    csc__accept_update(server);
+    csc__server_leave(server);
+}
+
+bool csc__accept_start(csc_server *server) {
+    server->in_batch = 0;
+    server->peer_error_streak = 0;
+    server->in_episode = false;
+    csc__accept_forgive(server);
+    if (!server->base) {
+        return true;
+    }
+    errno = ENOMEM; // libevent's allocations do not set it
+    server->rearm = event_new(server->base, -1, 0, on_rearm, server);
+    server->retry = event_new(server->base, -1, 0, on_retry, server);
+    // Backlog 0 leaves the queue alone. The descriptor stays ours to close.
+    server->listener =
+        evconnlistener_new(server->base, on_accept, server,
+                           LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_DISABLED, 0, server->socket.descriptor);
+    bool watched = server->rearm && server->retry && server->listener;
+    if (watched) {
+        evconnlistener_set_error_cb(server->listener, on_accept_error);
+        // Enabled once whatever the limits say: a loop that cannot watch the socket must fail now.
+        watched = evconnlistener_enable(server->listener) == 0;
+        server->armed = watched;
+    }
+    if (!watched) {
+        int errnum = errno;
+        csc__accept_stop(server);
+        errno = errnum;
+    }
+    return watched;
+}
+
+void csc__accept_stop(csc_server *server) {
+    if (server->listener) {
+        evconnlistener_free(server->listener);
+    }
+    if (server->rearm) {
+        event_free(server->rearm);
+    }
+    if (server->retry) {
+        event_free(server->retry);
+    }
+    server->listener = NULL;
+    server->rearm = NULL;
+    server->retry = NULL;
+    server->armed = false;
+    server->backing_off = false;
+}
+
+int csc__accept_now(csc_server *server, bool *failed) {
+    int count = 0;
+    uint64_t generation = server->generation;
+    *failed = false;
+    // A callback may close the server, listen anew or free it; each ends the batch.
+    while (count < server->accept_batch && generation == server->generation &&
+           below_limit(server)) {
+        if (!csc__pending_reserve(&server->pending)) {
+            *failed = csc__accept_failed(server, ENOMEM);
+            break;
+        }
+        struct sockaddr_storage peer;
+        socklen_t length = sizeof peer;
+        csc_connection connection;
+        connection.descriptor = accept4(server->socket.descriptor, (struct sockaddr *)&peer,
+                                        &length, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (connection.descriptor < 0) {
+            int errnum = errno;
+            *failed = csc__accept_failed(server, errnum);
+            if (*failed || errnum == EAGAIN) {
+                break;
+            }
+            continue;
+        }
+        csc_address_from_sockaddr((struct sockaddr *)&peer, length, &connection.peer);
+        take_connection(server, &connection);
+        count++;
+    }
+    server->in_batch = 0;
+    csc__accept_update(server);
+    return count;
+}

@@ -1,0 +1,200 @@
+// Opening, checking and closing a listening socket.
+//
+// Every system call is made here and has its own error: evconnlistener_new_bind() would lose errno
+// on its way out and turn SO_KEEPALIVE on, which accepted sockets inherit.
+
+#include "listening_socket.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
+
+static bool fail(csc__failure *failure, csc_call call, int errnum) {
+    *failure = (csc__failure){.call = call, .errnum = errnum};
+    return false;
+}
+
+static bool read_option(int descriptor, int level, int option, int *value) {
+    socklen_t length = sizeof *value;
+    return getsockopt(descriptor, level, option, value, &length) == 0;
+}
+
+static bool set_option(int descriptor, int level, int option, int value) {
+    return setsockopt(descriptor, level, option, &value, sizeof value) == 0;
+}
+
+// Reads back what the kernel knows: the identity that close is checked against, and the bound
+// address.
+static bool identify(csc__listening_socket *socket, int descriptor) {
+    struct stat status;
+    struct sockaddr_storage name;
+    socklen_t length = sizeof name;
+    if (fstat(descriptor, &status) != 0 ||
+        getsockname(descriptor, (struct sockaddr *)&name, &length) != 0) {
+        return false;
+    }
+    socket->descriptor = descriptor;
+    socket->device = status.st_dev;
+    socket->inode = status.st_ino;
+    csc_address_from_sockaddr((struct sockaddr *)&name, length, &socket->address);
+
+    static const uint8_t unspecified[16];
+    int v6_only = 1;
+    if (socket->address.family == CSC_FAMILY_IPV6 &&
+        memcmp(socket->address.bytes, unspecified, sizeof unspecified) == 0 &&
+        read_option(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only) && !v6_only) {
+        socket->address.family = CSC_FAMILY_ANY;
+    }
+    return true;
+}
+
+static bool bind_and_listen(csc__listening_socket *listening, int descriptor,
+                            const csc_address *address, int backlog, csc__failure *failure) {
+    struct sockaddr_storage name;
+    socklen_t length = csc_address_to_sockaddr(address, &name);
+
+    if (name.ss_family == AF_INET6 &&
+        !set_option(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, address->family != CSC_FAMILY_ANY)) {
+        return fail(failure, CSC_CALL_SOCKET, errno);
+    }
+    // Accepted sockets inherit this: an urgent byte arrives in line, as it does in Qt.
+    if (!set_option(descriptor, SOL_SOCKET, SO_REUSEADDR, 1) ||
+        !set_option(descriptor, SOL_SOCKET, SO_OOBINLINE, 1)) {
+        return fail(failure, CSC_CALL_SOCKET, errno);
+    }
+    if (bind(descriptor, (struct sockaddr *)&name, length) != 0) {
+        return fail(failure, CSC_CALL_BIND, errno);
+    }
+    if (listen(descriptor, backlog) != 0 || !identify(listening, descriptor)) {
+        return fail(failure, CSC_CALL_LISTEN, errno);
+    }
+    return true;
+}
+
+static bool open_address(csc__listening_socket *listening, const csc_address *address, int backlog,
+                         csc__failure *failure) {
+    int family = address->family == CSC_FAMILY_IPV4 ? AF_INET : AF_INET6;
+    int descriptor = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (descriptor < 0) {
+        return fail(failure, CSC_CALL_SOCKET, errno);
+    }
+    if (!bind_and_listen(listening, descriptor, address, backlog, failure)) {
+        close(descriptor);
+        return false;
+    }
+    return true;
+}
+
+bool csc__listening_socket_open(csc__listening_socket *listening, const csc_address *address,
+                                int backlog, csc__failure *failure) {
+    struct sockaddr_storage name;
+    csc_address wanted = *address;
+    if (address->family == CSC_FAMILY_NONE) {
+        // Never 0.0.0.0: a bad literal must not open the server to every interface.
+        return fail(failure, CSC_CALL_BIND, EADDRNOTAVAIL);
+    }
+    if (address->family == CSC_FAMILY_IPV6) {
+        // A mapped address is its IPv4 address: a v6-only socket could not bind it.
+        socklen_t length = csc_address_to_sockaddr(address, &name);
+        csc_address_from_sockaddr((struct sockaddr *)&name, length, &wanted);
+    }
+    if (open_address(listening, &wanted, backlog, failure)) {
+        return true;
+    }
+    bool no_ipv6 = failure->errnum == EAFNOSUPPORT &&
+                   (failure->call == CSC_CALL_SOCKET || failure->call == CSC_CALL_BIND);
+    if (wanted.family != CSC_FAMILY_ANY || !no_ipv6) {
+        return false;
+    }
+    wanted.family = CSC_FAMILY_IPV4;
+    return open_address(listening, &wanted, backlog, failure);
+}
+
+bool csc__listening_socket_inspect(csc__listening_socket *listening, int descriptor,
+                                   csc__failure *failure) {
+    int value = 0;
+    if (fcntl(descriptor, F_GETFD) < 0) {
+        return fail(failure, CSC_CALL_ADOPT, EBADF);
+    }
+    if (!read_option(descriptor, SOL_SOCKET, SO_TYPE, &value)) {
+        return fail(failure, CSC_CALL_ADOPT, errno);
+    }
+    if (value != SOCK_STREAM) {
+        return fail(failure, CSC_CALL_ADOPT, EPROTOTYPE);
+    }
+    if (!read_option(descriptor, SOL_SOCKET, SO_DOMAIN, &value)) {
+        return fail(failure, CSC_CALL_ADOPT, errno);
+    }
+    if (value != AF_INET && value != AF_INET6) {
+        return fail(failure, CSC_CALL_ADOPT, EAFNOSUPPORT);
+    }
+    if (!read_option(descriptor, SOL_SOCKET, SO_PROTOCOL, &value)) {
+        return fail(failure, CSC_CALL_ADOPT, errno);
+    }
+    if (value != 0 && value != IPPROTO_TCP && value != IPPROTO_MPTCP) {
+        return fail(failure, CSC_CALL_ADOPT, EPROTONOSUPPORT);
+    }
+    if (!read_option(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &value)) {
+        return fail(failure, CSC_CALL_ADOPT, errno);
+    }
+    if (!value) {
+        return fail(failure, CSC_CALL_ADOPT, EINVAL);
+    }
+    if (!identify(listening, descriptor)) {
+        return fail(failure, CSC_CALL_ADOPT, errno);
+    }
+    return true;
+}
+
+bool csc__listening_socket_take(const csc__listening_socket *listening, csc__failure *failure) {
+    int status = fcntl(listening->descriptor, F_GETFL);
+    int flags = fcntl(listening->descriptor, F_GETFD);
+    if (status < 0 || flags < 0 ||
+        fcntl(listening->descriptor, F_SETFL, status | O_NONBLOCK) != 0) {
+        return fail(failure, CSC_CALL_ADOPT, EPERM);
+    }
+    if (fcntl(listening->descriptor, F_SETFD, flags | FD_CLOEXEC) != 0) {
+        fcntl(listening->descriptor, F_SETFL, status);
+        return fail(failure, CSC_CALL_ADOPT, EPERM);
+    }
+    return true;
+}
+
+bool csc__listening_socket_is_ours(const csc__listening_socket *listening) {
+    struct stat status;
+    return listening->descriptor >= 0 && fstat(listening->descriptor, &status) == 0 &&
+           status.st_dev == listening->device && status.st_ino == listening->inode;
+}
+
+void csc__listening_socket_close(csc__listening_socket *listening) {
+    if (csc__listening_socket_is_ours(listening)) {
+        close(listening->descriptor);
+    }
+    *listening = (csc__listening_socket){.descriptor = -1};
+}
+
+void csc__grow_descriptor_table(const csc__listening_socket *listening, int descriptors) {
+    struct rlimit limit;
+    if (descriptors <= 0 || getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return;
+    }
+    int highest = descriptors;
+    if (limit.rlim_cur < (rlim_t)highest) {
+        highest = (int)limit.rlim_cur;
+    }
+    // A duplicate with the highest number makes the kernel grow the table, and closing it does not
+    // shrink it.
+    int duplicate = fcntl(listening->descriptor, F_DUPFD_CLOEXEC, highest - 1);
+    if (duplicate >= 0) {
+        close(duplicate);
+    }
+}

@@ -1,0 +1,46 @@
+// The kernel's side of a server: opening, checking, closing a listening socket. Knows nothing of
+// csc_server.
+#ifndef CSC_LISTENING_SOCKET_H
+#define CSC_LISTENING_SOCKET_H
+
+#include "CServerCore.h"
+
+#include <sys/types.h>
+
+typedef struct csc__listening_socket {
+    int descriptor; // owned; -1 for none
+    dev_t device;   // with the inode: tells our socket from a stranger that got its number
+    ino_t inode;
+    csc_address address; // as the kernel reports it, port included
+} csc__listening_socket;
+
+// The call that failed and its errno, for csc_error_from_errno().
+typedef struct csc__failure {
+    csc_call call;
+    int errnum;
+} csc__failure;
+
+// Opens and listens. On failure nothing is left open.
+bool csc__listening_socket_open(csc__listening_socket *socket, const csc_address *address,
+                                int backlog, csc__failure *failure);
+
+// Checks a descriptor from outside and fills the socket from it; changes nothing about the
+// descriptor.
+bool csc__listening_socket_inspect(csc__listening_socket *socket, int descriptor,
+                                   csc__failure *failure);
+
+// Makes an inspected descriptor non-blocking and close-on-exec. On failure its flags are as they
+// were.
+bool csc__listening_socket_take(const csc__listening_socket *socket, csc__failure *failure);
+
+// False when the number is closed, or now stands for something else.
+bool csc__listening_socket_is_ours(const csc__listening_socket *socket);
+
+// Closes the socket unless the number is no longer ours.
+void csc__listening_socket_close(csc__listening_socket *socket);
+
+// Grows the process's descriptor table to hold this many, within RLIMIT_NOFILE. Failure changes
+// nothing.
+void csc__grow_descriptor_table(const csc__listening_socket *socket, int descriptors);
+
+#endif

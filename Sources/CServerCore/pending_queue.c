@@ -1,0 +1,42 @@
+// The ring of pending connections: grows by doubling, never for a single connection.
+//
+//      slots   [ . . A B C . . . ]        A is the oldest, the next push goes after C
+//                    ^head ^head+count    positions wrap at capacity, a power of two
+//
+// The ring owns the array; the descriptors in it belong to the server until they are taken.
+
+#include "pending_queue.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { FIRST_CAPACITY = 32, LARGEST_CAPACITY = 1 << 30 };
+
+bool csc__pending_reserve(csc__pending_queue *queue) {
+    if (csc__pending_has_room(queue)) {
+        return true;
+    }
+    if (queue->capacity >= LARGEST_CAPACITY) {
+        return false;
+    }
+    uint32_t capacity = queue->capacity == 0 ? FIRST_CAPACITY : queue->capacity * 2;
+    csc_connection *slots = malloc(capacity * sizeof *slots);
+    if (!slots) {
+        return false;
+    }
+    uint32_t until_wrap = queue->capacity - queue->head;
+    if (queue->count > 0) {
+        memcpy(slots, queue->slots + queue->head, until_wrap * sizeof *slots);
+        memcpy(slots + until_wrap, queue->slots, queue->head * sizeof *slots);
+    }
+    free(queue->slots);
+    queue->slots = slots;
+    queue->capacity = capacity;
+    queue->head = 0;
+    return true;
+}
+
+void csc__pending_free(csc__pending_queue *queue) {
+    free(queue->slots);
+    *queue = (csc__pending_queue){0};
+}

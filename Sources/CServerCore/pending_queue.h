@@ -1,0 +1,40 @@
+// The ring of accepted connections that nobody has taken yet.
+#ifndef CSC_PENDING_QUEUE_H
+#define CSC_PENDING_QUEUE_H
+
+#include "CServerCore.h"
+
+typedef struct csc__pending_queue {
+    csc_connection *slots; // owned; NULL until the first reserve
+    uint32_t capacity;     // 0 or a power of two
+    uint32_t head;         // position of the oldest
+    uint32_t count;
+} csc__pending_queue;
+
+// Makes room for one more, so that accepting never finds the queue full. False when memory is
+// short.
+bool csc__pending_reserve(csc__pending_queue *queue);
+
+static inline bool csc__pending_has_room(const csc__pending_queue *queue) {
+    return queue->count < queue->capacity;
+}
+
+// The caller has made sure that there is room.
+static inline void csc__pending_push(csc__pending_queue *queue, const csc_connection *connection) {
+    queue->slots[(queue->head + queue->count) & (queue->capacity - 1)] = *connection;
+    queue->count++;
+}
+
+static inline bool csc__pending_pop(csc__pending_queue *queue, csc_connection *connection) {
+    if (queue->count == 0) {
+        return false;
+    }
+    *connection = queue->slots[queue->head];
+    queue->head = (queue->head + 1) & (queue->capacity - 1);
+    queue->count--;
+    return true;
+}
+
+void csc__pending_free(csc__pending_queue *queue);
+
+#endif

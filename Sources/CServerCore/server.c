@@ -1,0 +1,355 @@
+// The life of a server: made, listening or adopting, closed, freed; its settings, its last error.
+//
+// The server owns its listening descriptor, its pending connections and its events; the event_base
+// is borrowed. csc_server_free() in a callback closes at once and leaves the memory to the
+// outermost frame. One thread uses a server; the list of listening servers alone is shared, under
+// its mutex, and is touched when listening starts and stops, never on the accept path.
+
+#include "server.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+    DEFAULT_MAX_PENDING = 30,
+    DEFAULT_ACCEPT_BATCH = 64,
+    DEFAULT_EXPECTED_CONNECTIONS = 65536,
+};
+
+static pthread_mutex_t listening_servers_lock = PTHREAD_MUTEX_INITIALIZER;
+static csc_server *listening_servers;
+
+// False when another server already listens on this very descriptor.
+static bool register_listening(csc_server *server) {
+    bool unique = true;
+    pthread_mutex_lock(&listening_servers_lock);
+    for (csc_server *other = listening_servers; other; other = other->next_listening) {
+        unique = unique && other->socket.descriptor != server->socket.descriptor;
+    }
+    if (unique) {
+        server->next_listening = listening_servers;
+        listening_servers = server;
+    }
+    pthread_mutex_unlock(&listening_servers_lock);
+    return unique;
+}
+
+static void unregister_listening(csc_server *server) {
+    pthread_mutex_lock(&listening_servers_lock);
+    csc_server **link = &listening_servers;
+    while (*link && *link != server) {
+        link = &(*link)->next_listening;
+    }
+    if (*link) {
+        *link = server->next_listening;
+    }
+    pthread_mutex_unlock(&listening_servers_lock);
+}
+
+csc_server *csc_server_new(struct event_base *base) {
+    csc_server *server = calloc(1, sizeof *server);
+    if (!server) {
+        return NULL;
+    }
+    server->base = base;
+    server->socket.descriptor = -1;
+    server->in_flight = -1;
+    server->max_pending = DEFAULT_MAX_PENDING;
+    server->backlog = INT_MAX;
+    server->accept_batch = DEFAULT_ACCEPT_BATCH;
+    server->expected_connections = DEFAULT_EXPECTED_CONNECTIONS;
+    server->error = CSC_ERROR_UNKNOWN;
+    server->error_text = "";
+    return server;
+}
+
+void csc_server_free(csc_server *server) {
+    if (!server || server->freed) {
+        return;
+    }
+    csc__server_enter(server);
+    server->freed = true;
+    csc_server_close(server);
+    csc__server_leave(server);
+}
+
+void csc__server_leave(csc_server *server) {
+    if (--server->depth > 0 || !server->freed) {
+        return;
+    }
+    csc__pending_free(&server->pending);
+    free(server);
+}
+
+void csc__server_fail(csc_server *server, csc_call call, int errnum) {
+    server->error = csc_error_from_errno(call, errnum, &server->error_text);
+}
+
+// On failure the server does not listen, and server->socket is for the caller to close or forget.
+static bool start_listening(csc_server *server, csc__failure *failure) {
+    if (!register_listening(server)) {
+        *failure = (csc__failure){.call = CSC_CALL_ADOPT, .errnum = EALREADY};
+        return false;
+    }
+    csc__grow_descriptor_table(&server->socket, server->expected_connections);
+    if (!csc__accept_start(server)) {
+        *failure = (csc__failure){.call = CSC_CALL_WATCH, .errnum = errno};
+        unregister_listening(server);
+        return false;
+    }
+    server->generation++;
+    return true;
+}
+
+static bool refuse(csc_server *server, const csc__failure *failure) {
+    server->socket = (csc__listening_socket){.descriptor = -1};
+    csc__server_fail(server, failure->call, failure->errnum);
+    return false;
+}
+
+static bool may_start(csc_server *server, const char *text_when_listening) {
+    if (!server || server->freed) {
+        return false;
+    }
+    if (csc__server_is_listening(server)) {
+        csc_server_set_error(server, CSC_ERROR_OPERATION, text_when_listening);
+        return false;
+    }
+    return true;
+}
+
+bool csc_server_listen(csc_server *server, const csc_address *address) {
+    csc__failure failure;
+    if (!may_start(server, "listen() called when already listening")) {
+        return false;
+    }
+    if (!csc__listening_socket_open(&server->socket, address, server->backlog, &failure)) {
+        return refuse(server, &failure);
+    }
+    if (!start_listening(server, &failure)) {
+        csc__listening_socket_close(&server->socket);
+        return refuse(server, &failure);
+    }
+    csc__accept_update(server);
+    return true;
+}
+
+bool csc_server_adopt(csc_server *server, int descriptor) {
+    csc__failure failure;
+    if (!may_start(server, "setSocketDescriptor() called when already listening")) {
+        return false;
+    }
+    if (!csc__listening_socket_inspect(&server->socket, descriptor, &failure) ||
+        !start_listening(server, &failure)) {
+        return refuse(server, &failure);
+    }
+    // Last, because it changes the descriptor: a refused one goes back as it came.
+    if (!csc__listening_socket_take(&server->socket, &failure)) {
+        server->generation++;
+        csc__accept_stop(server);
+        unregister_listening(server);
+        return refuse(server, &failure);
+    }
+    csc__accept_update(server);
+    return true;
+}
+
+void csc__server_stop_listening(csc_server *server) {
+    if (!csc__server_is_listening(server)) {
+        return;
+    }
+    server->generation++;
+    csc__accept_stop(server);
+    unregister_listening(server);
+    csc__listening_socket_close(&server->socket);
+}
+
+void csc_server_close(csc_server *server) {
+    if (!server) {
+        return;
+    }
+    csc__server_stop_listening(server);
+    csc_connection connection;
+    while (csc__pending_pop(&server->pending, &connection)) {
+        server->statistics.discarded_on_close++;
+        if (connection.descriptor >= 0) {
+            close(connection.descriptor);
+        }
+    }
+}
+
+bool csc_server_is_listening(const csc_server *server) {
+    return server && csc__server_is_listening(server);
+}
+
+csc_address csc_server_address(const csc_server *server) {
+    return csc_server_is_listening(server) ? server->socket.address
+                                           : (csc_address){.family = CSC_FAMILY_NONE};
+}
+
+uint16_t csc_server_port(const csc_server *server) {
+    return csc_server_address(server).port;
+}
+
+int csc_server_descriptor(const csc_server *server) {
+    return server ? server->socket.descriptor : -1;
+}
+
+void csc_server_on_new_connection(csc_server *server, csc_new_connection_fn callback,
+                                  void *context) {
+    if (server) {
+        server->new_connection = callback;
+        server->new_connection_context = context;
+    }
+}
+
+void csc_server_on_incoming_connection(csc_server *server, csc_incoming_connection_fn callback,
+                                       void *context) {
+    if (server) {
+        server->incoming_connection = callback;
+        server->incoming_connection_context = context;
+    }
+}
+
+void csc_server_on_accept_error(csc_server *server, csc_accept_error_fn callback, void *context) {
+    if (server) {
+        server->accept_error = callback;
+        server->accept_error_context = context;
+    }
+}
+
+void csc_server_set_max_pending(csc_server *server, int count) {
+    if (server) {
+        server->max_pending = count;
+        csc__accept_update(server);
+    }
+}
+
+int csc_server_max_pending(const csc_server *server) {
+    return server ? server->max_pending : DEFAULT_MAX_PENDING;
+}
+
+void csc_server_set_backlog(csc_server *server, int length) {
+    if (server) {
+        server->backlog = length;
+    }
+}
+
+int csc_server_backlog(const csc_server *server) {
+    return server ? server->backlog : INT_MAX;
+}
+
+void csc_server_set_accept_batch(csc_server *server, int count) {
+    if (server) {
+        server->accept_batch = count < 1 ? 1 : count;
+    }
+}
+
+int csc_server_accept_batch(const csc_server *server) {
+    return server ? server->accept_batch : DEFAULT_ACCEPT_BATCH;
+}
+
+void csc_server_set_expected_connections(csc_server *server, int count) {
+    if (server) {
+        server->expected_connections = count;
+    }
+}
+
+int csc_server_expected_connections(const csc_server *server) {
+    return server ? server->expected_connections : DEFAULT_EXPECTED_CONNECTIONS;
+}
+
+void csc_server_set_pauses_on_error(csc_server *server, bool pauses) {
+    if (server) {
+        server->pauses_on_error = pauses;
+    }
+}
+
+bool csc_server_pauses_on_error(const csc_server *server) {
+    return server && server->pauses_on_error;
+}
+
+bool csc_server_has_pending(const csc_server *server) {
+    return server && server->pending.count > 0;
+}
+
+bool csc_server_next_pending(csc_server *server, csc_connection *connection) {
+    if (!server || !csc__pending_pop(&server->pending, connection)) {
+        return false;
+    }
+    server->statistics.delivered++;
+    csc__accept_update_soon(server);
+    return true;
+}
+
+bool csc_server_add_pending(csc_server *server, const csc_connection *connection) {
+    if (!server || server->freed) {
+        return false;
+    }
+    if (!csc__pending_reserve(&server->pending)) {
+        csc_server_set_error(server, CSC_ERROR_SOCKET_RESOURCE, "Out of resources");
+        return false;
+    }
+    csc__pending_push(&server->pending, connection);
+    if (connection->descriptor >= 0 && connection->descriptor == server->in_flight) {
+        server->in_flight = -1; // the incoming callback gives back what it was just handed
+    } else {
+        server->statistics.added++;
+    }
+    csc__accept_update(server);
+    return true;
+}
+
+void csc_server_pause(csc_server *server) {
+    if (server) {
+        server->paused = true;
+        csc__accept_update(server);
+    }
+}
+
+void csc_server_resume(csc_server *server) {
+    if (server) {
+        server->paused = false;
+        csc__accept_forgive(server);
+        csc__accept_update(server);
+    }
+}
+
+csc_error csc_server_error(const csc_server *server) {
+    return server ? server->error : CSC_ERROR_SOCKET_RESOURCE;
+}
+
+const char *csc_server_error_string(const csc_server *server) {
+    return server ? server->error_text : "Out of resources";
+}
+
+void csc_server_set_error(csc_server *server, csc_error error, const char *text) {
+    if (server) {
+        server->error = error;
+        server->error_text = text;
+    }
+}
+
+void csc_server_statistics(const csc_server *server, csc_statistics *statistics, size_t size) {
+    csc_statistics snapshot = {0};
+    if (server) {
+        snapshot = server->statistics;
+        snapshot.pending = server->pending.count;
+        // Of a listening socket TCP_INFO tells the queue: its length now and its limit.
+        struct tcp_info info;
+        socklen_t length = sizeof info;
+        if (csc__server_is_listening(server) &&
+            getsockopt(server->socket.descriptor, IPPROTO_TCP, TCP_INFO, &info, &length) == 0) {
+            snapshot.kernel_queue = info.tcpi_unacked;
+            snapshot.kernel_queue_limit = info.tcpi_sacked;
+        }
+    }
+    memcpy(statistics, &snapshot, size < sizeof snapshot ? size : sizeof snapshot);
+}

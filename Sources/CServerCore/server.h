@@ -1,0 +1,95 @@
+// What server.c, accept.c and wait.c share: the server itself.
+#ifndef CSC_SERVER_H
+#define CSC_SERVER_H
+
+#include "CServerCore.h"
+#include "listening_socket.h"
+#include "pending_queue.h"
+
+struct event;
+struct evconnlistener;
+
+struct csc_server {
+    struct event_base *base;         // borrowed; NULL: csc_server_wait() only
+    struct evconnlistener *listener; // NULL when not listening, or without a base
+    struct event *rearm;             // activated, never added: "look again on the loop's next turn"
+    struct event *retry;             // timer of a back-off
+    csc__listening_socket socket;
+    csc__pending_queue pending;
+    csc_server *next_listening; // the process's list of listening servers, see server.c
+
+    int max_pending;
+    int backlog;
+    int accept_batch;
+    int expected_connections;
+
+    int in_batch;          // accepted since the last turn that had room
+    int peer_error_streak; // peer errors in a row without an accepted connection
+    int retry_delay;       // milliseconds of the present back-off; 0 when there is none
+    int64_t retry_time;    // monotonic milliseconds at which it ends
+    int in_flight;         // descriptor that the incoming callback holds now; -1 for none
+    unsigned depth;        // our own frames on the stack that still use the server
+    unsigned waits;        // csc_server_wait() calls on the stack
+    uint64_t generation;   // changes whenever the server starts or stops listening
+
+    bool armed; // the listener is enabled
+    bool paused;
+    bool backing_off;
+    bool in_episode; // an accept error was reported and nothing was accepted since
+    bool pauses_on_error;
+    bool freed; // csc_server_free() was called; memory goes when depth is 0
+
+    csc_new_connection_fn new_connection;
+    void *new_connection_context;
+    csc_incoming_connection_fn incoming_connection;
+    void *incoming_connection_context;
+    csc_accept_error_fn accept_error;
+    void *accept_error_context;
+
+    csc_error error;
+    const char *error_text;
+    csc_statistics
+        statistics; // without pending and the kernel's queue, which are read when asked for
+};
+
+// Our frames between these two may outlive csc_server_free(): a callback may call it.
+static inline void csc__server_enter(csc_server *server) {
+    server->depth++;
+}
+void csc__server_leave(csc_server *server);
+
+static inline bool csc__server_is_listening(const csc_server *server) {
+    return server->socket.descriptor >= 0;
+}
+
+void csc__server_fail(csc_server *server, csc_call call, int errnum);
+
+// Ends listening but keeps what is pending.
+void csc__server_stop_listening(csc_server *server);
+
+// accept.c: the one way in for a connection.
+
+// Watches the listening socket; without a base does nothing. False with errno when that fails.
+bool csc__accept_start(csc_server *server);
+void csc__accept_stop(csc_server *server);
+
+// Enables or disables the listener, whichever its state, limits and room ask for.
+void csc__accept_update(csc_server *server);
+
+// Does so on the loop's next turn: many taken connections then cost one system call, not one each.
+void csc__accept_update_soon(csc_server *server);
+
+// Accepts without the loop until the kernel's queue is empty, a limit is met or an error occurs.
+// Returns how many; *failed tells whether an error ended it that pauses accepting or stops the
+// server.
+int csc__accept_now(csc_server *server, bool *failed);
+
+// Handles an errno of accept by its class. True when accepting paused or the server stopped.
+bool csc__accept_failed(csc_server *server, int errnum);
+
+// Ends a back-off.
+void csc__accept_forgive(csc_server *server);
+
+int64_t csc__monotonic_milliseconds(void);
+
+#endif

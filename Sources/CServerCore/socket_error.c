@@ -1,0 +1,130 @@
+// errno -> csc_error -> text, for each system call. One table, so that a reader can check it
+// against Qt's.
+
+#include "CServerCore.h"
+
+#include <errno.h>
+#include <string.h>
+
+typedef struct csc__error_row {
+    csc_call call;
+    int errnum;
+    csc_error error;
+    const char *text; // NULL: the C library's text for the errno
+} csc__error_row;
+
+static const char invalid_descriptor[] = "Invalid socket descriptor";
+static const char unknown_error[] = "Unknown error";
+static const char out_of_resources[] = "Out of resources";
+static const char permission_denied[] = "Permission denied";
+static const char protocol_not_supported[] = "Protocol type not supported";
+static const char operation_on_non_socket[] = "Operation on non-socket";
+static const char remote_host_closed[] = "The remote host closed the connection";
+
+static const csc__error_row rows[] = {
+    {CSC_CALL_SOCKET, EPROTONOSUPPORT, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
+     protocol_not_supported},
+    {CSC_CALL_SOCKET, EAFNOSUPPORT, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION, protocol_not_supported},
+    {CSC_CALL_SOCKET, EINVAL, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION, protocol_not_supported},
+    {CSC_CALL_SOCKET, EMFILE, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
+    {CSC_CALL_SOCKET, ENFILE, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
+    {CSC_CALL_SOCKET, ENOBUFS, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
+    {CSC_CALL_SOCKET, ENOMEM, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
+    {CSC_CALL_SOCKET, EACCES, CSC_ERROR_SOCKET_ACCESS, permission_denied},
+
+    {CSC_CALL_BIND, EADDRINUSE, CSC_ERROR_ADDRESS_IN_USE, "The bound address is already in use"},
+    {CSC_CALL_BIND, EACCES, CSC_ERROR_SOCKET_ACCESS, "The address is protected"},
+    {CSC_CALL_BIND, EINVAL, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION, "Unsupported socket operation"},
+    {CSC_CALL_BIND, EADDRNOTAVAIL, CSC_ERROR_SOCKET_ADDRESS_NOT_AVAILABLE,
+     "The address is not available"},
+
+    {CSC_CALL_LISTEN, EADDRINUSE, CSC_ERROR_ADDRESS_IN_USE,
+     "Another socket is already listening on the same port"},
+
+    {CSC_CALL_ACCEPT, EAGAIN, CSC_ERROR_TEMPORARY, "Temporary error"},
+    {CSC_CALL_ACCEPT, EBADF, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION, invalid_descriptor},
+    {CSC_CALL_ACCEPT, EOPNOTSUPP, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION, invalid_descriptor},
+    {CSC_CALL_ACCEPT, ECONNABORTED, CSC_ERROR_NETWORK, remote_host_closed},
+    {CSC_CALL_ACCEPT, EFAULT, CSC_ERROR_SOCKET_RESOURCE, operation_on_non_socket},
+    {CSC_CALL_ACCEPT, ENOTSOCK, CSC_ERROR_SOCKET_RESOURCE, operation_on_non_socket},
+    {CSC_CALL_ACCEPT, EPROTONOSUPPORT, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
+     protocol_not_supported},
+    {CSC_CALL_ACCEPT, EPROTO, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION, protocol_not_supported},
+    {CSC_CALL_ACCEPT, EAFNOSUPPORT, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION, protocol_not_supported},
+    {CSC_CALL_ACCEPT, EINVAL, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION, protocol_not_supported},
+    {CSC_CALL_ACCEPT, EMFILE, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
+    {CSC_CALL_ACCEPT, ENFILE, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
+    {CSC_CALL_ACCEPT, ENOBUFS, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
+    {CSC_CALL_ACCEPT, ENOMEM, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
+    {CSC_CALL_ACCEPT, EACCES, CSC_ERROR_SOCKET_ACCESS, permission_denied},
+    {CSC_CALL_ACCEPT, EPERM, CSC_ERROR_SOCKET_ACCESS, permission_denied},
+
+    // The errno that the checks of csc_server_adopt() stand for: one for each way a descriptor can
+    // be wrong.
+    {CSC_CALL_ADOPT, EBADF, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION, invalid_descriptor},
+    {CSC_CALL_ADOPT, ENOTSOCK, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
+     "The descriptor is not a socket"},
+    {CSC_CALL_ADOPT, EPROTOTYPE, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
+     "The descriptor is not a stream socket"},
+    {CSC_CALL_ADOPT, EAFNOSUPPORT, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
+     "The descriptor is not an IPv4 or IPv6 socket"},
+    {CSC_CALL_ADOPT, EPROTONOSUPPORT, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
+     "The descriptor is not a TCP socket"},
+    {CSC_CALL_ADOPT, EINVAL, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
+     "The descriptor is not a listening socket"},
+    {CSC_CALL_ADOPT, ENOTCONN, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
+     "The descriptor is not a connected socket"},
+    {CSC_CALL_ADOPT, EALREADY, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
+     "The descriptor already belongs to a server"},
+    {CSC_CALL_ADOPT, EPERM, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
+     "Unable to initialize non-blocking socket"},
+
+    {CSC_CALL_CONNECT, ECONNREFUSED, CSC_ERROR_CONNECTION_REFUSED, "Connection refused"},
+    {CSC_CALL_CONNECT, ECONNRESET, CSC_ERROR_CONNECTION_REFUSED, "Connection refused"},
+    {CSC_CALL_CONNECT, ETIMEDOUT, CSC_ERROR_SOCKET_TIMEOUT, "Connection timed out"},
+    {CSC_CALL_CONNECT, EHOSTUNREACH, CSC_ERROR_NETWORK, "Host unreachable"},
+    {CSC_CALL_CONNECT, ENETUNREACH, CSC_ERROR_NETWORK, "Network unreachable"},
+    {CSC_CALL_CONNECT, EADDRINUSE, CSC_ERROR_ADDRESS_IN_USE, "The bound address is already in use"},
+    {CSC_CALL_CONNECT, EADDRNOTAVAIL, CSC_ERROR_SOCKET_ADDRESS_NOT_AVAILABLE,
+     "The address is not available"},
+    {CSC_CALL_CONNECT, EACCES, CSC_ERROR_SOCKET_ACCESS, permission_denied},
+    {CSC_CALL_CONNECT, EPERM, CSC_ERROR_SOCKET_ACCESS, permission_denied},
+    {CSC_CALL_CONNECT, EAFNOSUPPORT, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
+     "Unsupported socket operation"},
+    {CSC_CALL_CONNECT, EINVAL, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
+     "Unsupported socket operation"},
+
+    {CSC_CALL_READ, ECONNRESET, CSC_ERROR_REMOTE_HOST_CLOSED, remote_host_closed},
+    {CSC_CALL_READ, ETIMEDOUT, CSC_ERROR_SOCKET_TIMEOUT, NULL},
+    {CSC_CALL_READ, ENOBUFS, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
+    {CSC_CALL_READ, ENOMEM, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
+    {CSC_CALL_WRITE, EPIPE, CSC_ERROR_REMOTE_HOST_CLOSED, remote_host_closed},
+    {CSC_CALL_WRITE, ECONNRESET, CSC_ERROR_REMOTE_HOST_CLOSED, remote_host_closed},
+    {CSC_CALL_WRITE, ETIMEDOUT, CSC_ERROR_SOCKET_TIMEOUT, NULL},
+    {CSC_CALL_WRITE, ENOBUFS, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
+    {CSC_CALL_WRITE, ENOMEM, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
+
+    {CSC_CALL_WATCH, ENOMEM, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
+    {CSC_CALL_WATCH, ENOSPC, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
+};
+
+csc_error csc_error_from_errno(csc_call call, int errnum, const char **text) {
+    if (errnum == EWOULDBLOCK) {
+        errnum = EAGAIN;
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (rows[i].call == call && rows[i].errnum == errnum) {
+            if (text) {
+                *text = rows[i].text ? rows[i].text : strerrordesc_np(errnum);
+            }
+            return rows[i].error;
+        }
+    }
+    // Reading and writing report what the kernel says; Qt calls every other errno unknown.
+    bool transfer = call == CSC_CALL_READ || call == CSC_CALL_WRITE;
+    if (text) {
+        const char *description = transfer ? strerrordesc_np(errnum) : NULL;
+        *text = description ? description : unknown_error;
+    }
+    return transfer ? CSC_ERROR_NETWORK : CSC_ERROR_UNKNOWN;
+}

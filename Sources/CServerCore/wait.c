@@ -1,0 +1,92 @@
+// Waiting for a connection without the event loop: poll on the listening socket, then the same
+// accepting. The loop is never run from here, so that a wait inside a callback does not run other
+// callbacks.
+
+#include "server.h"
+
+#include <errno.h>
+#include <poll.h>
+
+enum { DEEPEST_WAIT = 16 };
+
+// Milliseconds for poll: until the earlier of the deadline and the end of a back-off; -1 for no
+// limit.
+static int poll_timeout(const csc_server *server, int64_t deadline, int64_t now) {
+    int64_t until = deadline;
+    if (server->backing_off && (until < 0 || server->retry_time < until)) {
+        until = server->retry_time;
+    }
+    if (until < 0) {
+        return -1;
+    }
+    int64_t remaining = until - now;
+    return remaining < 0 ? 0 : remaining > INT32_MAX ? INT32_MAX : (int)remaining;
+}
+
+typedef enum wait_result { WAITING, ACCEPTED, TIMED_OUT, FAILED } wait_result;
+
+static wait_result wait_once(csc_server *server, int64_t deadline) {
+    int64_t now = csc__monotonic_milliseconds();
+    if (server->backing_off && now >= server->retry_time) {
+        server->backing_off = false;
+    }
+    // While backing off the socket is readable all the time: sleep without it. The same at limit 0.
+    bool watch = !server->backing_off && server->max_pending > 0;
+    struct pollfd entry = {.fd = watch ? server->socket.descriptor : -1, .events = POLLIN};
+    int ready = poll(&entry, 1, poll_timeout(server, deadline, now));
+    if (ready > 0) {
+        bool failed = false;
+        int accepted = csc__accept_now(server, &failed);
+        if (accepted > 0) {
+            return ACCEPTED;
+        }
+        return failed ? FAILED : WAITING;
+    }
+    if (ready < 0 && errno != EINTR) {
+        csc__server_fail(server, CSC_CALL_ACCEPT, errno);
+        return FAILED;
+    }
+    if (deadline >= 0 && csc__monotonic_milliseconds() >= deadline) {
+        return TIMED_OUT;
+    }
+    return WAITING;
+}
+
+static wait_result wait_until(csc_server *server, int64_t deadline) {
+    uint64_t generation = server->generation;
+    wait_result result = WAITING;
+    while (result == WAITING && generation == server->generation) {
+        result = wait_once(server, deadline);
+    }
+    return result;
+}
+
+bool csc_server_wait(csc_server *server, int msec, bool *timed_out) {
+    if (!csc_server_is_listening(server)) {
+        return false;
+    }
+    if (timed_out) {
+        *timed_out = false;
+    }
+    if (server->pending.count > 0) {
+        return true;
+    }
+    if (server->waits >= DEEPEST_WAIT) {
+        csc_server_set_error(server, CSC_ERROR_OPERATION,
+                             "waitForNewConnection() called from within itself too often");
+        return false;
+    }
+    int64_t deadline = msec < 0 ? -1 : csc__monotonic_milliseconds() + msec;
+    csc__server_enter(server);
+    server->waits++;
+    wait_result result = wait_until(server, deadline);
+    server->waits--;
+    if (result == TIMED_OUT) {
+        csc_server_set_error(server, CSC_ERROR_SOCKET_TIMEOUT, "Network operation timed out");
+        if (timed_out) {
+            *timed_out = true;
+        }
+    }
+    csc__server_leave(server);
+    return result == ACCEPTED;
+}

@@ -1,0 +1,82 @@
+internal import CServerCore
+
+/// What went wrong on a server or a socket, with the numbers of `QAbstractSocket::SocketError`.
+///
+/// A server reports its last error as ``TCPServer/serverError`` with a text in ``TCPServer/errorString``; a
+/// socket as ``TCPSocket/error`` and ``TCPSocket/errorString``. Calls that throw, throw one of these.
+public enum SocketError: Int32, Error, CaseIterable, Sendable {
+  /// No error yet, or one that has no case of its own.
+  case unknown = -1
+  /// The peer refused the connection, or the address had no listener.
+  case connectionRefused = 0
+  /// The peer ended the connection.
+  case remoteHostClosed = 1
+  /// The host name has no address.
+  case hostNotFound = 2
+  /// The process may not do this: a privileged port, a security policy.
+  case socketAccess = 3
+  /// Descriptors or memory ran out.
+  case socketResource = 4
+  /// A wait ended without what it waited for.
+  case socketTimeout = 5
+  /// A datagram was too large. No call of this library gives it.
+  case datagramTooLarge = 6
+  /// The network failed.
+  case network = 7
+  /// The address and port are taken.
+  case addressInUse = 8
+  /// The address is not one of this machine's.
+  case socketAddressNotAvailable = 9
+  /// The socket, address or proxy cannot do this.
+  case unsupportedSocketOperation = 10
+  /// An operation has not finished yet. No call of this library gives it.
+  case unfinishedSocketOperation = 11
+  /// The proxy wants credentials, or refused the ones it got.
+  case proxyAuthenticationRequired = 12
+  /// A TLS handshake failed. No call of this library gives it.
+  case sslHandshakeFailed = 13
+  /// The proxy refused the connection.
+  case proxyConnectionRefused = 14
+  /// The proxy closed the connection too early.
+  case proxyConnectionClosed = 15
+  /// The proxy did not answer in time.
+  case proxyConnectionTimeout = 16
+  /// The proxy's host name has no address.
+  case proxyNotFound = 17
+  /// The proxy answered something that is not its protocol.
+  case proxyProtocol = 18
+  /// The call was made in a state that does not allow it.
+  case operation = 19
+  /// A TLS library failed. No call of this library gives it.
+  case sslInternal = 20
+  /// Bad TLS data was given. No call of this library gives it.
+  case sslInvalidUserData = 21
+  /// Try again: nothing is wrong but there is nothing now.
+  case temporary = 22
+
+  init(_ error: csc_error) {
+    self = SocketError(rawValue: Int32(error.rawValue)) ?? .unknown
+  }
+
+  var core: csc_error {
+    csc_error(rawValue: rawValue)
+  }
+}
+
+/// An error with its text and, where a system call failed, its errno: what a server or socket remembers.
+struct Failure {
+  var error: SocketError
+  var text: String
+
+  init(_ error: SocketError, _ text: String) {
+    self.error = error
+    self.text = text
+  }
+
+  /// What `errnum` means when `call` gave it.
+  init(_ call: csc_call, errno errnum: CInt) {
+    var text: UnsafePointer<CChar>?
+    error = unsafe SocketError(csc_error_from_errno(call, errnum, &text))
+    self.text = unsafe text.map { unsafe String(cString: $0) } ?? ""
+  }
+}
