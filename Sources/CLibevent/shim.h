@@ -1,2 +1,51 @@
-// The part of libevent that the Swift module drives itself: the loop and plain events. libevent_core only.
-#include <event2/event.h>
+// The part of libevent_core that the Swift module drives itself: the loop and plain events.
+//
+// Declared here and not by including <event2/event.h>, whose system headers clash with the Glibc module that
+// Swift imports beside it. Tests/CServerCoreTests compiles this file together with the real headers.
+#ifndef CLIBEVENT_SHIM_H
+#define CLIBEVENT_SHIM_H
+
+#include <sys/eventfd.h>
+
+struct event;
+struct event_base;
+struct event_config;
+struct timeval;
+
+typedef void (*event_callback_fn)(int descriptor, short events, void *context);
+typedef int (*event_base_foreach_event_cb)(const struct event_base *base, const struct event *event,
+                                           void *context);
+
+enum {
+    CLIBEVENT_TIMEOUT = 0x01,
+    CLIBEVENT_READ = 0x02,
+    CLIBEVENT_WRITE = 0x04,
+    CLIBEVENT_SIGNAL = 0x08,
+    CLIBEVENT_PERSIST = 0x10,
+
+    CLIBEVENT_LOOP_ONCE = 0x01,
+    CLIBEVENT_LOOP_NONBLOCK = 0x02,
+    CLIBEVENT_LOOP_NO_EXIT_ON_EMPTY = 0x04,
+
+    CLIBEVENT_BASE_NOLOCK = 0x01,
+};
+
+struct event_config *event_config_new(void);
+int event_config_set_flag(struct event_config *config, int flag);
+void event_config_free(struct event_config *config);
+
+struct event_base *event_base_new_with_config(const struct event_config *config);
+void event_base_free(struct event_base *base);
+int event_base_loop(struct event_base *base, int flags);
+int event_base_foreach_event(struct event_base *base, event_base_foreach_event_cb callback,
+                             void *context);
+
+struct event *event_new(struct event_base *base, int descriptor, short events,
+                        event_callback_fn callback, void *context);
+void event_free(struct event *event);
+int event_add(struct event *event, const struct timeval *timeout);
+int event_del(struct event *event);
+event_callback_fn event_get_callback(const struct event *event);
+void *event_get_callback_arg(const struct event *event);
+
+#endif

@@ -1,0 +1,83 @@
+internal import Synchronization
+
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Musl
+#endif
+
+/// A host name being looked up by getaddrinfo(3), on a thread of its own because that call blocks.
+///
+/// The thread keeps the lookup alive, so it may be abandoned at any time.
+final class NameLookup: Sendable {
+  /// Becomes readable when the lookup has ended.
+  let descriptor: CInt
+  private let name: String
+  private let result = Mutex<[HostAddress]?>(nil)
+
+  /// Starts looking up; nil when there is no descriptor or thread for it.
+  init?(_ name: String) {
+    self.name = name
+    descriptor = SystemCalls.openEventDescriptor()
+    guard descriptor >= 0, startThread() else { return nil }
+  }
+
+  deinit {
+    if descriptor >= 0 {
+      SystemCalls.closeDescriptor(descriptor)
+    }
+  }
+
+  /// The addresses found, none when the name has none; nil while the lookup goes on.
+  var addresses: [HostAddress]? {
+    result.withLock { $0 }
+  }
+
+  private func startThread() -> Bool {
+    var thread = pthread_t()
+    let lookup = unsafe Unmanaged.passRetained(self)
+    let failed = unsafe pthread_create(
+      &thread,
+      nil,
+      { context in
+        if let context = unsafe context as UnsafeMutableRawPointer? {
+          unsafe Unmanaged<NameLookup>.fromOpaque(context).takeRetainedValue().run()
+        }
+        return nil
+      },
+      lookup.toOpaque()
+    )
+    guard failed == 0 else {
+      unsafe lookup.release()
+      return false
+    }
+    pthread_detach(thread)
+    return true
+  }
+
+  private func run() {
+    let addresses = resolve()
+    result.withLock { $0 = addresses }
+    SystemCalls.signal(descriptor)
+  }
+
+  private func resolve() -> [HostAddress] {
+    var hints = unsafe addrinfo()
+    unsafe hints.ai_socktype = CInt(SOCK_STREAM.rawValue)
+    unsafe hints.ai_flags = AI_ADDRCONFIG
+    var list: UnsafeMutablePointer<addrinfo>?
+    guard unsafe getaddrinfo(name, nil, &hints, &list) == 0 else { return [] }
+    defer { unsafe freeaddrinfo(list) }
+    var addresses: [HostAddress] = []
+    var entry = unsafe list
+    while let info = unsafe entry {
+      if let address = unsafe info.pointee.ai_addr,
+        let found = unsafe SocketAddress(address, length: info.pointee.ai_addrlen)
+      {
+        addresses.append(found.host)
+      }
+      unsafe entry = info.pointee.ai_next
+    }
+    return addresses
+  }
+}

@@ -1,0 +1,264 @@
+internal import CLibevent
+internal import Synchronization
+
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Musl
+#endif
+
+/// What drives an event base: turns of libevent's loop, the inbox for other threads, jobs between turns.
+///
+/// `@unchecked Sendable` because of this invariant: `inbox`, `stopRequested` and the descriptor of `wake` are
+/// safe from any thread; everything else is touched by the thread that runs the loop alone.
+@safe final class EventEngine: @unchecked Sendable {
+  let base: OpaquePointer
+  private let ownsBase: Bool
+  private let wakeDescriptor: CInt
+  private var wakeEvent: OpaquePointer?
+  private var timer: OpaquePointer?
+  private var signalEvents: [OpaquePointer] = unsafe []
+
+  private struct Inbox {
+    var jobs: [@Sendable () -> Void] = []
+    var wakePending = false
+  }
+
+  private let inbox = Mutex(Inbox())
+  private let stopRequested = Atomic(false)
+  private var localJobs: [() -> Void] = []
+  private var isRunning = false
+  private var thread: pthread_t?
+
+  /// One buffer for all reads on this loop; whoever reads owns it until the handlers have run.
+  let scratch = ScratchBuffer()
+
+  init() throws(SocketError) {
+    guard let config = unsafe event_config_new() else {
+      throw .socketResource
+    }
+    // Only this thread touches the base, so its locks would be work for nothing.
+    unsafe event_config_set_flag(config, CInt(CLIBEVENT_BASE_NOLOCK))
+    let base = unsafe event_base_new_with_config(config)
+    unsafe event_config_free(config)
+    guard let base = unsafe base else {
+      throw .socketResource
+    }
+    unsafe self.base = base
+    ownsBase = true
+    wakeDescriptor = SystemCalls.openEventDescriptor()
+    try prepare()
+  }
+
+  init(adopting base: OpaquePointer) throws(SocketError) {
+    unsafe self.base = base
+    ownsBase = false
+    wakeDescriptor = SystemCalls.openEventDescriptor()
+    try prepare()
+  }
+
+  private func prepare() throws(SocketError) {
+    let context = unsafe Unmanaged.passUnretained(self).toOpaque()
+    let persistentRead = Int16(CLIBEVENT_READ | CLIBEVENT_PERSIST)
+    unsafe wakeEvent = event_new(base, wakeDescriptor, persistentRead, wakeCallback, context)
+    unsafe timer = event_new(base, -1, 0, timerCallback, context)
+    guard wakeDescriptor >= 0, let wakeEvent = unsafe wakeEvent, unsafe timer != nil,
+      unsafe event_add(wakeEvent, nil) == 0
+    else {
+      throw .socketResource
+    }
+  }
+
+  deinit {
+    if let wakeEvent = unsafe wakeEvent { unsafe event_free(wakeEvent) }
+    if let timer = unsafe timer { unsafe event_free(timer) }
+    unsafe signalEvents.forEach { unsafe event_free($0) }
+    if ownsBase {
+      unsafe event_base_free(base)
+    }
+    if wakeDescriptor >= 0 {
+      SystemCalls.closeDescriptor(wakeDescriptor)
+    }
+  }
+
+  /// Traps in debug builds when the caller is not on the thread that runs the loop.
+  @inline(__always)
+  func assertOnLoopThread() {
+    #if DEBUG
+      assert(
+        thread.map { pthread_equal($0, pthread_self()) != 0 } ?? true,
+        """
+        A TCPServer or TCPSocket was used from a thread that does not run its EventBase. Use \
+        EventBase.execute(_:) to get there, or pass the descriptor on with detach().
+        """
+      )
+    #endif
+  }
+
+  // MARK: - Turns
+
+  func run() {
+    whileOwningThread {
+      while !stopRequested.exchange(false, ordering: .acquiringAndReleasing) {
+        turn(flags: 0)
+      }
+    }
+  }
+
+  func runOnce(timeout: Duration?) {
+    whileOwningThread {
+      guard let timeout, let timer = unsafe timer else {
+        return turn(flags: 0)
+      }
+      guard timeout > .zero else {
+        return turn(flags: CInt(CLIBEVENT_LOOP_NONBLOCK))
+      }
+      var delay = timeval(timeout)
+      unsafe event_add(timer, &delay)
+      turn(flags: 0)
+      unsafe event_del(timer)
+    }
+  }
+
+  /// Does nothing within itself: libevent's loop cannot be nested.
+  private func whileOwningThread(_ body: () -> Void) {
+    guard !isRunning else { return }
+    isRunning = true
+    thread = pthread_self()
+    body()
+    thread = nil
+    isRunning = false
+  }
+
+  private func turn(flags: CInt) {
+    let more = runJobs()
+    let wait = more ? CInt(CLIBEVENT_LOOP_NONBLOCK) : 0
+    unsafe event_base_loop(base, CInt(CLIBEVENT_LOOP_ONCE | CLIBEVENT_LOOP_NO_EXIT_ON_EMPTY) | wait | flags)
+    runJobs()
+  }
+
+  func stop() {
+    stopRequested.store(true, ordering: .releasing)
+    wakeUp()
+  }
+
+  func stopOnSignals(_ signals: [CInt]) -> Bool {
+    let context = unsafe Unmanaged.passUnretained(self).toOpaque()
+    for signal in signals {
+      guard
+        let event = unsafe event_new(
+          base,
+          signal,
+          Int16(CLIBEVENT_SIGNAL | CLIBEVENT_PERSIST),
+          signalCallback,
+          context
+        ),
+        unsafe event_add(event, nil) == 0
+      else {
+        return false
+      }
+      unsafe signalEvents.append(event)
+    }
+    return true
+  }
+
+  // MARK: - Jobs
+
+  /// From any thread. A burst costs one write: the loop is woken once until it has looked.
+  func post(_ job: @escaping @Sendable () -> Void) {
+    let mustWake = inbox.withLock { inbox in
+      inbox.jobs.append(job)
+      defer { inbox.wakePending = true }
+      return !inbox.wakePending
+    }
+    if mustWake {
+      wakeUp()
+    }
+  }
+
+  /// From the loop's thread: runs `job` after the events of this turn, with nothing of the caller on the stack.
+  func later(_ job: @escaping () -> Void) {
+    localJobs.append(job)
+    if !isRunning, let timer = unsafe timer {
+      // Somebody else runs the loop, or nobody yet: a timer that is due brings it here.
+      var now = timeval()
+      unsafe event_add(timer, &now)
+    }
+  }
+
+  /// Runs the jobs that are there now; those they add wait for the next turn, so that sockets get theirs.
+  ///
+  /// - Returns: whether there are more.
+  @discardableResult
+  fileprivate func runJobs() -> Bool {
+    let posted = inbox.withLock { inbox in
+      inbox.wakePending = false
+      return exchange(&inbox.jobs, with: [])
+    }
+    let local = exchange(&localJobs, with: [])
+    for job in local {
+      job()
+    }
+    for job in posted {
+      job()
+    }
+    return !localJobs.isEmpty
+  }
+
+  fileprivate func onWake() {
+    SystemCalls.clear(wakeDescriptor)
+    if !isRunning {
+      runJobs()
+    }
+  }
+
+  fileprivate func onTimer() {
+    if !isRunning, runJobs(), let timer = unsafe timer {
+      var now = timeval()
+      unsafe event_add(timer, &now)
+    }
+  }
+
+  private func wakeUp() {
+    SystemCalls.signal(wakeDescriptor)
+  }
+
+  // MARK: - End
+
+  /// Ends what still waits for events: sockets keep themselves alive while they do.
+  func abortEverything() {
+    localJobs.removeAll()
+    unsafe TCPSocket.abortAll(on: base)
+  }
+}
+
+extension timeval {
+  init(_ duration: Duration) {
+    let (seconds, attoseconds) = duration.components
+    // Rounded up: a wait must not end before its time.
+    self.init(
+      tv_sec: time_t(clamping: seconds),
+      tv_usec: suseconds_t((attoseconds + 999_999_999_999) / 1_000_000_000_000)
+    )
+    if tv_usec >= 1_000_000 {
+      tv_sec += 1
+      tv_usec = 0
+    }
+  }
+}
+
+private func wakeCallback(_: CInt, _: Int16, context: UnsafeMutableRawPointer?) {
+  unsafe engine(context)?.onWake()
+}
+
+private func timerCallback(_: CInt, _: Int16, context: UnsafeMutableRawPointer?) {
+  unsafe engine(context)?.onTimer()
+}
+
+private func signalCallback(_: CInt, _: Int16, context: UnsafeMutableRawPointer?) {
+  unsafe engine(context)?.stop()
+}
+
+private func engine(_ context: UnsafeMutableRawPointer?) -> EventEngine? {
+  unsafe context.map { unsafe Unmanaged<EventEngine>.fromOpaque($0).takeUnretainedValue() }
+}

@@ -1,0 +1,49 @@
+internal import CServerCore
+
+extension TCPServer {
+  /// Counters of a server since it was made.
+  ///
+  /// Exactly once: outside a handler, `accepted + added == delivered + pending + discardedOnClose`.
+  public struct Statistics: Hashable, Sendable {
+    /// Connections that the kernel handed over.
+    public var accepted: UInt64
+    /// Sockets that ``TCPServer/addPendingConnection(_:)`` added.
+    public var added: UInt64
+    /// Connections taken: by ``TCPServer/nextPendingConnection()`` or an overridden
+    /// ``TCPServer/incomingConnection(_:)``.
+    public var delivered: UInt64
+    /// Connections pending now.
+    public var pending: UInt64
+    /// Connections that were pending when the server was closed.
+    public var discardedOnClose: UInt64
+    /// Accept errors that concerned one peer only.
+    public var peerErrors: UInt64
+    /// Accept errors for lack of descriptors or memory.
+    public var resourceErrors: UInt64
+    /// Accept errors by a security policy.
+    public var refusedErrors: UInt64
+    /// Accept errors that ended the listening socket.
+    public var listenerErrors: UInt64
+    /// How often accepting paused for an error.
+    public var errorEpisodes: UInt64
+    /// Completed connections in the kernel's queue now.
+    public var kernelQueue: UInt64
+    /// The length of the kernel's queue.
+    public var kernelQueueLimit: UInt64
+
+    init(_ core: csc_statistics) {
+      accepted = core.accepted
+      added = core.added
+      delivered = core.delivered
+      pending = core.pending
+      discardedOnClose = core.discarded_on_close
+      peerErrors = core.peer_errors
+      resourceErrors = core.resource_errors
+      refusedErrors = core.refused_errors
+      listenerErrors = core.listener_errors
+      errorEpisodes = core.error_episodes
+      kernelQueue = core.kernel_queue
+      kernelQueueLimit = core.kernel_queue_limit
+    }
+  }
+}

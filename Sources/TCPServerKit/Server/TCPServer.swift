@@ -1,0 +1,335 @@
+internal import CServerCore
+
+/// A TCP server: Qt's documented `QTcpServer` on libevent.
+///
+/// Call ``listen(address:port:)``; then ``newConnection`` is emitted each time a client connects, and
+/// ``nextPendingConnection()`` returns the connection as a ``TCPSocket``. Without an event loop,
+/// ``waitForNewConnection(msec:timedOut:)`` does the waiting.
+///
+/// ```swift
+/// let loop = try EventBase()
+/// let server = TCPServer()
+/// server.newConnection.connect {
+///   guard let socket = server.nextPendingConnection() else { return }
+///   socket.write("Hello\n")
+///   socket.disconnectFromHost()
+/// }
+/// guard server.listen(port: 4242) else { fatalError(server.errorString) }
+/// loop.run()
+/// ```
+///
+/// If an error occurs, ``serverError`` has its type and ``errorString`` a text for a person.
+///
+/// ## Thread
+///
+/// A server and its sockets belong to the thread that runs their event base. It is not `Sendable`, so the
+/// compiler rejects most misuse; debug builds trap on the rest. To serve connections on other threads,
+/// override ``incomingConnection(_:)``.
+///
+/// ## Lifetime
+///
+/// Releasing a server closes it. Connections that were taken from it live on. Every member may be called from
+/// every handler, ``close()`` included, and a handler may release the server.
+@safe open class TCPServer {
+  /// The loop that the server lives on; nil when it has none.
+  public final let eventBase: EventBase?
+
+  /// Emitted once for each new connection, after ``incomingConnection(_:)`` has returned.
+  ///
+  /// An override that keeps the descriptor to itself gets the signal as well: then nothing is pending.
+  public final let newConnection = Signal<Void>()
+
+  /// Emitted when accepting fails for a reason that the program should know, once for each episode.
+  ///
+  /// Errors that concern one peer only are counted but not told. On a lack of descriptors or memory the server
+  /// goes on by itself when there are some again; see ``pausesOnAcceptError``. When the listening socket
+  /// itself is broken, the server has stopped listening.
+  public final let acceptError = Signal<SocketError>()
+
+  /// Which proxy the server listens through, from the next ``listen(address:port:)`` on.
+  ///
+  /// ``NetworkProxy/default`` at first, which is no proxy unless the application sets one: neither the
+  /// environment nor the system is ever asked. An address of this machine's own (loopback) needs no proxy and
+  /// uses none.
+  public final var proxy: NetworkProxy = .default
+
+  private let core: OpaquePointer?
+  /// Sockets that were added as objects; each has a place in the core's queue.
+  private var added: [TCPSocket] = []
+  /// The connection that an incoming callback is at work on.
+  private var inFlight: csc_connection?
+
+  /// Makes a server that does not listen yet.
+  ///
+  /// - Parameter eventBase: the loop to live on; nil for none, to use ``waitForNewConnection(msec:timedOut:)``.
+  public init(eventBase: EventBase? = .current) {
+    self.eventBase = eventBase
+    unsafe core = csc_server_new(eventBase?.engine.base)
+    let context = unsafe Unmanaged.passUnretained(self).toOpaque()
+    unsafe csc_server_on_new_connection(core, onNewConnection, context)
+    unsafe csc_server_on_accept_error(core, onAcceptError, context)
+    // Only a subclass can override incomingConnection(_:); a plain server does without the call.
+    if type(of: self) != TCPServer.self {
+      unsafe csc_server_on_incoming_connection(core, onIncomingConnection, context)
+    }
+  }
+
+  deinit {
+    unsafe csc_server_free(core)
+  }
+
+  // MARK: - Listening
+
+  /// Listens for connections on an address and port.
+  ///
+  /// - Parameters:
+  ///   - address: one of this machine's addresses; ``HostAddress/any``, the default, is every interface, IPv4
+  ///     and IPv6. ``HostAddress/null`` is refused.
+  ///   - port: the port; 0, the default, lets the kernel choose one, which ``serverPort`` tells.
+  /// - Returns: true on success. Otherwise ``serverError`` and ``errorString`` say why, and nothing is left
+  ///   open.
+  @discardableResult
+  public final func listen(address: HostAddress = .any, port: UInt16 = 0) -> Bool {
+    checkThread()
+    guard proxy.isDirect || address.isLoopback else {
+      fail(.unsupportedSocketOperation, "Operation on socket is not supported")
+      return false
+    }
+    var address = address.core(port: port)
+    return unsafe csc_server_listen(core, &address)
+  }
+
+  /// Stops listening and closes the connections that are still pending. Connections taken before are not
+  /// touched; settings and the last error stay. No signal is emitted.
+  ///
+  /// Clients that the kernel had queued for the server are reset.
+  public final func close() {
+    checkThread()
+    unsafe csc_server_close(core)
+    added.removeAll()
+  }
+
+  /// Whether the server listens.
+  public final var isListening: Bool {
+    unsafe csc_server_is_listening(core)
+  }
+
+  /// The address the server listens on; ``HostAddress/null`` when it does not.
+  public final var serverAddress: HostAddress {
+    unsafe HostAddress(csc_server_address(core))
+  }
+
+  /// The port the server listens on; 0 when it does not.
+  public final var serverPort: UInt16 {
+    unsafe csc_server_port(core)
+  }
+
+  /// The listening descriptor, which the server owns; -1 when it does not listen.
+  public final var socketDescriptor: CInt {
+    unsafe csc_server_descriptor(core)
+  }
+
+  /// Takes over a listening socket, such as one that a service manager opened.
+  ///
+  /// - Returns: true when the descriptor is the server's now; false when it is not a listening IPv4 or IPv6
+  ///   stream socket, belongs to another server, or this server listens already. Then ``errorString`` says
+  ///   which, and the descriptor is untouched and still the caller's.
+  @discardableResult
+  public final func setSocketDescriptor(_ socketDescriptor: CInt) -> Bool {
+    checkThread()
+    return unsafe csc_server_adopt(core, socketDescriptor)
+  }
+
+  /// The length of the kernel's queue of completed connections, for the next ``listen(address:port:)``.
+  ///
+  /// `Int.max`, the default, is whatever the kernel allows (net.core.somaxconn). Qt's default is 50, and
+  /// clients beyond a full queue wait seconds for an answer.
+  public final var listenBacklogSize: Int {
+    get {
+      let backlog = unsafe csc_server_backlog(core)
+      return backlog == .max ? .max : Int(backlog)
+    }
+    set { unsafe csc_server_set_backlog(core, CInt(clamping: newValue)) }
+  }
+
+  /// How many descriptors the process expects to have open, for the next ``listen(address:port:)``; 65,536 at
+  /// first, within the process's limit.
+  ///
+  /// Listening makes room for them once, at 8 bytes of kernel memory each: growing the table later would stall
+  /// accepting for milliseconds in a process with threads. 0 leaves the table alone.
+  public final var expectedConnections: Int {
+    get { unsafe Int(csc_server_expected_connections(core)) }
+    set { unsafe csc_server_set_expected_connections(core, CInt(clamping: newValue)) }
+  }
+
+  // MARK: - Connections
+
+  /// How many connections may be pending; 30 at first.
+  ///
+  /// At the limit the server stops accepting and the kernel queues the clients, which see themselves
+  /// connected. Taking a connection, or raising the limit, resumes. 0 or less accepts nothing.
+  public final var maxPendingConnections: Int {
+    get { unsafe Int(csc_server_max_pending(core)) }
+    set { unsafe csc_server_set_max_pending(core, CInt(clamping: newValue)) }
+  }
+
+  /// How many connections one turn of the loop accepts at most; 64 at first.
+  public final var acceptBatchSize: Int {
+    get { unsafe Int(csc_server_accept_batch(core)) }
+    set { unsafe csc_server_set_accept_batch(core, CInt(clamping: newValue)) }
+  }
+
+  /// Whether a connection is pending.
+  open var hasPendingConnections: Bool {
+    unsafe csc_server_has_pending(core)
+  }
+
+  /// Takes the oldest pending connection, as a connected socket; nil when none is pending.
+  ///
+  /// The socket is the caller's alone: unlike in Qt, it does not end with the server. It cannot be used from
+  /// another thread; for that, override ``incomingConnection(_:)``.
+  open func nextPendingConnection() -> TCPSocket? {
+    checkThread()
+    var connection = csc_connection()
+    guard unsafe csc_server_next_pending(core, &connection) else { return nil }
+    guard connection.descriptor >= 0 else {
+      return added.isEmpty ? nil : added.removeFirst()
+    }
+    return TCPSocket(accepted: connection, engine: eventBase?.engine)
+  }
+
+  /// Adds a socket to the pending connections, whatever ``maxPendingConnections`` says.
+  ///
+  /// For an overridden ``incomingConnection(_:)`` that makes its own socket. ``nextPendingConnection()``
+  /// returns that very object.
+  public final func addPendingConnection(_ socket: TCPSocket) {
+    checkThread()
+    var place = csc_connection()
+    place.descriptor = -1
+    if unsafe csc_server_add_pending(core, &place) {
+      added.append(socket)
+    }
+  }
+
+  /// Called for each new connection with its descriptor, before ``newConnection`` is emitted.
+  ///
+  /// This implementation adds the connection to the pending ones. An override takes the descriptor instead:
+  /// it passes it to ``TCPSocket/setSocketDescriptor(_:)``, on any thread, or closes it, or calls `super` with
+  /// it. Without ``addPendingConnection(_:)`` the pending mechanism is not used for that connection.
+  ///
+  /// - Parameter socketDescriptor: non-blocking and close-on-exec; an override owns it.
+  open func incomingConnection(_ socketDescriptor: CInt) {
+    checkThread()
+    if var connection = inFlight, connection.descriptor == socketDescriptor {
+      inFlight = nil
+      if unsafe !csc_server_add_pending(core, &connection) {
+        SystemCalls.closeDescriptor(socketDescriptor)
+      }
+      return
+    }
+    let socket = TCPSocket(eventBase: eventBase)
+    if socket.setSocketDescriptor(socketDescriptor) {
+      addPendingConnection(socket)
+    } else {
+      fail(.unsupportedSocketOperation, "Invalid socket descriptor")
+    }
+  }
+
+  /// Waits for a connection without running the event loop.
+  ///
+  /// True at once when a connection is pending. Otherwise everything that the kernel holds is accepted, up to
+  /// the limit, ``newConnection`` being emitted for each. Works while accepting is paused. Signals of the
+  /// operating system do not shorten the wait.
+  ///
+  /// - Parameters:
+  ///   - msec: milliseconds to wait at most; 0, the default, only looks; -1 waits without limit.
+  ///   - timedOut: if not nil, set to whether the time ran out; untouched when the server does not listen.
+  /// - Returns: whether a connection is available. False with ``SocketError/socketTimeout`` when the time ran
+  ///   out, with another ``serverError`` when accepting failed, and when the server does not listen.
+  @discardableResult
+  public final func waitForNewConnection(
+    msec: Int = 0,
+    timedOut: UnsafeMutablePointer<Bool>? = nil
+  ) -> Bool {
+    checkThread()
+    return unsafe csc_server_wait(core, CInt(clamping: msec), timedOut)
+  }
+
+  /// Stops accepting until ``resumeAccepting()``; the kernel goes on queuing clients. Harmless at any time.
+  public final func pauseAccepting() {
+    checkThread()
+    unsafe csc_server_pause(core)
+  }
+
+  /// Goes on accepting after ``pauseAccepting()``, or after an accept error with ``pausesOnAcceptError``.
+  public final func resumeAccepting() {
+    checkThread()
+    unsafe csc_server_resume(core)
+  }
+
+  // MARK: - Errors
+
+  /// The last error; ``SocketError/unknown`` at first. A later success does not clear it.
+  public final var serverError: SocketError {
+    unsafe SocketError(csc_server_error(core))
+  }
+
+  /// The last error for a person to read; empty at first.
+  public final var errorString: String {
+    unsafe String(cString: csc_server_error_string(core))
+  }
+
+  /// Whether a lack of descriptors or memory stops accepting until ``resumeAccepting()``, as in Qt.
+  ///
+  /// False, the default: accepting is tried again after 5 ms, doubling to 1 s, and no client is lost.
+  public final var pausesOnAcceptError: Bool {
+    get { unsafe csc_server_pauses_on_error(core) }
+    set { unsafe csc_server_set_pauses_on_error(core, newValue) }
+  }
+
+  private func fail(_ error: SocketError, _ text: StaticString) {
+    unsafe text.utf8Start.withMemoryRebound(to: CChar.self, capacity: text.utf8CodeUnitCount + 1) {
+      unsafe csc_server_set_error(core, error.core, $0)
+    }
+  }
+
+  private func checkThread() {
+    eventBase?.engine.assertOnLoopThread()
+  }
+
+  /// Counters since the server was made.
+  public final var statistics: Statistics {
+    var snapshot = csc_statistics()
+    unsafe csc_server_statistics(core, &snapshot, MemoryLayout<csc_statistics>.size)
+    return Statistics(snapshot)
+  }
+
+  fileprivate func takeIncoming(_ connection: csc_connection) {
+    let outer = inFlight
+    inFlight = connection
+    incomingConnection(connection.descriptor)
+    inFlight = outer
+  }
+}
+
+// MARK: - Callbacks of the core
+
+private func server(_ context: UnsafeMutableRawPointer?) -> TCPServer? {
+  unsafe context.map { unsafe Unmanaged<TCPServer>.fromOpaque($0).takeUnretainedValue() }
+}
+
+private func onNewConnection(_: OpaquePointer, context: UnsafeMutableRawPointer?) {
+  unsafe server(context)?.newConnection.emit()
+}
+
+private func onIncomingConnection(
+  _: OpaquePointer,
+  connection: UnsafePointer<csc_connection>,
+  context: UnsafeMutableRawPointer?
+) {
+  unsafe server(context)?.takeIncoming(connection.pointee)
+}
+
+private func onAcceptError(_: OpaquePointer, error: csc_error, context: UnsafeMutableRawPointer?) {
+  unsafe server(context)?.acceptError.emit(SocketError(error))
+}

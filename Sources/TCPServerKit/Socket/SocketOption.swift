@@ -1,0 +1,72 @@
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Musl
+#endif
+
+/// An option of a socket, with the numbers of `QAbstractSocket::SocketOption`.
+public enum SocketOption: Int, CaseIterable, Sendable {
+  /// 1 sends small writes at once (TCP_NODELAY); 0, the default, lets the kernel collect them.
+  case lowDelay = 0
+  /// 1 probes a silent peer (SO_KEEPALIVE); 0 is the default.
+  case keepAlive = 1
+  /// The type of service, respectively traffic class, of sent packets: 0 to 255.
+  case typeOfService = 4
+  /// The kernel's send buffer in bytes (SO_SNDBUF). The kernel doubles what is set.
+  case sendBufferSize = 5
+  /// The kernel's receive buffer in bytes (SO_RCVBUF). The kernel doubles what is set.
+  case receiveBufferSize = 6
+  /// The path's maximum transmission unit in bytes; cannot be set.
+  case pathMtu = 7
+  /// Seconds of silence before the first probe (TCP_KEEPIDLE).
+  case keepAliveIdle = 8
+  /// Seconds between probes (TCP_KEEPINTVL).
+  case keepAliveInterval = 9
+  /// Probes without an answer before the connection is given up (TCP_KEEPCNT).
+  case keepAliveCount = 10
+
+  /// The level and name that the kernel knows it by, for a socket of this family.
+  fileprivate func name(ipv6: Bool) -> (level: CInt, name: CInt) {
+    let tcp = CInt(IPPROTO_TCP)
+    let ipv6Level = CInt(IPPROTO_IPV6)
+    return switch self {
+    case .lowDelay: (tcp, TCP_NODELAY)
+    case .keepAlive: (SOL_SOCKET, SO_KEEPALIVE)
+    case .typeOfService: ipv6 ? (ipv6Level, IPV6_TCLASS) : (CInt(IPPROTO_IP), CInt(IP_TOS))
+    case .sendBufferSize: (SOL_SOCKET, SO_SNDBUF)
+    case .receiveBufferSize: (SOL_SOCKET, SO_RCVBUF)
+    case .pathMtu: ipv6 ? (ipv6Level, IPV6_MTU) : (CInt(IPPROTO_IP), CInt(IP_MTU))
+    case .keepAliveIdle: (tcp, TCP_KEEPIDLE)
+    case .keepAliveInterval: (tcp, TCP_KEEPINTVL)
+    case .keepAliveCount: (tcp, TCP_KEEPCNT)
+    }
+  }
+}
+
+extension TCPSocket {
+  /// Sets an option of the connection.
+  ///
+  /// - Returns: false when the socket is not connected or the kernel refuses the value.
+  @discardableResult
+  public func setSocketOption(_ option: SocketOption, _ value: Int) -> Bool {
+    guard descriptor >= 0, option != .pathMtu, let value = CInt(exactly: value) else { return false }
+    let (level, name) = option.name(ipv6: isIPv6Socket)
+    guard SystemCalls.setOption(descriptor, level, name, value) else { return false }
+    if option == .typeOfService && isIPv6Socket {
+      // A dual-stack connection to an IPv4 peer sends IPv4 packets.
+      _ = SystemCalls.setOption(descriptor, CInt(IPPROTO_IP), CInt(IP_TOS), value)
+    }
+    return true
+  }
+
+  /// The value of an option; nil when the socket is not connected or the kernel does not tell.
+  public func socketOption(_ option: SocketOption) -> Int? {
+    guard descriptor >= 0 else { return nil }
+    let (level, name) = option.name(ipv6: isIPv6Socket)
+    return SystemCalls.option(descriptor, level, name).map { Int($0) }
+  }
+
+  private var isIPv6Socket: Bool {
+    SystemCalls.option(descriptor, SOL_SOCKET, SO_DOMAIN) == AF_INET6
+  }
+}

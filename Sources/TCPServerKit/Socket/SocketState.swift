@@ -1,0 +1,17 @@
+/// How far a socket's connection has come, with the numbers of `QAbstractSocket::SocketState`.
+public enum SocketState: Int, Sendable {
+  /// Not connected.
+  case unconnected = 0
+  /// The host name is being looked up.
+  case hostLookup = 1
+  /// The connection is being made.
+  case connecting = 2
+  /// Connected.
+  case connected = 3
+  /// Bound to an address. No call of this library gives it.
+  case bound = 4
+  /// Listening. No call of this library gives it.
+  case listening = 5
+  /// On its way to unconnected: what was written is still being delivered.
+  case closing = 6
+}

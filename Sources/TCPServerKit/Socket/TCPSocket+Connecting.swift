@@ -1,0 +1,127 @@
+internal import CServerCore
+
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Musl
+#endif
+
+/// Connecting to a server: the client's side, as far as a server's tests and examples need one.
+extension TCPSocket {
+  /// Starts connecting to a host by its name or its address as text.
+  ///
+  /// A name is looked up on a thread of its own; its addresses are tried one after the other. ``connected`` or
+  /// ``errorOccurred`` tells how it ended, or ``waitForConnected(msec:)``.
+  public func connectToHost(_ hostName: String, port: UInt16) {
+    if let address = HostAddress(hostName) {
+      return connectToHost(address, port: port)
+    }
+    guard let attempt = beginAttempt(port: port) else { return }
+    guard let lookup = NameLookup(hostName) else {
+      return attemptFailed(Failure(.socketResource, "Out of resources"))
+    }
+    attempt.lookup = lookup
+    state = .hostLookup
+    watchWrite(true, lookup: lookup.descriptor)
+  }
+
+  /// Starts connecting to an address. ``HostAddress/any`` and its kind mean this machine.
+  public func connectToHost(_ address: HostAddress, port: UInt16) {
+    guard let attempt = beginAttempt(port: port) else { return }
+    attempt.candidates = [address == .any ? .localHost : address.ipv4 ?? address]
+    connectNext()
+  }
+
+  private func beginAttempt(port: UInt16) -> ConnectionAttempt? {
+    guard state == .unconnected else {
+      record(Failure(.operation, "connectToHost() called when already connected or connecting"))
+      return nil
+    }
+    resetForConnection()
+    let attempt = ConnectionAttempt(port: port)
+    details.attempt = attempt
+    return attempt
+  }
+
+  func continueLookup() {
+    guard let attempt = existingDetails?.attempt, let lookup = attempt.lookup,
+      let addresses = lookup.addresses
+    else { return }
+    stopWatching()
+    attempt.lookup = nil
+    attempt.candidates = addresses
+    connectNext()
+  }
+
+  private func connectNext() {
+    guard let attempt = existingDetails?.attempt else { return }
+    while attempt.next < attempt.candidates.count {
+      let address = SocketAddress(host: attempt.candidates[attempt.next], port: attempt.port)
+      attempt.next += 1
+      switch SystemCalls.openStream(family: address.family) {
+      case .failed(let errnum):
+        attempt.failure = Failure(CSC_CALL_SOCKET, errno: errnum)
+        continue
+      case .value(let descriptor):
+        self.descriptor = CInt(descriptor)
+      }
+      peerAddress = address.host
+      peerPort = address.port
+      switch address.connect(descriptor) {
+      case .value:
+        return attemptSucceeded()
+      case .failed(EINPROGRESS), .failed(EINTR):
+        state = .connecting
+        return watchWrite(true)
+      case .failed(let errnum):
+        candidateFailed(errnum)
+      }
+    }
+    attemptFailed(attempt.failure)
+  }
+
+  func continueConnecting() {
+    let errnum = SystemCalls.option(descriptor, SOL_SOCKET, SO_ERROR) ?? EBADF
+    if errnum == 0 {
+      attemptSucceeded()
+    } else {
+      candidateFailed(errnum)
+      connectNext()
+    }
+  }
+
+  private func candidateFailed(_ errnum: CInt) {
+    existingDetails?.attempt?.failure = Failure(CSC_CALL_CONNECT, errno: errnum)
+    stopWatching()
+    SystemCalls.closeDescriptor(descriptor)
+    descriptor = -1
+  }
+
+  private func attemptSucceeded() {
+    stopWatching()
+    details.attempt = nil
+    state = .connected
+    updateReadWatch()
+    existingDetails?.connected?.emit()
+  }
+
+  /// Not from within connectToHost() where there is a loop: its caller connects handlers afterwards.
+  private func attemptFailed(_ failure: Failure) {
+    state = .connecting
+    if let engine {
+      engine.later { [self] in
+        if state == .connecting && descriptor < 0 { connectionFailed(failure) }
+      }
+    } else {
+      connectionFailed(failure)
+    }
+  }
+
+  func resetForConnection() {
+    dropInput()
+    flags.formIntersection([.wantsInput, .inReadyRead, .inBytesWritten])
+    unannounced = 0
+    peerPort = 0
+    peerAddress = .null
+  }
+}

@@ -1,0 +1,96 @@
+internal import CServerCore
+
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Musl
+#endif
+
+/// The descriptor under a socket: taking one over, giving it away, and the addresses the kernel knows.
+extension TCPSocket {
+  /// The native descriptor, owned by the socket; -1 when it is not connected.
+  public var socketDescriptor: CInt {
+    descriptor
+  }
+
+  /// Takes over a connected TCP descriptor, as `QAbstractSocket::setSocketDescriptor` does.
+  ///
+  /// With ``TCPServer/incomingConnection(_:)`` overridden, this is how a connection becomes a socket, on
+  /// whichever thread the socket is to live. The descriptor is made non-blocking and close-on-exec.
+  ///
+  /// - Returns: true when the descriptor is the socket's now; false when it is not a connected IPv4 or IPv6
+  ///   stream socket, or this socket is in use: then ``error`` says why, and the descriptor is untouched and
+  ///   still the caller's. A connection that the peer has reset meanwhile is accepted, without its address.
+  @discardableResult
+  public func setSocketDescriptor(_ socketDescriptor: CInt) -> Bool {
+    guard state == .unconnected else {
+      record(Failure(.operation, "setSocketDescriptor() called when already connected"))
+      return false
+    }
+    if let errnum = whyNotAdoptable(socketDescriptor) {
+      record(Failure(CSC_CALL_ADOPT, errno: errnum))
+      return false
+    }
+    resetForConnection()
+    descriptor = socketDescriptor
+    if let peer = SocketAddress.peer(of: socketDescriptor) {
+      peerAddress = peer.host
+      peerPort = peer.port
+    }
+    state = .connected
+    updateReadWatch()
+    return true
+  }
+
+  /// Gives the connection away: the caller owns the descriptor from now on, and the socket is unconnected.
+  ///
+  /// No signal is emitted. The descriptor stays non-blocking and close-on-exec.
+  ///
+  /// - Returns: the descriptor; -1 when the socket is not connected, or holds bytes that would be lost with
+  ///   it: read those first, or wait until ``bytesToWrite`` is 0.
+  public func detach() -> CInt {
+    guard state == .connected else {
+      record(Failure(.unknown, "Socket is not connected"))
+      return -1
+    }
+    guard bytesAvailable == 0, bytesToWrite == 0 else {
+      record(Failure(.operation, "detach() called with unread or unsent bytes"))
+      return -1
+    }
+    stopWatching()
+    let detached = descriptor
+    descriptor = -1
+    state = .unconnected
+    if flags.contains(.accepted) {
+      existingDetails?.releaseHandlers()
+    }
+    return detached
+  }
+
+  /// This side's address; ``HostAddress/null`` when the socket has no descriptor.
+  public var localAddress: HostAddress {
+    SocketAddress.local(of: descriptor)?.host ?? .null
+  }
+
+  /// This side's port; 0 when the socket has no descriptor.
+  public var localPort: UInt16 {
+    SocketAddress.local(of: descriptor)?.port ?? 0
+  }
+
+  /// The errno that stands for what is wrong with a descriptor; nil when it can be taken, and then it is ready.
+  private func whyNotAdoptable(_ candidate: CInt) -> CInt? {
+    guard SystemCalls.isOpen(candidate) else { return EBADF }
+    guard let type = SystemCalls.option(candidate, SOL_SOCKET, SO_TYPE) else { return errno }
+    guard type == CInt(SOCK_STREAM.rawValue) else { return EPROTOTYPE }
+    guard let domain = SystemCalls.option(candidate, SOL_SOCKET, SO_DOMAIN) else { return errno }
+    guard domain == AF_INET || domain == AF_INET6 else { return EAFNOSUPPORT }
+    guard SystemCalls.option(candidate, SOL_SOCKET, SO_ACCEPTCONN) == 0 else { return ENOTCONN }
+    // A reset connection has no peer any more, but a read tells it from one that never was.
+    if SocketAddress.peer(of: candidate) == nil,
+      case .failed(ENOTCONN) = SystemCalls.peekInput(candidate)
+    {
+      return ENOTCONN
+    }
+    return SystemCalls.prepareAdopted(candidate) ? nil : EPERM
+  }
+}

@@ -1,0 +1,243 @@
+internal import CServerCore
+
+/// Reading. Bytes wait in one of three places: the kernel, the loop's scratch buffer while handlers run, and
+/// `input` once they were left unread.
+extension TCPSocket {
+  /// How many bytes the socket may hold unread: 0, the default, sets no limit.
+  ///
+  /// When the limit is reached the rest stays in the kernel, which slows the peer down; reading resumes as
+  /// soon as there is room or the limit changes.
+  public var readBufferSize: Int {
+    get { existingDetails?.readBufferSize ?? 0 }
+    set {
+      details.readBufferSize = max(newValue, 0)
+      updateReadWatch()
+    }
+  }
+
+  /// How many unread bytes the socket holds. Still valid after the connection has ended.
+  public var bytesAvailable: Int {
+    unsafe unreadBytes.count
+  }
+
+  /// Whether an unread line, up to its newline, is complete.
+  public var canReadLine: Bool {
+    unsafe unreadBytes.contains(UInt8(ascii: "\n"))
+  }
+
+  /// Reads what has arrived, up to a number of bytes, without waiting.
+  ///
+  /// - Returns: the bytes; empty when nothing is there now; nil when nothing will come any more, because the
+  ///   peer has ended its side or the connection has ended, and all was read.
+  public func read(maxLength: Int) -> [UInt8]? {
+    pullIfEmpty()
+    let count = min(bytesAvailable, max(maxLength, 0))
+    if bytesAvailable == 0 && isAtEnd {
+      return nil
+    }
+    return take(count)
+  }
+
+  /// Reads into the caller's memory, without waiting.
+  ///
+  /// - Returns: how many bytes were read; 0 when nothing is there now; -1 when nothing will come any more.
+  public func read(into buffer: UnsafeMutableRawBufferPointer) -> Int {
+    pullIfEmpty()
+    let count = min(bytesAvailable, buffer.count)
+    if bytesAvailable == 0 && isAtEnd {
+      return -1
+    }
+    unsafe buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: unreadBytes[..<count]))
+    consume(count)
+    return count
+  }
+
+  /// Reads everything that has arrived, without waiting; empty when there is nothing, or after ``close()``.
+  public func readAll() -> [UInt8] {
+    pullIfEmpty()
+    return take(bytesAvailable)
+  }
+
+  /// Reads a line, its newline included, without waiting.
+  ///
+  /// - Parameter maxLength: the most bytes to return; the rest of a longer line is the next one.
+  /// - Returns: the line; where no newline has arrived, whatever is there; nil when nothing will come any
+  ///   more.
+  public func readLine(maxLength: Int = .max) -> [UInt8]? {
+    pullIfEmpty()
+    if bytesAvailable == 0 && isAtEnd {
+      return nil
+    }
+    let line = unsafe unreadBytes.firstIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? bytesAvailable
+    return take(min(line, max(maxLength, 0)))
+  }
+
+  /// Returns what ``read(maxLength:)`` would, without taking it.
+  public func peek(maxLength: Int) -> [UInt8] {
+    pullIfEmpty()
+    let count = min(bytesAvailable, max(maxLength, 0))
+    return unsafe Array(unreadBytes[..<count])
+  }
+
+  // MARK: - The buffer
+
+  private var isLent: Bool {
+    engine?.scratch.isLent(to: self) ?? false
+  }
+
+  private var unreadBytes: UnsafeRawBufferPointer {
+    if let input {
+      return unsafe input.bytes
+    }
+    if let engine, isLent {
+      return unsafe engine.scratch.unreadBytes
+    }
+    return unsafe UnsafeRawBufferPointer(start: nil, count: 0)
+  }
+
+  private var isAtEnd: Bool {
+    descriptor < 0 || state == .closing || !flags.isDisjoint(with: [.inputEnded, .readClosed])
+  }
+
+  var roomForInput: Int {
+    let limit = readBufferSize
+    return limit == 0 ? ScratchBuffer.size : max(limit - bytesAvailable, 0)
+  }
+
+  private func take(_ count: Int) -> [UInt8] {
+    let bytes = unsafe Array(unreadBytes[..<count])
+    consume(count)
+    return bytes
+  }
+
+  private func consume(_ count: Int) {
+    guard count > 0 else { return }
+    if let input {
+      input.consume(count)
+      if input.count == 0 {
+        self.input = nil
+      }
+    } else {
+      engine?.scratch.consume(count)
+    }
+    if readBufferSize > 0 {
+      updateReadWatch()
+    }
+  }
+
+  func dropInput() {
+    input = nil
+    engine?.scratch.forget(self)
+  }
+
+  /// Moves what the handlers left unread out of the loop's buffer.
+  func keepLentBytes() {
+    guard let engine, isLent else { return }
+    let rest = unsafe engine.scratch.unreadBytes
+    if rest.count > 0 {
+      let queue = ByteQueue(capacity: rest.count)
+      unsafe queue.append(rest)
+      input = queue
+    }
+    engine.scratch.forget(self)
+  }
+
+  // MARK: - From the kernel
+
+  /// Looks in the kernel when nothing is held here: a program may read without waiting for the loop to say so.
+  private func pullIfEmpty() {
+    guard bytesAvailable == 0, state == .connected, !flags.contains(.inReadyRead) else { return }
+    receiveIntoQueue()
+  }
+
+  enum Received {
+    case bytes
+    case nothing
+    case end
+    case failed(CInt)
+  }
+
+  /// Reads once from the kernel into `input`.
+  @discardableResult
+  func receiveIntoQueue() -> Received {
+    guard !flags.contains(.inputEnded) else { return .end }
+    let room = min(roomForInput, ScratchBuffer.size)
+    guard room > 0 else { return .nothing }
+    keepLentBytes()
+    let queue = input ?? ByteQueue()
+    let space = unsafe queue.reserve(min(room, 16384))
+    let outcome = unsafe SystemCalls.receive(
+      descriptor,
+      into: UnsafeMutableRawBufferPointer(rebasing: space[..<min(space.count, room)])
+    )
+    switch outcome {
+    case .value(0):
+      flags.insert(.inputEnded)
+      return .end
+    case .value(let count):
+      queue.didAppend(count)
+      input = queue
+      return .bytes
+    case .failed(let errnum):
+      return outcome.wouldBlock ? .nothing : .failed(errnum)
+    }
+  }
+
+  /// The loop says that there is something to read.
+  func handleReadable(timedOut: Bool) {
+    guard !flags.contains(.lingering) else {
+      return continueLingering(timedOut: timedOut)
+    }
+    guard let engine, descriptor >= 0 else { return }
+    let buffer = unsafe engine.scratch.take()
+    let outcome = unsafe SystemCalls.receive(
+      descriptor,
+      into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<min(roomForInput, buffer.count)])
+    )
+    switch outcome {
+    case .value(0):
+      endOfInput()
+    case .value(let count):
+      if let input {
+        unsafe input.append(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+      } else {
+        engine.scratch.lend(count, to: self)
+      }
+      announceInput()
+      keepLentBytes()
+      updateReadWatch()
+    case .failed(let errnum):
+      if !outcome.wouldBlock {
+        connectionFailed(Failure(CSC_CALL_READ, errno: errnum))
+      }
+    }
+  }
+
+  /// Not while its own handlers run: a handler that waits for more data is not called from within itself.
+  func announceInput() {
+    guard let signal = existingDetails?.readyRead, !flags.contains(.inReadyRead) else { return }
+    flags.insert(.inReadyRead)
+    signal.emit()
+    flags.remove(.inReadyRead)
+  }
+
+  /// The peer has ended its side. With nobody to handle a half-closed connection, the rest is sent and it ends.
+  func endOfInput() {
+    flags.insert(.inputEnded)
+    updateReadWatch()
+    announceEndOfInput()
+    guard state == .connected else { return }
+    if let signal = existingDetails?.readChannelFinished, signal.isConnected {
+      signal.emit()
+    } else {
+      disconnectFromHost()
+    }
+  }
+
+  func announceEndOfInput() {
+    guard !flags.contains(.endAnnounced) else { return }
+    flags.insert(.endAnnounced)
+    record(.remoteHostClosed)
+    existingDetails?.errorOccurred?.emit(.remoteHostClosed)
+  }
+}

@@ -1,0 +1,61 @@
+/// The signals. Each exists from its first use, and the loop watches a socket for input from the first use of
+/// one that input can raise: an accepted connection nobody listens to costs nothing.
+extension TCPSocket {
+  private func signal<Argument>(
+    _ path: ReferenceWritableKeyPath<Details, Signal<Argument>?>
+  ) -> Signal<Argument> {
+    let details = details
+    if let signal = details[keyPath: path] {
+      return signal
+    }
+    let signal = Signal<Argument>()
+    details[keyPath: path] = signal
+    return signal
+  }
+
+  private func wantInput() {
+    guard !flags.contains(.wantsInput) else { return }
+    flags.insert(.wantsInput)
+    updateReadWatch()
+  }
+
+  /// Emitted when ``connectToHost(_:port:)-(HostAddress,_)`` has succeeded. Never by an accepted connection.
+  public var connected: Signal<Void> {
+    signal(\.connected)
+  }
+
+  /// Emitted when new data has arrived.
+  ///
+  /// Once for each arrival: not again for data left unread, not for the end of input, and not while its own
+  /// handlers run.
+  public var readyRead: Signal<Void> {
+    wantInput()
+    return signal(\.readyRead)
+  }
+
+  /// Emitted when bytes have gone to the kernel, with their number. Not while its own handlers run.
+  public var bytesWritten: Signal<Int> {
+    signal(\.bytesWritten)
+  }
+
+  /// Emitted when the peer has ended its side, after ``errorOccurred``.
+  ///
+  /// Connecting a handler means that the program handles half-closed connections: the socket stays connected
+  /// for writing until it is closed.
+  public var readChannelFinished: Signal<Void> {
+    wantInput()
+    return signal(\.readChannelFinished)
+  }
+
+  /// Emitted when the connection has ended, from whichever side.
+  public var disconnected: Signal<Void> {
+    wantInput()
+    return signal(\.disconnected)
+  }
+
+  /// Emitted when an error has occurred, before the state changes for it.
+  public var errorOccurred: Signal<SocketError> {
+    wantInput()
+    return signal(\.errorOccurred)
+  }
+}

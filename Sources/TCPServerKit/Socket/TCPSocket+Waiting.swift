@@ -1,0 +1,189 @@
+internal import CServerCore
+
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Musl
+#endif
+
+/// The blocking calls, for programs and threads without a loop. They poll the socket alone and never run the
+/// loop; what they notice is told by the same signals.
+extension TCPSocket {
+  /// Waits until the connection is made.
+  ///
+  /// - Parameter msec: milliseconds to wait at most; -1 waits without limit.
+  /// - Returns: false when it failed or the time ran out, with the reason in ``error``. A timeout does not
+  ///   end the attempt.
+  @discardableResult
+  public func waitForConnected(msec: Int = 30000) -> Bool {
+    let deadline = deadline(msec)
+    while state == .hostLookup || state == .connecting {
+      let lookup = existingDetails?.attempt?.lookup
+      let events =
+        if let lookup {
+          SystemCalls.wait(for: lookup.descriptor, POLLIN, until: deadline)
+        } else {
+          SystemCalls.wait(for: descriptor, POLLOUT, until: deadline)
+        }
+      guard events != 0 else {
+        record(.timedOut)
+        return false
+      }
+      handleWritable()
+    }
+    return state == .connected
+  }
+
+  /// Waits until new data has arrived, and sends what is held meanwhile.
+  ///
+  /// - Parameter msec: milliseconds to wait at most; -1 waits without limit.
+  /// - Returns: true for new data only, whatever was left unread before. False when the time ran out
+  ///   (``SocketError/socketTimeout``, the socket stays open), the peer has ended its side
+  ///   (``SocketError/remoteHostClosed``; writing is still possible), or the connection failed.
+  @discardableResult
+  public func waitForReadyRead(msec: Int = 30000) -> Bool {
+    let deadline = deadline(msec)
+    guard becomesConnected(by: deadline) else { return false }
+    while state == .connected {
+      guard !flags.contains(.inputEnded) else {
+        record(.remoteHostClosed)
+        return false
+      }
+      switch waitOnce(until: deadline) {
+      case .received: return true
+      case .timedOut: return false
+      case .sent, .nothing: continue
+      }
+    }
+    return false
+  }
+
+  /// Waits until at least one written byte has gone to the kernel.
+  ///
+  /// - Parameter msec: milliseconds to wait at most; -1 waits without limit.
+  /// - Returns: true when bytes went out that ``bytesWritten`` had not told yet; false when nothing is held,
+  ///   the time ran out or the connection failed.
+  @discardableResult
+  public func waitForBytesWritten(msec: Int = 30000) -> Bool {
+    let deadline = deadline(msec)
+    guard becomesConnected(by: deadline) else { return false }
+    while unannounced == 0 {
+      guard output != nil else { return false }
+      switch waitOnce(until: deadline) {
+      case .sent: return true
+      case .timedOut: return false
+      case .received, .nothing: continue
+      }
+    }
+    announceWritten()
+    return true
+  }
+
+  /// Waits until the connection has ended, and sends what is held meanwhile. What arrived stays readable.
+  ///
+  /// - Parameter msec: milliseconds to wait at most; -1 waits without limit.
+  /// - Returns: true when the connection has ended, be it before the call; false when the time ran out or
+  ///   there never was a connection.
+  @discardableResult
+  public func waitForDisconnected(msec: Int = 30000) -> Bool {
+    let deadline = deadline(msec)
+    guard becomesConnected(by: deadline) || peerPort != 0 else { return false }
+    while state != .unconnected {
+      if flags.contains(.inputEnded) && state == .connected {
+        announceEndOfInput()
+        disconnectFromHost()
+        continue
+      }
+      if case .timedOut = waitOnce(until: deadline) {
+        return false
+      }
+    }
+    return true
+  }
+
+  // MARK: -
+
+  private enum Waited {
+    case received
+    case sent
+    case nothing
+    case timedOut
+  }
+
+  private func deadline(_ msec: Int) -> ContinuousClock.Instant? {
+    msec < 0 ? nil : .now + .milliseconds(msec)
+  }
+
+  private func becomesConnected(by deadline: ContinuousClock.Instant?) -> Bool {
+    if state == .hostLookup || state == .connecting {
+      let rest = deadline.map { ($0 - .now) / .milliseconds(1) }
+      return waitForConnected(msec: rest.map { max(Int($0), 0) } ?? -1)
+    }
+    guard state != .unconnected else {
+      record(Failure(.unknown, "Socket is not connected"))
+      return false
+    }
+    return true
+  }
+
+  /// One poll, and whatever it allows.
+  private func waitOnce(until deadline: ContinuousClock.Instant?) -> Waited {
+    let lingering = flags.contains(.lingering)
+    let reads = lingering || (!flags.contains(.inputEnded) && roomForInput > 0 && state == .connected)
+    let interest = (reads ? POLLIN : 0) | (output == nil ? 0 : POLLOUT)
+    var limit = deadline
+    if lingering, let end = existingDetails?.lingerEnd {
+      limit = min(deadline ?? end, end)
+    }
+    let events = SystemCalls.wait(for: descriptor, interest, until: limit)
+    guard events != 0 else {
+      if lingering && limit != deadline {
+        continueLingering(timedOut: true)
+        return .nothing
+      }
+      record(.timedOut)
+      return .timedOut
+    }
+    if lingering {
+      continueLingering()
+      return .nothing
+    }
+    if events & POLLOUT != 0 && output != nil {
+      let before = unannounced
+      sendHeldBytes()
+      let sent = unannounced > before
+      announceWritten()
+      finishClosingIfSent()
+      if sent { return .sent }
+    }
+    if reads && events & (POLLIN | POLLHUP | POLLERR) != 0 {
+      return receiveWaited()
+    }
+    if state == .closing && events & (POLLHUP | POLLERR) != 0 {
+      becomeUnconnected()
+    }
+    return .nothing
+  }
+
+  private func receiveWaited() -> Waited {
+    switch receiveIntoQueue() {
+    case .bytes:
+      announceInput()
+      updateReadWatch()
+      return .received
+    case .nothing:
+      return .nothing
+    case .end:
+      // Driven by the loop otherwise, the socket ends as it does there; driven by waits, its program decides.
+      if flags.contains(.wantsInput) && engine != nil {
+        endOfInput()
+      } else {
+        announceEndOfInput()
+      }
+      return .nothing
+    case .failed(let errnum):
+      connectionFailed(Failure(CSC_CALL_READ, errno: errnum))
+      return .nothing
+    }
+  }
+}

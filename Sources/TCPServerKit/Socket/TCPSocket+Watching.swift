@@ -1,0 +1,150 @@
+internal import CLibevent
+
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Musl
+#endif
+
+/// What the loop watches a socket for. Registered as late as can be, and an object kept alive just as long.
+extension TCPSocket {
+  private var shouldWatchRead: Bool {
+    if flags.contains(.lingering) {
+      return true
+    }
+    return state == .connected && flags.contains(.wantsInput) && !flags.contains(.inputEnded)
+      && roomForInput > 0
+  }
+
+  func updateReadWatch() {
+    guard let engine else { return }
+    engine.assertOnLoopThread()
+    let wanted = shouldWatchRead
+    guard wanted != flags.contains(.watchingRead) else { return }
+    if wanted {
+      if unsafe readWatch == nil {
+        unsafe readWatch = event_new(
+          engine.base,
+          descriptor,
+          Int16(CLIBEVENT_READ | CLIBEVENT_PERSIST),
+          onReadable,
+          asContext
+        )
+      }
+      if unsafe !add(readWatch, timeout: flags.contains(.lingering) ? Self.lingerSilenceLimit : nil) {
+        return watchFailed()
+      }
+      flags.insert(.watchingRead)
+    } else {
+      unsafe event_del(readWatch)
+      flags.remove(.watchingRead)
+    }
+    updateKeptAlive()
+  }
+
+  /// Watches the descriptor for room to write, or `other` (a name lookup's) for its result.
+  func watchWrite(_ wanted: Bool, lookup other: CInt? = nil) {
+    guard let engine, wanted != flags.contains(.watchingWrite) else { return }
+    engine.assertOnLoopThread()
+    if wanted {
+      let events = Int16((other == nil ? CLIBEVENT_WRITE : CLIBEVENT_READ) | CLIBEVENT_PERSIST)
+      if unsafe writeWatch == nil {
+        unsafe writeWatch = event_new(engine.base, other ?? descriptor, events, onWritable, asContext)
+      }
+      if unsafe !add(writeWatch) {
+        return watchFailed()
+      }
+      flags.insert(.watchingWrite)
+    } else {
+      unsafe event_del(writeWatch)
+      flags.remove(.watchingWrite)
+    }
+    updateKeptAlive()
+  }
+
+  /// Takes the socket off the loop. The events go too: the next connection has another descriptor.
+  func stopWatching() {
+    freeWatches()
+    flags.subtract([.watchingRead, .watchingWrite])
+    updateKeptAlive()
+  }
+
+  func freeWatches() {
+    if let event = unsafe readWatch { unsafe event_free(event) }
+    if let event = unsafe writeWatch { unsafe event_free(event) }
+    unsafe readWatch = nil
+    unsafe writeWatch = nil
+  }
+
+  private var asContext: UnsafeMutableRawPointer {
+    unsafe Unmanaged.passUnretained(self).toOpaque()
+  }
+
+  private func add(_ event: OpaquePointer?, timeout: Duration? = nil) -> Bool {
+    guard let event = unsafe event else { return false }
+    guard let timeout else { return unsafe event_add(event, nil) == 0 }
+    var interval = timeval(timeout)
+    return unsafe event_add(event, &interval) == 0
+  }
+
+  /// The loop cannot watch this socket, so it would wait for ever: the connection ends with an error.
+  private func watchFailed() {
+    let failure = Failure(.socketResource, "Out of resources")
+    engine?.later { [self] in connectionFailed(failure) }
+  }
+
+  private func updateKeptAlive() {
+    let wanted = !flags.isDisjoint(with: [.watchingRead, .watchingWrite])
+    guard wanted != flags.contains(.keptAlive) else { return }
+    if wanted {
+      flags.insert(.keptAlive)
+      unsafe _ = Unmanaged.passRetained(self)
+    } else {
+      flags.remove(.keptAlive)
+      unsafe Unmanaged.passUnretained(self).release()
+    }
+  }
+
+  /// Aborts every socket that an event of `base` keeps alive.
+  static func abortAll(on base: OpaquePointer) {
+    var sockets: [TCPSocket] = []
+    unsafe withUnsafeMutablePointer(to: &sockets) { sockets in
+      unsafe _ = event_base_foreach_event(base, collectSocket, sockets)
+    }
+    for socket in sockets {
+      socket.abort()
+    }
+  }
+}
+
+private func socket(_ context: UnsafeMutableRawPointer?) -> TCPSocket? {
+  unsafe context.map { unsafe Unmanaged<TCPSocket>.fromOpaque($0).takeUnretainedValue() }
+}
+
+private func onReadable(_: CInt, events: Int16, context: UnsafeMutableRawPointer?) {
+  unsafe socket(context)?.handleReadable(timedOut: Int(events) & CLIBEVENT_TIMEOUT != 0)
+}
+
+private func onWritable(_: CInt, _: Int16, context: UnsafeMutableRawPointer?) {
+  unsafe socket(context)?.handleWritable()
+}
+
+private func collectSocket(
+  _: OpaquePointer?,
+  event: OpaquePointer?,
+  context: UnsafeMutableRawPointer?
+) -> CInt {
+  guard let event = unsafe event,
+    let list = unsafe context?.assumingMemoryBound(to: [TCPSocket].self),
+    let callback = unsafe event_get_callback(event)
+  else { return 0 }
+  let known: [event_callback_fn] = unsafe [onReadable, onWritable]
+  let address = unsafe unsafeBitCast(callback, to: UnsafeRawPointer.self)
+  if unsafe known.contains(where: { unsafe unsafeBitCast($0, to: UnsafeRawPointer.self) == address }),
+    let socket = unsafe socket(event_get_callback_arg(event)),
+    unsafe !list.pointee.contains(where: { $0 === socket })
+  {
+    unsafe list.pointee.append(socket)
+  }
+  return 0
+}

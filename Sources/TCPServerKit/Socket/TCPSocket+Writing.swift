@@ -1,0 +1,172 @@
+internal import CServerCore
+
+/// Writing. Bytes go to the kernel at once; only what it does not take is held, and watched for.
+extension TCPSocket {
+  /// How many written bytes the kernel has not taken yet.
+  public var bytesToWrite: Int {
+    output?.count ?? 0
+  }
+
+  /// Writes bytes. All are taken: what the kernel has no room for is held and sent when it has.
+  ///
+  /// A program that writes more than its peer reads watches ``bytesToWrite`` and goes on when ``bytesWritten``
+  /// says so.
+  ///
+  /// - Returns: the number of bytes; -1 when the socket is not connected, its write side has ended, or the
+  ///   connection turned out to be broken, with the reason in ``error``.
+  @discardableResult
+  public func write(_ bytes: UnsafeRawBufferPointer) -> Int {
+    guard mayWrite() else { return -1 }
+    var rest = unsafe bytes
+    if output == nil {
+      switch unsafe transmit(rest) {
+      case .value(let count): unsafe rest = UnsafeRawBufferPointer(rebasing: rest[count...])
+      case .failed: return -1
+      }
+    }
+    if rest.count > 0 {
+      let queue = output ?? ByteQueue(capacity: rest.count)
+      unsafe queue.append(rest)
+      output = queue
+      watchWrite(true)
+    }
+    announceWrittenSoon()
+    return bytes.count
+  }
+
+  /// Writes bytes, as ``write(_:)-(UnsafeRawBufferPointer)`` does.
+  @discardableResult
+  public func write(_ bytes: some Collection<UInt8>) -> Int {
+    let written = bytes.withContiguousStorageIfAvailable {
+      unsafe write(UnsafeRawBufferPointer($0))
+    }
+    return unsafe written ?? Array(bytes).withUnsafeBytes { unsafe write($0) }
+  }
+
+  /// Writes a text in UTF-8, as ``write(_:)-(UnsafeRawBufferPointer)`` does.
+  @discardableResult
+  public func write(_ text: String) -> Int {
+    write(text.utf8)
+  }
+
+  /// Gives the kernel what it takes now of the bytes that are held, without waiting.
+  ///
+  /// - Returns: whether any byte went out.
+  @discardableResult
+  public func flush() -> Bool {
+    let before = bytesToWrite
+    sendHeldBytes()
+    return bytesToWrite < before
+  }
+
+  /// Ends this side: after what was written, the peer sees the end of input. Reading goes on.
+  public func writeEnd() {
+    guard state == .connected, !flags.contains(.writeEnded) else { return }
+    flags.insert(.writeEnded)
+    if output == nil {
+      SystemCalls.endWriting(descriptor)
+    }
+  }
+
+  // MARK: -
+
+  private func mayWrite() -> Bool {
+    guard descriptor >= 0, state == .connected || state == .closing, !flags.contains(.lingering) else {
+      record(Failure(.unknown, "Socket is not connected"))
+      return false
+    }
+    guard !flags.contains(.writeEnded) else {
+      record(Failure(.operation, "The write side has ended"))
+      return false
+    }
+    guard !flags.contains(.writeBroken) else {
+      record(.remoteHostClosed)
+      return false
+    }
+    return true
+  }
+
+  /// Sends once, counting what went. A full kernel is no failure, but 0 bytes.
+  private func transmit(_ bytes: UnsafeRawBufferPointer) -> SystemCalls.Outcome {
+    guard bytes.count > 0 else { return .value(0) }
+    let outcome = unsafe SystemCalls.transmit(descriptor, bytes)
+    switch outcome {
+    case .value(let count):
+      unannounced += count
+      return outcome
+    case .failed(let errnum):
+      if outcome.wouldBlock {
+        return .value(0)
+      }
+      writingFailed(Failure(CSC_CALL_WRITE, errno: errnum))
+      return outcome
+    }
+  }
+
+  /// The peer takes nothing any more. It may have sent something before, so the reading side ends the
+  /// connection where there is one.
+  private func writingFailed(_ failure: Failure) {
+    flags.insert(.writeBroken)
+    output = nil
+    watchWrite(false)
+    record(failure)
+    if flags.contains(.watchingRead) && state == .connected {
+      return
+    }
+    if state == .closing, let engine {
+      // Not from within write(): its caller does not expect the socket to end under it.
+      engine.later { [self] in
+        if state == .closing { becomeUnconnected() }
+      }
+    } else if state == .closing {
+      becomeUnconnected()
+    }
+  }
+
+  func sendHeldBytes() {
+    while let output, output.count > 0 {
+      guard case .value(let count) = unsafe transmit(output.bytes), count > 0 else { return }
+      output.consume(count)
+    }
+    guard output != nil else { return }
+    output = nil
+    watchWrite(false)
+    if flags.contains(.writeEnded) {
+      SystemCalls.endWriting(descriptor)
+    }
+  }
+
+  /// The loop says that there is room to write, that a connection attempt has ended, or a name lookup.
+  func handleWritable() {
+    switch state {
+    case .hostLookup: continueLookup()
+    case .connecting: continueConnecting()
+    default:
+      sendHeldBytes()
+      announceWritten()
+      finishClosingIfSent()
+    }
+  }
+
+  func announceWritten() {
+    guard unannounced > 0, !flags.contains(.inBytesWritten) else { return }
+    let count = unannounced
+    unannounced = 0
+    guard let signal = existingDetails?.bytesWritten else { return }
+    flags.insert(.inBytesWritten)
+    signal.emit(count)
+    flags.remove(.inBytesWritten)
+  }
+
+  /// From within write() nothing is announced: a handler that writes would call itself.
+  private func announceWrittenSoon() {
+    guard let signal = existingDetails?.bytesWritten, signal.isConnected, unannounced > 0,
+      !flags.contains(.announcementDue), let engine
+    else { return }
+    flags.insert(.announcementDue)
+    engine.later { [self] in
+      flags.remove(.announcementDue)
+      announceWritten()
+    }
+  }
+}

@@ -1,0 +1,145 @@
+internal import CLibevent
+internal import CServerCore
+
+/// A TCP connection: the `QTcpSocket` that ``TCPServer/nextPendingConnection()`` returns.
+///
+/// It can be used with the event loop, by connecting handlers to its signals, and without one, by its
+/// `waitFor` calls. Reading and writing never block.
+///
+/// ## Half-close
+///
+/// The end of the peer's input is not the end of the connection: what is written after it still arrives. When
+/// the peer has ended its side, ``errorOccurred`` gives ``SocketError/remoteHostClosed``; then a socket whose
+/// ``readChannelFinished`` has a handler stays connected until the program closes it, and every other one
+/// delivers what was written and disconnects by itself.
+///
+/// ## Lifetime
+///
+/// While the loop watches a socket for its handlers, or still has bytes to send for it, the loop keeps it
+/// alive. A handler may capture its socket weakly; on a socket that a server accepted it may also do so
+/// strongly, since such a socket releases its handlers after ``disconnected``. Otherwise releasing the last
+/// reference closes the connection.
+///
+/// ## Thread
+///
+/// A socket belongs to the thread of its event base, and is not `Sendable`. To move a connection to another
+/// thread, pass on the descriptor that ``detach()`` returns.
+@safe public final class TCPSocket {
+  // What every accepted connection carries. What only some need is in `details`.
+  let engine: EventEngine?
+  var descriptor: CInt = -1
+  var flags: Flags = []
+  /// How far the connection has come.
+  public internal(set) var state: SocketState = .unconnected
+  /// The peer's port; 0 before there is a connection.
+  public internal(set) var peerPort: UInt16 = 0
+  /// The peer's address; ``HostAddress/null`` before there is a connection.
+  ///
+  /// A peer that came over IPv4 is reported as IPv4, through a dual-stack server too. The address stays
+  /// readable after the connection has ended.
+  public internal(set) var peerAddress: HostAddress = .null
+  var input: ByteQueue?
+  var output: ByteQueue?
+  var readWatch: OpaquePointer?
+  var writeWatch: OpaquePointer?
+  /// Sent, but not yet told by `bytesWritten`.
+  var unannounced = 0
+  private(set) var existingDetails: Details?
+
+  struct Flags: OptionSet {
+    var rawValue: UInt16
+    /// Came out of a server's accept.
+    static let accepted = Flags(rawValue: 1 << 0)
+    /// Somebody took a signal that only reading can raise.
+    static let wantsInput = Flags(rawValue: 1 << 1)
+    static let watchingRead = Flags(rawValue: 1 << 2)
+    static let watchingWrite = Flags(rawValue: 1 << 3)
+    /// The loop holds a reference.
+    static let keptAlive = Flags(rawValue: 1 << 4)
+    static let inputEnded = Flags(rawValue: 1 << 5)
+    static let endAnnounced = Flags(rawValue: 1 << 6)
+    /// `close()` was called: nothing can be read any more.
+    static let readClosed = Flags(rawValue: 1 << 7)
+    static let writeEnded = Flags(rawValue: 1 << 8)
+    /// Sending failed; the reading side finds out how the connection ended.
+    static let writeBroken = Flags(rawValue: 1 << 9)
+    static let inReadyRead = Flags(rawValue: 1 << 10)
+    static let inBytesWritten = Flags(rawValue: 1 << 11)
+    static let announcementDue = Flags(rawValue: 1 << 12)
+    /// All is sent; what the peer still sends is thrown away until it ends, so that no reset destroys it.
+    static let lingering = Flags(rawValue: 1 << 13)
+  }
+
+  /// What a socket needs once it is used for more than reading and writing.
+  final class Details {
+    var failure = Failure(.unknown, "Unknown error")
+    var readBufferSize = 0
+    var attempt: ConnectionAttempt?
+    var lingerEnd: ContinuousClock.Instant?
+    var connected: Signal<Void>?
+    var readyRead: Signal<Void>?
+    var bytesWritten: Signal<Int>?
+    var readChannelFinished: Signal<Void>?
+    var disconnected: Signal<Void>?
+    var errorOccurred: Signal<SocketError>?
+
+    func releaseHandlers() {
+      connected?.disconnectAll()
+      readyRead?.disconnectAll()
+      bytesWritten?.disconnectAll()
+      readChannelFinished?.disconnectAll()
+      disconnected?.disconnectAll()
+      errorOccurred?.disconnectAll()
+    }
+  }
+
+  /// Makes an unconnected socket.
+  ///
+  /// - Parameter eventBase: the loop it lives on; nil for use with the `waitFor` calls alone.
+  public init(eventBase: EventBase? = .current) {
+    engine = eventBase?.engine
+  }
+
+  /// The socket of an accepted connection: one allocation, no system call.
+  init(accepted connection: csc_connection, engine: EventEngine?) {
+    self.engine = engine
+    descriptor = connection.descriptor
+    flags = .accepted
+    state = .connected
+    peerPort = connection.peer.port
+    peerAddress = HostAddress(connection.peer)
+  }
+
+  deinit {
+    freeWatches()
+    engine?.scratch.forget(self)
+    if descriptor >= 0 {
+      SystemCalls.closeDescriptor(descriptor)
+    }
+  }
+
+  var details: Details {
+    if let existingDetails {
+      return existingDetails
+    }
+    let details = Details()
+    existingDetails = details
+    return details
+  }
+
+  // MARK: - Errors
+
+  /// The last error; ``SocketError/unknown`` at first. A later success does not clear it.
+  public var error: SocketError {
+    existingDetails?.failure.error ?? .unknown
+  }
+
+  /// The last error for a person to read; "Unknown error" at first.
+  public var errorString: String {
+    existingDetails?.failure.text ?? "Unknown error"
+  }
+
+  func record(_ failure: Failure) {
+    details.failure = failure
+  }
+}

@@ -1,0 +1,145 @@
+// Every system call of the Swift side, with its flags: what a port to another system changes is here.
+// Descriptors are close-on-exec and non-blocking from the start, and no send raises SIGPIPE.
+
+internal import CLibevent
+
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Musl
+#endif
+
+enum SystemCalls {
+  /// What a call returned, or the errno it failed with.
+  enum Outcome {
+    case value(Int)
+    case failed(CInt)
+
+    init(_ result: Int) {
+      self = result < 0 ? .failed(errno) : .value(result)
+    }
+
+    /// Whether the call had nothing to do rather than a reason to fail.
+    var wouldBlock: Bool {
+      if case .failed(let errnum) = self {
+        return errnum == EAGAIN || errnum == EWOULDBLOCK || errnum == EINTR
+      }
+      return false
+    }
+  }
+
+  static func closeDescriptor(_ descriptor: CInt) {
+    close(descriptor)
+  }
+
+  static func openStream(family: CInt) -> Outcome {
+    Outcome(Int(socket(family, CInt(SOCK_STREAM.rawValue) | streamFlags, 0)))
+  }
+
+  private static var streamFlags: CInt {
+    CInt(SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
+  }
+
+  static func receive(_ descriptor: CInt, into buffer: UnsafeMutableRawBufferPointer) -> Outcome {
+    unsafe Outcome(recv(descriptor, buffer.baseAddress, buffer.count, CInt(MSG_DONTWAIT)))
+  }
+
+  static func transmit(_ descriptor: CInt, _ bytes: UnsafeRawBufferPointer) -> Outcome {
+    let flags = CInt(MSG_NOSIGNAL | MSG_DONTWAIT)
+    return unsafe Outcome(send(descriptor, bytes.baseAddress, bytes.count, flags))
+  }
+
+  /// Throws away what has arrived without copying it.
+  static func discardInput(_ descriptor: CInt, atMost count: Int) -> Outcome {
+    let flags = CInt(MSG_TRUNC | MSG_DONTWAIT)
+    return Outcome(recv(descriptor, nil, count, flags))
+  }
+
+  /// Looks whether a read would find something, without reading.
+  static func peekInput(_ descriptor: CInt) -> Outcome {
+    var byte: UInt8 = 0
+    let flags = CInt(MSG_PEEK | MSG_DONTWAIT)
+    return unsafe Outcome(recv(descriptor, &byte, 1, flags))
+  }
+
+  static func endWriting(_ descriptor: CInt) {
+    shutdown(descriptor, CInt(SHUT_WR))
+  }
+
+  /// Waits for one descriptor; signals do not shorten it.
+  ///
+  /// - Returns: the events that are there, 0 when the deadline passed.
+  static func wait(
+    for descriptor: CInt,
+    _ events: CInt,
+    until deadline: ContinuousClock.Instant?
+  ) -> CInt {
+    var entry = pollfd(fd: descriptor, events: Int16(events), revents: 0)
+    while true {
+      let ready = unsafe poll(&entry, 1, milliseconds(until: deadline))
+      if ready > 0 {
+        return CInt(entry.revents)
+      }
+      if ready < 0 && errno != EINTR {
+        return 0
+      }
+      if let deadline, ContinuousClock.now >= deadline {
+        return 0
+      }
+    }
+  }
+
+  private static func milliseconds(until deadline: ContinuousClock.Instant?) -> CInt {
+    guard let deadline else { return -1 }
+    let (seconds, attoseconds) = (deadline - .now).components
+    guard seconds >= 0, attoseconds >= 0 else { return 0 }
+    guard seconds < 1_000_000 else { return 1_000_000_000 }
+    // Rounded up, so that the last round does not spin.
+    return CInt(seconds * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000)
+  }
+
+  static func option(_ descriptor: CInt, _ level: CInt, _ name: CInt) -> CInt? {
+    var value: CInt = 0
+    var length = socklen_t(MemoryLayout<CInt>.size)
+    return unsafe getsockopt(descriptor, level, name, &value, &length) == 0 ? value : nil
+  }
+
+  static func setOption(_ descriptor: CInt, _ level: CInt, _ name: CInt, _ value: CInt) -> Bool {
+    var value = value
+    return unsafe setsockopt(descriptor, level, name, &value, socklen_t(MemoryLayout<CInt>.size)) == 0
+  }
+
+  /// Makes a descriptor from outside non-blocking and close-on-exec; on failure it is as it was.
+  static func prepareAdopted(_ descriptor: CInt) -> Bool {
+    let status = fcntl(descriptor, F_GETFL)
+    let flags = fcntl(descriptor, F_GETFD)
+    guard status >= 0, flags >= 0, fcntl(descriptor, F_SETFL, status | O_NONBLOCK) == 0 else {
+      return false
+    }
+    guard fcntl(descriptor, F_SETFD, flags | FD_CLOEXEC) == 0 else {
+      _ = fcntl(descriptor, F_SETFL, status)
+      return false
+    }
+    return true
+  }
+
+  /// A descriptor that any thread can make readable; -1 when there is none to be had.
+  static func openEventDescriptor() -> CInt {
+    eventfd(0, CInt(EFD_CLOEXEC | EFD_NONBLOCK))
+  }
+
+  /// Makes an event descriptor readable. Fails only when its counter is full, and then it is readable.
+  static func signal(_ eventDescriptor: CInt) {
+    var one: UInt64 = 1
+    _ = unsafe write(eventDescriptor, &one, MemoryLayout<UInt64>.size)
+  }
+
+  static func clear(_ eventDescriptor: CInt) {
+    var count: UInt64 = 0
+    _ = unsafe read(eventDescriptor, &count, MemoryLayout<UInt64>.size)
+  }
+
+  static func isOpen(_ descriptor: CInt) -> Bool {
+    fcntl(descriptor, F_GETFD) >= 0
+  }
+}

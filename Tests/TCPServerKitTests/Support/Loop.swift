@@ -1,0 +1,31 @@
+import TCPServerKit
+
+/// A loop for one test. Nothing in a test waits longer than `limit`; nothing sleeps.
+struct Loop {
+  static let limit: Duration = .seconds(10)
+
+  let base: EventBase
+
+  init() throws {
+    base = try EventBase()
+  }
+
+  /// Turns the loop until `condition` holds.
+  ///
+  /// - Returns: false when it did not within the limit.
+  func run(until condition: () -> Bool) -> Bool {
+    let deadline = ContinuousClock.now + Self.limit
+    while !condition() {
+      guard ContinuousClock.now < deadline else { return false }
+      base.runOnce(timeout: .milliseconds(100))
+    }
+    return true
+  }
+
+  /// Turns the loop for as long as anything is ready, to show that something does not happen.
+  func settle(turns: Int = 20) {
+    for _ in 0..<turns {
+      base.runOnce(timeout: .milliseconds(1))
+    }
+  }
+}
