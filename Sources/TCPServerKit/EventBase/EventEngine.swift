@@ -28,6 +28,7 @@ internal import Synchronization
   private let stopRequested = Atomic(false)
   private var localJobs: [() -> Void] = []
   private var isRunning = false
+  private var isAbandoned = false
   private var thread: pthread_t?
 
   /// One buffer for all reads on this loop; whoever reads owns it until the handlers have run.
@@ -178,6 +179,7 @@ internal import Synchronization
 
   /// From the loop's thread: runs `job` after the events of this turn, with nothing of the caller on the stack.
   func later(_ job: @escaping () -> Void) {
+    guard !isAbandoned else { return job() }
     localJobs.append(job)
     if !isRunning, let timer = unsafe timer {
       // Somebody else runs the loop, or nobody yet: a timer that is due brings it here.
@@ -225,8 +227,9 @@ internal import Synchronization
 
   // MARK: - End
 
-  /// Ends what still waits for events: sockets keep themselves alive while they do.
+  /// Nobody can run the loop any more. Ends what still waits for events: sockets stay alive while they do.
   func abortEverything() {
+    isAbandoned = true
     localJobs.removeAll()
     unsafe TCPSocket.abortAll(on: base)
   }
