@@ -1,0 +1,114 @@
+/**
+ * @file FaultInjection.h
+ * Makes calls of the C library fail on demand, in the program that this is linked into.
+ *
+ * The shim defines socket(), accept4(), read() and the other calls below itself. A program's own
+ * symbols come first when shared libraries are linked to it, so libevent's calls come through here
+ * as well. Each one calls the real function unless a plan says otherwise.
+ *
+ * Thread: plans, counters and the clock belong to the thread that makes the call and are all zero
+ * at first, so tests on several threads do not disturb each other. Calls that the C library makes
+ * inside itself (getaddrinfo() opening a socket, for example) are not seen.
+ *
+ * A plan ends when it is used up, replaced by another for the same call, or cleared.
+ */
+#ifndef FAULT_INJECTION_H
+#define FAULT_INJECTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** The calls that can be made to fail, and are counted. */
+typedef enum fault_call {
+    FAULT_ACCEPT,
+    FAULT_ACCEPT4,
+    FAULT_BIND,
+    FAULT_CLOSE, /**< a failing close() closes all the same, as the kernel's does */
+    FAULT_CONNECT,
+    FAULT_EPOLL_CREATE1,
+    FAULT_EPOLL_CTL,
+    FAULT_EPOLL_WAIT,
+    FAULT_EVENTFD,
+    FAULT_FCNTL,
+    FAULT_FSTAT,
+    FAULT_GETADDRINFO, /**< its "errno" is an EAI_ code, which it returns */
+    FAULT_GETPEERNAME,
+    FAULT_GETSOCKNAME,
+    FAULT_GETSOCKOPT,
+    FAULT_LISTEN,
+    FAULT_POLL,
+    FAULT_READ,
+    FAULT_READV,
+    FAULT_RECV,
+    FAULT_RECVMSG,
+    FAULT_SEND,
+    FAULT_SENDMSG,
+    FAULT_SETSOCKOPT,
+    FAULT_SHUTDOWN,
+    FAULT_SOCKET,
+    FAULT_WRITE,
+    FAULT_WRITEV
+} fault_call;
+
+enum { FAULT_CALLS = FAULT_WRITEV + 1 };
+
+/**
+ * Plans failures of one call.
+ *
+ * @param nth the first call to fail, counted from now; 1 is the next one
+ * @param count how many fail in a row; -1 for ever
+ * @param errnum the errno they fail with
+ */
+void fault_fail(fault_call call, int nth, int count, int errnum);
+
+/**
+ * Plans short transfers: read(), recv(), send() or write() moves at most so many bytes.
+ *
+ * @param nth, count as for fault_fail()
+ * @param most at least 1
+ */
+void fault_shorten(fault_call call, int nth, int count, size_t most);
+
+/** Ends every plan of this thread, those for allocations included. The clock and counters stay. */
+void fault_clear(void);
+
+/** How often this thread made the call since fault_reset_counts(), failed or not. */
+uint64_t fault_calls(fault_call call);
+
+/** How many of those a plan made fail. */
+uint64_t fault_failures(fault_call call);
+
+/** How many close() calls of this thread were for a number that was not open: always a bug. */
+uint64_t fault_bad_closes(void);
+
+/** Sets the counters of this thread to zero. */
+void fault_reset_counts(void);
+
+/**
+ * How many malloc(), calloc() and realloc() calls this thread made since fault_reset_counts(); 0
+ * where fault_counts_allocations() is false.
+ */
+uint64_t fault_allocations(void);
+
+/** False where a sanitizer owns malloc(), or the C library is not glibc. */
+bool fault_counts_allocations(void);
+
+/** Plans failures of allocations; nth and count as for fault_fail(). */
+void fault_fail_allocation(int nth, int count);
+
+/**
+ * Moves this thread's monotonic clock forward, so that timers fire without waiting for them. The
+ * clock never goes back; other threads and calls that block are not affected.
+ */
+void fault_advance_clock(int64_t milliseconds);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,47 @@
+// malloc(), calloc() and realloc() that count, and fail on demand. They stand on glibc's own names
+// for its allocator, because looking up the real functions with dlsym() allocates.
+
+#include "plans.h"
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||                         \
+    __has_feature(memory_sanitizer)
+#define OWNED_BY_SANITIZER
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define OWNED_BY_SANITIZER
+#endif
+
+#if defined(__GLIBC__) && !defined(OWNED_BY_SANITIZER)
+
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *memory, size_t size);
+
+void *malloc(size_t size);
+void *malloc(size_t size) {
+    return fault__allocation_fails() ? NULL : __libc_malloc(size);
+}
+
+void *calloc(size_t count, size_t size);
+void *calloc(size_t count, size_t size) {
+    return fault__allocation_fails() ? NULL : __libc_calloc(count, size);
+}
+
+void *realloc(void *memory, size_t size);
+void *realloc(void *memory, size_t size) {
+    return fault__allocation_fails() ? NULL : __libc_realloc(memory, size);
+}
+
+bool fault_counts_allocations(void) {
+    return true;
+}
+
+#else
+
+bool fault_counts_allocations(void) {
+    return false;
+}
+
+#endif

@@ -1,0 +1,186 @@
+// The interposing calls. Each has the real one's signature, asks its thread's plans, and calls the
+// real one.
+//
+// The headers that declare the socket calls are left out on purpose: glibc declares them with
+// transparent unions, which a plain definition would contradict.
+
+#undef _FORTIFY_SOURCE // its inline functions would take the names that are defined here
+
+#include "plans.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/types.h>
+#include <time.h>
+
+struct addrinfo;
+struct epoll_event;
+struct iovec;
+struct msghdr;
+struct pollfd;
+struct sockaddr;
+struct stat;
+
+typedef unsigned int socket_length; // socklen_t
+typedef unsigned long poll_count;   // nfds_t
+
+// A sanitizer's own version of a call comes before the C library's, as it would without the shim.
+static void *find(const char *name) {
+    char interceptor[64] = "__interceptor_";
+    strncat(interceptor, name, sizeof interceptor - sizeof "__interceptor_");
+    void *function = dlsym(RTLD_DEFAULT, interceptor);
+    return function ? function : dlsym(RTLD_NEXT, name);
+}
+
+// Gives `real`, the function that the shim hides. Looked up on first use, by several threads at
+// once if need be: each finds the same. A program without it, a static one, has nothing to call.
+#define REAL(result, name, parameters)                                                             \
+    static union {                                                                                 \
+        void *object;                                                                              \
+        result(*function) parameters;                                                              \
+    } found;                                                                                       \
+    union {                                                                                        \
+        void *object;                                                                              \
+        result(*function) parameters;                                                              \
+    } real = {.object = __atomic_load_n(&found.object, __ATOMIC_ACQUIRE)};                         \
+    if (!real.object) {                                                                            \
+        int saved_errno = errno;                                                                   \
+        real.object = find(#name);                                                                 \
+        __atomic_store_n(&found.object, real.object, __ATOMIC_RELEASE);                            \
+        errno = real.object ? saved_errno : ENOSYS;                                                \
+    }
+
+#define INTERPOSE(result, call, name, parameters, arguments)                                       \
+    result name parameters;                                                                        \
+    result name parameters {                                                                       \
+        REAL(result, name, parameters)                                                             \
+        return fault__fails(call) || !real.object ? -1 : real.function arguments;                  \
+    }
+
+// For calls with a parameter `size` that says how much to move.
+#define INTERPOSE_TRANSFER(call, name, parameters, arguments)                                      \
+    ssize_t name parameters;                                                                       \
+    ssize_t name parameters {                                                                      \
+        REAL(ssize_t, name, parameters)                                                            \
+        return fault__fails_or_shortens(call, &size) || !real.object ? -1                          \
+                                                                     : real.function arguments;    \
+    }
+
+INTERPOSE(int, FAULT_ACCEPT, accept, (int fd, struct sockaddr *address, socket_length *length),
+          (fd, address, length))
+INTERPOSE(int, FAULT_ACCEPT4, accept4,
+          (int fd, struct sockaddr *address, socket_length *length, int flags),
+          (fd, address, length, flags))
+INTERPOSE(int, FAULT_BIND, bind, (int fd, const struct sockaddr *address, socket_length length),
+          (fd, address, length))
+INTERPOSE(int, FAULT_CONNECT, connect,
+          (int fd, const struct sockaddr *address, socket_length length), (fd, address, length))
+INTERPOSE(int, FAULT_EPOLL_CREATE1, epoll_create1, (int flags), (flags))
+INTERPOSE(int, FAULT_EPOLL_CTL, epoll_ctl,
+          (int epoll, int operation, int fd, struct epoll_event *event),
+          (epoll, operation, fd, event))
+INTERPOSE(int, FAULT_EPOLL_WAIT, epoll_wait,
+          (int epoll, struct epoll_event *events, int most, int msec), (epoll, events, most, msec))
+INTERPOSE(int, FAULT_EVENTFD, eventfd, (unsigned int count, int flags), (count, flags))
+INTERPOSE(int, FAULT_FSTAT, fstat, (int fd, struct stat *status), (fd, status))
+INTERPOSE(int, FAULT_GETPEERNAME, getpeername,
+          (int fd, struct sockaddr *address, socket_length *length), (fd, address, length))
+INTERPOSE(int, FAULT_GETSOCKNAME, getsockname,
+          (int fd, struct sockaddr *address, socket_length *length), (fd, address, length))
+INTERPOSE(int, FAULT_GETSOCKOPT, getsockopt,
+          (int fd, int level, int option, void *value, socket_length *length),
+          (fd, level, option, value, length))
+INTERPOSE(int, FAULT_LISTEN, listen, (int fd, int backlog), (fd, backlog))
+INTERPOSE(int, FAULT_POLL, poll, (struct pollfd * entries, poll_count count, int msec),
+          (entries, count, msec))
+INTERPOSE(int, FAULT_SETSOCKOPT, setsockopt,
+          (int fd, int level, int option, const void *value, socket_length length),
+          (fd, level, option, value, length))
+INTERPOSE(int, FAULT_SHUTDOWN, shutdown, (int fd, int how), (fd, how))
+INTERPOSE(int, FAULT_SOCKET, socket, (int domain, int type, int protocol), (domain, type, protocol))
+
+INTERPOSE_TRANSFER(FAULT_READ, read, (int fd, void *buffer, size_t size), (fd, buffer, size))
+INTERPOSE_TRANSFER(FAULT_RECV, recv, (int fd, void *buffer, size_t size, int flags),
+                   (fd, buffer, size, flags))
+INTERPOSE_TRANSFER(FAULT_SEND, send, (int fd, const void *buffer, size_t size, int flags),
+                   (fd, buffer, size, flags))
+INTERPOSE_TRANSFER(FAULT_WRITE, write, (int fd, const void *buffer, size_t size),
+                   (fd, buffer, size))
+
+INTERPOSE(ssize_t, FAULT_READV, readv, (int fd, const struct iovec *parts, int count),
+          (fd, parts, count))
+INTERPOSE(ssize_t, FAULT_RECVMSG, recvmsg, (int fd, struct msghdr *message, int flags),
+          (fd, message, flags))
+INTERPOSE(ssize_t, FAULT_SENDMSG, sendmsg, (int fd, const struct msghdr *message, int flags),
+          (fd, message, flags))
+INTERPOSE(ssize_t, FAULT_WRITEV, writev, (int fd, const struct iovec *parts, int count),
+          (fd, parts, count))
+
+int close(int fd);
+int close(int fd) {
+    REAL(int, close, (int fd))
+    if (!real.object) {
+        return -1;
+    }
+    int result = real.function(fd);
+    if (result != 0 && errno == EBADF) {
+        fault__count_bad_close();
+    }
+    return fault__fails(FAULT_CLOSE) ? -1 : result;
+}
+
+// The third argument is an int, a pointer, or missing; all arrive in the same register.
+int fcntl(int fd, int command, ...);
+int fcntl(int fd, int command, ...) {
+    REAL(int, fcntl, (int fd, int command, ...))
+    va_list arguments;
+    va_start(arguments, command);
+    void *argument = va_arg(arguments, void *);
+    va_end(arguments);
+    return fault__fails(FAULT_FCNTL) || !real.object ? -1 : real.function(fd, command, argument);
+}
+
+// The same call for programs that are built with 64-bit file offsets.
+int fcntl64(int fd, int command, ...);
+int fcntl64(int fd, int command, ...) {
+    va_list arguments;
+    va_start(arguments, command);
+    void *argument = va_arg(arguments, void *);
+    va_end(arguments);
+    return fcntl(fd, command, argument);
+}
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                struct addrinfo **results);
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                struct addrinfo **results) {
+    REAL(int, getaddrinfo,
+         (const char *node, const char *service, const struct addrinfo *hints,
+          struct addrinfo **results))
+    int saved_errno = errno;
+    if (fault__fails(FAULT_GETADDRINFO)) {
+        int code = errno;
+        errno = saved_errno;
+        return code;
+    }
+    return real.object ? real.function(node, service, hints, results) : -1;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    REAL(int, clock_gettime, (clockid_t clock, struct timespec * now))
+    if (!real.object) {
+        return -1;
+    }
+    int result = real.function(clock, now);
+    int64_t offset = fault__clock_offset_milliseconds();
+    if (result == 0 && offset != 0 &&
+        (clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE ||
+         clock == CLOCK_MONOTONIC_RAW || clock == CLOCK_BOOTTIME)) {
+        int64_t nanoseconds = now->tv_nsec + offset % 1000 * 1000000;
+        now->tv_sec += (time_t)(offset / 1000 + nanoseconds / 1000000000);
+        now->tv_nsec = (long)(nanoseconds % 1000000000);
+    }
+    return result;
+}

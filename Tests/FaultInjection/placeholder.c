@@ -1,1 +1,0 @@
-int fault_placeholder;

@@ -1,0 +1,130 @@
+// Plans and counters, one set for each thread. Nothing here allocates or makes a call that the shim
+// defines: it runs inside malloc().
+
+#include "plans.h"
+
+#include <errno.h>
+
+typedef struct plan {
+    uint64_t skip;  // calls to let through first
+    uint64_t times; // then this many; 0 for no plan
+    size_t most;    // bytes, for a short transfer; 0 for a failure
+    int errnum;
+} plan;
+
+static _Thread_local plan plans[FAULT_CALLS];
+static _Thread_local plan allocation_plan;
+static _Thread_local uint64_t calls[FAULT_CALLS];
+static _Thread_local uint64_t failures[FAULT_CALLS];
+static _Thread_local uint64_t allocations;
+static _Thread_local uint64_t bad_closes;
+static _Thread_local int64_t clock_offset;
+
+static plan new_plan(int nth, int count) {
+    return (plan){
+        .skip = nth > 1 ? (uint64_t)nth - 1 : 0,
+        .times = count < 0 ? UINT64_MAX : (uint64_t)count,
+    };
+}
+
+// True when the plan is for this call.
+static bool is_due(plan *current) {
+    if (current->times == 0) {
+        return false;
+    }
+    if (current->skip > 0) {
+        current->skip--;
+        return false;
+    }
+    if (current->times != UINT64_MAX) {
+        current->times--;
+    }
+    return true;
+}
+
+void fault_fail(fault_call call, int nth, int count, int errnum) {
+    plans[call] = new_plan(nth, count);
+    plans[call].errnum = errnum;
+}
+
+void fault_shorten(fault_call call, int nth, int count, size_t most) {
+    plans[call] = new_plan(nth, count);
+    plans[call].most = most > 0 ? most : 1;
+}
+
+void fault_fail_allocation(int nth, int count) {
+    allocation_plan = new_plan(nth, count);
+}
+
+void fault_clear(void) {
+    for (int call = 0; call < FAULT_CALLS; call++) {
+        plans[call] = (plan){0};
+    }
+    allocation_plan = (plan){0};
+}
+
+uint64_t fault_calls(fault_call call) {
+    return calls[call];
+}
+
+uint64_t fault_failures(fault_call call) {
+    return failures[call];
+}
+
+uint64_t fault_bad_closes(void) {
+    return bad_closes;
+}
+
+uint64_t fault_allocations(void) {
+    return allocations;
+}
+
+void fault_reset_counts(void) {
+    for (int call = 0; call < FAULT_CALLS; call++) {
+        calls[call] = 0;
+        failures[call] = 0;
+    }
+    allocations = 0;
+    bad_closes = 0;
+}
+
+void fault_advance_clock(int64_t milliseconds) {
+    clock_offset += milliseconds > 0 ? milliseconds : 0;
+}
+
+bool fault__fails(fault_call call) {
+    size_t size = 0;
+    return fault__fails_or_shortens(call, &size);
+}
+
+bool fault__fails_or_shortens(fault_call call, size_t *size) {
+    calls[call]++;
+    if (!is_due(&plans[call])) {
+        return false;
+    }
+    size_t most = plans[call].most;
+    if (most > 0) {
+        *size = *size < most ? *size : most;
+        return false;
+    }
+    failures[call]++;
+    errno = plans[call].errnum;
+    return true;
+}
+
+bool fault__allocation_fails(void) {
+    allocations++;
+    if (!is_due(&allocation_plan)) {
+        return false;
+    }
+    errno = ENOMEM;
+    return true;
+}
+
+void fault__count_bad_close(void) {
+    bad_closes++;
+}
+
+int64_t fault__clock_offset_milliseconds(void) {
+    return clock_offset;
+}

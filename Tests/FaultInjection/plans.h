@@ -1,0 +1,21 @@
+// What the interposing functions ask and tell the plans of their thread.
+#ifndef FAULT_PLANS_H
+#define FAULT_PLANS_H
+
+#include "FaultInjection.h"
+
+// Counts a call. True, with errno set, when it must fail.
+bool fault__fails(fault_call call);
+
+// Counts a call that moves size bytes. True, with errno set, when it must fail; otherwise *size may
+// be less.
+bool fault__fails_or_shortens(fault_call call, size_t *size);
+
+// Counts an allocation. True, with errno set, when it must fail.
+bool fault__allocation_fails(void);
+
+void fault__count_bad_close(void);
+
+int64_t fault__clock_offset_milliseconds(void);
+
+#endif
