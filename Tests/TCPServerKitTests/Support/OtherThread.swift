@@ -1,0 +1,70 @@
+import Glibc
+import Synchronization
+
+/// A thread beside the test's own.
+@safe final class OtherThread: Sendable {
+  private let body: @Sendable () -> Void
+  private let handle = Mutex<pthread_t?>(nil)
+
+  /// Starts `body` on a new thread, which ``join()`` waits for.
+  init(_ body: @escaping @Sendable () -> Void) {
+    self.body = body
+    var thread = pthread_t()
+    let context = unsafe Unmanaged.passRetained(self).toOpaque()
+    let failure = unsafe pthread_create(
+      &thread,
+      nil,
+      { context in
+        if let context = unsafe context as UnsafeMutableRawPointer? {
+          unsafe Unmanaged<OtherThread>.fromOpaque(context).takeRetainedValue().body()
+        }
+        return nil
+      },
+      context
+    )
+    precondition(failure == 0, "no thread")
+    handle.withLock { $0 = thread }
+  }
+
+  func join() {
+    let thread = handle.withLock { handle in
+      defer { handle = nil }
+      return handle
+    }
+    if let thread {
+      unsafe pthread_join(thread, nil)
+    }
+  }
+
+  /// The kernel's number of the calling thread.
+  static var currentID: CInt {
+    gettid()
+  }
+
+  /// Waits until a thread of this process sleeps in the kernel, which is how a blocking call looks from outside.
+  ///
+  /// - Returns: false when it did not within the limit of a test.
+  static func waitUntilAsleep(_ id: CInt) -> Bool {
+    let deadline = ContinuousClock.now + Loop.limit
+    while state(of: id) != "S" {
+      guard ContinuousClock.now < deadline else { return false }
+      sched_yield()
+    }
+    return true
+  }
+
+  /// The letter after the name in `/proc/self/task/ID/stat`.
+  private static func state(of id: CInt) -> Character? {
+    contents(of: "/proc/self/task/\(id)/stat").split(separator: ") ").last?.first
+  }
+}
+
+/// A small file as text, such as the kernel's in /proc; empty when it cannot be read.
+func contents(of path: String) -> String {
+  let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+  guard descriptor >= 0 else { return "" }
+  defer { close(descriptor) }
+  var buffer = [UInt8](repeating: 0, count: 4096)
+  let count = unsafe read(descriptor, &buffer, buffer.count)
+  return String(decoding: buffer.prefix(max(count, 0)), as: UTF8.self)
+}
