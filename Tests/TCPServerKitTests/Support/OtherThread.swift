@@ -32,19 +32,21 @@ import Synchronization
       return handle
     }
     if let thread {
-      unsafe pthread_join(thread, nil)
+      pthread_join(thread, nil)
     }
   }
 
-  /// The kernel's number of the calling thread.
-  static var currentID: CInt {
-    gettid()
+  /// The kernel's name for the calling thread: its folder under /proc.
+  static var currentID: String {
+    var buffer = [CChar](repeating: 0, count: 64)
+    let count = unsafe readlink("/proc/thread-self", &buffer, buffer.count)
+    return String(decoding: buffer.prefix(max(count, 0)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
 
   /// Waits until a thread of this process sleeps in the kernel, which is how a blocking call looks from outside.
   ///
   /// - Returns: false when it did not within the limit of a test.
-  static func waitUntilAsleep(_ id: CInt) -> Bool {
+  static func waitUntilAsleep(_ id: String) -> Bool {
     let deadline = ContinuousClock.now + Loop.limit
     while state(of: id) != "S" {
       guard ContinuousClock.now < deadline else { return false }
@@ -53,9 +55,9 @@ import Synchronization
     return true
   }
 
-  /// The letter after the name in `/proc/self/task/ID/stat`.
-  private static func state(of id: CInt) -> Character? {
-    contents(of: "/proc/self/task/\(id)/stat").split(separator: ") ").last?.first
+  /// The letter after the name in the thread's `stat`.
+  private static func state(of id: String) -> Character? {
+    contents(of: "/proc/\(id)/stat").split(separator: ") ").last?.first
   }
 }
 

@@ -34,7 +34,7 @@ enum Machine {
     var entry = unsafe list
     while let interface = unsafe entry {
       if let address = unsafe interface.pointee.ifa_addr,
-        unsafe interface.pointee.ifa_flags & UInt32(IFF_UP.rawValue) != 0,
+        unsafe interface.pointee.ifa_flags & UInt32(IFF_UP) != 0,
         let literal = unsafe literal(address), let host = HostAddress(literal)
       {
         found.append(host)
