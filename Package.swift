@@ -42,6 +42,12 @@ let package = Package(
       path: "Tests/FaultInjection",
       cSettings: [.define("_GNU_SOURCE")]
     ),
+    .executableTarget(
+      name: "CrashingServer",
+      dependencies: ["TCPServerKit"],
+      path: "Tests/CrashingServer",
+      swiftSettings: swiftSettings
+    ),
     .testTarget(
       name: "TCPServerKitTests",
       dependencies: ["TCPServerKit", "CServerCore", "FaultInjection"],

@@ -246,7 +246,7 @@ internal import CServerCore
   ///   - timedOut: if not nil, set to whether the time ran out; untouched when the server does not listen.
   /// - Returns: whether a connection is available. False with ``SocketError/socketTimeout`` when the time ran
   ///   out, with another ``serverError`` when accepting failed, and when the server does not listen.
-  @discardableResult
+  @safe @discardableResult
   public final func waitForNewConnection(
     msec: Int = 0,
     timedOut: UnsafeMutablePointer<Bool>? = nil
