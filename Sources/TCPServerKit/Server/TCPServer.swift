@@ -75,6 +75,7 @@ internal import CServerCore
   }
 
   deinit {
+    endAdded()
     unsafe csc_server_free(core)
   }
 
@@ -106,7 +107,14 @@ internal import CServerCore
   public final func close() {
     checkThread()
     unsafe csc_server_close(core)
-    added.removeAll()
+    endAdded()
+  }
+
+  /// Letting go of them would not do: the loop keeps a socket alive that it watches for its handlers.
+  private func endAdded() {
+    for socket in exchange(&added, with: []) {
+      socket.abort()
+    }
   }
 
   /// Whether the server listens.

@@ -38,9 +38,7 @@ final class ChildProcess {
 
   /// Where the running test bundle lies, and the package's programs with it.
   private static let folder: String = {
-    var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
-    let count = unsafe readlink("/proc/self/exe", &buffer, buffer.count)
-    let path = String(decoding: buffer.prefix(max(count, 0)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let path = linkTarget(of: "/proc/self/exe")
     return String(path[...(path.lastIndex(of: "/") ?? path.startIndex)])
   }()
 

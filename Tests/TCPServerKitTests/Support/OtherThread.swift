@@ -38,9 +38,7 @@ import Synchronization
 
   /// The kernel's name for the calling thread: its folder under /proc.
   static var currentID: String {
-    var buffer = [CChar](repeating: 0, count: 64)
-    let count = unsafe readlink("/proc/thread-self", &buffer, buffer.count)
-    return String(decoding: buffer.prefix(max(count, 0)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    linkTarget(of: "/proc/thread-self")
   }
 
   /// Waits until a thread of this process sleeps in the kernel, which is how a blocking call looks from outside.
@@ -59,14 +57,4 @@ import Synchronization
   private static func state(of id: String) -> Character? {
     contents(of: "/proc/\(id)/stat").split(separator: ") ").last?.first
   }
-}
-
-/// A small file as text, such as the kernel's in /proc; empty when it cannot be read.
-func contents(of path: String) -> String {
-  let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
-  guard descriptor >= 0 else { return "" }
-  defer { close(descriptor) }
-  var buffer = [UInt8](repeating: 0, count: 4096)
-  let count = unsafe read(descriptor, &buffer, buffer.count)
-  return String(decoding: buffer.prefix(max(count, 0)), as: UTF8.self)
 }
