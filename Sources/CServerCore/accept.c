@@ -89,7 +89,7 @@ static void back_off(csc_server *server, int first_delay) {
     server->retry_time = csc__monotonic_milliseconds() + server->retry_delay;
     server->backing_off = true;
     if (server->pauses_on_error) {
-        server->paused = true;
+        server->paused_by_error = true;
     } else if (server->retry) {
         struct timeval delay = {.tv_sec = server->retry_delay / 1000,
                                 .tv_usec = server->retry_delay % 1000 * 1000};
@@ -102,6 +102,8 @@ static void back_off(csc_server *server, int first_delay) {
 
 void csc__accept_forgive(csc_server *server) {
     server->backing_off = false;
+    server->paused_by_error = false;
+    server->in_episode = false;
     server->retry_delay = 0;
     if (server->retry) {
         event_del(server->retry);
@@ -175,25 +177,27 @@ void csc__accept_update(csc_server *server) {
     if (!server->listener) {
         return;
     }
-    bool wanted = !server->paused && !server->backing_off &&
+    bool wanted = !server->paused && !server->paused_by_error && !server->backing_off &&
                   server->in_batch < server->accept_batch && below_limit(server);
     if (wanted && !csc__pending_reserve(&server->pending)) {
         csc__accept_failed(server, ENOMEM); // backs off, and comes here again to disable
         return;
     }
-    if (wanted == server->armed) {
-        return;
-    }
     if (!wanted) {
-        evconnlistener_disable(server->listener);
-        server->armed = false;
+        if (server->armed) {
+            evconnlistener_disable(server->listener);
+            server->armed = false;
+        }
+        // Not only when the batch has just been used up: it may have been made smaller since.
         if (server->in_batch >= server->accept_batch) {
             csc__accept_update_soon(server);
         }
-    } else if (evconnlistener_enable(server->listener) == 0) {
-        server->armed = true;
-    } else {
-        csc__accept_failed(server, ENOMEM);
+    } else if (!server->armed) {
+        if (evconnlistener_enable(server->listener) == 0) {
+            server->armed = true;
+        } else {
+            csc__accept_failed(server, ENOMEM);
+        }
     }
 }
 
@@ -247,7 +251,6 @@ static void on_retry(evutil_socket_t descriptor, short events, void *context) {
 bool csc__accept_start(csc_server *server) {
     server->in_batch = 0;
     server->peer_error_streak = 0;
-    server->in_episode = false;
     csc__accept_forgive(server);
     if (!server->base) {
         return true;

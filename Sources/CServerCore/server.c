@@ -26,12 +26,20 @@ enum {
 static pthread_mutex_t listening_servers_lock = PTHREAD_MUTEX_INITIALIZER;
 static csc_server *listening_servers;
 
+// The number alone does not tell: a stranger may have closed one server's descriptor, and the
+// number may have come back for another's socket.
+static bool is_same_descriptor(const csc__listening_socket *one,
+                               const csc__listening_socket *other) {
+    return one->descriptor == other->descriptor && one->device == other->device &&
+           one->inode == other->inode;
+}
+
 // False when another server already listens on this very descriptor.
 static bool register_listening(csc_server *server) {
     bool unique = true;
     pthread_mutex_lock(&listening_servers_lock);
     for (csc_server *other = listening_servers; other; other = other->next_listening) {
-        unique = unique && other->socket.descriptor != server->socket.descriptor;
+        unique = unique && !is_same_descriptor(&other->socket, &server->socket);
     }
     if (unique) {
         server->next_listening = listening_servers;

@@ -34,8 +34,9 @@ struct csc_server {
 
     bool armed; // the listener is enabled
     bool paused;
+    bool paused_by_error; // strict mode: until resume, or until listening starts anew
     bool backing_off;
-    bool in_episode; // an accept error was reported and nothing was accepted since
+    bool in_episode; // an accept error was reported; nothing accepted, no resume since
     bool pauses_on_error;
     bool freed; // csc_server_free() was called; memory goes when depth is 0
 
@@ -87,7 +88,7 @@ int csc__accept_now(csc_server *server, bool *failed);
 // Handles an errno of accept by its class. True when accepting paused or the server stopped.
 bool csc__accept_failed(csc_server *server, int errnum);
 
-// Ends a back-off.
+// Ends a back-off, a pause of strict mode, and the episode.
 void csc__accept_forgive(csc_server *server);
 
 int64_t csc__monotonic_milliseconds(void);

@@ -221,7 +221,7 @@ typedef void (*csc_incoming_connection_fn)(csc_server *server, const csc_connect
                                            void *CSC_NULLABLE context);
 
 /** Called when accepting fails for a reason the program should know: once an episode, not per
- * attempt. */
+ * attempt. An episode ends with the next connection or csc_server_resume(). */
 typedef void (*csc_accept_error_fn)(csc_server *server, csc_error error,
                                     void *CSC_NULLABLE context);
 

@@ -1,0 +1,616 @@
+// Errors of accept: every errno once, twenty times and for ever, through the loop and through a
+// wait. Each has a class; what a class promises is asserted for all its members.
+
+#include "fixture.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+// Concern one peer: accepting goes on at once.
+static const int peer_errors[] = {
+    EPROTO,       ECONNRESET, ETIMEDOUT,   ENETDOWN, ENETUNREACH, EHOSTDOWN,
+    EHOSTUNREACH, ENONET,     ENOPROTOOPT, EPIPE,    EOPNOTSUPP, // while the socket still listens
+};
+
+// These two libevent retries itself, on the next turn and without telling anyone.
+static const int silent_peer_errors[] = {EINTR, ECONNABORTED};
+
+// A lack of resources, and whatever nobody has heard of.
+static const int resource_errors[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM, EXDEV};
+
+static const int refused_errors[] = {EPERM, EACCES, ENOSYS};
+
+static const int listener_errors[] = {EBADF, ENOTSOCK, EINVAL, EFAULT};
+
+#define each(name, list)                                                                           \
+    const int *name = (list);                                                                      \
+    name < (list) + sizeof(list) / sizeof(list)[0];                                                \
+    name++
+
+// libevent falls back from accept4 to accept on EINVAL and ENOSYS, so both must fail.
+static void fail_accept(int count, int errnum) {
+    fault_fail(FAULT_ACCEPT4, 1, count, errnum);
+    fault_fail(FAULT_ACCEPT, 1, count, errnum);
+}
+
+static csc_error error_of(int errnum, const char **text) {
+    return csc_error_from_errno(CSC_CALL_ACCEPT, errnum, text);
+}
+
+static void assert_accept_error(const fixture *it, int errnum) {
+    const char *text = NULL;
+    csc_error error = error_of(errnum, &text);
+    assert_int_equal(it->accept_error, error);
+    fixture_assert_error(it, error, text);
+}
+
+// Listens with one client in the kernel's queue and nothing seen so far.
+static void start(fixture *it) {
+    csc_server_close(it->server);
+    csc_server_set_error(it->server, CSC_ERROR_UNKNOWN, "");
+    fixture_listen(it);
+    fixture_watch(it);
+    it->new_connections = 0;
+    it->accept_errors = 0;
+    fixture_connect(it);
+    fault_reset_counts();
+}
+
+static void finish(fixture *it) {
+    fault_clear();
+    fixture_take_all(it);
+    while (it->owned_count > 0) {
+        fixture_close(it, it->owned[0]);
+    }
+}
+
+static void a_peers_error_is_passed_over(void **state) {
+    fixture *it = *state;
+    for (int count = 1; count <= 20; count += 19) {
+        for (each(errnum, peer_errors)) {
+            start(it);
+            uint64_t before = fixture_statistics(it).peer_errors;
+            fail_accept(count, *errnum);
+            fixture_run_until(it, &it->new_connections, 1);
+            assert_int_equal(fixture_statistics(it).peer_errors - before, count);
+            assert_in_range(fault_calls(FAULT_ACCEPT4), count + 1, count + 2);
+            assert_int_equal(it->accept_errors, 0);
+            fixture_assert_error(it, CSC_ERROR_UNKNOWN, "");
+            finish(it);
+        }
+    }
+    assert_int_equal(fixture_statistics(it).error_episodes, 0);
+}
+
+static void an_interrupted_or_aborted_accept_is_retried(void **state) {
+    fixture *it = *state;
+    for (int count = 1; count <= 20; count += 19) {
+        for (each(errnum, silent_peer_errors)) {
+            start(it);
+            fail_accept(count, *errnum);
+            fixture_run_until(it, &it->new_connections, 1);
+            assert_in_range(fault_calls(FAULT_ACCEPT4), count + 1, count + 2);
+            assert_int_equal(it->accept_errors, 0);
+            finish(it);
+        }
+    }
+}
+
+static void sixty_four_peer_errors_in_a_row_back_off(void **state) {
+    fixture *it = *state;
+    for (each(errnum, peer_errors)) {
+        start(it);
+        fail_accept(-1, *errnum);
+        fixture_run_until(it, &it->accept_errors, 1);
+        assert_int_equal(fault_calls(FAULT_ACCEPT4), 64);
+        assert_accept_error(it, *errnum);
+        // 5 ms, 10, 20, 40: in this time a few more attempts, never a spin.
+        fixture_run_for(it, 50);
+        assert_in_range(fault_calls(FAULT_ACCEPT4), 65, 70);
+        assert_int_equal(it->accept_errors, 1);
+        fault_clear();
+        fixture_run_until(it, &it->new_connections, 1);
+        assert_int_equal(it->accept_errors, 1);
+        finish(it);
+    }
+}
+
+static void an_accepted_connection_ends_the_row_of_peer_errors(void **state) {
+    fixture *it = *state;
+    start(it);
+    for (int i = 1; i <= 5; i++) {
+        fail_accept(63, EPROTO);
+        fixture_run_until(it, &it->new_connections, i);
+        fixture_connect(it);
+    }
+    assert_int_equal(it->accept_errors, 0);
+    finish(it);
+}
+
+static void a_lack_of_resources_pauses_and_resumes_by_itself(void **state) {
+    fixture *it = *state;
+    for (each(errnum, resource_errors)) {
+        start(it);
+        uint64_t before = fixture_statistics(it).resource_errors;
+        fail_accept(1, *errnum);
+        fixture_run_until(it, &it->accept_errors, 1);
+        assert_accept_error(it, *errnum);
+        assert_int_equal(fault_calls(FAULT_ACCEPT4), 1);
+        assert_int_equal(fixture_statistics(it).kernel_queue, 1);
+        assert_true(csc_server_is_listening(it->server));
+        fixture_run_until(it, &it->new_connections, 1);
+        assert_int_equal(fixture_statistics(it).resource_errors - before, 1);
+        assert_int_equal(it->accept_errors, 1);
+        finish(it);
+    }
+}
+
+static void a_refusal_by_policy_waits_longer_first(void **state) {
+    fixture *it = *state;
+    for (each(errnum, refused_errors)) {
+        start(it);
+        uint64_t before = fixture_statistics(it).refused_errors;
+        fail_accept(1, *errnum);
+        fixture_run_until(it, &it->accept_errors, 1);
+        assert_accept_error(it, *errnum);
+        fixture_run_for(it, 20);
+        assert_int_equal(fault_calls(FAULT_ACCEPT4), 1);
+        fault_advance_clock(100);
+        fixture_run_until(it, &it->new_connections, 1);
+        assert_int_equal(fixture_statistics(it).refused_errors - before, 1);
+        assert_int_equal(it->accept_errors, 1);
+        finish(it);
+    }
+}
+
+// Runs through one back-off of so many milliseconds, and makes sure that it is that long.
+static void assert_backs_off(fixture *it, int msec) {
+    uint64_t calls = fault_calls(FAULT_ACCEPT4);
+    if (msec >= 160) { // long enough that the time the test itself takes does not matter
+        fault_advance_clock(msec / 2);
+        fixture_run_ready(it);
+        assert_int_equal(fault_calls(FAULT_ACCEPT4), calls);
+        fault_advance_clock(msec - msec / 2);
+    } else {
+        fault_advance_clock(msec);
+    }
+    fixture_run_ready(it);
+    assert_int_equal(fault_calls(FAULT_ACCEPT4), calls + 1);
+}
+
+static void the_back_off_doubles_up_to_a_second(void **state) {
+    fixture *it = *state;
+    static const int delays[] = {5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000};
+    for (each(errnum, resource_errors)) {
+        start(it);
+        fail_accept(-1, *errnum);
+        fixture_run_until(it, &it->accept_errors, 1);
+        for (each(delay, delays)) {
+            assert_backs_off(it, *delay);
+        }
+        assert_int_equal(it->accept_errors, 1);
+        fault_clear();
+        fault_advance_clock(1000);
+        fixture_run_until(it, &it->new_connections, 1);
+
+        // A success starts it anew, with another report.
+        fixture_connect(it);
+        fail_accept(-1, *errnum);
+        fixture_run_until(it, &it->accept_errors, 2);
+        assert_backs_off(it, 5);
+        fault_clear();
+        fault_advance_clock(1000);
+        fixture_run_until(it, &it->new_connections, 2);
+        assert_int_equal(it->accept_errors, 2);
+        finish(it);
+    }
+}
+
+static void the_back_off_of_a_refusal_starts_at_a_tenth_of_a_second(void **state) {
+    fixture *it = *state;
+    static const int delays[] = {100, 200, 400, 800, 1000, 1000};
+    for (each(errnum, refused_errors)) {
+        start(it);
+        fail_accept(-1, *errnum);
+        fixture_run_until(it, &it->accept_errors, 1);
+        for (each(delay, delays)) {
+            assert_backs_off(it, *delay);
+        }
+        assert_int_equal(it->accept_errors, 1);
+        finish(it);
+    }
+}
+
+static void twenty_failures_in_a_row_lose_nothing(void **state) {
+    fixture *it = *state;
+    for (each(errnum, resource_errors)) {
+        start(it);
+        fixture_connect_many(it, 9);
+        fail_accept(20, *errnum);
+        fixture_run_until(it, &it->accept_errors, 1);
+        for (int i = 1; i < 20; i++) {
+            fault_advance_clock(1000);
+            fixture_run_ready(it);
+        }
+        assert_int_equal(fault_failures(FAULT_ACCEPT4), 20);
+        assert_int_equal(it->new_connections, 0);
+        fault_advance_clock(1000);
+        fixture_run_until(it, &it->new_connections, 10);
+        assert_int_equal(it->accept_errors, 1);
+        finish(it);
+    }
+}
+
+static void while_an_error_lasts_the_loop_does_not_spin(void **state) {
+    fixture *it = *state;
+    for (each(errnum, resource_errors)) {
+        start(it);
+        fail_accept(-1, *errnum);
+        fixture_run_for(it, 100);
+        // At 0, 5, 15, 35, 75 ms.
+        assert_in_range(fault_calls(FAULT_ACCEPT4), 2, 6);
+        assert_in_range(fault_calls(FAULT_EPOLL_WAIT), 2, 20);
+        finish(it);
+    }
+}
+
+static void a_pause_during_a_back_off_holds_when_it_ends(void **state) {
+    fixture *it = *state;
+    start(it);
+    fail_accept(1, EMFILE);
+    fixture_run_until(it, &it->accept_errors, 1);
+    csc_server_pause(it->server);
+    fault_advance_clock(1000);
+    fixture_run_for(it, 20);
+    assert_int_equal(fault_calls(FAULT_ACCEPT4), 1);
+    csc_server_resume(it->server);
+    fixture_run_until(it, &it->new_connections, 1);
+}
+
+static void resume_ends_a_back_off_at_once(void **state) {
+    fixture *it = *state;
+    start(it);
+    fail_accept(8, ENFILE);
+    fixture_run_until(it, &it->accept_errors, 1);
+    for (int i = 0; i < 7; i++) {
+        fault_advance_clock(1000);
+        fixture_run_ready(it);
+    }
+    csc_server_resume(it->server);
+    fixture_run_ready(it);
+    assert_int_equal(it->new_connections, 1);
+}
+
+static void close_ends_a_back_off(void **state) {
+    fixture *it = *state;
+    start(it);
+    fail_accept(-1, ENFILE);
+    fixture_run_until(it, &it->accept_errors, 1);
+    fault_clear();
+    start(it);
+    fixture_run_ready(it);
+    assert_int_equal(it->new_connections, 1);
+}
+
+static void descriptors_really_run_out_and_come_back(void **state) {
+    fixture *it = *state;
+    enum { CLIENTS = 50, FREE = 10 };
+    csc_server_set_max_pending(it->server, 1000);
+    fixture_listen(it);
+    fixture_watch(it);
+    fixture_connect_many(it, CLIENTS);
+    fixture_leave_descriptors(it, FREE);
+    fixture_run_until(it, &it->accept_errors, 1);
+    assert_int_equal(it->new_connections, FREE);
+    assert_int_equal(it->accept_error, CSC_ERROR_SOCKET_RESOURCE);
+    fixture_assert_error(it, CSC_ERROR_SOCKET_RESOURCE, "Out of resources");
+    assert_int_equal(fixture_statistics(it).kernel_queue, CLIENTS - FREE);
+
+    fault_reset_counts();
+    fixture_run_for(it, 100);
+    assert_in_range(fault_calls(FAULT_ACCEPT4), 1, 6);
+    assert_int_equal(it->accept_errors, 1);
+
+    fixture_restore_descriptors(it);
+    fault_advance_clock(1000);
+    fixture_run_until(it, &it->new_connections, CLIENTS);
+    assert_int_equal(fixture_take_all(it), CLIENTS);
+    assert_int_equal(fixture_statistics(it).error_episodes, 1);
+}
+
+static void strict_mode_pauses_until_resume(void **state) {
+    fixture *it = *state;
+    csc_server_set_pauses_on_error(it->server, true);
+    static const int errnums[] = {EMFILE, EPERM};
+    for (each(errnum, errnums)) {
+        start(it);
+        fail_accept(2, *errnum);
+        fixture_run_until(it, &it->accept_errors, 1);
+        assert_accept_error(it, *errnum);
+        for (int i = 0; i < 5; i++) {
+            fault_advance_clock(1000);
+            fixture_run_ready(it);
+        }
+        assert_int_equal(fault_calls(FAULT_ACCEPT4), 1);
+
+        // Still failing: paused again, and the program must be told again.
+        csc_server_resume(it->server);
+        fixture_run_until(it, &it->accept_errors, 2);
+        fault_advance_clock(1000);
+        fixture_run_ready(it);
+        assert_int_equal(fault_calls(FAULT_ACCEPT4), 2);
+
+        csc_server_resume(it->server);
+        fixture_run_until(it, &it->new_connections, 1);
+        assert_int_equal(it->accept_errors, 2);
+        finish(it);
+    }
+    assert_int_equal(fixture_statistics(it).error_episodes, 4);
+}
+
+static void strict_mode_passes_over_a_peers_error(void **state) {
+    fixture *it = *state;
+    csc_server_set_pauses_on_error(it->server, true);
+    start(it);
+    fail_accept(20, EPROTO);
+    fixture_run_until(it, &it->new_connections, 1);
+    assert_int_equal(it->accept_errors, 0);
+}
+
+static void a_strict_pause_ends_with_close(void **state) {
+    fixture *it = *state;
+    csc_server_set_pauses_on_error(it->server, true);
+    start(it);
+    fail_accept(1, EMFILE);
+    fixture_run_until(it, &it->accept_errors, 1);
+    start(it);
+    fixture_run_until(it, &it->new_connections, 1);
+
+    // The program's own pause does not.
+    csc_server_pause(it->server);
+    start(it);
+    fixture_run_for(it, 20);
+    assert_int_equal(it->new_connections, 0);
+}
+
+static void a_broken_listener_stops_the_server_with_one_error(void **state) {
+    fixture *it = *state;
+    for (each(errnum, listener_errors)) {
+        start(it);
+        fixture_run_until(it, &it->new_connections, 1);
+        fixture_connect(it);
+        uint64_t before = fixture_statistics(it).listener_errors;
+        fault_reset_counts();
+        fail_accept(-1, *errnum);
+        fixture_run_until(it, &it->accept_errors, 1);
+        assert_int_equal(fault_calls(FAULT_ACCEPT4), 1);
+        assert_accept_error(it, *errnum);
+        assert_false(csc_server_is_listening(it->server));
+        assert_int_equal(csc_server_descriptor(it->server), -1);
+        assert_int_equal(fixture_statistics(it).listener_errors - before, 1);
+        fault_advance_clock(2000);
+        fixture_run_for(it, 10);
+        assert_int_equal(it->accept_errors, 1);
+
+        // What was accepted before is still there.
+        assert_int_equal(fixture_statistics(it).pending, 1);
+        finish(it);
+    }
+}
+
+static void not_supported_breaks_only_a_socket_that_no_longer_listens(void **state) {
+    fixture *it = *state;
+    start(it);
+    fail_accept(1, EOPNOTSUPP);
+    fault_fail(FAULT_GETSOCKOPT, 1, 1, ENOTSOCK);
+    fixture_run_until(it, &it->accept_errors, 1);
+    assert_accept_error(it, EOPNOTSUPP);
+    assert_false(csc_server_is_listening(it->server));
+}
+
+static void a_listener_that_was_shut_down_stops_the_server(void **state) {
+    fixture *it = *state;
+    start(it);
+    fixture_run_until(it, &it->new_connections, 1);
+    fault_reset_counts();
+    assert_int_equal(shutdown(csc_server_descriptor(it->server), SHUT_RDWR), 0);
+    fixture_run_until(it, &it->accept_errors, 1);
+    assert_int_equal(it->accept_error, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION);
+    assert_in_range(fault_calls(FAULT_ACCEPT4), 1, 3);
+    assert_false(csc_server_is_listening(it->server));
+    assert_int_equal(fixture_take_all(it), 1);
+    start(it);
+    fixture_run_until(it, &it->new_connections, 1);
+}
+
+static void a_listener_that_a_duplicate_keeps_alive_stops_the_server(void **state) {
+    fixture *it = *state;
+    start(it);
+    fixture_run_until(it, &it->new_connections, 1);
+    int number = csc_server_descriptor(it->server);
+    int duplicate = fcntl(number, F_DUPFD_CLOEXEC, 0);
+    fixture_connect(it);
+    close(number); // epoll goes on reporting the number because the duplicate is open
+    fixture_run_until(it, &it->accept_errors, 1);
+    assert_false(csc_server_is_listening(it->server));
+    assert_int_equal(fixture_statistics(it).listener_errors, 1);
+    close(duplicate);
+}
+
+static void a_loop_that_cannot_watch_again_backs_off(void **state) {
+    fixture *it = *state;
+    csc_server_set_max_pending(it->server, 1);
+    start(it);
+    fixture_connect(it);
+    fixture_run_until(it, &it->new_connections, 1);
+    fault_fail(FAULT_EPOLL_CTL, 1, 2, ENOSPC);
+    fixture_take(it);
+    fixture_run_until(it, &it->accept_errors, 1);
+    assert_int_equal(it->accept_error, CSC_ERROR_SOCKET_RESOURCE);
+    fixture_run_until(it, &it->new_connections, 2);
+    assert_int_equal(fault_failures(FAULT_EPOLL_CTL), 2);
+    assert_int_equal(it->accept_errors, 1);
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+/* The same classes through csc_server_wait() */
+
+static void a_wait_passes_over_a_peers_error(void **state) {
+    fixture *it = *state;
+    bool timed_out = true;
+    static const int *const lists[] = {peer_errors, silent_peer_errors};
+    static const size_t lengths[] = {sizeof peer_errors / sizeof peer_errors[0],
+                                     sizeof silent_peer_errors / sizeof silent_peer_errors[0]};
+    for (int list = 0; list < 2; list++) {
+        for (size_t i = 0; i < lengths[list]; i++) {
+            for (int count = 1; count <= 20; count += 19) {
+                start(it);
+                uint64_t before = fixture_statistics(it).peer_errors;
+                fail_accept(count, lists[list][i]);
+                assert_true(csc_server_wait(it->server, 10000, &timed_out));
+                assert_false(timed_out);
+                assert_int_equal(fixture_statistics(it).peer_errors - before, count);
+                assert_int_equal(it->accept_errors, 0);
+                finish(it);
+            }
+        }
+    }
+}
+
+static void a_wait_ends_after_sixty_four_peer_errors(void **state) {
+    fixture *it = *state;
+    bool timed_out = true;
+    for (each(errnum, silent_peer_errors)) {
+        start(it);
+        fail_accept(-1, *errnum);
+        assert_false(csc_server_wait(it->server, 10000, &timed_out));
+        assert_false(timed_out);
+        assert_int_equal(fault_calls(FAULT_ACCEPT4), 64);
+        assert_accept_error(it, *errnum);
+        finish(it);
+    }
+}
+
+static void a_wait_ends_with_the_error_and_the_next_one_backs_off(void **state) {
+    fixture *it = *state;
+    static const int errnums[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM, EXDEV, EPERM, EACCES, ENOSYS};
+    for (each(errnum, errnums)) {
+        bool timed_out = true;
+        start(it);
+        fail_accept(-1, *errnum);
+        assert_false(csc_server_wait(it->server, 10000, &timed_out));
+        assert_false(timed_out);
+        assert_accept_error(it, *errnum);
+        assert_int_equal(fault_calls(FAULT_ACCEPT4), 1);
+
+        // Not before the back-off has ended.
+        assert_false(csc_server_wait(it->server, 0, &timed_out));
+        assert_true(timed_out);
+        assert_int_equal(fault_calls(FAULT_ACCEPT4), 1);
+        fixture_assert_error(it, CSC_ERROR_SOCKET_TIMEOUT, "Network operation timed out");
+
+        fault_advance_clock(1000);
+        assert_false(csc_server_wait(it->server, 0, &timed_out));
+        assert_false(timed_out);
+        assert_int_equal(fault_calls(FAULT_ACCEPT4), 2);
+        assert_int_equal(it->accept_errors, 1);
+
+        fault_clear();
+        assert_true(csc_server_wait(it->server, 10000, &timed_out));
+        finish(it);
+    }
+}
+
+static void a_wait_on_a_broken_listener_stops_the_server(void **state) {
+    fixture *it = *state;
+    for (each(errnum, listener_errors)) {
+        bool timed_out = true;
+        start(it);
+        fail_accept(-1, *errnum);
+        assert_false(csc_server_wait(it->server, 10000, &timed_out));
+        assert_false(timed_out);
+        assert_int_equal(it->accept_errors, 1);
+        assert_accept_error(it, *errnum);
+        assert_false(csc_server_is_listening(it->server));
+        finish(it);
+    }
+}
+
+static void a_wait_notices_a_listener_that_others_broke(void **state) {
+    fixture *it = *state;
+    start(it);
+    shutdown(csc_server_descriptor(it->server), SHUT_RDWR);
+    assert_false(csc_server_wait(it->server, 10000, NULL));
+    assert_false(csc_server_is_listening(it->server));
+
+    start(it);
+    close(csc_server_descriptor(it->server));
+    assert_false(csc_server_wait(it->server, 10000, NULL));
+    assert_int_equal(it->accept_error, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION);
+    assert_false(csc_server_is_listening(it->server));
+}
+
+static void a_strict_pause_outlives_a_wait(void **state) {
+    fixture *it = *state;
+    csc_server_set_pauses_on_error(it->server, true);
+    start(it);
+    fail_accept(1, EMFILE);
+    fixture_run_until(it, &it->accept_errors, 1);
+    fault_advance_clock(1000);
+    assert_true(csc_server_wait(it->server, 10000, NULL)); // a wait accepts while paused
+    fixture_connect(it);
+    fixture_run_for(it, 20);
+    assert_int_equal(it->new_connections, 1);
+    csc_server_resume(it->server);
+    fixture_run_until(it, &it->new_connections, 2);
+}
+
+static void a_wait_during_a_back_off_leaves_the_loop_able_to_resume(void **state) {
+    fixture *it = *state;
+    start(it);
+    fail_accept(1, EMFILE);
+    fixture_run_until(it, &it->accept_errors, 1);
+    assert_true(csc_server_wait(it->server, 10000, NULL));
+    fixture_connect(it);
+    fixture_run_until(it, &it->new_connections, 2);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        fact(a_peers_error_is_passed_over),
+        fact(an_interrupted_or_aborted_accept_is_retried),
+        fact(sixty_four_peer_errors_in_a_row_back_off),
+        fact(an_accepted_connection_ends_the_row_of_peer_errors),
+        fact(a_lack_of_resources_pauses_and_resumes_by_itself),
+        fact(a_refusal_by_policy_waits_longer_first),
+        fact(the_back_off_doubles_up_to_a_second),
+        fact(the_back_off_of_a_refusal_starts_at_a_tenth_of_a_second),
+        fact(twenty_failures_in_a_row_lose_nothing),
+        fact(while_an_error_lasts_the_loop_does_not_spin),
+        fact(a_pause_during_a_back_off_holds_when_it_ends),
+        fact(resume_ends_a_back_off_at_once),
+        fact(close_ends_a_back_off),
+        fact(descriptors_really_run_out_and_come_back),
+        fact(strict_mode_pauses_until_resume),
+        fact(strict_mode_passes_over_a_peers_error),
+        fact(a_strict_pause_ends_with_close),
+        fact(a_broken_listener_stops_the_server_with_one_error),
+        fact(not_supported_breaks_only_a_socket_that_no_longer_listens),
+        fact(a_listener_that_was_shut_down_stops_the_server),
+        fact(a_listener_that_a_duplicate_keeps_alive_stops_the_server),
+        fact(a_loop_that_cannot_watch_again_backs_off),
+        fact_without_base(a_wait_passes_over_a_peers_error),
+        fact_without_base(a_wait_ends_after_sixty_four_peer_errors),
+        fact_without_base(a_wait_ends_with_the_error_and_the_next_one_backs_off),
+        fact_without_base(a_wait_on_a_broken_listener_stops_the_server),
+        fact_without_base(a_wait_notices_a_listener_that_others_broke),
+        fact(a_strict_pause_outlives_a_wait),
+        fact(a_wait_during_a_back_off_leaves_the_loop_able_to_resume),
+    };
+    return cmocka_run_group_tests_name("accept errors", tests, NULL, NULL);
+}

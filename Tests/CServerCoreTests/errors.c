@@ -1,0 +1,138 @@
+// The table of errors: every errno of every call has its number and its text. Written out here once
+// more, so that a change of the library's own table shows.
+
+#include "fixture.h"
+
+#include <errno.h>
+#include <string.h>
+
+typedef struct row {
+    csc_call call;
+    int errnum;
+    csc_error error;
+    const char *text;
+} row;
+
+static const row rows[] = {
+    {CSC_CALL_SOCKET, EPROTONOSUPPORT, 10, "Protocol type not supported"},
+    {CSC_CALL_SOCKET, EAFNOSUPPORT, 10, "Protocol type not supported"},
+    {CSC_CALL_SOCKET, EINVAL, 10, "Protocol type not supported"},
+    {CSC_CALL_SOCKET, EMFILE, 4, "Out of resources"},
+    {CSC_CALL_SOCKET, ENFILE, 4, "Out of resources"},
+    {CSC_CALL_SOCKET, ENOBUFS, 4, "Out of resources"},
+    {CSC_CALL_SOCKET, ENOMEM, 4, "Out of resources"},
+    {CSC_CALL_SOCKET, EACCES, 3, "Permission denied"},
+    {CSC_CALL_SOCKET, EIO, -1, "Unknown error"},
+
+    {CSC_CALL_BIND, EADDRINUSE, 8, "The bound address is already in use"},
+    {CSC_CALL_BIND, EACCES, 3, "The address is protected"},
+    {CSC_CALL_BIND, EINVAL, 10, "Unsupported socket operation"},
+    {CSC_CALL_BIND, EADDRNOTAVAIL, 9, "The address is not available"},
+    {CSC_CALL_BIND, EIO, -1, "Unknown error"},
+
+    {CSC_CALL_LISTEN, EADDRINUSE, 8, "Another socket is already listening on the same port"},
+    {CSC_CALL_LISTEN, EIO, -1, "Unknown error"},
+
+    {CSC_CALL_ACCEPT, EAGAIN, 22, "Temporary error"},
+    {CSC_CALL_ACCEPT, EWOULDBLOCK, 22, "Temporary error"},
+    {CSC_CALL_ACCEPT, EBADF, 10, "Invalid socket descriptor"},
+    {CSC_CALL_ACCEPT, EOPNOTSUPP, 10, "Invalid socket descriptor"},
+    {CSC_CALL_ACCEPT, ECONNABORTED, 7, "The remote host closed the connection"},
+    {CSC_CALL_ACCEPT, EFAULT, 4, "Operation on non-socket"},
+    {CSC_CALL_ACCEPT, ENOTSOCK, 4, "Operation on non-socket"},
+    {CSC_CALL_ACCEPT, EPROTONOSUPPORT, 10, "Protocol type not supported"},
+    {CSC_CALL_ACCEPT, EPROTO, 10, "Protocol type not supported"},
+    {CSC_CALL_ACCEPT, EAFNOSUPPORT, 10, "Protocol type not supported"},
+    {CSC_CALL_ACCEPT, EINVAL, 10, "Protocol type not supported"},
+    {CSC_CALL_ACCEPT, EMFILE, 4, "Out of resources"},
+    {CSC_CALL_ACCEPT, ENFILE, 4, "Out of resources"},
+    {CSC_CALL_ACCEPT, ENOBUFS, 4, "Out of resources"},
+    {CSC_CALL_ACCEPT, ENOMEM, 4, "Out of resources"},
+    {CSC_CALL_ACCEPT, EACCES, 3, "Permission denied"},
+    {CSC_CALL_ACCEPT, EPERM, 3, "Permission denied"},
+    {CSC_CALL_ACCEPT, EINTR, -1, "Unknown error"},
+    {CSC_CALL_ACCEPT, ENETDOWN, -1, "Unknown error"},
+    {CSC_CALL_ACCEPT, EHOSTUNREACH, -1, "Unknown error"},
+    {CSC_CALL_ACCEPT, ETIMEDOUT, -1, "Unknown error"},
+    {CSC_CALL_ACCEPT, ENOSYS, -1, "Unknown error"},
+
+    {CSC_CALL_ADOPT, EBADF, 10, "Invalid socket descriptor"},
+    {CSC_CALL_ADOPT, ENOTSOCK, 10, "The descriptor is not a socket"},
+    {CSC_CALL_ADOPT, EPROTOTYPE, 10, "The descriptor is not a stream socket"},
+    {CSC_CALL_ADOPT, EAFNOSUPPORT, 10, "The descriptor is not an IPv4 or IPv6 socket"},
+    {CSC_CALL_ADOPT, EPROTONOSUPPORT, 10, "The descriptor is not a TCP socket"},
+    {CSC_CALL_ADOPT, EINVAL, 10, "The descriptor is not a listening socket"},
+    {CSC_CALL_ADOPT, ENOTCONN, 10, "The descriptor is not a connected socket"},
+    {CSC_CALL_ADOPT, EALREADY, 10, "The descriptor already belongs to a server"},
+    {CSC_CALL_ADOPT, EPERM, 10, "Unable to initialize non-blocking socket"},
+    {CSC_CALL_ADOPT, EIO, -1, "Unknown error"},
+
+    {CSC_CALL_CONNECT, ECONNREFUSED, 0, "Connection refused"},
+    {CSC_CALL_CONNECT, ECONNRESET, 0, "Connection refused"},
+    {CSC_CALL_CONNECT, ETIMEDOUT, 5, "Connection timed out"},
+    {CSC_CALL_CONNECT, EHOSTUNREACH, 7, "Host unreachable"},
+    {CSC_CALL_CONNECT, ENETUNREACH, 7, "Network unreachable"},
+    {CSC_CALL_CONNECT, EADDRINUSE, 8, "The bound address is already in use"},
+    {CSC_CALL_CONNECT, EADDRNOTAVAIL, 9, "The address is not available"},
+    {CSC_CALL_CONNECT, EACCES, 3, "Permission denied"},
+    {CSC_CALL_CONNECT, EPERM, 3, "Permission denied"},
+    {CSC_CALL_CONNECT, EAFNOSUPPORT, 10, "Unsupported socket operation"},
+    {CSC_CALL_CONNECT, EINVAL, 10, "Unsupported socket operation"},
+    {CSC_CALL_CONNECT, EIO, -1, "Unknown error"},
+
+    {CSC_CALL_READ, ECONNRESET, 1, "The remote host closed the connection"},
+    {CSC_CALL_READ, ETIMEDOUT, 5, NULL},
+    {CSC_CALL_READ, ENOBUFS, 4, "Out of resources"},
+    {CSC_CALL_READ, ENOMEM, 4, "Out of resources"},
+    {CSC_CALL_READ, EIO, 7, NULL},
+    {CSC_CALL_READ, EHOSTUNREACH, 7, NULL},
+
+    {CSC_CALL_WRITE, EPIPE, 1, "The remote host closed the connection"},
+    {CSC_CALL_WRITE, ECONNRESET, 1, "The remote host closed the connection"},
+    {CSC_CALL_WRITE, ETIMEDOUT, 5, NULL},
+    {CSC_CALL_WRITE, ENOBUFS, 4, "Out of resources"},
+    {CSC_CALL_WRITE, ENOMEM, 4, "Out of resources"},
+    {CSC_CALL_WRITE, EIO, 7, NULL},
+
+    {CSC_CALL_WATCH, ENOMEM, 4, "Out of resources"},
+    {CSC_CALL_WATCH, ENOSPC, 4, "Out of resources"},
+    {CSC_CALL_WATCH, EPERM, -1, "Unknown error"},
+};
+
+static void every_errno_has_its_number_and_text(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const char *text = NULL;
+        const char *expected = rows[i].text ? rows[i].text : strerrordesc_np(rows[i].errnum);
+        csc_error error = csc_error_from_errno(rows[i].call, rows[i].errnum, &text);
+        if (error != rows[i].error || strcmp(text, expected) != 0) {
+            fail_msg("call %d, %s: %d \"%s\"", rows[i].call, strerrorname_np(rows[i].errnum),
+                     (int)error, text);
+        }
+    }
+}
+
+static void the_text_is_optional(void **state) {
+    (void)state;
+    assert_int_equal(csc_error_from_errno(CSC_CALL_BIND, EADDRINUSE, NULL),
+                     CSC_ERROR_ADDRESS_IN_USE);
+    assert_int_equal(csc_error_from_errno(CSC_CALL_BIND, EIO, NULL), CSC_ERROR_UNKNOWN);
+}
+
+static void an_errno_that_does_not_exist_is_unknown(void **state) {
+    (void)state;
+    const char *text = NULL;
+    assert_int_equal(csc_error_from_errno(CSC_CALL_READ, 100000, &text), CSC_ERROR_NETWORK);
+    assert_string_equal(text, "Unknown error");
+    assert_int_equal(csc_error_from_errno(CSC_CALL_ACCEPT, 0, &text), CSC_ERROR_UNKNOWN);
+    assert_string_equal(text, "Unknown error");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_errno_has_its_number_and_text),
+        cmocka_unit_test(the_text_is_optional),
+        cmocka_unit_test(an_errno_that_does_not_exist_is_unknown),
+    };
+    return cmocka_run_group_tests_name("errors", tests, NULL, NULL);
+}
