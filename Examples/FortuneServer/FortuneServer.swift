@@ -1,0 +1,80 @@
+import ArgumentParser
+import FortuneWire
+import Glibc
+import TCPServerKit
+
+/// Sends one of seven fortunes to every client and closes the connection: Qt's Fortune Server.
+@main
+struct FortuneServer: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "FortuneServer",
+    abstract: "Sends a fortune to every client that connects."
+  )
+
+  @Option(help: "The address to listen on, * for all of them.", transform: hostAddress)
+  var address = HostAddress.any
+
+  @Option(help: "The port to listen on; 0 lets the system choose one.")
+  var port: UInt16 = 4242
+
+  @Flag(help: "Write fortunes as the examples of Qt before 5.7 read them.")
+  var legacyFraming = false
+
+  static let fortunes = [
+    "The connection you are waiting for has already been accepted.",
+    "A pending queue is only patience with a limit.",
+    "Close early, close often, but never close twice.",
+    "You will soon meet a stranger on a high port.",
+    "He who blocks the loop waits for everybody.",
+    "An error told once is worth a hundred retries.",
+    "Today is a good day to read the manual page.",
+  ]
+
+  func run() throws {
+    let loop = try EventBase()
+    let server = TCPServer(eventBase: loop)
+    let framing: FortuneWire.Framing = legacyFraming ? .lengthPrefixed : .bare
+
+    server.newConnection.connect { [unowned server] in
+      guard let client = server.nextPendingConnection() else { return }
+      let fortune = Self.fortunes.randomElement() ?? ""
+      client.write(FortuneWire.encode(fortune, framing: framing))
+      client.disconnectFromHost()
+    }
+
+    guard server.listen(address: address, port: port) else {
+      throw StartFailure(reason: server.errorString)
+    }
+    loop.stopOnSignals(SIGINT, SIGTERM)
+
+    let shown = address == .any || address == .anyIPv4 ? machineAddress() : server.serverAddress
+    tell("The server is running on \(shown), port \(server.serverPort).")
+    tell("Run FortuneClient, or nc \(shown) \(server.serverPort) | xxd. Ctrl-C ends the server.")
+
+    loop.run()
+
+    tell("Stopped; fortunes served: \(server.statistics.delivered).")
+  }
+}
+
+private func hostAddress(_ text: String) throws -> HostAddress {
+  guard let address = HostAddress(text) else {
+    throw ValidationError("'\(text)' is not an IPv4 or IPv6 address.")
+  }
+  return address
+}
+
+/// Prints a line at once, also where the output is a pipe.
+private func tell(_ line: String) {
+  print(line)
+  fflush(nil)
+}
+
+/// Printed to the standard error by ParsableCommand, which then exits with 1.
+private struct StartFailure: Error, CustomStringConvertible {
+  var reason: String
+
+  var description: String {
+    "Unable to start the server: \(reason)"
+  }
+}

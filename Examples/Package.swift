@@ -1,0 +1,39 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let package = Package(
+  name: "TCPServerKitExamples",
+  dependencies: [
+    // Named, because SwiftPM would otherwise call it by the name of the folder it was cloned into.
+    .package(name: "TCPServerKit", path: ".."),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+  ],
+  targets: [
+    .target(name: "FortuneWire", path: "FortuneWire"),
+    .executableTarget(
+      name: "FortuneServer",
+      dependencies: [
+        "FortuneWire",
+        .product(name: "TCPServerKit", package: "TCPServerKit"),
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "FortuneServer"
+    ),
+    .executableTarget(
+      name: "FortuneClient",
+      dependencies: [
+        "FortuneWire",
+        .product(name: "TCPServerKit", package: "TCPServerKit"),
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "FortuneClient"
+    ),
+    .testTarget(
+      name: "FortuneTests",
+      // The programs too: the tests run them as processes.
+      dependencies: ["FortuneWire", "FortuneServer", "FortuneClient"],
+      path: "Tests/FortuneTests"
+    ),
+  ],
+  swiftLanguageModes: [.v6]
+)

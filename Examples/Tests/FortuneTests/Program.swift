@@ -1,0 +1,129 @@
+import Glibc
+import Synchronization
+
+/// One of the examples, running as a process of its own. Nothing here waits longer than `limit`.
+///
+/// Not Foundation's Process: its children inherit the pipes of those that run beside them, and the blocked
+/// signals of the thread that starts them.
+final class Program {
+  private static let limit: Duration = .seconds(20)
+  /// Held from making pipes until they are close-on-exec and their child is started.
+  private static let starting = Mutex(())
+
+  private let process: pid_t
+  private let output: ReadingEnd
+  private let errors: ReadingEnd
+  private var hasEnded = false
+
+  /// Starts the program of that name that was built together with these tests.
+  init(_ name: String, _ arguments: [String]) throws {
+    let program = try Self.folder() + name
+    (process, output, errors) = try Self.starting.withLock { _ in
+      let (output, outputInChild) = try makePipe()
+      let (errors, errorsInChild) = try makePipe()
+      defer {
+        close(outputInChild)
+        close(errorsInChild)
+      }
+      return (try Self.start(program, arguments, outputInChild, errorsInChild), output, errors)
+    }
+  }
+
+  private static func start(
+    _ program: String,
+    _ arguments: [String],
+    _ output: Int32,
+    _ errors: Int32
+  ) throws -> pid_t {
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
+    posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO)
+    posix_spawn_file_actions_adddup2(&actions, errors, STDERR_FILENO)
+
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    var none = sigset_t()
+    sigemptyset(&none)
+    posix_spawnattr_setsigmask(&attributes, &none)
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+
+    let texts = ([program] + arguments).map { strdup($0) }
+    defer { texts.forEach { free($0) } }
+    var process = pid_t()
+    let failure = posix_spawn(&process, program, &actions, &attributes, texts + [nil], environ)
+    guard failure == 0 else { throw SystemFailure(call: "posix_spawn \(program)", errnum: failure) }
+    return process
+  }
+
+  deinit {
+    if !hasEnded {
+      kill(process, SIGKILL)
+      waitpid(process, nil, 0)
+    }
+  }
+
+  /// Where SwiftPM puts what it builds: the folder of the test program.
+  private static func folder() throws -> String {
+    guard let path = realpath("/proc/self/exe", nil) else {
+      throw SystemFailure(call: "realpath", errnum: errno)
+    }
+    defer { free(path) }
+    let executable = String(cString: path)
+    return String(executable[...(executable.lastIndex(of: "/") ?? executable.startIndex)])
+  }
+
+  func send(signal: Int32) {
+    kill(process, signal)
+  }
+
+  /// The next line of the standard output; nil at its end.
+  func nextLine() throws -> String? {
+    try output.line(until: .now + Self.limit)
+  }
+
+  struct End: Equatable {
+    /// The exit status; nil when a signal ended the program.
+    var status: Int32?
+    /// What the program printed that was not read before.
+    var output: String
+    var errors: String
+  }
+
+  /// Waits until the program ends.
+  func end() throws -> End {
+    let deadline = ContinuousClock.now + Self.limit
+    let printed = try output.rest(until: deadline)
+    let complaints = try errors.rest(until: deadline)
+    var status: Int32 = 0
+    guard waitpid(process, &status, 0) == process else {
+      throw SystemFailure(call: "waitpid", errnum: errno)
+    }
+    hasEnded = true
+    let exited = status & 0x7f == 0
+    return End(status: exited ? status >> 8 & 0xff : nil, output: printed, errors: complaints)
+  }
+}
+
+/// A Fortune Server on a port of the system's choice.
+struct RunningServer {
+  let program: Program
+  let port: UInt16
+
+  init(_ options: [String] = []) throws {
+    program = try Program("FortuneServer", ["--address", "127.0.0.1", "--port", "0"] + options)
+    let line = try program.nextLine() ?? ""
+    guard let match = line.wholeMatch(of: /The server is running on 127\.0\.0\.1, port (\d+)\./),
+      let port = UInt16(match.1)
+    else {
+      throw UnexpectedOutput(line: line)
+    }
+    self.port = port
+  }
+}
+
+struct UnexpectedOutput: Error {
+  var line: String
+}
