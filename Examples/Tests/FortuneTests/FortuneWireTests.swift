@@ -26,7 +26,10 @@ struct FortuneWireTests {
     #expect(try FortuneWire.decode(prefixed, framing: .lengthPrefixed) == text)
   }
 
-  @Test("Every part of a fortune is not yet a fortune", arguments: [FortuneWire.Framing.bare, .lengthPrefixed])
+  @Test(
+    "Every part of a fortune is not yet a fortune",
+    arguments: [FortuneWire.Framing.bare, .lengthPrefixed]
+  )
   func incomplete(framing: FortuneWire.Framing) throws {
     let bytes = FortuneWire.encode("Soon.", framing: framing)
     for count in 0..<bytes.count {
