@@ -279,6 +279,9 @@ bool csc__accept_start(csc_server *server) {
 
 void csc__accept_stop(csc_server *server) {
     if (server->listener) {
+        // In its own callback libevent puts freeing off until the callback returns. By then the
+        // number may be another socket's, which would not be watched.
+        evconnlistener_disable(server->listener);
         evconnlistener_free(server->listener);
     }
     if (server->rearm) {
