@@ -30,8 +30,11 @@ typedef unsigned long poll_count;   // nfds_t
 static void *find(const char *name) {
     char interceptor[64] = "__interceptor_";
     strncat(interceptor, name, sizeof interceptor - sizeof "__interceptor_");
+    fault__begin_own_work();
     void *function = dlsym(RTLD_DEFAULT, interceptor);
-    return function ? function : dlsym(RTLD_NEXT, name);
+    function = function ? function : dlsym(RTLD_NEXT, name);
+    fault__end_own_work();
+    return function;
 }
 
 // Gives `real`, the function that the shim hides. Looked up on first use, by several threads at

@@ -17,6 +17,7 @@ static _Thread_local plan allocation_plan;
 static _Thread_local uint64_t calls[FAULT_CALLS];
 static _Thread_local uint64_t failures[FAULT_CALLS];
 static _Thread_local uint64_t allocations;
+static _Thread_local unsigned own_work;
 static _Thread_local uint64_t bad_closes;
 static _Thread_local int64_t clock_offset;
 
@@ -113,12 +114,23 @@ bool fault__fails_or_shortens(fault_call call, size_t *size) {
 }
 
 bool fault__allocation_fails(void) {
+    if (own_work > 0) {
+        return false;
+    }
     allocations++;
     if (!is_due(&allocation_plan)) {
         return false;
     }
     errno = ENOMEM;
     return true;
+}
+
+void fault__begin_own_work(void) {
+    own_work++;
+}
+
+void fault__end_own_work(void) {
+    own_work--;
 }
 
 void fault__count_bad_close(void) {

@@ -14,6 +14,10 @@ bool fault__fails_or_shortens(fault_call call, size_t *size);
 // Counts an allocation. True, with errno set, when it must fail.
 bool fault__allocation_fails(void);
 
+// Between these two, allocations are the shim's own: not counted, and they do not fail.
+void fault__begin_own_work(void);
+void fault__end_own_work(void);
+
 void fault__count_bad_close(void);
 
 int64_t fault__clock_offset_milliseconds(void);

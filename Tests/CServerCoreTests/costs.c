@@ -1,0 +1,126 @@
+// What a connection costs: one accept4, no allocation, and nothing else that grows with their
+// number.
+
+#include "fixture.h"
+
+#include <event2/event.h>
+#include <unistd.h>
+
+enum { CONNECTIONS = 1000 };
+
+typedef struct drain {
+    fixture *it;
+    int taken;
+    uint64_t allocations_of_first_batch;
+} drain;
+
+static void take_at_once(csc_server *server, void *context) {
+    drain *now = context;
+    csc_connection connection;
+    while (csc_server_next_pending(server, &connection)) {
+        fixture_own(now->it, connection.descriptor);
+        if (++now->taken == 64) {
+            now->allocations_of_first_batch = fault_allocations();
+        }
+    }
+}
+
+// Every call that the shim sees, but for those named; what it does not see, strace does.
+static uint64_t other_calls(void) {
+    uint64_t sum = 0;
+    for (int call = 0; call < FAULT_CALLS; call++) {
+        if (call != FAULT_ACCEPT4) {
+            sum += fault_calls((fault_call)call);
+        }
+    }
+    return sum;
+}
+
+static void start(fixture *it) {
+    csc_server_set_max_pending(it->server, CONNECTIONS);
+    fixture_listen(it);
+    fixture_connect_many(it, CONNECTIONS);
+    assert_int_equal(fixture_statistics(it).kernel_queue, CONNECTIONS);
+    fault_reset_counts();
+}
+
+static void a_connection_taken_in_the_callback_costs_one_accept4(void **state) {
+    fixture *it = *state;
+    drain now = {.it = it};
+    start(it);
+    csc_server_on_new_connection(it->server, take_at_once, &now);
+    fixture_run_until(it, &now.taken, CONNECTIONS);
+    assert_in_range(fault_calls(FAULT_ACCEPT4), CONNECTIONS, CONNECTIONS + 2);
+    assert_int_equal(fault_calls(FAULT_ACCEPT), 0);
+    // A batch of 64 costs an epoll_wait and two epoll_ctl.
+    int batches = CONNECTIONS / 64 + 1;
+    assert_in_range(other_calls(), batches, 4 * batches);
+    if (fault_counts_allocations()) {
+        assert_int_equal(fault_allocations(), now.allocations_of_first_batch);
+    }
+}
+
+static void queued_connections_cost_only_the_growth_of_the_ring(void **state) {
+    fixture *it = *state;
+    int accepted = 0;
+    start(it);
+    while (accepted < CONNECTIONS) {
+        event_base_loop(it->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        accepted = (int)fixture_statistics(it).accepted;
+    }
+    assert_in_range(fault_calls(FAULT_ACCEPT4), CONNECTIONS, CONNECTIONS + 2);
+    if (fault_counts_allocations()) {
+        assert_in_range(fault_allocations(), 1, 10); // 32, 64, ... 1,024 slots
+    }
+    fault_reset_counts();
+    assert_int_equal(fixture_take_all(it), CONNECTIONS);
+    assert_int_equal(other_calls(), 0);
+    assert_int_equal(fault_allocations(), 0);
+}
+
+static void a_wait_costs_one_accept4_for_a_connection(void **state) {
+    fixture *it = *state;
+    int taken = 0;
+    start(it);
+    while (taken < CONNECTIONS) {
+        assert_true(csc_server_wait(it->server, 10000, NULL));
+        taken += fixture_take_all(it);
+    }
+    assert_in_range(fault_calls(FAULT_ACCEPT4), CONNECTIONS, CONNECTIONS + 2);
+    int batches = CONNECTIONS / 64 + 1;
+    assert_in_range(fault_calls(FAULT_POLL), batches - 1, batches + 1);
+    assert_in_range(other_calls(), batches - 1, 2 * batches);
+}
+
+static void a_connection_that_comes_alone_costs_no_allocation(void **state) {
+    fixture *it = *state;
+    int taken = 0;
+    fixture_listen(it);
+    for (int i = 0; i < 200; i++) {
+        int client = fixture_connect(it);
+        uint64_t accepts = fault_calls(FAULT_ACCEPT4);
+        uint64_t allocations = fault_allocations();
+        fixture_run_ready(it);
+        csc_connection connection = fixture_take(it);
+        fixture_run_ready(it);
+        // The second accept4 is how the end of the kernel's queue is noticed.
+        assert_in_range(fault_calls(FAULT_ACCEPT4) - accepts, 1, 2);
+        if (i > 0) {
+            assert_int_equal(fault_allocations(), allocations);
+        }
+        fixture_close(it, connection.descriptor);
+        fixture_close(it, client);
+        taken++;
+    }
+    assert_int_equal(fixture_statistics(it).delivered, taken);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        fact(a_connection_taken_in_the_callback_costs_one_accept4),
+        fact(queued_connections_cost_only_the_growth_of_the_ring),
+        fact_without_base(a_wait_costs_one_accept4_for_a_connection),
+        fact(a_connection_that_comes_alone_costs_no_allocation),
+    };
+    return cmocka_run_group_tests_name("costs", tests, NULL, NULL);
+}
