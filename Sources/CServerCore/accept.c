@@ -297,6 +297,21 @@ void csc__accept_stop(csc_server *server) {
     server->backing_off = false;
 }
 
+// One accept4 of our own. The connection's errno when there is none, 0 when it was taken.
+static int accept_one(csc_server *server) {
+    struct sockaddr_storage peer;
+    socklen_t length = sizeof peer;
+    csc_connection connection;
+    connection.descriptor = accept4(server->socket.descriptor, (struct sockaddr *)&peer, &length,
+                                    SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (connection.descriptor < 0) {
+        return errno;
+    }
+    csc_address_from_sockaddr((struct sockaddr *)&peer, length, &connection.peer);
+    take_connection(server, &connection);
+    return 0;
+}
+
 int csc__accept_now(csc_server *server, bool *failed) {
     int count = 0;
     uint64_t generation = server->generation;
@@ -308,24 +323,29 @@ int csc__accept_now(csc_server *server, bool *failed) {
             *failed = csc__accept_failed(server, ENOMEM);
             break;
         }
-        struct sockaddr_storage peer;
-        socklen_t length = sizeof peer;
-        csc_connection connection;
-        connection.descriptor = accept4(server->socket.descriptor, (struct sockaddr *)&peer,
-                                        &length, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (connection.descriptor < 0) {
-            int errnum = errno;
-            *failed = csc__accept_failed(server, errnum);
-            if (*failed || errnum == EAGAIN) {
-                break;
-            }
+        int errnum = accept_one(server);
+        if (errnum == 0) {
+            count++;
             continue;
         }
-        csc_address_from_sockaddr((struct sockaddr *)&peer, length, &connection.peer);
-        take_connection(server, &connection);
-        count++;
+        *failed = csc__accept_failed(server, errnum);
+        if (*failed || errnum == EAGAIN) {
+            break;
+        }
     }
     server->in_batch = 0;
     csc__accept_update(server);
     return count;
+}
+
+void csc__accept_rest(csc_server *server) {
+    uint64_t generation = server->generation;
+    int errnum = 0;
+    while (errnum != EAGAIN && generation == server->generation &&
+           csc__pending_reserve(&server->pending)) {
+        errnum = accept_one(server);
+        if (errnum != 0 && csc__accept_failed(server, errnum)) {
+            break;
+        }
+    }
 }

@@ -193,6 +193,16 @@ void csc_server_close(csc_server *server) {
     }
 }
 
+void csc_server_finish(csc_server *server) {
+    if (!csc_server_is_listening(server)) {
+        return;
+    }
+    csc__server_enter(server);
+    csc__accept_rest(server);
+    csc__server_stop_listening(server);
+    csc__server_leave(server);
+}
+
 bool csc_server_is_listening(const csc_server *server) {
     return server && csc__server_is_listening(server);
 }

@@ -81,7 +81,20 @@ public final class EventBase: Sendable {
   ///
   /// A job still waiting when the event base is released is dropped.
   public func execute(_ job: @escaping @Sendable () -> Void) {
-    engine.post(job)
+    engine.post(.closure(job))
+  }
+
+  /// Counters since the event base was made, from the thread that runs it.
+  public struct Statistics: Hashable, Sendable {
+    /// Jobs given to the loop, tasks' as well as ``EventBase/execute(_:)``'s.
+    public var jobs: UInt64
+    /// Those of them that came from another thread.
+    public var jobsFromOtherThreads: UInt64
+  }
+
+  /// How many jobs the loop was given; to be read on its thread.
+  public var statistics: Statistics {
+    engine.statistics
   }
 }
 

@@ -9,7 +9,7 @@ internal import Synchronization
 
 /// What drives an event base: turns of libevent's loop, the inbox for other threads, jobs between turns.
 ///
-/// `@unchecked Sendable` because of this invariant: `inbox`, `stopRequested` and the descriptor of `wake` are
+/// `@unchecked Sendable` because of this invariant: `inbox`, `stopRequested`, `owner` and `wakeDescriptor` are
 /// safe from any thread; everything else is touched by the thread that runs the loop alone.
 @safe final class EventEngine: @unchecked Sendable {
   let base: OpaquePointer
@@ -20,16 +20,23 @@ internal import Synchronization
   private var signalEvents: [OpaquePointer] = unsafe []
 
   private struct Inbox {
-    var jobs: [@Sendable () -> Void] = []
+    var jobs: [Job] = []
     var wakePending = false
+    var count: UInt64 = 0
   }
 
   private let inbox = Mutex(Inbox())
   private let stopRequested = Atomic(false)
-  private var localJobs: [() -> Void] = []
+  /// The thread that runs the loop now; 0 when none does, or somebody else's code.
+  private let owner = Atomic<UInt>(0)
+  private var localJobs: [Job] = []
+  private var spareJobs: [Job] = []
+  private var localCount: UInt64 = 0
   private var isRunning = false
   private var isAbandoned = false
-  private var thread: pthread_t?
+
+  /// At most this many jobs run between two looks at the sockets.
+  private static let longestBatch = 4096
 
   /// One buffer for all reads on this loop; whoever reads owns it until the handlers have run.
   let scratch = ScratchBuffer()
@@ -82,12 +89,18 @@ internal import Synchronization
     }
   }
 
+  /// Whether the caller is on the thread that runs the loop.
+  @inline(__always)
+  var isOwner: Bool {
+    owner.load(ordering: .relaxed) == UInt(pthread_self())
+  }
+
   /// Traps in debug builds when the caller is not on the thread that runs the loop.
   @inline(__always)
   func assertOnLoopThread() {
     #if DEBUG
       assert(
-        thread.map { pthread_equal($0, pthread_self()) != 0 } ?? true,
+        isOwner || owner.load(ordering: .relaxed) == 0,
         """
         A TCPServer or TCPSocket was used from a thread that does not run its EventBase. Use \
         EventBase.execute(_:) to get there, or pass the descriptor on with detach().
@@ -125,9 +138,9 @@ internal import Synchronization
   private func whileOwningThread(_ body: () -> Void) {
     guard !isRunning else { return }
     isRunning = true
-    thread = pthread_self()
+    owner.store(UInt(pthread_self()), ordering: .relaxed)
     body()
-    thread = nil
+    owner.store(0, ordering: .relaxed)
     isRunning = false
   }
 
@@ -165,10 +178,21 @@ internal import Synchronization
 
   // MARK: - Jobs
 
-  /// From any thread. A burst costs one write: the loop is woken once until it has looked.
-  func post(_ job: @escaping @Sendable () -> Void) {
+  /// From any thread.
+  func post(_ job: Job) {
+    if isOwner {
+      localCount &+= 1
+      localJobs.append(job)
+    } else {
+      postFromElsewhere(job)
+    }
+  }
+
+  /// A burst costs one write: the loop is woken once until it has looked.
+  private func postFromElsewhere(_ job: Job) {
     let mustWake = inbox.withLock { inbox in
       inbox.jobs.append(job)
+      inbox.count &+= 1
       defer { inbox.wakePending = true }
       return !inbox.wakePending
     }
@@ -180,7 +204,7 @@ internal import Synchronization
   /// From the loop's thread: runs `job` after the events of this turn, with nothing of the caller on the stack.
   func later(_ job: @escaping () -> Void) {
     guard !isAbandoned else { return job() }
-    localJobs.append(job)
+    localJobs.append(.local(job))
     if !isRunning, let timer = unsafe timer {
       // Somebody else runs the loop, or nobody yet: a timer that is due brings it here.
       var now = timeval()
@@ -195,16 +219,29 @@ internal import Synchronization
   fileprivate func runJobs() -> Bool {
     let posted = inbox.withLock { inbox in
       inbox.wakePending = false
-      return exchange(&inbox.jobs, with: [])
+      return inbox.jobs.isEmpty ? [] : exchange(&inbox.jobs, with: [])
     }
-    let local = exchange(&localJobs, with: [])
-    for job in local {
-      job()
+    if !posted.isEmpty {
+      localJobs.append(contentsOf: posted)
     }
-    for job in posted {
-      job()
+    guard !localJobs.isEmpty else { return false }
+    // The two arrays take turns, so that a busy loop allocates for neither.
+    var batch = exchange(&localJobs, with: exchange(&spareJobs, with: []))
+    if batch.count > Self.longestBatch {
+      localJobs.append(contentsOf: batch[Self.longestBatch...])
+      batch.removeSubrange(Self.longestBatch...)
     }
+    for job in batch {
+      job.run()
+    }
+    batch.removeAll(keepingCapacity: true)
+    spareJobs = batch
     return !localJobs.isEmpty
+  }
+
+  var statistics: EventBase.Statistics {
+    let fromElsewhere = inbox.withLock { $0.count }
+    return EventBase.Statistics(jobs: localCount &+ fromElsewhere, jobsFromOtherThreads: fromElsewhere)
   }
 
   fileprivate func onWake() {
@@ -221,7 +258,7 @@ internal import Synchronization
     }
   }
 
-  private func wakeUp() {
+  fileprivate func wakeUp() {
     SystemCalls.signal(wakeDescriptor)
   }
 

@@ -53,7 +53,10 @@ internal import CServerCore
   /// uses none.
   public final var proxy: NetworkProxy = .default
 
-  private let core: OpaquePointer?
+  let core: OpaquePointer?
+  let acceptWaiters = AcceptWaiters()
+  /// Why the listening socket broke; forgotten when the server listens anew.
+  private(set) var breakdown: SocketError?
   /// Sockets that were added as objects; each has a place in the core's queue.
   private var added: [TCPSocket] = []
   /// The connection that an incoming callback is at work on.
@@ -96,6 +99,7 @@ internal import CServerCore
       fail(.unsupportedSocketOperation, "Operation on socket is not supported")
       return false
     }
+    breakdown = nil
     var address = address.core(port: port)
     return unsafe csc_server_listen(core, &address)
   }
@@ -108,6 +112,7 @@ internal import CServerCore
     checkThread()
     unsafe csc_server_close(core)
     endAdded()
+    acceptWaiters.wakeAll()
   }
 
   /// Letting go of them would not do: the loop keeps a socket alive that it watches for its handlers.
@@ -145,6 +150,7 @@ internal import CServerCore
   @discardableResult
   public final func setSocketDescriptor(_ socketDescriptor: CInt) -> Bool {
     checkThread()
+    breakdown = nil
     return unsafe csc_server_adopt(core, socketDescriptor)
   }
 
@@ -204,6 +210,19 @@ internal import CServerCore
       return added.isEmpty ? nil : added.removeFirst()
     }
     return TCPSocket(accepted: connection, engine: eventBase?.engine)
+  }
+
+  /// Takes the oldest pending connection as its bare descriptor, out of its socket if it was added as one.
+  func takePending() -> csc_connection? {
+    var connection = csc_connection()
+    guard unsafe csc_server_next_pending(core, &connection) else { return nil }
+    if connection.descriptor < 0 {
+      guard !added.isEmpty else { return nil }
+      let socket = added.removeFirst()
+      connection.peer = socket.peerAddress.core(port: socket.peerPort)
+      connection.descriptor = socket.detach()
+    }
+    return connection.descriptor >= 0 ? connection : nil
   }
 
   /// Adds a socket to the pending connections, whatever ``maxPendingConnections`` says.
@@ -295,13 +314,15 @@ internal import CServerCore
     set { unsafe csc_server_set_pauses_on_error(core, newValue) }
   }
 
-  private func fail(_ error: SocketError, _ text: StaticString) {
+  @discardableResult
+  func fail(_ error: SocketError, _ text: StaticString) -> SocketError {
     unsafe text.utf8Start.withMemoryRebound(to: CChar.self, capacity: text.utf8CodeUnitCount + 1) {
       unsafe csc_server_set_error(core, error.core, $0)
     }
+    return error
   }
 
-  private func checkThread() {
+  func checkThread() {
     eventBase?.engine.assertOnLoopThread()
   }
 
@@ -310,6 +331,19 @@ internal import CServerCore
     var snapshot = csc_statistics()
     unsafe csc_server_statistics(core, &snapshot, MemoryLayout<csc_statistics>.size)
     return Statistics(snapshot)
+  }
+
+  fileprivate func announceConnection() {
+    newConnection.emit()
+    acceptWaiters.wakeFirst()
+  }
+
+  fileprivate func announceError(_ error: SocketError) {
+    if !isListening {
+      breakdown = error
+      acceptWaiters.wakeAll()
+    }
+    acceptError.emit(error)
   }
 
   fileprivate func takeIncoming(_ connection: csc_connection) {
@@ -327,7 +361,7 @@ private func server(_ context: UnsafeMutableRawPointer?) -> TCPServer? {
 }
 
 private func onNewConnection(_: OpaquePointer, context: UnsafeMutableRawPointer?) {
-  unsafe server(context)?.newConnection.emit()
+  unsafe server(context)?.announceConnection()
 }
 
 private func onIncomingConnection(
@@ -339,5 +373,5 @@ private func onIncomingConnection(
 }
 
 private func onAcceptError(_: OpaquePointer, error: csc_error, context: UnsafeMutableRawPointer?) {
-  unsafe server(context)?.acceptError.emit(SocketError(error))
+  unsafe server(context)?.announceError(SocketError(error))
 }

@@ -1,0 +1,41 @@
+internal import CLibevent
+
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Musl
+#endif
+
+/// A one-shot timer on the loop's monotonic clock.
+@safe final class LoopTimer {
+  private let engine: EventEngine
+  private var event: OpaquePointer?
+  private let action: () -> Void
+
+  /// Starts a timer; `action` runs on the loop's thread once `delay` has passed, unless the timer goes before.
+  init(_ engine: EventEngine, after delay: Duration, action: @escaping () -> Void) {
+    self.engine = engine
+    self.action = action
+    let context = unsafe Unmanaged.passUnretained(self).toOpaque()
+    unsafe event = event_new(engine.base, -1, 0, timerFired, context)
+    var interval = timeval(max(delay, .zero))
+    if unsafe event == nil || event_add(event, &interval) != 0 {
+      // No memory for a timer: firing early is better than never.
+      engine.later(action)
+    }
+  }
+
+  deinit {
+    if let event = unsafe event { unsafe event_free(event) }
+  }
+
+  fileprivate func fire() {
+    action()
+  }
+}
+
+private func timerFired(_: CInt, _: Int16, context: UnsafeMutableRawPointer?) {
+  if let context = unsafe context {
+    unsafe Unmanaged<LoopTimer>.fromOpaque(context).takeUnretainedValue().fire()
+  }
+}

@@ -1,0 +1,63 @@
+/// A place where one task waits for the loop. Suspending and waking cost no allocation.
+///
+/// The number tells waits apart: a cancellation that arrives after its wait has ended finds another number.
+@safe struct Parking {
+  enum Wakening {
+    case ready
+    case cancelled
+    case timedOut
+  }
+
+  private var continuation: UnsafeContinuation<Wakening, Never>?
+  private(set) var wait: UInt32 = 0
+
+  init() {}
+
+  var isOccupied: Bool {
+    unsafe continuation != nil
+  }
+
+  /// Starts a new wait; its number is what a cancellation will bring.
+  mutating func begin() -> UInt32 {
+    wait &+= 1
+    return wait
+  }
+
+  mutating func park(_ continuation: UnsafeContinuation<Wakening, Never>) {
+    unsafe self.continuation = continuation
+  }
+
+  /// Ends the wait, if there is one.
+  mutating func wake(_ wakening: Wakening) {
+    guard let continuation = unsafe continuation else { return }
+    unsafe self.continuation = nil
+    unsafe continuation.resume(returning: wakening)
+  }
+
+  mutating func cancel(_ wait: UInt32) {
+    if wait == self.wait {
+      wake(.cancelled)
+    }
+  }
+}
+
+extension EventEngine {
+  /// Suspends the calling task in a place of `target` until the loop wakes it or the task is cancelled.
+  ///
+  /// `park` puts the continuation where the loop finds it; it is called on the loop's thread before this
+  /// returns to the loop.
+  @discardableResult
+  @safe func suspend(
+    on target: some CancellableWait,
+    wait: UInt32,
+    park: (UnsafeContinuation<Parking.Wakening, Never>) -> Void
+  ) async -> Parking.Wakening {
+    // Only retained there: see Job.
+    nonisolated(unsafe) let target: any CancellableWait = target
+    return await withTaskCancellationHandler {
+      unsafe await withUnsafeContinuation { unsafe park($0) }
+    } onCancel: {
+      post(unsafe .cancel(target, wait: wait))
+    }
+  }
+}

@@ -1,0 +1,104 @@
+internal import CServerCore
+internal import Synchronization
+
+/// A server's connections as a sequence, which ends when the server stops listening.
+///
+/// ```swift
+/// for try await connection in server.connections {
+///   group.addTask { try await serve(connection.socket()) }
+/// }
+/// ```
+///
+/// Where the task is cancelled, or the loop over the sequence is left, nothing is lost: connections that were
+/// not handed out stay pending in the server.
+public struct IncomingConnections: AsyncSequence {
+  public typealias Element = IncomingConnection
+  public typealias Failure = SocketError
+
+  fileprivate let server: TCPServer
+
+  /// Makes an iterator, which waits as ``TCPServer/accept()`` does.
+  public func makeAsyncIterator() -> Iterator {
+    Iterator(server: server)
+  }
+
+  /// Takes the connections one by one.
+  public struct Iterator: AsyncIteratorProtocol {
+    fileprivate let server: TCPServer
+
+    /// The next connection; nil when the server does not listen any more, or the task was cancelled.
+    public mutating func next() async throws(SocketError) -> IncomingConnection? {
+      try await server.acceptIncoming()
+    }
+
+    /// The next connection, as the `for await` loop asks for it.
+    public mutating func next(
+      isolation actor: isolated (any Actor)?
+    ) async throws(SocketError) -> IncomingConnection? {
+      try await server.acceptIncoming()
+    }
+  }
+}
+
+extension TCPServer {
+  /// The connections of this server, as they come.
+  public final var connections: IncomingConnections {
+    IncomingConnections(server: self)
+  }
+
+  fileprivate final func acceptIncoming() async throws(SocketError) -> IncomingConnection? {
+    while try await waitForPending() {
+      if let connection = takePending() {
+        return IncomingConnection(connection)
+      }
+    }
+    return nil
+  }
+}
+
+/// An accepted connection on its way to whoever serves it. `Sendable`, unlike the socket it becomes.
+///
+/// Released without ever having become a socket, it is closed.
+public final class IncomingConnection: Sendable {
+  private let peer: csc_address
+  /// -1 once it was taken.
+  private let descriptor: Atomic<CInt>
+
+  init(_ connection: csc_connection) {
+    peer = connection.peer
+    descriptor = Atomic(connection.descriptor)
+  }
+
+  deinit {
+    let left = takeDescriptor()
+    if left >= 0 {
+      SystemCalls.closeDescriptor(left)
+    }
+  }
+
+  /// The peer's address.
+  public var peerAddress: HostAddress {
+    HostAddress(peer)
+  }
+
+  /// The peer's port.
+  public var peerPort: UInt16 {
+    peer.port
+  }
+
+  /// Makes the connection a socket on the loop of the calling thread.
+  ///
+  /// - Parameter eventBase: the loop that the socket is to live on.
+  /// - Throws: ``SocketError/operation`` when the connection was taken before.
+  public func socket(on eventBase: EventBase? = .current) throws(SocketError) -> sending TCPSocket {
+    let descriptor = takeDescriptor()
+    guard descriptor >= 0 else { throw .operation }
+    return TCPSocket(
+      accepted: csc_connection(descriptor: descriptor, peer: peer), engine: eventBase?.engine)
+  }
+
+  /// Takes the bare descriptor, which the caller owns from now on; -1 when the connection was taken before.
+  public func takeDescriptor() -> CInt {
+    descriptor.exchange(-1, ordering: .relaxed)
+  }
+}

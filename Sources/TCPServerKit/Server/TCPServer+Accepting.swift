@@ -1,0 +1,107 @@
+internal import CServerCore
+
+/// Accepting with async/await: the same queue, with a task in the place of the handler.
+extension TCPServer {
+  /// Takes the next connection, waiting for one.
+  ///
+  /// Connections that arrive while nobody waits are pending, within ``maxPendingConnections``, and the rest
+  /// stays in the kernel's queue. Several tasks may wait at once; they are served in order.
+  ///
+  /// - Returns: the connection; nil when the server does not listen (any more), or the task was cancelled.
+  /// - Throws: when the listening socket broke; ``errorString`` has the text.
+  ///
+  /// ## Cancellation
+  ///
+  /// A cancelled `accept()` has taken no connection: one that arrives at the same moment stays pending.
+  ///
+  /// ## Isolation
+  ///
+  /// Runs where its caller does, which must be on the server's event base: a task that prefers
+  /// ``EventBase/taskExecutor``. There a wake-up is one job and no thread hop.
+  public final func accept() async throws(SocketError) -> TCPSocket? {
+    while try await waitForPending() {
+      if let socket = nextPendingConnection() {
+        return socket
+      }
+    }
+    return nil
+  }
+
+  /// Suspends until a connection is pending; false when none will be, or the task was cancelled.
+  func waitForPending() async throws(SocketError) -> Bool {
+    guard let engine = eventBase?.engine else {
+      throw fail(.operation, "accept() called on a server without an event base")
+    }
+    while !Task.isCancelled {
+      if hasPendingConnections {
+        return true
+      }
+      guard isListening else {
+        if let breakdown {
+          throw breakdown
+        }
+        return false
+      }
+      let waiter = acceptWaiters.add()
+      await engine.suspend(on: waiter, wait: waiter.begin()) { unsafe waiter.park($0) }
+      acceptWaiters.remove(waiter)
+    }
+    // The wake-up may have been meant for a connection: the next in line gets it.
+    if hasPendingConnections {
+      acceptWaiters.wakeFirst()
+    }
+    return false
+  }
+}
+
+/// The tasks that wait in `accept()`, in order.
+final class AcceptWaiters {
+  final class Waiter: CancellableWait {
+    private var parking = Parking()
+
+    func begin() -> UInt32 {
+      parking.begin()
+    }
+
+    func park(_ continuation: UnsafeContinuation<Parking.Wakening, Never>) {
+      unsafe parking.park(continuation)
+    }
+
+    func wake() {
+      parking.wake(.ready)
+    }
+
+    func cancelWait(_ wait: UInt32) {
+      parking.cancel(wait)
+    }
+  }
+
+  private var waiters: [Waiter] = []
+  /// One is enough where one task accepts, which is nearly always.
+  private var spare: Waiter?
+
+  func add() -> Waiter {
+    let waiter = spare ?? Waiter()
+    spare = nil
+    waiters.append(waiter)
+    return waiter
+  }
+
+  /// After its wait: a cancelled one is still in the line.
+  func remove(_ waiter: Waiter) {
+    waiters.removeAll { $0 === waiter }
+    spare = waiter
+  }
+
+  func wakeFirst() {
+    if !waiters.isEmpty {
+      waiters.removeFirst().wake()
+    }
+  }
+
+  func wakeAll() {
+    while !waiters.isEmpty {
+      wakeFirst()
+    }
+  }
+}
