@@ -45,6 +45,7 @@ struct event *event_new(struct event_base *base, int descriptor, short events,
 void event_free(struct event *event);
 int event_add(struct event *event, const struct timeval *timeout);
 int event_del(struct event *event);
+int event_remove_timer(struct event *event);
 event_callback_fn event_get_callback(const struct event *event);
 void *event_get_callback_arg(const struct event *event);
 

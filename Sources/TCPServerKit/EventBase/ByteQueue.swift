@@ -46,6 +46,11 @@
     count += bytes
   }
 
+  /// Takes back what was appended last.
+  func dropLast(_ bytes: Int) {
+    count -= bytes
+  }
+
   func consume(_ bytes: Int) {
     head += bytes
     count -= bytes

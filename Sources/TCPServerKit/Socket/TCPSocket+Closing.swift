@@ -16,6 +16,7 @@ extension TCPSocket {
     switch state {
     case .connected:
       state = .closing
+      wakeReader(.ready)
       updateReadWatch()
       finishClosingIfSent()
     case .hostLookup, .connecting:
@@ -87,6 +88,7 @@ extension TCPSocket {
     flags.remove(.lingering)
     state = .unconnected
     existingDetails?.attempt = nil
+    wakeEverybody()
     if wasConnected {
       existingDetails?.disconnected?.emit()
     }
@@ -99,6 +101,7 @@ extension TCPSocket {
   func connectionFailed(_ failure: Failure) {
     guard state != .unconnected else { return }
     record(failure)
+    flags.insert(.broken)
     existingDetails?.errorOccurred?.emit(failure.error)
     becomeUnconnected()
   }

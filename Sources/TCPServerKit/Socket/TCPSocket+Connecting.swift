@@ -102,6 +102,7 @@ extension TCPSocket {
     details.attempt = nil
     state = .connected
     updateReadWatch()
+    waits?.wakeStateWaiter()
     existingDetails?.connected?.emit()
   }
 

@@ -85,7 +85,7 @@ extension TCPSocket {
     engine?.scratch.isLent(to: self) ?? false
   }
 
-  private var unreadBytes: UnsafeRawBufferPointer {
+  var unreadBytes: UnsafeRawBufferPointer {
     if let input {
       return unsafe input.bytes
     }
@@ -95,7 +95,7 @@ extension TCPSocket {
     return unsafe UnsafeRawBufferPointer(start: nil, count: 0)
   }
 
-  private var isAtEnd: Bool {
+  var isAtEnd: Bool {
     descriptor < 0 || state == .closing || !flags.isDisjoint(with: [.inputEnded, .readClosed])
   }
 
@@ -104,13 +104,13 @@ extension TCPSocket {
     return limit == 0 ? ScratchBuffer.size : max(limit - bytesAvailable, 0)
   }
 
-  private func take(_ count: Int) -> [UInt8] {
+  func take(_ count: Int) -> [UInt8] {
     let bytes = unsafe Array(unreadBytes[..<count])
     consume(count)
     return bytes
   }
 
-  private func consume(_ count: Int) {
+  func consume(_ count: Int) {
     guard count > 0 else { return }
     if let input {
       input.consume(count)
@@ -187,6 +187,9 @@ extension TCPSocket {
   func handleReadable(timedOut: Bool) {
     guard !flags.contains(.lingering) else {
       return continueLingering(timedOut: timedOut)
+    }
+    guard waits == nil || flags.contains(.wantsInput) else {
+      return wakeReader(timedOut ? .timedOut : .ready)
     }
     guard let engine, descriptor >= 0 else { return }
     let buffer = unsafe engine.scratch.take()

@@ -12,14 +12,17 @@ extension TCPSocket {
     if flags.contains(.lingering) {
       return true
     }
-    return state == .connected && flags.contains(.wantsInput) && !flags.contains(.inputEnded)
-      && roomForInput > 0
+    let wanted = flags.contains(.wantsInput) || waits?.reader.isOccupied ?? false
+    return wanted && state == .connected && !flags.contains(.inputEnded) && roomForInput > 0
   }
 
   func updateReadWatch() {
+    setReadWatch(shouldWatchRead)
+  }
+
+  private func setReadWatch(_ wanted: Bool, timeout: Duration? = nil) {
     guard let engine else { return }
     engine.assertOnLoopThread()
-    let wanted = shouldWatchRead
     guard wanted != flags.contains(.watchingRead) else { return }
     if wanted {
       if unsafe readWatch == nil {
@@ -31,7 +34,7 @@ extension TCPSocket {
           asContext
         )
       }
-      if unsafe !add(readWatch, timeout: flags.contains(.lingering) ? Self.lingerSilenceLimit : nil) {
+      if unsafe !add(readWatch, timeout: flags.contains(.lingering) ? Self.lingerSilenceLimit : timeout) {
         return watchFailed()
       }
       flags.insert(.watchingRead)
@@ -80,6 +83,28 @@ extension TCPSocket {
     unsafe Unmanaged.passUnretained(self).toOpaque()
   }
 
+  /// Watches for a task that is about to wait; at most `timeout`.
+  func watchRead(for timeout: Duration?) {
+    if flags.contains(.watchingRead) {
+      unsafe setTimeout(timeout, of: readWatch)
+    } else {
+      setReadWatch(true, timeout: timeout)
+    }
+  }
+
+  func watchWrite(for timeout: Duration?) {
+    watchWrite(true)
+    unsafe setTimeout(timeout, of: writeWatch)
+  }
+
+  private func setTimeout(_ timeout: Duration?, of event: OpaquePointer?) {
+    if timeout == nil, let event = unsafe event {
+      unsafe event_remove_timer(event)
+    } else {
+      unsafe _ = add(event, timeout: timeout)
+    }
+  }
+
   private func add(_ event: OpaquePointer?, timeout: Duration? = nil) -> Bool {
     guard let event = unsafe event else { return false }
     guard let timeout else { return unsafe event_add(event, nil) == 0 }
@@ -125,8 +150,8 @@ private func onReadable(_: CInt, events: Int16, context: UnsafeMutableRawPointer
   unsafe socket(context)?.handleReadable(timedOut: Int(events) & CLIBEVENT_TIMEOUT != 0)
 }
 
-private func onWritable(_: CInt, _: Int16, context: UnsafeMutableRawPointer?) {
-  unsafe socket(context)?.handleWritable()
+private func onWritable(_: CInt, events: Int16, context: UnsafeMutableRawPointer?) {
+  unsafe socket(context)?.handleWritable(timedOut: Int(events) & CLIBEVENT_TIMEOUT != 0)
 }
 
 private func collectSocket(

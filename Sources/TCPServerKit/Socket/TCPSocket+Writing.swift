@@ -70,7 +70,7 @@ extension TCPSocket {
 
   // MARK: -
 
-  private func mayWrite() -> Bool {
+  func mayWrite() -> Bool {
     guard descriptor >= 0, state == .connected || state == .closing, !flags.contains(.lingering) else {
       record(Failure(.unknown, "Socket is not connected"))
       return false
@@ -87,7 +87,7 @@ extension TCPSocket {
   }
 
   /// Sends once, counting what went. A full kernel is no failure, but 0 bytes.
-  private func transmit(_ bytes: UnsafeRawBufferPointer) -> SystemCalls.Outcome {
+  func transmit(_ bytes: UnsafeRawBufferPointer) -> SystemCalls.Outcome {
     guard bytes.count > 0 else { return .value(0) }
     let outcome = unsafe SystemCalls.transmit(descriptor, bytes)
     switch outcome {
@@ -110,6 +110,7 @@ extension TCPSocket {
     output = nil
     watchWrite(false)
     record(failure)
+    wakeWriter(.ready)
     if flags.contains(.watchingRead) && state == .connected {
       return
     }
@@ -137,7 +138,10 @@ extension TCPSocket {
   }
 
   /// The loop says that there is room to write, that a connection attempt has ended, or a name lookup.
-  func handleWritable() {
+  func handleWritable(timedOut: Bool = false) {
+    guard !timedOut else {
+      return wakeWriter(.timedOut)
+    }
     switch state {
     case .hostLookup: continueLookup()
     case .connecting: continueConnecting()
@@ -145,6 +149,7 @@ extension TCPSocket {
       sendHeldBytes()
       announceWritten()
       finishClosingIfSent()
+      wakeWriterIfDrained()
     }
   }
 

@@ -45,6 +45,8 @@ internal import CServerCore
   /// Sent, but not yet told by `bytesWritten`.
   var unannounced = 0
   private(set) var existingDetails: Details?
+  /// The tasks that wait for this socket; nil until one does.
+  var waits: SocketWaits?
 
   struct Flags: OptionSet {
     var rawValue: UInt16
@@ -68,6 +70,10 @@ internal import CServerCore
     static let announcementDue = Flags(rawValue: 1 << 12)
     /// All is sent; what the peer still sends is thrown away until it ends, so that no reset destroys it.
     static let lingering = Flags(rawValue: 1 << 13)
+    /// The last read took all there was: the next waits before it tries.
+    static let drained = Flags(rawValue: 1 << 14)
+    /// The connection did not end in order.
+    static let broken = Flags(rawValue: 1 << 15)
   }
 
   /// What a socket needs once it is used for more than reading and writing.

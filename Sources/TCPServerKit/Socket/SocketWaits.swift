@@ -1,0 +1,114 @@
+/// The tasks that wait for a socket: one that reads, one that writes, one for its state to change.
+final class SocketWaits: CancellableWait {
+  var reader = Parking()
+  var writer = Parking()
+  var state = Parking()
+  /// `write` suspends when this much is held, and goes on when no more than `lowWaterMark` is.
+  var highWaterMark = 65536
+  var lowWaterMark = 16384
+
+  enum Kind: UInt32 {
+    case reader = 0
+    case writer = 1
+    case state = 2
+  }
+
+  /// The number of a new wait. Its last bits tell which of the three it is.
+  func begin(_ kind: Kind) -> UInt32 {
+    let wait =
+      switch kind {
+      case .reader: reader.begin()
+      case .writer: writer.begin()
+      case .state: state.begin()
+      }
+    return wait << 2 | kind.rawValue
+  }
+
+  func park(_ kind: Kind, _ continuation: UnsafeContinuation<Parking.Wakening, Never>) {
+    switch kind {
+    case .reader: unsafe reader.park(continuation)
+    case .writer: unsafe writer.park(continuation)
+    case .state: unsafe state.park(continuation)
+    }
+  }
+
+  func cancelWait(_ wait: UInt32) {
+    switch Kind(rawValue: wait & 3) {
+    case .reader: reader.cancel(wait >> 2)
+    case .writer: writer.cancel(wait >> 2)
+    case .state: state.cancel(wait >> 2)
+    case nil: break
+    }
+  }
+
+  func wakeStateWaiter() {
+    state.wake(.ready)
+  }
+}
+
+extension TCPSocket {
+  var existingWaits: SocketWaits {
+    if let waits {
+      return waits
+    }
+    let waits = SocketWaits()
+    self.waits = waits
+    return waits
+  }
+
+  /// Suspends the calling task until the loop has something for it.
+  ///
+  /// - Throws: ``SocketError/unfinishedSocketOperation`` when the task was cancelled,
+  ///   ``SocketError/socketTimeout`` when the time ran out.
+  func suspend(_ kind: SocketWaits.Kind) async throws(SocketError) {
+    guard let engine else { throw refuseAsync("No event base to wait on") }
+    let waits = existingWaits
+    let wakening = await engine.suspend(on: waits, wait: waits.begin(kind)) {
+      unsafe waits.park(kind, $0)
+    }
+    switch wakening {
+    case .ready: return
+    case .cancelled: throw cancelled()
+    case .timedOut:
+      record(.timedOut)
+      throw .socketTimeout
+    }
+  }
+
+  func cancelled() -> SocketError {
+    record(Failure(.unfinishedSocketOperation, "The task was cancelled"))
+    return .unfinishedSocketOperation
+  }
+
+  func refuseAsync(_ text: String) -> SocketError {
+    record(Failure(.operation, text))
+    return .operation
+  }
+
+  /// Nobody waiting means nobody interested: the watch goes until somebody is.
+  func wakeReader(_ wakening: Parking.Wakening) {
+    guard let waits else { return }
+    if waits.reader.isOccupied {
+      waits.reader.wake(wakening)
+    } else {
+      updateReadWatch()
+    }
+  }
+
+  func wakeWriter(_ wakening: Parking.Wakening) {
+    waits?.writer.wake(wakening)
+  }
+
+  func wakeWriterIfDrained() {
+    if let waits, bytesToWrite <= waits.lowWaterMark {
+      waits.writer.wake(.ready)
+    }
+  }
+
+  func wakeEverybody() {
+    guard let waits else { return }
+    waits.reader.wake(.ready)
+    waits.writer.wake(.ready)
+    waits.state.wake(.ready)
+  }
+}

@@ -1,0 +1,202 @@
+internal import CServerCore
+
+/// Reading with async/await. For every call here:
+///
+/// ## Cancellation
+///
+/// A cancelled read throws ``SocketError/unfinishedSocketOperation`` and has taken no byte.
+///
+/// ## Isolation
+///
+/// Runs where its caller does, which must be on the socket's event base. A read that finds data does not
+/// suspend; one that has to wait is woken by one job on the same thread.
+extension TCPSocket {
+  /// Lends the next bytes to `body`: the fast form, which copies nothing and keeps no buffer while it waits.
+  ///
+  /// - Parameters:
+  ///   - timeout: how long to wait at most; nil waits as long as it takes.
+  ///   - body: is given all that has arrived, at most 64 KiB, and has then read it. The span is valid only
+  ///     during the call.
+  /// - Returns: what `body` returned; nil when the peer has ended its side or the connection has ended.
+  /// - Throws: ``SocketError/socketTimeout``; ``SocketError/operation`` when another task is reading or the
+  ///   socket's signals have handlers; what ended the connection, if it did not end in order.
+  public func read<Result>(
+    timeout: Duration? = nil,
+    _ body: (RawSpan) -> Result
+  ) async throws(SocketError) -> Result? {
+    try checkReader()
+    while true {
+      if bytesAvailable > 0 {
+        let result = unsafe body(unreadBytes.bytes)
+        consume(bytesAvailable)
+        return result
+      }
+      if isAtEnd {
+        return try endOfReading()
+      }
+      if let result = try lendOnce(body) {
+        return result
+      }
+      if !isAtEnd {
+        try await waitForInput(timeout)
+      }
+    }
+  }
+
+  /// Reads into the caller's memory as soon as there is something.
+  ///
+  /// - Returns: the number of bytes; 0 when the peer has ended its side or the connection has ended.
+  public func read(
+    into buffer: UnsafeMutableRawBufferPointer,
+    timeout: Duration? = nil
+  ) async throws(SocketError) -> Int {
+    try checkReader()
+    while bytesAvailable == 0 {
+      guard !isAtEnd else {
+        let _: Never? = try endOfReading()
+        return 0
+      }
+      if !flags.contains(.drained) {
+        let outcome = unsafe SystemCalls.receive(descriptor, into: buffer)
+        if case .value(let count) = outcome, count > 0 {
+          noteReceived(count, room: buffer.count)
+          return count
+        }
+        if try handleUnread(outcome) { continue }
+      }
+      try await waitForInput(timeout)
+    }
+    let count = min(bytesAvailable, buffer.count)
+    unsafe buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: unreadBytes[..<count]))
+    consume(count)
+    return count
+  }
+
+  /// Reads some bytes as soon as there are any.
+  ///
+  /// - Returns: at most `maxLength` bytes; nil when the peer has ended its side or the connection has ended.
+  public func read(maxLength: Int, timeout: Duration? = nil) async throws(SocketError) -> [UInt8]? {
+    guard try await buffered(atLeast: 1, timeout) > 0 else { return nil }
+    return take(min(bytesAvailable, max(maxLength, 0)))
+  }
+
+  /// Reads a number of bytes, no fewer.
+  ///
+  /// - Returns: the bytes; nil when the input ended before the first of them.
+  /// - Throws: ``SocketError/remoteHostClosed`` when it ended among them; those that came stay readable.
+  public func read(exactly count: Int, timeout: Duration? = nil) async throws(SocketError) -> [UInt8]? {
+    let wanted = max(count, 0)
+    let found = try await buffered(atLeast: wanted, timeout)
+    guard found >= wanted else {
+      if found == 0 { return nil }
+      record(.remoteHostClosed)
+      throw .remoteHostClosed
+    }
+    return take(wanted)
+  }
+
+  /// Reads a line, its newline included.
+  ///
+  /// - Parameter maxLength: the most bytes to hold and return; the rest of a longer line is the next one.
+  /// - Returns: the line; the last one may lack its newline; nil when there is none any more.
+  public func readLine(
+    maxLength: Int = 65536,
+    timeout: Duration? = nil
+  ) async throws(SocketError) -> [UInt8]? {
+    let longest = max(maxLength, 1)
+    var searched = 0
+    while true {
+      let newline = unsafe unreadBytes.dropFirst(searched).firstIndex(of: UInt8(ascii: "\n"))
+      if let newline {
+        return take(min(newline + 1, longest))
+      }
+      searched = bytesAvailable
+      guard searched < longest else { return take(longest) }
+      guard try await buffered(atLeast: searched + 1, timeout) > searched else {
+        return searched > 0 ? take(searched) : nil
+      }
+    }
+  }
+
+  // MARK: -
+
+  private func checkReader() throws(SocketError) {
+    engine?.assertOnLoopThread()
+    if Task.isCancelled { throw cancelled() }
+    if flags.contains(.wantsInput) {
+      throw refuseAsync("The socket's signals have handlers, which read already")
+    }
+    if waits?.reader.isOccupied ?? false {
+      throw refuseAsync("Another task is reading from this socket")
+    }
+  }
+
+  /// Makes `count` bytes available here, or as many as come before the end; returns how many there are.
+  private func buffered(atLeast count: Int, _ timeout: Duration?) async throws(SocketError) -> Int {
+    try checkReader()
+    while bytesAvailable < count && !isAtEnd {
+      if !flags.contains(.drained) {
+        switch receiveIntoQueue() {
+        case .bytes, .end: continue
+        case .nothing: break
+        case .failed(let errnum): throw broke(errnum)
+        }
+      }
+      try await waitForInput(timeout)
+    }
+    if bytesAvailable == 0 {
+      let _: Never? = try endOfReading()
+    }
+    return bytesAvailable
+  }
+
+  private func lendOnce<Result>(_ body: (RawSpan) -> Result) throws(SocketError) -> Result? {
+    guard let engine, !flags.contains(.drained) else { return nil }
+    let scratch = unsafe engine.scratch.take()
+    let outcome = unsafe SystemCalls.receive(descriptor, into: scratch)
+    if case .value(let count) = outcome, count > 0 {
+      noteReceived(count, room: scratch.count)
+      return unsafe body(UnsafeRawBufferPointer(rebasing: scratch[..<count]).bytes)
+    }
+    _ = try handleUnread(outcome)
+    return nil
+  }
+
+  private func noteReceived(_ count: Int, room: Int) {
+    if count < room {
+      flags.insert(.drained)
+    }
+  }
+
+  /// A read that brought nothing: the end (true), nothing yet (false), or a failure.
+  private func handleUnread(_ outcome: SystemCalls.Outcome) throws(SocketError) -> Bool {
+    switch outcome {
+    case .value:
+      flags.insert(.inputEnded)
+      return true
+    case .failed(let errnum):
+      if outcome.wouldBlock { return false }
+      throw broke(errnum)
+    }
+  }
+
+  private func waitForInput(_ timeout: Duration?) async throws(SocketError) {
+    flags.remove(.drained)
+    watchRead(for: timeout)
+    try await suspend(.reader)
+  }
+
+  private func broke(_ errnum: CInt) -> SocketError {
+    let failure = Failure(CSC_CALL_READ, errno: errnum)
+    connectionFailed(failure)
+    return failure.error
+  }
+
+  /// Nothing will come any more. That is no error, unless the connection was cut.
+  private func endOfReading<Nothing>() throws(SocketError) -> Nothing? {
+    if descriptor < 0, flags.contains(.broken) {
+      throw error
+    }
+    return nil
+  }
+}

@@ -1,0 +1,147 @@
+/// Writing and ending with async/await, on the socket's event base as reading is.
+extension TCPSocket {
+  /// How many bytes the socket holds for a slow peer before an async write suspends; 64 KiB at first.
+  public var writeHighWaterMark: Int {
+    get { waits?.highWaterMark ?? 65536 }
+    set { existingWaits.highWaterMark = max(newValue, 1) }
+  }
+
+  /// How few bytes must be left before a suspended write goes on; 16 KiB at first.
+  public var writeLowWaterMark: Int {
+    get { waits?.lowWaterMark ?? 16384 }
+    set { existingWaits.lowWaterMark = max(newValue, 0) }
+  }
+
+  /// Writes bytes, suspending while the peer is slow: never more than ``writeHighWaterMark`` bytes are held.
+  ///
+  /// - Parameters:
+  ///   - bytes: what to write.
+  ///   - timeout: how long to wait at most for the peer to take something; nil waits as long as it takes.
+  /// - Returns: the number of bytes written: all of them, unless the task was cancelled.
+  /// - Throws: ``SocketError/remoteHostClosed`` and its kind when the connection broke,
+  ///   ``SocketError/socketTimeout``, ``SocketError/operation`` when another task is writing.
+  ///
+  /// ## Cancellation
+  ///
+  /// A cancelled write returns how many of its bytes went to the kernel; the rest is not held.
+  ///
+  /// ## Isolation
+  ///
+  /// Runs where its caller does, which must be on the socket's event base.
+  @discardableResult
+  public func write(_ bytes: [UInt8], timeout: Duration? = nil) async throws(SocketError) -> Int {
+    engine?.assertOnLoopThread()
+    if waits?.writer.isOccupied ?? false {
+      throw refuseAsync("Another task is writing to this socket")
+    }
+    if Task.isCancelled { return 0 }
+    var accepted = 0
+    while true {
+      accepted += try unsafe bytes.span.bytes.withUnsafeBytes { bytes throws(SocketError) in
+        unsafe try accept(UnsafeRawBufferPointer(rebasing: bytes[accepted...]))
+      }
+      if accepted == bytes.count && bytesToWrite < writeHighWaterMark {
+        return accepted
+      }
+      do {
+        watchWrite(for: timeout)
+        try await suspend(.writer)
+      } catch SocketError.unfinishedSocketOperation {
+        // One task writes at a time, so what is held last is ours.
+        let unsent = min(bytesToWrite, accepted)
+        takeBack(unsent)
+        return accepted - unsent
+      }
+      if flags.contains(.writeBroken) || descriptor < 0 {
+        throw error == .unknown ? .remoteHostClosed : error
+      }
+    }
+  }
+
+  /// Writes a text in UTF-8, as ``write(_:timeout:)-([UInt8],_)`` does.
+  @discardableResult
+  public func write(_ text: String, timeout: Duration? = nil) async throws(SocketError) -> Int {
+    try await write(Array(text.utf8), timeout: timeout)
+  }
+
+  /// Ends the connection in order, as ``disconnectFromHost()`` does, and waits for it.
+  ///
+  /// - Parameter timeout: how long the peer may take; then the connection is aborted.
+  /// - Returns: whether everything written was delivered to the kernel in time.
+  ///
+  /// ## Cancellation
+  ///
+  /// Aborts the connection at once.
+  @discardableResult
+  public func closeGracefully(timeout: Duration = .seconds(30)) async -> Bool {
+    disconnectFromHost()
+    guard state != .unconnected, let engine else {
+      abort()
+      return true
+    }
+    let timer = LoopTimer(engine, after: timeout) { [weak self] in self?.waits?.state.wake(.timedOut) }
+    defer { withExtendedLifetime(timer) {} }
+    while state != .unconnected {
+      do {
+        try await suspend(.state)
+      } catch {
+        abort()
+        return false
+      }
+    }
+    return !flags.contains(.writeBroken)
+  }
+
+  /// Connects to a host by name or address, and waits for it.
+  ///
+  /// - Throws: what ``connectToHost(_:port:)-(String,_)`` reports, and ``SocketError/socketTimeout``.
+  ///
+  /// ## Cancellation
+  ///
+  /// Gives up the attempt.
+  public func connect(to hostName: String, port: UInt16, timeout: Duration? = nil) async throws(SocketError) {
+    guard let engine else { throw refuseAsync("No event base to wait on") }
+    connectToHost(hostName, port: port)
+    let timer = timeout.map {
+      LoopTimer(engine, after: $0) { [weak self] in self?.waits?.state.wake(.timedOut) }
+    }
+    defer { withExtendedLifetime(timer) {} }
+    while state == .hostLookup || state == .connecting {
+      do {
+        try await suspend(.state)
+      } catch {
+        abort()
+        throw error
+      }
+    }
+    guard state == .connected else { throw error }
+  }
+
+  // MARK: -
+
+  /// Sends or holds as much as the high-water mark allows.
+  private func accept(_ bytes: UnsafeRawBufferPointer) throws(SocketError) -> Int {
+    guard mayWrite() else { throw error }
+    var sent = 0
+    if output == nil {
+      guard case .value(let count) = unsafe transmit(bytes) else { throw error }
+      sent = count
+    }
+    let held = min(bytes.count - sent, max(writeHighWaterMark - bytesToWrite, 0))
+    if held > 0 {
+      let queue = output ?? ByteQueue(capacity: held)
+      unsafe queue.append(UnsafeRawBufferPointer(rebasing: bytes[sent..<sent + held]))
+      output = queue
+    }
+    return sent + held
+  }
+
+  private func takeBack(_ count: Int) {
+    guard count > 0, let output else { return }
+    output.dropLast(count)
+    if output.count == 0 {
+      self.output = nil
+      watchWrite(false)
+    }
+  }
+}
