@@ -122,6 +122,14 @@ internal import CServerCore
     }
   }
 
+  /// Stops listening in order: the clients that the kernel has already completed become pending first, whatever
+  /// the limits say, and what is pending can still be taken.
+  public final func finish() {
+    checkThread()
+    unsafe csc_server_finish(core)
+    acceptWaiters.wakeAll()
+  }
+
   /// Whether the server listens.
   public final var isListening: Bool {
     unsafe csc_server_is_listening(core)

@@ -1,0 +1,179 @@
+internal import Synchronization
+
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Musl
+#endif
+
+extension EventBase {
+  /// Runs the loop on this thread while `body` runs as a task on it; returns or throws what `body` does.
+  ///
+  /// For a program's main thread. Inside, ``current`` is this event base. ``stop()`` does not end it: the body
+  /// does.
+  public func run<Success: Sendable>(
+    _ body: @escaping @Sendable () async throws -> Success
+  ) throws -> Success {
+    let outcome = Outcome<Success>()
+    Task(executorPreference: taskExecutor) {
+      do {
+        outcome.set(.success(try await body()))
+      } catch {
+        outcome.set(.failure(error))
+      }
+      self.stop()
+    }
+    while true {
+      run()
+      if let result = outcome.get() {
+        return try result.get()
+      }
+    }
+  }
+
+  /// Runs a loop on a thread of its own while `body` runs as a task on it, and joins the thread.
+  ///
+  /// - Parameter body: is given the event base, on its thread.
+  /// - Throws: what `body` throws; ``SocketError/socketResource`` when there is no thread or descriptor.
+  ///
+  /// ## Cancellation
+  ///
+  /// Cancels `body`.
+  public static func withThread<Success: Sendable>(
+    _ body: @escaping @Sendable (EventBase) async throws -> Success
+  ) async throws -> Success {
+    let thread = try await LoopThread.start()
+    let task = Task(executorPreference: thread.base.taskExecutor) {
+      try await body(thread.base)
+    }
+    let result = await withTaskCancellationHandler {
+      await task.result
+    } onCancel: {
+      task.cancel()
+    }
+    await thread.stopAndJoin()
+    return try result.get()
+  }
+
+  /// Suspends the calling task, on this loop's monotonic clock.
+  ///
+  /// - Throws: `CancellationError` when the task is cancelled before the time has passed.
+  public func sleep(for duration: Duration) async throws(CancellationError) {
+    let sleeper = Sleeper()
+    let timer = LoopTimer(engine, after: duration) { sleeper.parking.wake(.ready) }
+    let wakening = await engine.suspend(on: sleeper, wait: sleeper.parking.begin()) {
+      unsafe sleeper.parking.park($0)
+    }
+    withExtendedLifetime(timer) {}
+    if wakening == .cancelled {
+      throw CancellationError()
+    }
+  }
+}
+
+private final class Sleeper: CancellableWait {
+  var parking = Parking()
+
+  func cancelWait(_ wait: UInt32) {
+    parking.cancel(wait)
+  }
+}
+
+private final class Outcome<Success: Sendable>: Sendable {
+  private let result = Mutex<Result<Success, any Error>?>(nil)
+
+  func set(_ value: Result<Success, any Error>) {
+    result.withLock { $0 = value }
+  }
+
+  func get() -> Result<Success, any Error>? {
+    result.withLock { $0 }
+  }
+}
+
+/// A thread that makes an event base and runs it until told to stop.
+private final class LoopThread: Sendable {
+  let base: EventBase
+  private let handle: pthread_t
+  private let ended: Ended
+
+  private final class Ended: Sendable {
+    private let state = Mutex<(done: Bool, waiter: CheckedContinuation<Void, Never>?)>((false, nil))
+
+    func wait() async {
+      await withCheckedContinuation { continuation in
+        let done = state.withLock { state in
+          if !state.done { state.waiter = continuation }
+          return state.done
+        }
+        if done { continuation.resume() }
+      }
+    }
+
+    func signal() {
+      let waiter = state.withLock { state in
+        state.done = true
+        return state.waiter
+      }
+      waiter?.resume()
+    }
+  }
+
+  private final class Start: Sendable {
+    let ended: Ended
+    let continuation: CheckedContinuation<EventBase, any Error>
+
+    init(ended: Ended, continuation: CheckedContinuation<EventBase, any Error>) {
+      self.ended = ended
+      self.continuation = continuation
+    }
+
+    func run() {
+      do throws(SocketError) {
+        let base = try EventBase()
+        continuation.resume(returning: base)
+        base.run()
+      } catch {
+        continuation.resume(throwing: error)
+      }
+      ended.signal()
+    }
+  }
+
+  private init(base: EventBase, handle: pthread_t, ended: Ended) {
+    self.base = base
+    self.handle = handle
+    self.ended = ended
+  }
+
+  static func start() async throws -> LoopThread {
+    let ended = Ended()
+    let handle = Mutex(pthread_t())
+    let base = try await withCheckedThrowingContinuation { continuation in
+      let start = Start(ended: ended, continuation: continuation)
+      let context = unsafe Unmanaged.passRetained(start)
+      let failed = handle.withLock { handle in
+        unsafe pthread_create(
+          &handle, nil,
+          { context in
+            if let context = unsafe context as UnsafeMutableRawPointer? {
+              unsafe Unmanaged<Start>.fromOpaque(context).takeRetainedValue().run()
+            }
+            return nil
+          }, context.toOpaque())
+      }
+      if failed != 0 {
+        unsafe context.release()
+        continuation.resume(throwing: SocketError.socketResource)
+      }
+    }
+    return LoopThread(base: base, handle: handle.withLock { $0 }, ended: ended)
+  }
+
+  /// Waits for the thread's last line before joining, so that no thread of the pool blocks.
+  func stopAndJoin() async {
+    base.stop()
+    await ended.wait()
+    pthread_join(handle, nil)
+  }
+}

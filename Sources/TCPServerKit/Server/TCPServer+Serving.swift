@@ -1,0 +1,196 @@
+internal import CServerCore
+
+/// What became of the connections of a server that has ended.
+public struct ServingReport: Hashable, Sendable {
+  /// Connections whose handler ran.
+  public var served: UInt64 = 0
+  /// Handlers that threw an error other than by being cancelled. Their connections were closed in order.
+  public var failed: UInt64 = 0
+  /// Handlers still running when a graceful shutdown began that ended before its deadline.
+  public var endedInTime: UInt64 = 0
+  /// Handlers that were cancelled, by the deadline of a graceful shutdown or with the serving task.
+  public var cancelled: UInt64 = 0
+}
+
+extension TCPServer {
+  /// Serves every connection with `handler`, each as a child task on the loop, until the server ends.
+  ///
+  /// ```swift
+  /// try await server.serve { socket in
+  ///   while let line = try await socket.readLine() {
+  ///     try await socket.write(line)
+  ///   }
+  /// }
+  /// ```
+  ///
+  /// The handler starts at once, on the thread that accepted, and stays there. When it returns or throws, its
+  /// socket is closed in order: what was written is delivered. A handler's error ends its connection only.
+  ///
+  /// - Parameters:
+  ///   - maxConnections: how many handlers may run at once; at the limit accepting waits, and clients wait in
+  ///     the kernel's queue. Nil sets no limit.
+  ///   - shutdown: ends the server in order, from any thread.
+  ///   - handler: serves one connection.
+  /// - Returns: when the server was closed, the shutdown was done, or the task was cancelled.
+  /// - Throws: when the listening socket broke; the handlers at work have then ended. A server that does not
+  ///   listen throws ``SocketError/operation``.
+  ///
+  /// ## Cancellation
+  ///
+  /// Stops listening, closes what is pending, and cancels the handlers; their sockets are aborted.
+  ///
+  /// ## Isolation
+  ///
+  /// The accepting task and the handlers run on the server's event base, whichever executor the caller has.
+  @discardableResult
+  public final func serve(
+    maxConnections: Int? = nil,
+    shutdown: GracefulShutdown? = nil,
+    handler: @escaping @Sendable (TCPSocket) async throws -> Void
+  ) async throws(SocketError) -> ServingReport {
+    guard let eventBase else {
+      throw fail(.operation, "serve() called on a server without an event base")
+    }
+    let serving = Serving(server: self, limit: maxConnections ?? .max, handler: handler)
+    // Only touched on the loop, where this task and the handlers run.
+    nonisolated(unsafe) let shared = serving
+    let registration = shutdown?.onBegin { deadline in
+      eventBase.engine.post(.closure { unsafe shared.beginShutdown(deadline) })
+    }
+    defer {
+      if let registration { shutdown?.forget(registration) }
+    }
+    await withTaskExecutorPreference(eventBase.taskExecutor) {
+      await serving.run()
+    }
+    if let error = serving.error {
+      throw error
+    }
+    return serving.report
+  }
+}
+
+/// One call of `serve`: the accepting task, its handlers, and how they end. Lives on the loop's thread.
+private final class Serving: CancellableWait {
+  private let server: TCPServer
+  private let limit: Int
+  private let handler: @Sendable (TCPSocket) async throws -> Void
+  private var live = 0
+  private var parking = Parking()
+  private var deadline: ContinuousClock.Instant?
+  private var timer: LoopTimer?
+  private var cancelling = false
+  private(set) var report = ServingReport()
+  private(set) var error: SocketError?
+
+  init(server: TCPServer, limit: Int, handler: @escaping @Sendable (TCPSocket) async throws -> Void) {
+    self.server = server
+    self.limit = max(limit, 1)
+    self.handler = handler
+  }
+
+  func run() async {
+    guard server.isListening || server.hasPendingConnections else {
+      error = server.fail(.operation, "serve() called on a server that does not listen")
+      return
+    }
+    await withDiscardingTaskGroup { group in
+      await acceptAll(into: &group)
+      if Task.isCancelled {
+        server.close()
+      }
+      // A deadline cancels the handlers from here: only the task that owns the group may.
+      while live > 0 && deadline != nil && !cancelling && !Task.isCancelled {
+        if remaining <= .zero {
+          cancelling = true
+          group.cancelAll()
+        } else {
+          await wait(for: remaining)
+        }
+      }
+      cancelling = cancelling || Task.isCancelled
+    }
+    timer = nil
+  }
+
+  private func acceptAll(into group: inout DiscardingTaskGroup) async {
+    while true {
+      // After its deadline a shutdown has no time for those who still wait.
+      if deadline != nil && remaining <= .zero { return }
+      guard live < limit else {
+        await wait(for: deadline == nil ? nil : remaining)
+        if Task.isCancelled { return }
+        continue
+      }
+      do {
+        guard let socket = try await server.accept() else { return }
+        start(socket, in: &group)
+      } catch {
+        self.error = error
+        return
+      }
+    }
+  }
+
+  private func start(_ socket: TCPSocket, in group: inout DiscardingTaskGroup) {
+    live += 1
+    report.served += 1
+    // The child runs on this very thread; it is given the socket and this object for good.
+    nonisolated(unsafe) let (serving, socket) = (self, socket)
+    group.addImmediateTask {
+      unsafe await serving.serve(socket)
+    }
+  }
+
+  private func serve(_ socket: TCPSocket) async {
+    do {
+      try await handler(socket)
+    } catch {
+      if !Task.isCancelled {
+        report.failed += 1
+      }
+    }
+    let cancelled = Task.isCancelled
+    if cancelled {
+      socket.abort()
+    } else {
+      await socket.closeGracefully()
+    }
+    live -= 1
+    if cancelled {
+      report.cancelled += 1
+    } else if deadline != nil {
+      report.endedInTime += 1
+    }
+    if live < limit || deadline != nil {
+      parking.wake(.ready)
+    }
+  }
+
+  // MARK: - Shutdown
+
+  func beginShutdown(_ deadline: ContinuousClock.Instant) {
+    guard self.deadline == nil else { return }
+    self.deadline = deadline
+    server.finish()
+    parking.wake(.ready)
+  }
+
+  private var remaining: Duration {
+    deadline.map { $0 - .now } ?? .zero
+  }
+
+  /// Suspends until a handler has ended, the shutdown begins, the time has passed or the task was cancelled.
+  private func wait(for duration: Duration?) async {
+    guard let engine = server.eventBase?.engine else { return }
+    if let duration {
+      timer = LoopTimer(engine, after: duration) { [weak self] in self?.parking.wake(.timedOut) }
+    }
+    await engine.suspend(on: self, wait: parking.begin()) { unsafe parking.park($0) }
+    timer = nil
+  }
+
+  func cancelWait(_ wait: UInt32) {
+    parking.cancel(wait)
+  }
+}
