@@ -154,13 +154,16 @@ private final class LoopThread: Sendable {
       let context = unsafe Unmanaged.passRetained(start)
       let failed = handle.withLock { handle in
         unsafe pthread_create(
-          &handle, nil,
+          &handle,
+          nil,
           { context in
             if let context = unsafe context as UnsafeMutableRawPointer? {
               unsafe Unmanaged<Start>.fromOpaque(context).takeRetainedValue().run()
             }
             return nil
-          }, context.toOpaque())
+          },
+          context.toOpaque()
+        )
       }
       if failed != 0 {
         unsafe context.release()

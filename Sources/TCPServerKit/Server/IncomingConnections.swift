@@ -94,7 +94,9 @@ public final class IncomingConnection: Sendable {
     let descriptor = takeDescriptor()
     guard descriptor >= 0 else { throw .operation }
     return TCPSocket(
-      accepted: csc_connection(descriptor: descriptor, peer: peer), engine: eventBase?.engine)
+      accepted: csc_connection(descriptor: descriptor, peer: peer),
+      engine: eventBase?.engine
+    )
   }
 
   /// Takes the bare descriptor, which the caller owns from now on; -1 when the connection was taken before.

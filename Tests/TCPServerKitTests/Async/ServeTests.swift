@@ -1,4 +1,3 @@
-import Synchronization
 import TCPServerKit
 import Testing
 
@@ -6,14 +5,13 @@ import Testing
 struct ServeTests {
   @Test("An echo server in a handler answers, and ends when its task is cancelled")
   func echo() async throws {
-    let port = Mutex<UInt16>(0)
     let statistics = try await EventBase.withThread { base in
       let server = TCPServer()
       #expect(server.listen(address: .localHost))
-      port.withLock { $0 = server.serverPort }
+      let port = server.serverPort
       let serving = Task(executorPreference: base.taskExecutor) {
         let client = TCPSocket()
-        try await client.connect(to: "127.0.0.1", port: port.withLock { $0 })
+        try await client.connect(to: "127.0.0.1", port: port)
         for round in 0..<100 {
           try await client.write("hello \(round)\n")
           let line = try await client.readLine()
@@ -49,7 +47,7 @@ struct ServeTests {
       let port = server.serverPort
       nonisolated(unsafe) let shared = server
       let task = Task(executorPreference: base.taskExecutor) {
-        try await shared.serve { socket in
+        try await unsafe shared.serve { socket in
           _ = try await socket.readLine()
         }
       }
