@@ -12,7 +12,9 @@ internal import Synchronization
 /// Where the task is cancelled, or the loop over the sequence is left, nothing is lost: connections that were
 /// not handed out stay pending in the server.
 public struct IncomingConnections: AsyncSequence {
+  /// What the sequence consists of.
   public typealias Element = IncomingConnection
+  /// What an iteration can throw.
   public typealias Failure = SocketError
 
   fileprivate let server: TCPServer

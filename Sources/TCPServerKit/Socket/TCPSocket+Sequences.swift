@@ -14,7 +14,9 @@ extension TCPSocket {
 
   /// The bytes of a socket's input.
   public struct Bytes: AsyncSequence, AsyncIteratorProtocol {
+    /// What the sequence consists of.
     public typealias Element = UInt8
+    /// What an iteration can throw.
     public typealias Failure = SocketError
 
     fileprivate let socket: TCPSocket
@@ -51,7 +53,9 @@ extension TCPSocket {
 
   /// The lines of a socket's input.
   public struct Lines: AsyncSequence, AsyncIteratorProtocol {
+    /// What the sequence consists of.
     public typealias Element = String
+    /// What an iteration can throw.
     public typealias Failure = SocketError
 
     fileprivate let socket: TCPSocket
