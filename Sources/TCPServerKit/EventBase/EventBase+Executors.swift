@@ -8,7 +8,7 @@ extension EventBase {
   /// Code that awaits a socket there resumes on the thread that saw the event, with one job and no thread hop.
   /// ``TCPServer/serve(maxConnections:shutdown:handler:)`` sets this preference itself.
   public var taskExecutor: any TaskExecutor {
-    LoopTaskExecutor(engine: engine)
+    loopTaskExecutor
   }
 
   /// Runs an actor on the loop's thread.
@@ -16,7 +16,7 @@ extension EventBase {
   /// The actor's `unownedExecutor` refers to it without keeping it alive, so the actor keeps the object. From a
   /// task that does not prefer ``taskExecutor``, each wake-up of an actor costs a hop from another thread.
   public var serialExecutor: any SerialExecutor {
-    LoopSerialExecutor(engine: engine)
+    loopSerialExecutor
   }
 }
 

@@ -14,12 +14,17 @@ internal import CLibevent
 /// When the last reference to an event base goes, connections that still wait for events on it are aborted.
 public final class EventBase: Sendable {
   let engine: EventEngine
+  // One of each: the runtime sees by identity that a task is already where it wants to be.
+  let loopTaskExecutor: LoopTaskExecutor
+  let loopSerialExecutor: LoopSerialExecutor
 
   /// Makes a loop. It becomes this thread's ``current`` unless there is one already.
   ///
   /// - Throws: ``SocketError/socketResource`` when descriptors or memory are short.
   public init() throws(SocketError) {
     engine = try EventEngine()
+    loopTaskExecutor = LoopTaskExecutor(engine: engine)
+    loopSerialExecutor = LoopSerialExecutor(engine: engine)
     CurrentEventBase.setIfNone(self)
   }
 
@@ -30,6 +35,8 @@ public final class EventBase: Sendable {
   /// - Throws: ``SocketError/socketResource`` when descriptors or memory are short.
   public init(adopting base: OpaquePointer) throws(SocketError) {
     engine = unsafe try EventEngine(adopting: base)
+    loopTaskExecutor = LoopTaskExecutor(engine: engine)
+    loopSerialExecutor = LoopSerialExecutor(engine: engine)
     CurrentEventBase.setIfNone(self)
   }
 

@@ -19,7 +19,8 @@
 
   /// Starts a new wait; its number is what a cancellation will bring.
   mutating func begin() -> UInt32 {
-    wait &+= 1
+    // 30 bits, because a socket adds two of its own.
+    wait = (wait &+ 1) & 0x3fff_ffff
     return wait
   }
 

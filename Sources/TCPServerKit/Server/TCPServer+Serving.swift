@@ -80,6 +80,7 @@ private final class Serving: CancellableWait {
   private var deadline: ContinuousClock.Instant?
   private var timer: LoopTimer?
   private var cancelling = false
+  private var isOver = false
   private(set) var report = ServingReport()
   private(set) var error: SocketError?
 
@@ -111,6 +112,7 @@ private final class Serving: CancellableWait {
       cancelling = cancelling || Task.isCancelled
     }
     timer = nil
+    isOver = true
   }
 
   private func acceptAll(into group: inout DiscardingTaskGroup) async {
@@ -170,7 +172,8 @@ private final class Serving: CancellableWait {
   // MARK: - Shutdown
 
   func beginShutdown(_ deadline: ContinuousClock.Instant) {
-    guard self.deadline == nil else { return }
+    // It may come when the server has long been listening for somebody else.
+    guard self.deadline == nil, !isOver else { return }
     self.deadline = deadline
     server.finish()
     parking.wake(.ready)

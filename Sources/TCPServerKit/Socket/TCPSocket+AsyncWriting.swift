@@ -101,6 +101,9 @@ extension TCPSocket {
   /// Gives up the attempt.
   public func connect(to hostName: String, port: UInt16, timeout: Duration? = nil) async throws(SocketError) {
     guard let engine else { throw refuseAsync("No event base to wait on") }
+    guard state == .unconnected else {
+      throw refuseAsync("connect() called when already connected or connecting")
+    }
     connectToHost(hostName, port: port)
     let timer = timeout.map {
       LoopTimer(engine, after: $0) { [weak self] in self?.waits?.state.wake(.timedOut) }
