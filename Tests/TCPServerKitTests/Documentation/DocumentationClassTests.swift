@@ -1,0 +1,234 @@
+import Synchronization
+import TCPServerKit
+import Testing
+
+/// The description of the class, sentence by sentence. A test's name quotes what it proves.
+@Suite("Documentation: the class")
+struct DocumentationClassTests {
+  @Test("\"The QTcpServer class provides a TCP-based server.\" Its connections are TCP's.")
+  func tcpBased() throws {
+    let loop = try Loop()
+    let server = TCPServer(eventBase: loop.base)
+    try #require(server.listen(address: .localHost))
+    let client = try #require(PlainClient(to: server))
+    #expect(loop.run { server.hasPendingConnections })
+    let socket = try #require(server.nextPendingConnection())
+    // An option that only a TCP socket has.
+    #expect(socket.socketOption(.lowDelay) == 0)
+    #expect(socket.peerPort == client.port)
+    expectBalanced(server)
+  }
+
+  @Test("\"All functions in this class are reentrant.\" Servers on several threads do not know of each other.")
+  func reentrant() {
+    let served = Atomic(0)
+    let threads = (0..<4).map { _ in
+      OtherThread {
+        guard let loop = try? Loop() else { return }
+        let server = TCPServer(eventBase: loop.base)
+        for _ in 0..<25 {
+          guard server.listen(address: .localHost), let client = PlainClient(to: server),
+            loop.run(until: { server.hasPendingConnections }),
+            server.nextPendingConnection()?.peerPort == client.port
+          else { return }
+          server.close()
+          served.add(1, ordering: .relaxed)
+        }
+        expectBalanced(server)
+      }
+    }
+    threads.forEach { $0.join() }
+    let total = served.load(ordering: .relaxed)
+    #expect(total == 100)
+  }
+
+  @Test("\"This class makes it possible to accept incoming TCP connections.\"")
+  func accepting() throws {
+    let server = TCPServer(eventBase: nil)
+    try #require(server.listen(address: .localHost))
+    let client = try #require(PlainClient(to: server))
+    #expect(server.waitForNewConnection(msec: 5000))
+    let socket = try #require(server.nextPendingConnection())
+    #expect(socket.state == .connected)
+    #expect(socket.peerPort == client.port)
+    expectBalanced(server)
+  }
+
+  @Test("\"You can specify the port or have QTcpServer pick one automatically.\"")
+  func ports() throws {
+    let server = TCPServer(eventBase: nil)
+    try #require(server.listen(address: .localHost))
+    let picked = server.serverPort
+    #expect(picked != 0)
+    server.close()
+    try #require(server.listen(address: .localHost, port: picked))
+    #expect(server.serverPort == picked)
+    #expect(PlainClient(port: picked) != nil)
+  }
+
+  @Test("\"You can listen on a specific address or on all the machine's addresses.\"")
+  func addresses() throws {
+    let specific = TCPServer(eventBase: nil)
+    try #require(specific.listen(address: .localHost))
+    #expect(PlainClient("127.0.0.1", port: specific.serverPort) != nil)
+    #expect(PlainClient("127.0.0.2", port: specific.serverPort) == nil)
+
+    let everywhere = TCPServer(eventBase: nil)
+    try #require(everywhere.listen())
+    for address in Machine.addresses {
+      #expect(PlainClient(address.description, port: everywhere.serverPort) != nil, "\(address)")
+    }
+  }
+
+  @Test(
+    """
+    "Call listen() to have the server listen for incoming connections. The newConnection() signal is then \
+    emitted each time a client connects to the server."
+    """
+  )
+  func signalForEach() throws {
+    let loop = try Loop()
+    let server = TCPServer(eventBase: loop.base)
+    var emitted = 0
+    server.newConnection.connect { emitted += 1 }
+    loop.settle(turns: 2)
+    #expect(emitted == 0)
+    try #require(server.listen(address: .localHost))
+    var clients: [PlainClient?] = []
+    for count in 1...3 {
+      clients.append(PlainClient(to: server))
+      #expect(loop.run { emitted == count })
+    }
+    loop.settle(turns: 2)
+    #expect(emitted == 3)
+    expectBalanced(server)
+  }
+
+  @Test(
+    """
+    "Call nextPendingConnection() to accept the pending connection as a connected QTcpSocket. The function \
+    returns a pointer to a QTcpSocket in QAbstractSocket::ConnectedState that you can use for communicating with \
+    the client."
+    """
+  )
+  func communicating() throws {
+    let loop = try Loop()
+    let server = TCPServer(eventBase: loop.base)
+    try #require(server.listen(address: .localHost))
+    let client = try #require(PlainClient(to: server))
+    #expect(loop.run { server.hasPendingConnections })
+    let socket = try #require(server.nextPendingConnection())
+    #expect(socket.state == .connected)
+    socket.write("to the client")
+    #expect(client.nextInput() == .bytes(Array("to the client".utf8)))
+    client.send("to the server")
+    var received: [UInt8] = []
+    socket.readyRead.connect { received += socket.readAll() }
+    #expect(loop.run { received == Array("to the server".utf8) })
+    socket.abort()
+    expectBalanced(server)
+  }
+
+  @Test(
+    """
+    "If an error occurs, serverError() returns the type of error, and errorString() can be called to get a human \
+    readable description of what happened."
+    """
+  )
+  func errors() throws {
+    let other = TCPServer(eventBase: nil)
+    try #require(other.listen(address: .localHost))
+    let server = TCPServer(eventBase: nil)
+    #expect(!server.listen(address: .localHost, port: other.serverPort))
+    #expect(server.serverError == .addressInUse)
+    #expect(server.errorString == "The bound address is already in use")
+  }
+
+  @Test(
+    """
+    "When listening for connections, the address and port on which the server is listening are available as \
+    serverAddress() and serverPort()."
+    """
+  )
+  func whereItListens() throws {
+    let server = TCPServer(eventBase: nil)
+    try #require(server.listen(address: .localHost))
+    let bound = try #require(Endpoint(localOf: server.socketDescriptor))
+    #expect(server.serverAddress == .localHost)
+    #expect(server.serverPort == bound.port)
+  }
+
+  @Test("\"Calling close() makes QTcpServer stop listening for incoming connections.\"")
+  func closing() throws {
+    let server = TCPServer(eventBase: nil)
+    try #require(server.listen(address: .localHost))
+    let port = server.serverPort
+    server.close()
+    #expect(!server.isListening)
+    #expect(PlainClient(port: port) == nil)
+    #expect(!server.waitForNewConnection(msec: 5000))
+  }
+
+  @Test(
+    """
+    "Although QTcpServer is mostly designed for use with an event loop, it's possible to use it without one. In \
+    that case, you must use waitForNewConnection(), which blocks until either a connection is available or a \
+    timeout expires."
+    """
+  )
+  func withoutLoop() throws {
+    let server = TCPServer(eventBase: nil)
+    #expect(server.eventBase == nil)
+    try #require(server.listen(address: .localHost))
+    #expect(!server.waitForNewConnection(msec: 5))
+    let client = try #require(PlainClient(to: server))
+    #expect(!server.hasPendingConnections, "nobody else accepts")
+    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(server.nextPendingConnection()?.peerPort == client.port)
+    expectBalanced(server)
+  }
+
+  @Test("\"Constructs a QTcpServer object.\" It lives on the thread's event base unless it is given another or none.")
+  func constructing() throws {
+    let base = try EventBase()
+    #expect(TCPServer(eventBase: base).eventBase === base)
+    #expect(TCPServer().eventBase === EventBase.current)
+    #expect(TCPServer(eventBase: nil).eventBase == nil)
+    #expect(!TCPServer(eventBase: base).isListening)
+  }
+
+  @Test(
+    """
+    "Destroys the QTcpServer object. If the server is listening for connections, the socket is automatically \
+    closed."
+    """
+  )
+  func destroying() throws {
+    var server: TCPServer? = TCPServer(eventBase: try Loop().base)
+    try #require(server?.listen(address: .localHost) == true)
+    let port = try #require(server?.serverPort)
+    let file = try #require(OpenFile(server?.socketDescriptor ?? -1))
+    #expect(file.isOpen)
+    server = nil
+    #expect(!file.isOpen)
+    #expect(PlainClient(port: port) == nil)
+  }
+
+  @Test(
+    """
+    "Any client QTcpSockets that are still connected must either disconnect or be reparented before the server is \
+    deleted." Better: they need not, they live on.
+    """
+  )
+  func socketsLiveOn() throws {
+    var server: TCPServer? = TCPServer(eventBase: nil)
+    try #require(server?.listen(address: .localHost) == true)
+    let client = try #require(server.flatMap { PlainClient(to: $0) })
+    #expect(server?.waitForNewConnection(msec: 5000) == true)
+    let socket = try #require(server?.nextPendingConnection())
+    server = nil
+    #expect(socket.state == .connected)
+    socket.write("alive")
+    #expect(client.nextInput() == .bytes(Array("alive".utf8)))
+  }
+}

@@ -1,0 +1,152 @@
+import Synchronization
+import TCPServerKit
+import Testing
+
+/// waitForNewConnection(), which is a server's use without an event loop.
+@Suite("Documentation: waiting")
+struct DocumentationWaitTests {
+  private func makeServer(_ base: EventBase? = nil) throws -> TCPServer {
+    let server = TCPServer(eventBase: base)
+    try #require(server.listen(address: .localHost))
+    return server
+  }
+
+  /// Connects a client from another thread once this one sleeps in the wait.
+  private func connectWhileAsleep(_ server: TCPServer) -> OtherThread {
+    let waiting = OtherThread.currentID
+    let port = server.serverPort
+    return OtherThread {
+      _ = OtherThread.waitUntilAsleep(waiting)
+      _ = PlainClient(port: port)
+    }
+  }
+
+  @Test("\"Waits for at most msec milliseconds or until an incoming connection is available.\" The time runs out.")
+  func atMost() throws {
+    let server = try makeServer()
+    let start = ContinuousClock.now
+    #expect(!server.waitForNewConnection(msec: 30))
+    #expect(ContinuousClock.now - start >= .milliseconds(29))
+    expectBalanced(server)
+  }
+
+  @Test("\"Waits for at most msec milliseconds or until an incoming connection is available.\" A client comes.")
+  func untilConnection() throws {
+    let server = try makeServer()
+    let other = connectWhileAsleep(server)
+    #expect(server.waitForNewConnection(msec: 10_000))
+    other.join()
+    #expect(server.hasPendingConnections)
+    expectBalanced(server)
+  }
+
+  @Test("\"Returns true if a connection is available; otherwise returns false.\"")
+  func result() throws {
+    let server = try makeServer()
+    #expect(!server.waitForNewConnection(msec: 1))
+    let client = try #require(PlainClient(to: server))
+    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(server.nextPendingConnection()?.peerPort == client.port)
+    #expect(!server.waitForNewConnection(msec: 1))
+    expectBalanced(server)
+  }
+
+  @Test("waitForNewConnection(int msec = 0, bool *timedOut = 0): by default it only looks")
+  func defaults() throws {
+    let server = try makeServer()
+    #expect(!server.waitForNewConnection())
+    #expect(server.serverError == .socketTimeout)
+    let client = try #require(PlainClient(to: server))
+    #expect(server.waitForNewConnection())
+    client.end()
+    expectBalanced(server)
+  }
+
+  @Test("\"If the operation timed out and timedOut is not 0, *timedOut will be set to true.\"")
+  func timedOut() throws {
+    let server = try makeServer()
+    var timedOut = false
+    #expect(!server.waitForNewConnection(msec: 1, timedOut: &timedOut))
+    #expect(timedOut)
+    #expect(!server.waitForNewConnection(msec: 1, timedOut: nil))
+    let client = try #require(PlainClient(to: server))
+    #expect(server.waitForNewConnection(msec: 5000, timedOut: &timedOut))
+    #expect(!timedOut)
+    client.end()
+    expectBalanced(server)
+  }
+
+  @Test(
+    """
+    "This is a blocking function call. Its use is disadvised in a single-threaded GUI application, since the whole \
+    application will stop responding until the function returns." No other handler of the loop runs meanwhile.
+    """
+  )
+  func blocking() throws {
+    let loop = try Loop()
+    let server = try makeServer(loop.base)
+    let ran = Atomic(false)
+    loop.base.execute { ran.store(true, ordering: .relaxed) }
+    #expect(!server.waitForNewConnection(msec: 5))
+    let ranMeanwhile = ran.load(ordering: .relaxed)
+    #expect(!ranMeanwhile)
+    #expect(loop.run { ran.load(ordering: .relaxed) })
+  }
+
+  @Test(
+    """
+    "waitForNewConnection() is mostly useful when there is no event loop available." It emits newConnection() as \
+    the loop does.
+    """
+  )
+  func emitsWithoutLoop() throws {
+    let server = try makeServer()
+    var emitted = 0
+    server.newConnection.connect { emitted += 1 }
+    let clients = (0..<3).compactMap { _ in PlainClient(to: server) }
+    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(emitted == 3)
+    for client in clients {
+      #expect(server.nextPendingConnection()?.peerPort == client.port)
+    }
+    expectBalanced(server)
+  }
+
+  @Test("\"The non-blocking alternative is to connect to the newConnection() signal.\"")
+  func nonBlocking() throws {
+    let loop = try Loop()
+    let server = try makeServer(loop.base)
+    var peer: UInt16?
+    server.newConnection.connect { peer = server.nextPendingConnection()?.peerPort }
+    let client = try #require(PlainClient(to: server))
+    #expect(loop.run { peer == client.port })
+    server.newConnection.disconnectAll()
+    expectBalanced(server)
+  }
+
+  @Test("\"If msec is -1, this function will not time out.\"")
+  func unlimited() throws {
+    let server = try makeServer()
+    let other = connectWhileAsleep(server)
+    var timedOut = true
+    #expect(server.waitForNewConnection(msec: -1, timedOut: &timedOut))
+    #expect(!timedOut)
+    other.join()
+    expectBalanced(server)
+  }
+
+  @Test("A wait accepts while accepting is paused, and the pause holds afterwards")
+  func whilePaused() throws {
+    let loop = try Loop()
+    let server = try makeServer(loop.base)
+    server.pauseAccepting()
+    let first = try #require(PlainClient(to: server))
+    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(server.nextPendingConnection()?.peerPort == first.port)
+    let second = PlainClient(to: server)
+    loop.settle(turns: 3)
+    #expect(!server.hasPendingConnections)
+    second?.end()
+    expectBalanced(server)
+  }
+}
