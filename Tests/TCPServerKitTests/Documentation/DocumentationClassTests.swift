@@ -19,7 +19,9 @@ struct DocumentationClassTests {
     expectBalanced(server)
   }
 
-  @Test("\"All functions in this class are reentrant.\" Servers on several threads do not know of each other.")
+  @Test(
+    "\"All functions in this class are reentrant.\" Servers on several threads do not know of each other."
+  )
   func reentrant() {
     let served = Atomic(0)
     let threads = (0..<4).map { _ in
@@ -188,7 +190,9 @@ struct DocumentationClassTests {
     expectBalanced(server)
   }
 
-  @Test("\"Constructs a QTcpServer object.\" It lives on the thread's event base unless it is given another or none.")
+  @Test(
+    "\"Constructs a QTcpServer object.\" It lives on the thread's event base unless it is given another or none."
+  )
   func constructing() throws {
     let base = try EventBase()
     #expect(TCPServer(eventBase: base).eventBase === base)

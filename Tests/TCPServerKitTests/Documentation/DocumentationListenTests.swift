@@ -75,7 +75,9 @@ struct DocumentationListenTests {
     expectBalanced(server)
   }
 
-  @Test("close() ends the connections that are pending, keeps the settings and the last error, and emits nothing")
+  @Test(
+    "close() ends the connections that are pending, keeps the settings and the last error, and emits nothing"
+  )
   func closingWithPending() throws {
     let loop = try Loop()
     let server = TCPServer(eventBase: loop.base)
@@ -102,7 +104,9 @@ struct DocumentationListenTests {
     expectBalanced(server)
   }
 
-  @Test("\"Returns true if the server is currently listening for incoming connections; otherwise returns false.\"")
+  @Test(
+    "\"Returns true if the server is currently listening for incoming connections; otherwise returns false.\""
+  )
   func isListening() {
     let server = TCPServer(eventBase: nil)
     #expect(!server.isListening)

@@ -21,7 +21,9 @@ struct DocumentationWaitTests {
     }
   }
 
-  @Test("\"Waits for at most msec milliseconds or until an incoming connection is available.\" The time runs out.")
+  @Test(
+    "\"Waits for at most msec milliseconds or until an incoming connection is available.\" The time runs out."
+  )
   func atMost() throws {
     let server = try makeServer()
     let start = ContinuousClock.now
@@ -30,7 +32,9 @@ struct DocumentationWaitTests {
     expectBalanced(server)
   }
 
-  @Test("\"Waits for at most msec milliseconds or until an incoming connection is available.\" A client comes.")
+  @Test(
+    "\"Waits for at most msec milliseconds or until an incoming connection is available.\" A client comes."
+  )
   func untilConnection() throws {
     let server = try makeServer()
     let other = connectWhileAsleep(server)
@@ -68,7 +72,8 @@ struct DocumentationWaitTests {
     var timedOut = false
     #expect(!server.waitForNewConnection(msec: 1, timedOut: &timedOut))
     #expect(timedOut)
-    #expect(!server.waitForNewConnection(msec: 1, timedOut: nil))
+    let withoutPlace = server.waitForNewConnection(msec: 1, timedOut: nil)
+    #expect(!withoutPlace)
     let client = try #require(PlainClient(to: server))
     #expect(server.waitForNewConnection(msec: 5000, timedOut: &timedOut))
     #expect(!timedOut)

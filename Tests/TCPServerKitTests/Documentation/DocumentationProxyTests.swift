@@ -1,0 +1,83 @@
+import FaultInjection
+import TCPServerKit
+import Testing
+
+/// proxy() and setProxy().
+@Suite("Documentation: proxies")
+struct DocumentationProxyTests {
+  static let proxies = [
+    NetworkProxy.http(hostName: "proxy.example"), .socks5(hostName: "proxy.example"),
+    NetworkProxy(.httpCaching, hostName: "proxy.example", port: 3128),
+    NetworkProxy(.ftpCaching, hostName: "proxy.example", port: 143),
+  ]
+
+  @Test("\"Returns the network proxy for this socket. By default QNetworkProxy::DefaultProxy is used.\"")
+  func defaultProxy() {
+    let server = TCPServer(eventBase: nil)
+    #expect(server.proxy == .default)
+    #expect(server.proxy.kind == .default)
+    #expect(NetworkProxy.Kind.default.rawValue == 0)
+  }
+
+  @Test("\"Sets the explicit network proxy for this socket to networkProxy.\"", arguments: proxies)
+  func setProxy(_ proxy: NetworkProxy) {
+    let server = TCPServer(eventBase: nil)
+    server.proxy = proxy
+    #expect(server.proxy == proxy)
+  }
+
+  @Test("\"To disable the use of a proxy for this socket, use the QNetworkProxy::NoProxy proxy type\"")
+  func noProxy() {
+    let server = TCPServer(eventBase: nil)
+    server.proxy = Self.proxies[0]
+    #expect(!server.listen(address: .anyIPv4))
+    server.proxy = .none
+    #expect(NetworkProxy.Kind.none.rawValue == 2)
+    #expect(server.listen(address: .anyIPv4))
+    #expect(PlainClient(port: server.serverPort) != nil)
+  }
+
+  @Test(
+    "S15: listening on more than this machine through a proxy that cannot listen is an unsupported operation",
+    arguments: proxies,
+    [.any, .anyIPv4, .anyIPv6] as [HostAddress]
+  )
+  func cannotListen(_ proxy: NetworkProxy, _ address: HostAddress) {
+    let server = TCPServer(eventBase: nil)
+    server.proxy = proxy
+    fault_reset_counts()
+    #expect(!server.listen(address: address))
+    #expect(fault_calls(FAULT_SOCKET) == 0, "nobody was asked")
+    #expect(server.serverError == .unsupportedSocketOperation)
+    #expect(server.errorString == "Operation on socket is not supported")
+    #expect(!server.isListening)
+    #expect(server.socketDescriptor == -1)
+  }
+
+  @Test(
+    "A loopback address needs no proxy and uses none",
+    arguments: proxies,
+    ["127.0.0.1", "127.1.2.3", "::ffff:127.0.0.1"]
+  )
+  func loopback(_ proxy: NetworkProxy, _ address: String) throws {
+    let server = TCPServer(eventBase: nil)
+    server.proxy = proxy
+    #expect(server.listen(address: try #require(HostAddress(address))), "\(server.errorString)")
+    let client = try #require(PlainClient(address, port: server.serverPort))
+    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(server.nextPendingConnection()?.peerPort == client.port)
+    #expect(server.proxy == proxy)
+    expectBalanced(server)
+  }
+
+  @Test("A proxy set while listening counts from the next listen() on")
+  func setWhileListening() {
+    let server = TCPServer(eventBase: nil)
+    #expect(server.listen(address: .anyIPv4))
+    server.proxy = Self.proxies[0]
+    #expect(server.isListening)
+    #expect(PlainClient(port: server.serverPort) != nil)
+    server.close()
+    #expect(!server.listen(address: .anyIPv4))
+  }
+}
