@@ -57,7 +57,7 @@ struct SocketWritingTests {
     let loop = try Loop()
     let (socket, peer) = try connectedPair(loop.base, tight: true)
     let recorder = Recorder(socket)
-    let all = pattern(1 << 18)
+    let all = pattern(1 << 20)
     socket.write(all)
     loop.settle(turns: 2)
     let delivery = peer.readToEndElsewhere()
@@ -100,7 +100,7 @@ struct SocketWritingTests {
   func waitWithinBytesWritten() throws {
     let loop = try Loop()
     let (socket, peer) = try connectedPair(loop.base, tight: true)
-    let all = pattern(1 << 18)
+    let all = pattern(1 << 20)
     var told = 0
     var waited = false
     socket.bytesWritten.connect { count in

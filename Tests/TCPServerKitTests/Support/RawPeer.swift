@@ -27,8 +27,8 @@ final class RawPeer {
 
   /// Connects to a port of this machine.
   ///
-  /// - Parameter receiveBuffer: if not 0, the kernel's receive buffer; a small one makes a peer that is
-  ///   quickly full.
+  /// - Parameter receiveBuffer: if not 0, the size of the kernel's receive buffer. Below two segments, which
+  ///   are 64 KiB on loopback, the kernel would wait for its timers.
   convenience init(port: UInt16, ipv6: Bool = false, receiveBuffer: CInt = 0) throws {
     guard let endpoint = Endpoint(ipv6 ? "::1" : "127.0.0.1", port: port) else {
       throw Failed(call: "getaddrinfo")

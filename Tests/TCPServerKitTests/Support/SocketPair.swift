@@ -5,7 +5,7 @@ import Testing
 ///
 /// - Parameters:
 ///   - base: the socket's loop; nil for one that is driven by its `waitFor` calls.
-///   - tight: makes the kernel's buffers on the way to the peer small, so that a write is soon held.
+///   - tight: makes the kernel's buffers on the way to the peer small, so that it does not take 1 MiB at once.
 func connectedPair(
   _ base: EventBase?,
   ipv6: Bool = false,
@@ -13,10 +13,10 @@ func connectedPair(
 ) throws -> (socket: TCPSocket, peer: RawPeer) {
   let server = TCPServer(eventBase: base)
   try #require(server.listen(address: ipv6 ? .localHostIPv6 : .localHost))
-  let peer = try RawPeer(port: server.serverPort, ipv6: ipv6, receiveBuffer: tight ? 4096 : 0)
+  let peer = try RawPeer(port: server.serverPort, ipv6: ipv6, receiveBuffer: tight ? 131072 : 0)
   let socket = try acceptedSocket(of: server)
   if tight {
-    socket.setSocketOption(.sendBufferSize, 4096)
+    socket.setSocketOption(.sendBufferSize, 65536)
   }
   return (socket, peer)
 }
