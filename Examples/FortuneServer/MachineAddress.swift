@@ -10,11 +10,9 @@ func machineAddress() -> HostAddress {
   while let interface = entry?.pointee {
     entry = interface.ifa_next
     guard let address = interface.ifa_addr, address.pointee.sa_family == AF_INET else { continue }
-    var text = [CChar](repeating: 0, count: Int(NI_MAXHOST))
-    let size = socklen_t(MemoryLayout<sockaddr_in>.size)
-    guard getnameinfo(address, size, &text, socklen_t(text.count), nil, 0, NI_NUMERICHOST) == 0,
-      let host = HostAddress(String(cString: text)), !host.isLoopback
-    else { continue }
+    let ipv4 = address.withMemoryRebound(to: sockaddr_in.self, capacity: 1) { $0.pointee.sin_addr }
+    let text = withUnsafeBytes(of: ipv4) { $0.map { String($0) }.joined(separator: ".") }
+    guard let host = HostAddress(text), !host.isLoopback else { continue }
     return host
   }
   return .localHost
