@@ -1,7 +1,8 @@
 // The part of libevent_core that the Swift module drives itself: the loop and plain events.
 //
-// Declared here and not by including <event2/event.h>, whose system headers clash with the Glibc module that
-// Swift imports beside it. Tests/CServerCoreTests compiles this file together with the real headers.
+// Declared here and not by including <event2/event.h>, whose system headers clash with the Glibc
+// module that Swift imports beside it. Tests/CServerCoreTests compiles this file together with the
+// real headers.
 #ifndef CLIBEVENT_SHIM_H
 #define CLIBEVENT_SHIM_H
 
