@@ -15,8 +15,8 @@ struct ServingTests {
 
     let client = TCPSocket(eventBase: loop.base)
     var received: [UInt8] = []
-    client.connected.connect { client.write("hello") }
-    client.readyRead.connect { received += client.readAll() }
+    client.connected.connect { [unowned client] in client.write("hello") }
+    client.readyRead.connect { [unowned client] in received += client.readAll() }
     client.connectToHost(.localHost, port: server.serverPort)
     #expect(loop.run { received.count == 5 })
     #expect(String(decoding: received, as: UTF8.self) == "hello")
