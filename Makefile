@@ -1,0 +1,62 @@
+# What a person or a CI machine does with this repository. `make` alone says what there is.
+
+PORT = 4242
+ARGS =
+SWIFT_TEST = swift test
+
+# Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
+.NOTPARALLEL:
+.PHONY: help run test test-swift test-c test-examples test-sanitizers check check-call-counts check-readme \
+	format format-check clean dependencies-run dependencies-test
+
+help:
+	@echo 'make run [PORT=4242] [ARGS=...]  serve fortunes until Ctrl-C (PORT=0: any free port)'
+	@echo 'make test                        all tests and checks'
+	@echo 'make test-sanitizers             the tests under the address and thread sanitizers'
+	@echo 'make format                      format all code'
+	@echo 'make format-check                check its format'
+	@echo 'make check                       what CI runs: make test, and the address sanitizer'
+	@echo 'make clean                       remove everything that was built'
+
+run: dependencies-run
+	@swift build --package-path Examples --configuration release --product FortuneServer
+	@exec Examples/.build/release/FortuneServer --port '$(PORT)' $(ARGS)
+
+test: dependencies-test test-swift test-c test-examples check-call-counts check-readme format-check
+	@echo 'All tests passed.'
+
+test-swift:
+	@scripts/step 'Swift tests' $(SWIFT_TEST)
+
+test-c:
+	@scripts/step 'C tests' scripts/test-c
+
+test-examples:
+	@scripts/step 'Tests of the examples' $(SWIFT_TEST) --package-path Examples
+
+check-call-counts:
+	@scripts/step 'System calls and allocations per connection' scripts/check-call-counts
+
+check-readme:
+	@scripts/step 'The code in README.md' scripts/check-readme
+
+format-check:
+	@scripts/step 'Format' scripts/format --check
+
+format:
+	@scripts/format
+
+test-sanitizers: dependencies-test
+	@scripts/test-sanitizers address thread
+
+check:
+	@.ci/run
+
+clean:
+	rm -rf .build build Examples/.build Tests/CallCounts/.build
+
+dependencies-run:
+	@scripts/install-dependencies run
+
+dependencies-test:
+	@scripts/install-dependencies test
