@@ -43,20 +43,13 @@ extension TCPSocket {
   // MARK: -
 
   func finishClosingIfSent() {
-    guard isClosingWithAllSent else { return }
-    // Told before the socket says that it has disconnected. A handler may write still more.
-    announceWritten()
-    guard isClosingWithAllSent else { return }
+    guard state == .closing, output == nil, !flags.contains(.lingering) else { return }
     switch SystemCalls.discardInput(descriptor, atMost: 1 << 30) {
     case .value(let count) where count > 0 && !flags.contains(.writeBroken):
       startLingering()
     default:
       becomeUnconnected()
     }
-  }
-
-  private var isClosingWithAllSent: Bool {
-    state == .closing && output == nil && !flags.contains(.lingering)
   }
 
   private func startLingering() {
@@ -97,7 +90,6 @@ extension TCPSocket {
     existingDetails?.attempt = nil
     wakeEverybody()
     if wasConnected {
-      flags.insert(.hasEnded)
       existingDetails?.disconnected?.emit()
     }
     if flags.contains(.accepted) && state == .unconnected {
@@ -109,11 +101,8 @@ extension TCPSocket {
   func connectionFailed(_ failure: Failure) {
     guard state != .unconnected else { return }
     record(failure)
-    flags.formUnion([.broken, .failing])
+    flags.insert(.broken)
     existingDetails?.errorOccurred?.emit(failure.error)
-    // A handler may have ended the connection itself, and begun another.
-    guard flags.contains(.failing) else { return }
-    flags.remove(.failing)
     becomeUnconnected()
   }
 }

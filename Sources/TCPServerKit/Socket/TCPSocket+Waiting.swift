@@ -18,7 +18,6 @@ extension TCPSocket {
   public func waitForConnected(msec: Int = 30000) -> Bool {
     let deadline = deadline(msec)
     while state == .hostLookup || state == .connecting {
-      guard !finishFailedAttempt() else { return false }
       let lookup = existingDetails?.attempt?.lookup
       let events =
         if let lookup {
@@ -68,9 +67,7 @@ extension TCPSocket {
   public func waitForBytesWritten(msec: Int = 30000) -> Bool {
     let deadline = deadline(msec)
     guard becomesConnected(by: deadline) else { return false }
-    // Within a handler of bytesWritten, what was sent before the call does not count.
-    let known = flags.contains(.inBytesWritten) ? unannounced : 0
-    while unannounced <= known {
+    while unannounced == 0 {
       guard output != nil else { return false }
       switch waitOnce(until: deadline) {
       case .sent: return true
@@ -90,7 +87,7 @@ extension TCPSocket {
   @discardableResult
   public func waitForDisconnected(msec: Int = 30000) -> Bool {
     let deadline = deadline(msec)
-    guard flags.contains(.hasEnded) || becomesConnected(by: deadline) else { return false }
+    guard becomesConnected(by: deadline) || peerPort != 0 else { return false }
     while state != .unconnected {
       if flags.contains(.inputEnded) && state == .connected {
         announceEndOfInput()
@@ -138,8 +135,7 @@ extension TCPSocket {
     if lingering, let end = existingDetails?.lingerEnd {
       limit = min(deadline ?? end, end)
     }
-    // With nothing to wait for only the time is left; a hang-up would end every poll at once.
-    let events = SystemCalls.wait(for: interest == 0 ? -1 : descriptor, interest, until: limit)
+    let events = SystemCalls.wait(for: descriptor, interest, until: limit)
     guard events != 0 else {
       if lingering && limit != deadline {
         continueLingering(timedOut: true)
@@ -163,6 +159,9 @@ extension TCPSocket {
     if reads && events & (POLLIN | POLLHUP | POLLERR) != 0 {
       return receiveWaited()
     }
+    if state == .closing && events & (POLLHUP | POLLERR) != 0 {
+      becomeUnconnected()
+    }
     return .nothing
   }
 
@@ -170,14 +169,13 @@ extension TCPSocket {
     switch receiveIntoQueue() {
     case .bytes:
       announceInput()
+      updateReadWatch()
       return .received
     case .nothing:
       return .nothing
     case .end:
       // Driven by the loop otherwise, the socket ends as it does there; driven by waits, its program decides.
-      if !flags.contains(.wantsInput) {
-        record(.remoteHostClosed)
-      } else if engine != nil {
+      if flags.contains(.wantsInput) && engine != nil {
         endOfInput()
       } else {
         announceEndOfInput()

@@ -54,12 +54,9 @@ extension TCPSocket {
   /// - Returns: whether any byte went out.
   @discardableResult
   public func flush() -> Bool {
-    let before = unannounced
+    let before = bytesToWrite
     sendHeldBytes()
-    let sent = unannounced > before
-    announceWrittenSoon()
-    finishClosingIfSent()
-    return sent
+    return bytesToWrite < before
   }
 
   /// Ends this side: after what was written, the peer sees the end of input. Reading goes on.
@@ -107,26 +104,23 @@ extension TCPSocket {
   }
 
   /// The peer takes nothing any more. It may have sent something before, so the reading side ends the
-  /// connection where it is at work.
+  /// connection where there is one.
   private func writingFailed(_ failure: Failure) {
     flags.insert(.writeBroken)
     output = nil
     watchWrite(false)
     record(failure)
     wakeWriter(.ready)
-    guard let engine else {
-      if state == .closing { becomeUnconnected() }
+    if flags.contains(.watchingRead) && state == .connected {
       return
     }
-    guard !flags.contains(.watchingRead) else { return }
-    // Not from within write(): its caller does not expect the socket to end under it.
-    engine.later { [self] in
-      guard flags.contains(.writeBroken), !flags.contains(.watchingRead) else { return }
-      if state == .closing {
-        becomeUnconnected()
-      } else if flags.contains(.wantsInput) {
-        connectionFailed(failure)
+    if state == .closing, let engine {
+      // Not from within write(): its caller does not expect the socket to end under it.
+      engine.later { [self] in
+        if state == .closing { becomeUnconnected() }
       }
+    } else if state == .closing {
+      becomeUnconnected()
     }
   }
 
@@ -167,7 +161,6 @@ extension TCPSocket {
     flags.insert(.inBytesWritten)
     signal.emit(count)
     flags.remove(.inBytesWritten)
-    announceWrittenSoon()
   }
 
   /// From within write() nothing is announced: a handler that writes would call itself.
