@@ -10,10 +10,11 @@ extension EventBase {
   /// Runs the loop on this thread while `body` runs as a task on it; returns or throws what `body` does.
   ///
   /// For a program's main thread. Inside, ``current`` is this event base. ``stop()`` does not end it: the body
-  /// does.
+  /// does. Not to be called by what runs on a loop already: it would wait for itself.
   public func run<Success: Sendable>(
     _ body: @escaping @Sendable () async throws -> Success
   ) throws -> Success {
+    precondition(!engine.isOwner, "EventBase.run(_:) was called on the thread that runs this event base")
     let outcome = Outcome<Success>()
     Task(executorPreference: taskExecutor) {
       do {
@@ -33,7 +34,8 @@ extension EventBase {
 
   /// Runs a loop on a thread of its own while `body` runs as a task on it, and joins the thread.
   ///
-  /// - Parameter body: is given the event base, on its thread.
+  /// - Parameter body: is given the event base, on its thread. It waits for the tasks it starts: one that is
+  ///   still suspended when it returns has no loop to go on with.
   /// - Throws: what `body` throws; ``SocketError/socketResource`` when there is no thread or descriptor.
   ///
   /// ## Cancellation

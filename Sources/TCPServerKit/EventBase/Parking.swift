@@ -10,9 +10,13 @@
 
   private var continuation: UnsafeContinuation<Wakening, Never>?
   private(set) var wait: UInt32 = 0
+  /// Whether the place is somebody's: from the start of a wait until its task has really gone on. A task that
+  /// was woken runs later, and nobody may take its place before.
+  private(set) var isTaken = false
 
   init() {}
 
+  /// Whether a task is suspended here that nothing has woken yet.
   var isOccupied: Bool {
     unsafe continuation != nil
   }
@@ -21,7 +25,13 @@
   mutating func begin() -> UInt32 {
     // 30 bits, because a socket adds two of its own.
     wait = (wait &+ 1) & 0x3fff_ffff
+    isTaken = true
     return wait
+  }
+
+  /// The task goes on.
+  mutating func end() {
+    isTaken = false
   }
 
   mutating func park(_ continuation: UnsafeContinuation<Wakening, Never>) {

@@ -43,7 +43,7 @@ extension TCPServer {
         return false
       }
       let waiter = acceptWaiters.add()
-      await engine.suspend(on: waiter, wait: waiter.begin()) { unsafe waiter.park($0) }
+      await engine.suspend(on: waiter)
       acceptWaiters.remove(waiter)
     }
     // The wake-up may have been meant for a connection: the next in line gets it.
@@ -51,57 +51,5 @@ extension TCPServer {
       acceptWaiters.wakeFirst()
     }
     return false
-  }
-}
-
-/// The tasks that wait in `accept()`, in order.
-final class AcceptWaiters {
-  final class Waiter: CancellableWait {
-    private var parking = Parking()
-
-    func begin() -> UInt32 {
-      parking.begin()
-    }
-
-    func park(_ continuation: UnsafeContinuation<Parking.Wakening, Never>) {
-      unsafe parking.park(continuation)
-    }
-
-    func wake() {
-      parking.wake(.ready)
-    }
-
-    func cancelWait(_ wait: UInt32) {
-      parking.cancel(wait)
-    }
-  }
-
-  private var waiters: [Waiter] = []
-  /// One is enough where one task accepts, which is nearly always.
-  private var spare: Waiter?
-
-  func add() -> Waiter {
-    let waiter = spare ?? Waiter()
-    spare = nil
-    waiters.append(waiter)
-    return waiter
-  }
-
-  /// After its wait: a cancelled one is still in the line.
-  func remove(_ waiter: Waiter) {
-    waiters.removeAll { $0 === waiter }
-    spare = waiter
-  }
-
-  func wakeFirst() {
-    if !waiters.isEmpty {
-      waiters.removeFirst().wake()
-    }
-  }
-
-  func wakeAll() {
-    while !waiters.isEmpty {
-      wakeFirst()
-    }
   }
 }

@@ -78,8 +78,6 @@ private final class Serving: CancellableWait {
   private var live = 0
   private var parking = Parking()
   private var deadline: ContinuousClock.Instant?
-  private var timer: LoopTimer?
-  private var cancelling = false
   private var isOver = false
   private(set) var report = ServingReport()
   private(set) var error: SocketError?
@@ -100,18 +98,20 @@ private final class Serving: CancellableWait {
       if Task.isCancelled {
         server.close()
       }
-      // A deadline cancels the handlers from here: only the task that owns the group may.
-      while live > 0 && deadline != nil && !cancelling && !Task.isCancelled {
-        if remaining <= .zero {
-          cancelling = true
+      // A deadline, which may come later still, cancels the handlers from here: only the task that owns the
+      // group may.
+      while live > 0 && !Task.isCancelled {
+        if deadline != nil && remaining <= .zero {
           group.cancelAll()
-        } else {
-          await wait(for: remaining)
+          break
         }
+        await wait(for: deadline == nil ? nil : remaining)
       }
-      cancelling = cancelling || Task.isCancelled
     }
-    timer = nil
+    if deadline != nil {
+      // Those for whom there was no time: nobody will serve them.
+      server.close()
+    }
     isOver = true
   }
 
@@ -164,9 +164,7 @@ private final class Serving: CancellableWait {
     } else if deadline != nil {
       report.endedInTime += 1
     }
-    if live < limit || deadline != nil {
-      parking.wake(.ready)
-    }
+    parking.wake(.ready)
   }
 
   // MARK: - Shutdown
@@ -186,11 +184,9 @@ private final class Serving: CancellableWait {
   /// Suspends until a handler has ended, the shutdown begins, the time has passed or the task was cancelled.
   private func wait(for duration: Duration?) async {
     guard let engine = server.eventBase?.engine else { return }
-    if let duration {
-      timer = LoopTimer(engine, after: duration) { [weak self] in self?.parking.wake(.timedOut) }
-    }
+    let timer = duration.map { LoopTimer(engine, after: $0) { [weak self] in self?.parking.wake(.timedOut) } }
     await engine.suspend(on: self, wait: parking.begin()) { unsafe parking.park($0) }
-    timer = nil
+    withExtendedLifetime(timer) {}
   }
 
   func cancelWait(_ wait: UInt32) {

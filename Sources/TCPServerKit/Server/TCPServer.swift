@@ -54,7 +54,8 @@ internal import CServerCore
   public final var proxy: NetworkProxy = .default
 
   let core: OpaquePointer?
-  let acceptWaiters = AcceptWaiters()
+  /// The tasks that wait in `accept()`.
+  final var acceptWaiters = WaitingLine()
   /// Why the listening socket broke; forgotten when the server listens anew.
   private(set) var breakdown: SocketError?
   /// Sockets that were added as objects; each has a place in the core's queue.

@@ -1,8 +1,8 @@
-/// The tasks that wait for a socket: one that reads, one that writes, one for its state to change.
+/// The tasks that wait for a socket: one that reads, one that writes, and those who wait for its state.
 final class SocketWaits: CancellableWait {
   var reader = Parking()
   var writer = Parking()
-  var state = Parking()
+  var state = WaitingLine()
   /// `write` suspends when this much is held, and goes on when no more than `lowWaterMark` is.
   var highWaterMark = 65536
   var lowWaterMark = 16384
@@ -10,39 +10,38 @@ final class SocketWaits: CancellableWait {
   enum Kind: UInt32 {
     case reader = 0
     case writer = 1
-    case state = 2
   }
 
-  /// The number of a new wait. Its last bits tell which of the three it is.
+  /// The number of a new wait. Its last bit tells which of the two it is.
   func begin(_ kind: Kind) -> UInt32 {
     let wait =
       switch kind {
       case .reader: reader.begin()
       case .writer: writer.begin()
-      case .state: state.begin()
       }
-    return wait << 2 | kind.rawValue
+    return wait << 1 | kind.rawValue
   }
 
   func park(_ kind: Kind, _ continuation: UnsafeContinuation<Parking.Wakening, Never>) {
     switch kind {
     case .reader: unsafe reader.park(continuation)
     case .writer: unsafe writer.park(continuation)
-    case .state: unsafe state.park(continuation)
+    }
+  }
+
+  func end(_ kind: Kind) {
+    switch kind {
+    case .reader: reader.end()
+    case .writer: writer.end()
     }
   }
 
   func cancelWait(_ wait: UInt32) {
-    switch Kind(rawValue: wait & 3) {
-    case .reader: reader.cancel(wait >> 2)
-    case .writer: writer.cancel(wait >> 2)
-    case .state: state.cancel(wait >> 2)
+    switch Kind(rawValue: wait & 1) {
+    case .reader: reader.cancel(wait >> 1)
+    case .writer: writer.cancel(wait >> 1)
     case nil: break
     }
-  }
-
-  func wakeStateWaiter() {
-    state.wake(.ready)
   }
 }
 
@@ -66,6 +65,22 @@ extension TCPSocket {
     let wakening = await engine.suspend(on: waits, wait: waits.begin(kind)) {
       unsafe waits.park(kind, $0)
     }
+    waits.end(kind)
+    try check(wakening)
+  }
+
+  /// Suspends the calling task until a connection was made, or has ended.
+  func waitForStateChange(_ timeout: Duration?) async throws(SocketError) {
+    guard let engine else { throw refuseAsync("No event base to wait on") }
+    let waiter = existingWaits.state.add()
+    let timer = timeout.map { LoopTimer(engine, after: $0) { waiter.wake(.timedOut) } }
+    defer { withExtendedLifetime(timer) {} }
+    let wakening = await engine.suspend(on: waiter)
+    waits?.state.remove(waiter)
+    try check(wakening)
+  }
+
+  private func check(_ wakening: Parking.Wakening) throws(SocketError) {
     switch wakening {
     case .ready: return
     case .cancelled: throw cancelled()
@@ -109,6 +124,6 @@ extension TCPSocket {
     guard let waits else { return }
     waits.reader.wake(.ready)
     waits.writer.wake(.ready)
-    waits.state.wake(.ready)
+    waits.state.wakeAll()
   }
 }

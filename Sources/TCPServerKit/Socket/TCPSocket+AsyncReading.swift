@@ -25,8 +25,12 @@ extension TCPSocket {
     _ body: (RawSpan) -> Result
   ) async throws(SocketError) -> Result? {
     try checkReader()
+    var patience = Patience(timeout)
     while true {
       if bytesAvailable > 0 {
+        // The body may close the socket, which lets go of what it is reading.
+        let held = input
+        defer { withExtendedLifetime(held) {} }
         let result = unsafe body(unreadBytes.bytes)
         consume(bytesAvailable)
         return result
@@ -38,7 +42,7 @@ extension TCPSocket {
         return result
       }
       if !isAtEnd {
-        try await waitForInput(timeout)
+        try await waitForInput(&patience)
       }
     }
   }
@@ -51,6 +55,7 @@ extension TCPSocket {
     timeout: Duration? = nil
   ) async throws(SocketError) -> Int {
     try checkReader()
+    var patience = Patience(timeout)
     while bytesAvailable == 0 {
       guard !isAtEnd else {
         let _: Never? = try endOfReading()
@@ -64,7 +69,7 @@ extension TCPSocket {
         }
         if try handleUnread(outcome) { continue }
       }
-      try await waitForInput(timeout)
+      try await waitForInput(&patience)
     }
     let count = min(bytesAvailable, buffer.count)
     unsafe buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: unreadBytes[..<count]))
@@ -76,17 +81,20 @@ extension TCPSocket {
   ///
   /// - Returns: at most `maxLength` bytes; nil when the peer has ended its side or the connection has ended.
   public func read(maxLength: Int, timeout: Duration? = nil) async throws(SocketError) -> [UInt8]? {
-    guard try await buffered(atLeast: 1, timeout) > 0 else { return nil }
+    var patience = Patience(timeout)
+    guard try await buffered(atLeast: 1, &patience) > 0 else { return nil }
     return take(min(bytesAvailable, max(maxLength, 0)))
   }
 
   /// Reads a number of bytes, no fewer.
   ///
+  /// - Parameter timeout: how long all of them may take together; those that came in time stay readable.
   /// - Returns: the bytes; nil when the input ended before the first of them.
   /// - Throws: ``SocketError/remoteHostClosed`` when it ended among them; those that came stay readable.
   public func read(exactly count: Int, timeout: Duration? = nil) async throws(SocketError) -> [UInt8]? {
     let wanted = max(count, 0)
-    let found = try await buffered(atLeast: wanted, timeout)
+    var patience = Patience(timeout)
+    let found = try await buffered(atLeast: wanted, &patience)
     guard found >= wanted else {
       if found == 0 { return nil }
       record(.remoteHostClosed)
@@ -97,13 +105,16 @@ extension TCPSocket {
 
   /// Reads a line, its newline included.
   ///
-  /// - Parameter maxLength: the most bytes to hold and return; the rest of a longer line is the next one.
+  /// - Parameters:
+  ///   - maxLength: the most bytes to hold and return; the rest of a longer line is the next one.
+  ///   - timeout: how long the whole line may take; what came in time stays readable.
   /// - Returns: the line; the last one may lack its newline; nil when there is none any more.
   public func readLine(
     maxLength: Int = 65536,
     timeout: Duration? = nil
   ) async throws(SocketError) -> [UInt8]? {
     let longest = max(maxLength, 1)
+    var patience = Patience(timeout)
     var searched = 0
     while true {
       let newline = unsafe unreadBytes.dropFirst(searched).firstIndex(of: UInt8(ascii: "\n"))
@@ -112,7 +123,7 @@ extension TCPSocket {
       }
       searched = bytesAvailable
       guard searched < longest else { return take(longest) }
-      guard try await buffered(atLeast: searched + 1, timeout) > searched else {
+      guard try await buffered(atLeast: searched + 1, &patience) > searched else {
         return searched > 0 ? take(searched) : nil
       }
     }
@@ -124,15 +135,18 @@ extension TCPSocket {
     engine?.assertOnLoopThread()
     if Task.isCancelled { throw cancelled() }
     if flags.contains(.wantsInput) {
-      throw refuseAsync("The socket's signals have handlers, which read already")
+      throw refuseReader()
     }
-    if waits?.reader.isOccupied ?? false {
+    if waits?.reader.isTaken ?? false {
       throw refuseAsync("Another task is reading from this socket")
     }
   }
 
   /// Makes `count` bytes available here, or as many as come before the end; returns how many there are.
-  private func buffered(atLeast count: Int, _ timeout: Duration?) async throws(SocketError) -> Int {
+  private func buffered(
+    atLeast count: Int,
+    _ patience: inout Patience
+  ) async throws(SocketError) -> Int {
     try checkReader()
     while bytesAvailable < count && !isAtEnd {
       if !flags.contains(.drained) {
@@ -142,7 +156,7 @@ extension TCPSocket {
         case .failed(let errnum): throw broke(errnum)
         }
       }
-      try await waitForInput(timeout)
+      try await waitForInput(&patience)
     }
     if bytesAvailable == 0 {
       let _: Never? = try endOfReading()
@@ -180,10 +194,16 @@ extension TCPSocket {
     }
   }
 
-  private func waitForInput(_ timeout: Duration?) async throws(SocketError) {
+  private func waitForInput(_ patience: inout Patience) async throws(SocketError) {
+    // They may have been connected while this task waited.
+    guard !flags.contains(.wantsInput) else { throw refuseReader() }
     flags.remove(.drained)
-    watchRead(for: timeout)
+    watchRead(for: patience.remaining)
     try await suspend(.reader)
+  }
+
+  private func refuseReader() -> SocketError {
+    refuseAsync("The socket's signals have handlers, which read already")
   }
 
   private func broke(_ errnum: CInt) -> SocketError {
@@ -198,5 +218,26 @@ extension TCPSocket {
       throw error
     }
     return nil
+  }
+}
+
+/// A timeout that begins with the first wait of a call and spans all of them.
+private struct Patience {
+  private let timeout: Duration?
+  private var end: ContinuousClock.Instant?
+
+  init(_ timeout: Duration?) {
+    self.timeout = timeout
+  }
+
+  var remaining: Duration? {
+    mutating get {
+      guard let timeout else { return nil }
+      if let end {
+        return max(end - .now, .zero)
+      }
+      end = .now + timeout
+      return timeout
+    }
   }
 }

@@ -31,7 +31,7 @@ extension TCPSocket {
   @discardableResult
   public func write(_ bytes: [UInt8], timeout: Duration? = nil) async throws(SocketError) -> Int {
     engine?.assertOnLoopThread()
-    if waits?.writer.isOccupied ?? false {
+    if waits?.writer.isTaken ?? false {
       throw refuseAsync("Another task is writing to this socket")
     }
     if Task.isCancelled { return 0 }
@@ -75,21 +75,15 @@ extension TCPSocket {
   @discardableResult
   public func closeGracefully(timeout: Duration = .seconds(30)) async -> Bool {
     disconnectFromHost()
-    guard state != .unconnected, let engine else {
-      abort()
-      return true
-    }
-    let timer = LoopTimer(engine, after: timeout) { [weak self] in self?.waits?.state.wake(.timedOut) }
-    defer { withExtendedLifetime(timer) {} }
-    while state != .unconnected {
+    if state != .unconnected {
       do {
-        try await suspend(.state)
+        try await waitForStateChange(timeout)
       } catch {
         abort()
         return false
       }
     }
-    return !flags.contains(.writeBroken)
+    return flags.isDisjoint(with: [.writeBroken, .broken])
   }
 
   /// Connects to a host by name or address, and waits for it.
@@ -100,18 +94,13 @@ extension TCPSocket {
   ///
   /// Gives up the attempt.
   public func connect(to hostName: String, port: UInt16, timeout: Duration? = nil) async throws(SocketError) {
-    guard let engine else { throw refuseAsync("No event base to wait on") }
     guard state == .unconnected else {
       throw refuseAsync("connect() called when already connected or connecting")
     }
     connectToHost(hostName, port: port)
-    let timer = timeout.map {
-      LoopTimer(engine, after: $0) { [weak self] in self?.waits?.state.wake(.timedOut) }
-    }
-    defer { withExtendedLifetime(timer) {} }
-    while state == .hostLookup || state == .connecting {
+    if state != .connected {
       do {
-        try await suspend(.state)
+        try await waitForStateChange(timeout)
       } catch {
         abort()
         throw error
@@ -135,6 +124,7 @@ extension TCPSocket {
       let queue = output ?? ByteQueue(capacity: held)
       unsafe queue.append(UnsafeRawBufferPointer(rebasing: bytes[sent..<sent + held]))
       output = queue
+      watchWrite(true)
     }
     return sent + held
   }
@@ -143,8 +133,8 @@ extension TCPSocket {
     guard count > 0, let output else { return }
     output.dropLast(count)
     if output.count == 0 {
-      self.output = nil
-      watchWrite(false)
+      outputDone()
+      finishClosingIfSent()
     }
   }
 }

@@ -102,7 +102,7 @@ extension TCPSocket {
     details.attempt = nil
     state = .connected
     updateReadWatch()
-    waits?.wakeStateWaiter()
+    waits?.state.wakeAll()
     existingDetails?.connected?.emit()
   }
 

@@ -61,6 +61,7 @@ extension TCPSocket {
     let detached = descriptor
     descriptor = -1
     state = .unconnected
+    wakeEverybody()
     if flags.contains(.accepted) {
       existingDetails?.releaseHandlers()
     }

@@ -16,6 +16,8 @@ extension TCPSocket {
   private func wantInput() {
     guard !flags.contains(.wantsInput) else { return }
     flags.insert(.wantsInput)
+    // A task that waits for input is told that it is no longer the one who reads.
+    wakeReader(.ready)
     updateReadWatch()
   }
 

@@ -23,7 +23,7 @@ extension TCPSocket {
   private func setReadWatch(_ wanted: Bool, timeout: Duration? = nil) {
     guard let engine else { return }
     engine.assertOnLoopThread()
-    guard wanted != flags.contains(.watchingRead) else { return }
+    guard wanted != flags.contains(.watchingRead) else { return updateKeptAlive() }
     if wanted {
       if unsafe readWatch == nil {
         unsafe readWatch = event_new(
@@ -118,8 +118,11 @@ extension TCPSocket {
     engine?.later { [self] in connectionFailed(failure) }
   }
 
+  /// A watch for a task keeps nothing alive: who waits holds the socket, and when that one has gone, with the
+  /// watch still there, nobody else would ever close the connection.
   private func updateKeptAlive() {
-    let wanted = !flags.isDisjoint(with: [.watchingRead, .watchingWrite])
+    let readsForItself = !flags.isDisjoint(with: [.wantsInput, .lingering])
+    let wanted = flags.contains(.watchingWrite) || flags.contains(.watchingRead) && readsForItself
     guard wanted != flags.contains(.keptAlive) else { return }
     if wanted {
       flags.insert(.keptAlive)

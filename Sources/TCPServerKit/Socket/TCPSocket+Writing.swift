@@ -129,7 +129,13 @@ extension TCPSocket {
       guard case .value(let count) = unsafe transmit(output.bytes), count > 0 else { return }
       output.consume(count)
     }
-    guard output != nil else { return }
+    if output != nil {
+      outputDone()
+    }
+  }
+
+  /// Nothing is held any more.
+  func outputDone() {
     output = nil
     watchWrite(false)
     if flags.contains(.writeEnded) {
