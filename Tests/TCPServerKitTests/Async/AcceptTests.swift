@@ -1,0 +1,148 @@
+import Glibc
+import TCPServerKit
+import Testing
+
+@Suite("accept()", .timeLimit(.minutes(1)))
+struct AcceptTests {
+  @Test("Waits for a connection, and takes one that is pending without waiting")
+  func takes() async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let bound = LoopBound(server)
+      async let accepted = bound.value.accept().map { $0.peerPort }
+      await turns(3)
+      let first = try #require(PlainClient(to: server))
+      #expect(try await accepted == first.port)
+      let second = try #require(PlainClient(to: server))
+      try await until { server.hasPendingConnections }
+      #expect(try await server.accept()?.peerPort == second.port)
+      expectBalanced(server)
+    }
+  }
+
+  @Test("Several tasks wait in order, each for one connection")
+  func inOrder() async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let bound = LoopBound(server)
+      let ports = try await withThrowingTaskGroup(of: (Int, UInt16?).self) { group in
+        for index in 0..<5 {
+          group.addImmediateTask { (index, try await bound.value.accept()?.peerPort) }
+        }
+        let clients = (0..<5).compactMap { _ in PlainClient(to: server) }
+        var accepted: [Int: UInt16] = [:]
+        for try await (index, port) in group { accepted[index] = port }
+        #expect((0..<5).map { accepted[$0] } == clients.map(\.port))
+        return accepted
+      }
+      #expect(ports.count == 5)
+    }
+  }
+
+  @Test("Is nil when the server closes or does not listen, whoever waits")
+  func closed() async throws {
+    try await onLoop { _ in
+      let server = TCPServer()
+      #expect(try await server.accept() == nil)
+      #expect(server.listen(address: .localHost))
+      let bound = LoopBound(server)
+      try await withThrowingTaskGroup(of: Bool.self) { group in
+        for _ in 0..<3 {
+          group.addImmediateTask { try await bound.value.accept() == nil }
+        }
+        server.close()
+        for try await isNil in group { #expect(isNil) }
+      }
+    }
+  }
+
+  @Test("A cancelled one has taken nothing, and passes on a wake-up meant for it")
+  func cancelled() async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let bound = LoopBound(server)
+      let first = start {
+        try await bound.value.accept() == nil
+      }
+      let second = start {
+        try await bound.value.accept()?.peerPort
+      }
+      let client = try #require(PlainClient(to: server))
+      // The connection wakes the first task, which is cancelled before it goes on.
+      server.newConnection.connect { first.cancel() }
+      #expect(try await first.value)
+      #expect(try await second.value == client.port)
+      #expect(server.statistics.delivered == 1)
+      expectBalanced(server)
+    }
+  }
+
+  @Test("Without an event base there is nothing to wait on")
+  func noLoop() async throws {
+    let server = TCPServer(eventBase: nil)
+    #expect(server.listen(address: .localHost))
+    await #expect(throws: SocketError.operation) { _ = try await server.accept() }
+    #expect(server.serverError == .operation)
+  }
+
+  @Test("A broken listening socket ends every waiting call with an error; pending connections come first")
+  func broken() async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let bound = LoopBound(server)
+      let waiting = start {
+        _ = await #expect(throws: SocketError.self) { _ = try await bound.value.accept() }
+      }
+      shutdown(server.socketDescriptor, CInt(SHUT_RDWR))
+      try await waiting.value
+      #expect(!server.isListening)
+      await #expect(throws: server.serverError) { _ = try await server.accept() }
+      await #expect(throws: server.serverError) {
+        for try await _ in server.connections {}
+      }
+      #expect(server.statistics.listenerErrors == 1)
+      // Listening anew forgets it.
+      #expect(server.listen(address: .localHost))
+      let client = try #require(PlainClient(to: server))
+      #expect(try await server.accept()?.peerPort == client.port)
+    }
+  }
+
+  @Test("A sequence ends with the server, and leaving it loses nothing")
+  func sequence() async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      var clients = (0..<3).compactMap { _ in PlainClient(to: server) }
+      for try await connection in server.connections {
+        #expect(connection.peerPort == clients[0].port)
+        break
+      }
+      try await until { server.statistics.pending == 2 }
+      server.finish()
+      clients.removeFirst()
+      for try await connection in server.connections {
+        #expect(connection.peerPort == clients.removeFirst().port)
+      }
+      #expect(clients.isEmpty)
+      expectBalanced(server)
+    }
+  }
+
+  @Test("A connection that nobody makes a socket of is closed; it becomes a socket once")
+  func incoming() async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let dropped = try #require(PlainClient(to: server))
+      let taken = try #require(PlainClient(to: server))
+      var iterator = server.connections.makeAsyncIterator()
+      _ = try await iterator.next()
+      let connection = try #require(await iterator.next())
+      #expect(dropped.nextInput() == .end)
+      let socket = try connection.socket()
+      #expect(throws: SocketError.operation) { _ = try connection.socket() }
+      #expect(connection.takeDescriptor() == -1)
+      #expect(socket.peerPort == taken.port)
+      #expect(connection.peerAddress == .localHost)
+    }
+  }
+}

@@ -1,0 +1,237 @@
+import Glibc
+import TCPServerKit
+import Testing
+
+@Suite("Reading with async/await", .timeLimit(.minutes(1)))
+struct AsyncReadTests {
+  @Test("Lends what has arrived, at once or when it comes")
+  func lends() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      pair.client.send("now")
+      #expect(try await pair.socket.read { $0.byteCount } == 3)
+      let later = start { try await pair.socket.read { unsafe $0.withUnsafeBytes { unsafe Array($0) } } }
+      await turns(3)
+      pair.client.send("later")
+      #expect(text(try await later.value) == "later")
+      pair.client.closeWriting()
+      #expect(try await pair.socket.read { $0.byteCount } == nil)
+    }
+  }
+
+  @Test("A body that closes the socket keeps what it is reading")
+  func closesWhileLent() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      let socket = pair.socket
+      pair.client.send("first\nrest")
+      #expect(text(try await socket.readLine()) == "first\n")
+      let rest = try await socket.read { span in
+        socket.close()
+        return unsafe span.withUnsafeBytes { unsafe Array($0) }
+      }
+      #expect(text(rest) == "rest")
+      #expect(socket.state == .unconnected)
+    }
+  }
+
+  @Test("Reads into the caller's memory, and says 0 at the end")
+  func intoMemory() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 4, alignment: 1)
+      defer { unsafe memory.deallocate() }
+      pair.client.send("abcdef")
+      #expect(unsafe try await pair.socket.read(into: memory) == 4)
+      #expect(unsafe memory.elementsEqual("abcd".utf8))
+      #expect(unsafe try await pair.socket.read(into: memory) == 2)
+      pair.client.end()
+      #expect(unsafe try await pair.socket.read(into: memory) == 0)
+    }
+  }
+
+  @Test("Reads up to a length, and an exact one over several arrivals")
+  func lengths() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      pair.client.send("abcdef")
+      #expect(text(try await pair.socket.read(maxLength: 4)) == "abcd")
+      let exact = start { try await pair.socket.read(exactly: 8) }
+      for part in ["gh", "ij", "klm"] {
+        await turns(5)
+        pair.client.send(part)
+      }
+      #expect(text(try await exact.value) == "efghijkl")
+      #expect(text(try await pair.socket.read(exactly: 0)) == "")
+      pair.client.end()
+      await #expect(throws: SocketError.remoteHostClosed) {
+        try await pair.socket.read(exactly: 2)
+      }
+      #expect(text(try await pair.socket.read(exactly: 1)) == "m")
+      #expect(try await pair.socket.read(exactly: 2) == nil)
+      #expect(try await pair.socket.read(maxLength: 1) == nil)
+    }
+  }
+
+  @Test("Lines end at their newline, at the limit or at the end of input")
+  func readsLines() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      pair.client.send("one\n\ntoo long\nlast")
+      pair.client.closeWriting()
+      var lines: [String] = []
+      while let line = try await pair.socket.readLine(maxLength: 5) {
+        lines.append(text(line) ?? "")
+      }
+      #expect(lines == ["one\n", "\n", "too l", "ong\n", "last"])
+    }
+  }
+
+  @Test("A line longer than any buffer comes whole, within its limit")
+  func longLine() async throws {
+    try await onLoop { _ in
+      let line = String(repeating: "x", count: 200_000) + "\n"
+      try await whileServing { socket in
+        let received = try await socket.readLine(maxLength: 300_000)
+        try await socket.write("\(received?.count ?? 0)\n")
+      } _: { server in
+        let client = TCPSocket()
+        try await client.connect(to: "127.0.0.1", port: server.serverPort)
+        try await client.write(line)
+        #expect(text(try await client.readLine()) == "200001\n")
+      }
+    }
+  }
+
+  @Test("The input as sequences of bytes and of lines")
+  func sequences() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      pair.client.send("one\r\ntwo\n\nthree")
+      pair.client.closeWriting()
+      var lines: [String] = []
+      for try await line in pair.socket.lines { lines.append(line) }
+      #expect(lines == ["one", "two", "", "three"])
+
+      let other = try await Pair()
+      other.client.send("bytes")
+      other.client.closeWriting()
+      var bytes: [UInt8] = []
+      for try await byte in other.socket.bytes { bytes.append(byte) }
+      #expect(text(bytes) == "bytes")
+    }
+  }
+
+  @Test("A timeout ends the wait only, and spans a whole line or length")
+  func timeouts() async throws {
+    try await onLoop { base in
+      let pair = try await Pair()
+      let socket = pair.socket
+      let limit: Duration = .milliseconds(40)
+      await #expect(throws: SocketError.socketTimeout) { try await socket.read(timeout: limit) { _ in } }
+      await #expect(throws: SocketError.socketTimeout) {
+        try await socket.read(maxLength: 1, timeout: .zero)
+      }
+      #expect(socket.errorString == "Network operation timed out")
+
+      // One byte now and then must not keep it alive.
+      let dripping = start {
+        while !Task.isCancelled {
+          pair.client.send("x")
+          try await base.sleep(for: .milliseconds(5))
+        }
+      }
+      await #expect(throws: SocketError.socketTimeout) { try await socket.readLine(timeout: limit) }
+      await #expect(throws: SocketError.socketTimeout) {
+        try await socket.read(exactly: 100_000, timeout: limit)
+      }
+      dripping.cancel()
+      _ = await dripping.result
+      #expect(socket.state == .connected)
+      pair.client.send("\n")
+      #expect(
+        try await socket.readLine(timeout: .seconds(5))?.allSatisfy { $0 == UInt8(ascii: "x") } == false
+      )
+    }
+  }
+
+  @Test("A second reader is refused, even while the first is woken but has not gone on")
+  func secondReader() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      let first = start {
+        try await pair.socket.read(maxLength: 10)
+      }
+      await #expect(throws: SocketError.operation) { try await pair.socket.readLine() }
+      pair.client.send("data")
+      // Each job of this loop asks; one of them stands between the first reader's wake-up and its turn.
+      var refused = 0
+      while true {
+        do {
+          _ = try await pair.socket.read(maxLength: 10, timeout: .zero)
+          break
+        } catch SocketError.operation {
+          refused += 1
+          await Task.yield()
+        } catch SocketError.socketTimeout {
+          break
+        }
+      }
+      #expect(refused > 0)
+      #expect(text(try await first.value) == "data")
+    }
+  }
+
+  @Test("Signals with handlers and waiting tasks exclude each other")
+  func signals() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      let waiting = start {
+        _ = await #expect(throws: SocketError.operation) { try await pair.socket.read(maxLength: 1) }
+      }
+      var received: [UInt8] = []
+      pair.socket.readyRead.connect { received += pair.socket.readAll() }
+      try await waiting.value
+      pair.client.send("hello")
+      try await until { received.count == 5 }
+      await #expect(throws: SocketError.operation) { try await pair.socket.read(maxLength: 1) }
+      pair.socket.close()
+    }
+  }
+
+  @Test("A connection that is cut is an error; one that is given away or closed here is an end")
+  func ends() async throws {
+    try await onLoop { _ in
+      let cut = try await Pair()
+      cut.client.reset()
+      await #expect(throws: SocketError.remoteHostClosed) { try await cut.socket.read(maxLength: 1) }
+
+      for end in [{ $0.close() }, { $0.abort() }, { close($0.detach()) }] as [(TCPSocket) -> Void] {
+        let pair = try await Pair()
+        let waiting = start {
+          try await pair.socket.read(maxLength: 1)
+        }
+        end(pair.socket)
+        #expect(try await waiting.value == nil)
+      }
+    }
+  }
+
+  @Test("Releasing a socket that a task has read from closes the connection")
+  func released() async throws {
+    try await onLoop { _ in
+      let client = try await { () async throws -> PlainClient in
+        let pair = try await Pair()
+        let line = start { try await pair.socket.readLine() }
+        await turns(3)
+        pair.client.send("bye\n")
+        #expect(text(try await line.value) == "bye\n")
+        await #expect(throws: SocketError.socketTimeout) {
+          try await pair.socket.read(maxLength: 1, timeout: .milliseconds(1))
+        }
+        return pair.client
+      }()
+      #expect(client.nextInput() == .end)
+    }
+  }
+}
