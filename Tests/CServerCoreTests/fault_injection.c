@@ -100,7 +100,7 @@ static void getaddrinfo_fails_with_a_code_of_its_own(void **state) {
 static void allocations_are_counted_and_fail_on_demand(void **state) {
     (void)state;
     if (!fault_counts_allocations()) {
-        print_message("skipped: a sanitizer owns malloc here\n");
+        print_message("skipped: malloc is not the shim's here\n");
         skip();
     }
     void *volatile memory;

@@ -60,7 +60,7 @@ static int live(fixture *it) {
 static void whichever_allocation_fails_the_server_lives_on(void **state) {
     (void)state;
     if (!fault_counts_allocations()) {
-        print_message("skipped: a sanitizer owns malloc here\n");
+        print_message("skipped: malloc is not the shim's here\n");
         skip();
     }
     bool failed = true;
@@ -86,7 +86,7 @@ static void whichever_allocation_fails_the_server_lives_on(void **state) {
 static void without_memory_there_is_no_server(void **state) {
     (void)state;
     if (!fault_counts_allocations()) {
-        print_message("skipped: a sanitizer owns malloc here\n");
+        print_message("skipped: malloc is not the shim's here\n");
         skip();
     }
     fault_fail_allocation(1, 1);
@@ -96,7 +96,7 @@ static void without_memory_there_is_no_server(void **state) {
 static void a_wait_without_memory_fails_and_recovers(void **state) {
     fixture *it = *state;
     if (!fault_counts_allocations()) {
-        print_message("skipped: a sanitizer owns malloc here\n");
+        print_message("skipped: malloc is not the shim's here\n");
         skip();
     }
     bool timed_out = true;

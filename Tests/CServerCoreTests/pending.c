@@ -224,7 +224,7 @@ static void a_null_callback_queues_again(void **state) {
 static void without_memory_adding_leaves_the_connection_to_the_caller(void **state) {
     fixture *it = *state;
     if (!fault_counts_allocations()) {
-        print_message("skipped: a sanitizer owns malloc here\n");
+        print_message("skipped: malloc is not the shim's here\n");
         skip();
     }
     csc_connection connection = {.descriptor = new_descriptor()};

@@ -34,14 +34,4 @@ void *realloc(void *memory, size_t size) {
     return fault__allocation_fails() ? NULL : __libc_realloc(memory, size);
 }
 
-bool fault_counts_allocations(void) {
-    return true;
-}
-
-#else
-
-bool fault_counts_allocations(void) {
-    return false;
-}
-
 #endif

@@ -95,7 +95,7 @@ void fault_reset_counts(void);
  */
 uint64_t fault_allocations(void);
 
-/** False where a sanitizer owns malloc(), or the C library is not glibc. */
+/** False where a sanitizer or valgrind owns malloc(), or the C library is not glibc. */
 bool fault_counts_allocations(void);
 
 /** Plans failures of allocations; nth and count as for fault_fail(). */
