@@ -1,0 +1,147 @@
+// Runs the echo server as a process and talks to it as a client would.
+// Usage: drive path/to/c-echo
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition);              \
+            exit(1);                                                                               \
+        }                                                                                          \
+    } while (0)
+
+static const char *program;
+
+// Starts the server with one of its streams on a pipe, which is returned.
+static FILE *start(pid_t *process, int stream, const char *port) {
+    int ends[2];
+    CHECK(pipe(ends) == 0);
+    *process = fork();
+    CHECK(*process >= 0);
+    if (*process == 0) {
+        dup2(ends[1], stream);
+        close(ends[0]);
+        close(ends[1]);
+        execl(program, program, "127.0.0.1", port, (char *)NULL);
+        _exit(127);
+    }
+    close(ends[1]);
+    return fdopen(ends[0], "r");
+}
+
+static int exit_code(pid_t process) {
+    int status = 0;
+    CHECK(waitpid(process, &status, 0) == process);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int connect_to(unsigned port) {
+    struct sockaddr_in name = {.sin_family = AF_INET,
+                               .sin_port = htons((uint16_t)port),
+                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int client = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(connect(client, (struct sockaddr *)&name, sizeof name) == 0);
+    return client;
+}
+
+static unsigned char byte_at(size_t position) {
+    return (unsigned char)(position * 2654435761U >> 13);
+}
+
+// Sends so much before it reads anything, until the server's writes find no more room, then reads
+// it all back.
+static void echo(unsigned port, size_t size) {
+    int client = connect_to(port);
+    size_t sent = 0;
+    size_t received = 0;
+    bool reading = false;
+    while (received < size) {
+        struct pollfd entry = {.fd = client, .events = sent < size ? POLLOUT : 0};
+        entry.events = (short)(entry.events | (reading ? POLLIN : 0));
+        int ready = poll(&entry, 1, reading ? 10000 : 100);
+        CHECK(ready >= 0);
+        if (ready == 0) {
+            CHECK(!reading); // neither side moves: the server waits for us to read
+            reading = true;
+        }
+        unsigned char buffer[65536];
+        if (entry.revents & POLLOUT) {
+            size_t count = size - sent < sizeof buffer ? size - sent : sizeof buffer;
+            for (size_t i = 0; i < count; i++) {
+                buffer[i] = byte_at(sent + i);
+            }
+            ssize_t done = send(client, buffer, count, MSG_NOSIGNAL | MSG_DONTWAIT);
+            CHECK(done > 0);
+            sent += (size_t)done;
+            if (sent == size) {
+                CHECK(shutdown(client, SHUT_WR) == 0);
+                reading = true;
+            }
+        }
+        if (entry.revents & POLLIN) {
+            ssize_t done = recv(client, buffer, sizeof buffer, MSG_DONTWAIT);
+            CHECK(done > 0);
+            for (size_t i = 0; i < (size_t)done; i++) {
+                CHECK(buffer[i] == byte_at(received + i));
+            }
+            received += (size_t)done;
+        }
+    }
+    char end;
+    CHECK(recv(client, &end, 1, 0) == 0);
+    close(client);
+}
+
+int main(int argc, char *argv[]) {
+    CHECK(argc == 2);
+    program = argv[1];
+    alarm(50);
+
+    pid_t server;
+    unsigned port = 0;
+    FILE *output = start(&server, STDOUT_FILENO, "0");
+    CHECK(fscanf(output, "listening on 127.0.0.1 port %u", &port) == 1 && port > 0);
+
+    echo(port, 1);
+    echo(port, 100000);
+    echo(port, (size_t)32 << 20);
+
+    // A client that resets, and one that is still there at the end.
+    struct linger hard = {.l_onoff = 1, .l_linger = 0};
+    int rude = connect_to(port);
+    CHECK(send(rude, "x", 1, MSG_NOSIGNAL) == 1);
+    setsockopt(rude, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+    close(rude);
+    int silent = connect_to(port);
+    echo(port, 1000);
+
+    // A second server says why it cannot have the port.
+    char text[16];
+    char line[256] = "";
+    pid_t second;
+    snprintf(text, sizeof text, "%u", port);
+    FILE *errors = start(&second, STDERR_FILENO, text);
+    CHECK(fgets(line, sizeof line, errors) != NULL);
+    CHECK(strcmp(line, "cannot listen: The bound address is already in use\n") == 0);
+    fclose(errors);
+    CHECK(exit_code(second) == 1);
+
+    CHECK(kill(server, SIGINT) == 0);
+    CHECK(exit_code(server) == 0);
+    char byte;
+    CHECK(recv(silent, &byte, 1, 0) == 0);
+    close(silent);
+    fclose(output);
+    return 0;
+}
