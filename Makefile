@@ -1,7 +1,7 @@
 # What a person or a CI machine does with this repository. `make` alone says what there is.
 
-PORT = 4242
-ARGS =
+PORT ?= 4242
+ARGS ?=
 SWIFT_TEST = swift test
 
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
@@ -20,7 +20,7 @@ help:
 
 run: dependencies-run
 	@swift build --package-path Examples --configuration release --product FortuneServer
-	@exec Examples/.build/release/FortuneServer --port '$(PORT)' $(ARGS)
+	@scripts/run-from-make Examples/.build/release/FortuneServer --port '$(PORT)' $(ARGS)
 
 test: dependencies-test test-swift test-c test-examples check-call-counts check-readme format-check
 	@echo 'All tests passed.'
