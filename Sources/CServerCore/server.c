@@ -198,8 +198,12 @@ void csc_server_finish(csc_server *server) {
         return;
     }
     csc__server_enter(server);
+    uint64_t generation = server->generation;
     csc__accept_rest(server);
-    csc__server_stop_listening(server);
+    // A callback may have closed the server already, and even listened anew.
+    if (generation == server->generation) {
+        csc__server_stop_listening(server);
+    }
     csc__server_leave(server);
 }
 
