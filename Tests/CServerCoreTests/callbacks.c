@@ -13,6 +13,7 @@
 typedef enum operation {
     NOTHING,
     CLOSE,
+    FINISH,
     FREE,
     LISTEN,
     LISTEN_ANEW, // after close
@@ -69,6 +70,9 @@ static void operate(scene *now, csc_server *server) {
         break;
     case CLOSE:
         csc_server_close(server);
+        break;
+    case FINISH:
+        csc_server_finish(server);
         break;
     case FREE:
         now->freed = true;
@@ -193,7 +197,7 @@ static void play(fixture *it, callback callback, operation operation, bool wait)
         it->server = NULL;
     } else {
         bool listening = csc_server_is_listening(it->server);
-        assert_int_equal(listening, operation != CLOSE);
+        assert_int_equal(listening, operation != CLOSE && operation != FINISH);
         fixture_assert_balance(it);
         // Whatever was stopped goes on when it is asked to, and everybody is served once.
         take_all(&now, it->server);
@@ -282,6 +286,31 @@ static void a_server_that_listens_anew_in_a_callback_goes_on_there(void **state)
     assert_int_not_equal(csc_server_port(it->server), old_port);
     fixture_connect_many(it, 2);
     fixture_run_until(it, &it->new_connections, 3);
+}
+
+static void a_server_freed_while_it_finishes_is_gone_afterwards(void **state) {
+    fixture *it = *state;
+    scene now = {.it = it, .operation = FREE};
+    csc_server_on_new_connection(it->server, on_new_connection, &now);
+    fixture_listen(it);
+    fixture_connect_many(it, 5);
+    csc_server_finish(it->server);
+    assert_true(now.freed);
+    it->server = NULL;
+    assert_int_equal(it->new_connections, 1);
+}
+
+static void a_server_that_listens_anew_while_it_finishes_goes_on_there(void **state) {
+    fixture *it = *state;
+    scene now = {.it = it, .operation = LISTEN_ANEW};
+    csc_server_on_new_connection(it->server, on_new_connection, &now);
+    fixture_listen(it);
+    fixture_connect_many(it, 5);
+    csc_server_finish(it->server);
+    assert_int_equal(it->new_connections, 1);
+    assert_true(csc_server_is_listening(it->server));
+    fixture_connect(it);
+    fixture_run_until(it, &it->new_connections, 2);
 }
 
 static void taking_in_the_callback_keeps_the_limit_out_of_the_way(void **state) {
@@ -374,6 +403,8 @@ int main(void) {
         fact(a_connection_taken_before_the_server_is_freed_stays_open),
         fact(after_close_in_a_callback_nothing_more_is_accepted),
         fact(a_server_that_listens_anew_in_a_callback_goes_on_there),
+        fact(a_server_freed_while_it_finishes_is_gone_afterwards),
+        fact(a_server_that_listens_anew_while_it_finishes_goes_on_there),
         fact(taking_in_the_callback_keeps_the_limit_out_of_the_way),
         fact(one_server_frees_another_of_the_same_loop),
         fact(a_freed_server_refuses_until_its_callback_returns),

@@ -116,6 +116,7 @@ static void no_server_is_allowed_everywhere(void **state) {
 
     csc_server_free(NULL);
     csc_server_close(NULL);
+    csc_server_finish(NULL);
     csc_server_pause(NULL);
     csc_server_resume(NULL);
     csc_server_on_new_connection(NULL, on_new_connection, NULL);
