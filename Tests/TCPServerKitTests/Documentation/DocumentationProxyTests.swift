@@ -1,4 +1,5 @@
 import FaultInjection
+import Glibc
 import TCPServerKit
 import Testing
 
@@ -79,5 +80,40 @@ struct DocumentationProxyTests {
     #expect(PlainClient(port: server.serverPort) != nil)
     server.close()
     #expect(!server.listen(address: .anyIPv4))
+  }
+
+  @Test(
+    """
+    "If the server is using QNetworkProxy, the returned descriptor may not be usable with native socket functions." \
+    Better: it always is.
+    """
+  )
+  func nativeListeningDescriptor() {
+    let server = TCPServer(eventBase: nil)
+    server.proxy = Self.proxies[1]
+    #expect(server.listen(address: .localHost))
+    #expect(Descriptors.option(server.socketDescriptor, SOL_SOCKET, SO_ACCEPTCONN) == 1)
+    #expect(Endpoint(localOf: server.socketDescriptor)?.port == server.serverPort)
+  }
+
+  @Test(
+    """
+    "If this server is using QNetworkProxy then the socketDescriptor may not be usable with native socket functions, \
+    and should only be used with QTcpSocket::setSocketDescriptor()." Better: it always is.
+    """
+  )
+  func nativeConnectionDescriptor() throws {
+    let server = OverridingServer(eventBase: nil)
+    server.proxy = Self.proxies[1]
+    server.onIncoming = { _, descriptor in
+      unsafe _ = send(descriptor, "native", 6, CInt(MSG_NOSIGNAL))
+      close(descriptor)
+    }
+    try #require(server.listen(address: .localHost))
+    let client = try #require(PlainClient(to: server))
+    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(client.nextInput() == .bytes(Array("native".utf8)))
+    #expect(client.nextInput() == .end)
+    expectBalanced(server)
   }
 }
