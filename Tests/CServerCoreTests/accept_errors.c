@@ -63,6 +63,7 @@ static void start(fixture *it) {
 
 static void finish(fixture *it) {
     fault_clear();
+    fault_start_clock();
     fixture_take_all(it);
     while (it->owned_count > 0) {
         fixture_close(it, it->owned[0]);
@@ -155,30 +156,29 @@ static void a_refusal_by_policy_waits_longer_first(void **state) {
     for (each(errnum, refused_errors)) {
         start(it);
         uint64_t before = fixture_statistics(it).refused_errors;
+        fault_stop_clock();
         fail_accept(1, *errnum);
-        fixture_run_until(it, &it->accept_errors, 1);
+        fixture_run_ready(it);
         assert_accept_error(it, *errnum);
-        fixture_run_for(it, 20);
+        fault_advance_clock(99);
+        fixture_run_ready(it);
         assert_int_equal(fault_calls(FAULT_ACCEPT4), 1);
-        fault_advance_clock(100);
-        fixture_run_until(it, &it->new_connections, 1);
+        fault_advance_clock(1);
+        fixture_run_ready(it);
+        assert_int_equal(it->new_connections, 1);
         assert_int_equal(fixture_statistics(it).refused_errors - before, 1);
         assert_int_equal(it->accept_errors, 1);
         finish(it);
     }
 }
 
-// Runs through one back-off of so many milliseconds, and makes sure that it is that long.
+// Runs through one back-off and makes sure that it is so many milliseconds long.
 static void assert_backs_off(fixture *it, int msec) {
     uint64_t calls = fault_calls(FAULT_ACCEPT4);
-    if (msec >= 160) { // long enough that the time the test itself takes does not matter
-        fault_advance_clock(msec / 2);
-        fixture_run_ready(it);
-        assert_int_equal(fault_calls(FAULT_ACCEPT4), calls);
-        fault_advance_clock(msec - msec / 2);
-    } else {
-        fault_advance_clock(msec);
-    }
+    fault_advance_clock(msec - 1);
+    fixture_run_ready(it);
+    assert_int_equal(fault_calls(FAULT_ACCEPT4), calls);
+    fault_advance_clock(1);
     fixture_run_ready(it);
     assert_int_equal(fault_calls(FAULT_ACCEPT4), calls + 1);
 }
@@ -188,6 +188,7 @@ static void the_back_off_doubles_up_to_a_second(void **state) {
     static const int delays[] = {5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000};
     for (each(errnum, resource_errors)) {
         start(it);
+        fault_stop_clock();
         fail_accept(-1, *errnum);
         fixture_run_until(it, &it->accept_errors, 1);
         for (each(delay, delays)) {
@@ -216,6 +217,7 @@ static void the_back_off_of_a_refusal_starts_at_a_tenth_of_a_second(void **state
     static const int delays[] = {100, 200, 400, 800, 1000, 1000};
     for (each(errnum, refused_errors)) {
         start(it);
+        fault_stop_clock();
         fail_accept(-1, *errnum);
         fixture_run_until(it, &it->accept_errors, 1);
         for (each(delay, delays)) {
@@ -502,6 +504,7 @@ static void a_wait_ends_with_the_error_and_the_next_one_backs_off(void **state) 
     for (each(errnum, errnums)) {
         bool timed_out = true;
         start(it);
+        fault_stop_clock();
         fail_accept(-1, *errnum);
         assert_false(csc_server_wait(it->server, 10000, &timed_out));
         assert_false(timed_out);
@@ -521,6 +524,7 @@ static void a_wait_ends_with_the_error_and_the_next_one_backs_off(void **state) 
         assert_int_equal(it->accept_errors, 1);
 
         fault_clear();
+        fault_start_clock();
         assert_true(csc_server_wait(it->server, 10000, &timed_out));
         finish(it);
     }

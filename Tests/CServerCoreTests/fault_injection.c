@@ -152,6 +152,24 @@ static void the_clock_moves_forward_for_timers(void **state) {
     assert_in_range(monotonic_milliseconds() - before, 3600000, 3610000);
 }
 
+static void a_stopped_clock_moves_only_when_it_is_told_to(void **state) {
+    fixture *it = *state;
+    fault_stop_clock();
+    int64_t before = monotonic_milliseconds();
+    struct timeval delay = {.tv_usec = 5000};
+    struct event *limit = it->limit;
+    event_add(limit, &delay);
+    fault_advance_clock(4);
+    fixture_run_ready(it);
+    assert_true(event_pending(limit, EV_TIMEOUT, NULL));
+    assert_int_equal(monotonic_milliseconds(), before + 4);
+    fault_advance_clock(1);
+    fixture_run_ready(it);
+    assert_false(event_pending(limit, EV_TIMEOUT, NULL));
+    fault_start_clock();
+    assert_true(monotonic_milliseconds() >= before + 5);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(a_plan_fails_the_nth_call_and_then_so_many),
@@ -163,6 +181,7 @@ int main(void) {
         fact(allocations_are_counted_and_fail_on_demand),
         fact(plans_and_counters_belong_to_their_thread),
         fact(the_clock_moves_forward_for_timers),
+        fact(a_stopped_clock_moves_only_when_it_is_told_to),
     };
     return cmocka_run_group_tests_name("fault injection", tests, NULL, NULL);
 }

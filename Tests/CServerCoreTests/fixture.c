@@ -83,6 +83,7 @@ static int count_leaks(const fixture *it) {
 int fixture_teardown(void **state) {
     fixture *it = *state;
     fault_clear();
+    fault_start_clock();
     fixture_restore_descriptors(it);
     fixture_free_server(it);
     for (int i = 0; i < it->owned_count; i++) {

@@ -7,13 +7,13 @@
 #undef _FORTIFY_SOURCE // its inline functions would take the names that are defined here
 
 #include "plans.h"
+#include "real.h"
 
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/types.h>
-#include <time.h>
 
 struct addrinfo;
 struct epoll_event;
@@ -27,7 +27,7 @@ typedef unsigned int socket_length; // socklen_t
 typedef unsigned long poll_count;   // nfds_t
 
 // A sanitizer's own version of a call comes before the C library's, as it would without the shim.
-static void *find(const char *name) {
+void *fault__find_real(const char *name) {
     char interceptor[64] = "__interceptor_";
     strncat(interceptor, name, sizeof interceptor - sizeof "__interceptor_");
     fault__begin_own_work();
@@ -36,24 +36,6 @@ static void *find(const char *name) {
     fault__end_own_work();
     return function;
 }
-
-// Gives `real`, the function that the shim hides. Looked up on first use, by several threads at
-// once if need be: each finds the same. A program without it, a static one, has nothing to call.
-#define REAL(result, name, parameters)                                                             \
-    static union {                                                                                 \
-        void *object;                                                                              \
-        result(*function) parameters;                                                              \
-    } found;                                                                                       \
-    union {                                                                                        \
-        void *object;                                                                              \
-        result(*function) parameters;                                                              \
-    } real = {.object = __atomic_load_n(&found.object, __ATOMIC_ACQUIRE)};                         \
-    if (!real.object) {                                                                            \
-        int saved_errno = errno;                                                                   \
-        real.object = find(#name);                                                                 \
-        __atomic_store_n(&found.object, real.object, __ATOMIC_RELEASE);                            \
-        errno = real.object ? saved_errno : ENOSYS;                                                \
-    }
 
 #define INTERPOSE(result, call, name, parameters, arguments)                                       \
     result name parameters;                                                                        \
@@ -169,21 +151,4 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
         return code;
     }
     return real.object ? real.function(node, service, hints, results) : -1;
-}
-
-int clock_gettime(clockid_t clock, struct timespec *now) {
-    REAL(int, clock_gettime, (clockid_t clock, struct timespec * now))
-    if (!real.object) {
-        return -1;
-    }
-    int result = real.function(clock, now);
-    int64_t offset = fault__clock_offset_milliseconds();
-    if (result == 0 && offset != 0 &&
-        (clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE ||
-         clock == CLOCK_MONOTONIC_RAW || clock == CLOCK_BOOTTIME)) {
-        int64_t nanoseconds = now->tv_nsec + offset % 1000 * 1000000;
-        now->tv_sec += (time_t)(offset / 1000 + nanoseconds / 1000000000);
-        now->tv_nsec = (long)(nanoseconds % 1000000000);
-    }
-    return result;
 }

@@ -20,7 +20,6 @@ static _Thread_local uint64_t failures[FAULT_CALLS];
 static _Thread_local uint64_t allocations;
 static _Thread_local unsigned own_work;
 static _Thread_local uint64_t bad_closes;
-static _Thread_local int64_t clock_offset;
 
 static plan new_plan(int nth, int count) {
     return (plan){
@@ -105,10 +104,6 @@ void fault_reset_counts(void) {
     bad_closes = 0;
 }
 
-void fault_advance_clock(int64_t milliseconds) {
-    clock_offset += milliseconds > 0 ? milliseconds : 0;
-}
-
 bool fault__fails(fault_call call) {
     size_t size = 0;
     return fault__fails_or_shortens(call, &size);
@@ -151,8 +146,4 @@ void fault__end_own_work(void) {
 
 void fault__count_bad_close(void) {
     bad_closes++;
-}
-
-int64_t fault__clock_offset_milliseconds(void) {
-    return clock_offset;
 }

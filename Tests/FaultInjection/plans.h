@@ -20,6 +20,4 @@ void fault__end_own_work(void);
 
 void fault__count_bad_close(void);
 
-int64_t fault__clock_offset_milliseconds(void);
-
 #endif

@@ -103,9 +103,16 @@ void fault_fail_allocation(int nth, int count);
 
 /**
  * Moves this thread's monotonic clock forward, so that timers fire without waiting for them. The
- * clock never goes back; other threads and calls that block are not affected.
+ * clock never goes back. Other threads, and how long a call blocks, are not affected.
  */
 void fault_advance_clock(int64_t milliseconds);
+
+/**
+ * Stops this thread's monotonic clock: until fault_start_clock() only fault_advance_clock() moves
+ * it, and a test of a timer does not depend on how busy the machine is.
+ */
+void fault_stop_clock(void);
+void fault_start_clock(void);
 
 #ifdef __cplusplus
 }
