@@ -15,7 +15,7 @@ help:
 	@echo 'make test-sanitizers             the tests under the address and thread sanitizers'
 	@echo 'make format                      format all code'
 	@echo 'make format-check                check its format'
-	@echo 'make check                       what CI runs: make test, and the address sanitizer'
+	@echo 'make check                       what CI runs: make test and make test-sanitizers'
 	@echo 'make clean                       remove everything that was built'
 
 run: dependencies-run
