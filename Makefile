@@ -12,7 +12,7 @@ SWIFT_TEST = swift test
 help:
 	@echo 'make run [PORT=4242] [ARGS=...]  serve fortunes until Ctrl-C (PORT=0: any free port)'
 	@echo 'make test                        all tests and checks'
-	@echo 'make test-sanitizers             the tests under the address and thread sanitizers'
+	@echo 'make test-sanitizers             the tests under the address, undefined and thread sanitizers'
 	@echo 'make format                      format all code'
 	@echo 'make format-check                check its format'
 	@echo 'make check                       what CI runs: make test and make test-sanitizers'
@@ -47,7 +47,7 @@ format:
 	@scripts/format
 
 test-sanitizers: dependencies-test
-	@scripts/test-sanitizers address thread
+	@scripts/test-sanitizers address undefined thread
 
 check:
 	@.ci/run

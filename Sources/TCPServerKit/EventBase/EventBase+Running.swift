@@ -97,24 +97,36 @@ private final class Outcome<Success: Sendable>: Sendable {
 private final class LoopThread: Sendable {
   let base: EventBase
   private let handle: pthread_t
-  private let ended: Ended
+  private let progress: Progress
 
-  private final class Ended: Sendable {
-    private let state = Mutex<(done: Bool, waiter: CheckedContinuation<Void, Never>?)>((false, nil))
+  /// What the thread tells. The base goes through the lock, so that making it visibly comes before using it.
+  private final class Progress: Sendable {
+    private struct State {
+      var base: EventBase?
+      var hasEnded = false
+      var waiter: CheckedContinuation<Void, Never>?
+    }
 
-    func wait() async {
+    private let state = Mutex(State())
+
+    var base: EventBase? {
+      get { state.withLock { $0.base } }
+      set { state.withLock { $0.base = newValue } }
+    }
+
+    func waitForEnd() async {
       await withCheckedContinuation { continuation in
-        let done = state.withLock { state in
-          if !state.done { state.waiter = continuation }
-          return state.done
+        let hasEnded = state.withLock { state in
+          if !state.hasEnded { state.waiter = continuation }
+          return state.hasEnded
         }
-        if done { continuation.resume() }
+        if hasEnded { continuation.resume() }
       }
     }
 
-    func signal() {
+    func end() {
       let waiter = state.withLock { state in
-        state.done = true
+        state.hasEnded = true
         return state.waiter
       }
       waiter?.resume()
@@ -122,38 +134,38 @@ private final class LoopThread: Sendable {
   }
 
   private final class Start: Sendable {
-    let ended: Ended
-    let continuation: CheckedContinuation<EventBase, any Error>
+    let progress: Progress
+    let continuation: CheckedContinuation<Void, any Error>
 
-    init(ended: Ended, continuation: CheckedContinuation<EventBase, any Error>) {
-      self.ended = ended
+    init(progress: Progress, continuation: CheckedContinuation<Void, any Error>) {
+      self.progress = progress
       self.continuation = continuation
     }
 
     func run() {
       do throws(SocketError) {
         let base = try EventBase()
-        continuation.resume(returning: base)
+        progress.base = base
+        continuation.resume()
         base.run()
       } catch {
         continuation.resume(throwing: error)
       }
-      ended.signal()
+      progress.end()
     }
   }
 
-  private init(base: EventBase, handle: pthread_t, ended: Ended) {
+  private init(base: EventBase, handle: pthread_t, progress: Progress) {
     self.base = base
     self.handle = handle
-    self.ended = ended
+    self.progress = progress
   }
 
   static func start() async throws -> LoopThread {
-    let ended = Ended()
+    let progress = Progress()
     let handle = Mutex(pthread_t())
-    let base = try await withCheckedThrowingContinuation { continuation in
-      let start = Start(ended: ended, continuation: continuation)
-      let context = unsafe Unmanaged.passRetained(start)
+    try await withCheckedThrowingContinuation { continuation in
+      let context = unsafe Unmanaged.passRetained(Start(progress: progress, continuation: continuation))
       let failed = handle.withLock { handle in
         unsafe pthread_create(
           &handle,
@@ -172,13 +184,14 @@ private final class LoopThread: Sendable {
         continuation.resume(throwing: SocketError.socketResource)
       }
     }
-    return LoopThread(base: base, handle: handle.withLock { $0 }, ended: ended)
+    guard let base = progress.base else { throw SocketError.socketResource }
+    return LoopThread(base: base, handle: handle.withLock { $0 }, progress: progress)
   }
 
   /// Waits for the thread's last line before joining, so that no thread of the pool blocks.
   func stopAndJoin() async {
     base.stop()
-    await ended.wait()
+    await progress.waitForEnd()
     pthread_join(handle, nil)
   }
 }
