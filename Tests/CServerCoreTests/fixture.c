@@ -130,6 +130,14 @@ void fixture_watch(fixture *it) {
     csc_server_on_accept_error(it->server, count_accept_error, it);
 }
 
+const char *own_loopback(void) {
+    static char literal[sizeof "127.255.255.255"];
+    unsigned process = (unsigned)getpid();
+    snprintf(literal, sizeof literal, "127.%u.%u.%u", 1 + (process >> 16) % 250,
+             (process >> 8) % 256, process % 256);
+    return literal;
+}
+
 csc_address address_of(const char *literal, unsigned port) {
     csc_address address = {0};
     assert_true(csc_address_parse(literal, (uint16_t)port, &address));
@@ -137,7 +145,7 @@ csc_address address_of(const char *literal, unsigned port) {
 }
 
 void fixture_listen(fixture *it) {
-    fixture_listen_on(it, "127.0.0.1");
+    fixture_listen_on(it, own_loopback());
 }
 
 void fixture_listen_on(fixture *it, const char *literal) {

@@ -51,7 +51,7 @@ int fixture_teardown(void **state);
 // Counts new connections and accept errors in the fixture.
 void fixture_watch(fixture *it);
 
-// Listens on a free port, by default of 127.0.0.1.
+// Listens on a free port, by default of own_loopback().
 void fixture_listen(fixture *it);
 void fixture_listen_on(fixture *it, const char *literal);
 
@@ -91,6 +91,10 @@ void fixture_free_server(fixture *it);
 // Lowers the descriptor limit so that so many more can be opened, until the end of the test.
 void fixture_leave_descriptors(fixture *it, int count);
 void fixture_restore_descriptors(fixture *it);
+
+// An address of 127.0.0.0/8 that only this process uses, so that its ports are its own: a port just
+// closed stays free, and nobody else listens there. Clients come from 127.0.0.1 all the same.
+const char *own_loopback(void);
 
 csc_address address_of(const char *literal, unsigned port);
 int64_t monotonic_milliseconds(void);
