@@ -50,7 +50,7 @@ let package = Package(
     ),
     .testTarget(
       name: "TCPServerKitTests",
-      dependencies: ["TCPServerKit", "CServerCore", "FaultInjection"],
+      dependencies: ["TCPServerKit", "CServerCore", "CLibevent", "FaultInjection"],
       swiftSettings: swiftSettings
     ),
   ],

@@ -246,12 +246,11 @@ internal import Synchronization
 
   fileprivate func onWake() {
     SystemCalls.clear(wakeDescriptor)
-    if !isRunning {
-      runJobs()
-    }
+    runJobsIfForeign()
   }
 
-  fileprivate func onTimer() {
+  /// Where somebody else's code runs the loop: runs the jobs, and comes back at once for those that are left.
+  fileprivate func runJobsIfForeign() {
     if !isRunning, runJobs(), let timer = unsafe timer {
       var now = timeval()
       unsafe event_add(timer, &now)
@@ -292,7 +291,7 @@ private func wakeCallback(_: CInt, _: Int16, context: UnsafeMutableRawPointer?) 
 }
 
 private func timerCallback(_: CInt, _: Int16, context: UnsafeMutableRawPointer?) {
-  unsafe engine(context)?.onTimer()
+  unsafe engine(context)?.runJobsIfForeign()
 }
 
 private func signalCallback(_: CInt, _: Int16, context: UnsafeMutableRawPointer?) {

@@ -1,0 +1,61 @@
+import Glibc
+import TCPServerKit
+import Testing
+
+#if DEBUG
+  @Suite("Use from another thread")
+  struct ThreadCheckTests {
+    private static let advice = "EventBase.execute(_:)"
+
+    @Test("A server used from another thread while the loop runs stops the program and says what to do")
+    func server() async {
+      let result = await #expect(
+        processExitsWith: .failure,
+        observing: [\.standardErrorContent]
+      ) {
+        guard let base = try? EventBase() else { exit(0) }
+        nonisolated(unsafe) let server = TCPServer(eventBase: base)
+        base.execute {
+          OtherThread { unsafe server.listen(address: .localHost) }.join()
+          exit(0)
+        }
+        base.run()
+      }
+      #expect(text(result?.standardErrorContent)?.contains(Self.advice) == true)
+    }
+
+    @Test("So does a socket")
+    func socket() async {
+      let result = await #expect(
+        processExitsWith: .failure,
+        observing: [\.standardErrorContent]
+      ) {
+        guard let base = try? EventBase(), let pair = try? connectedPair(base) else { exit(0) }
+        nonisolated(unsafe) let socket = pair.socket
+        base.execute {
+          OtherThread { unsafe socket.readyRead.connect {} }.join()
+          exit(0)
+        }
+        base.run()
+      }
+      #expect(text(result?.standardErrorContent)?.contains(Self.advice) == true)
+    }
+
+    @Test("A loop that does not run may be prepared on one thread and run on another")
+    func prepared() throws {
+      let base = try EventBase()
+      nonisolated(unsafe) let server = TCPServer(eventBase: base)
+      let isListening = unsafe server.listen(address: .localHost)
+      #expect(isListening)
+      unsafe server.newConnection.connect {
+        unsafe server.nextPendingConnection()?.write("hello")
+        base.stop()
+      }
+      let port = unsafe server.serverPort
+      let thread = OtherThread { base.run() }
+      let peer = try RawPeer(port: port)
+      #expect(text(peer.receive(exactly: 5)) == "hello")
+      thread.join()
+    }
+  }
+#endif
