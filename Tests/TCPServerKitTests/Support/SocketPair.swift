@@ -38,11 +38,6 @@ func acceptedSocket(of server: TCPServer) throws -> TCPSocket {
   return try #require(server.nextPendingConnection())
 }
 
-/// Bytes as text.
-func text(_ bytes: [UInt8]?) -> String? {
-  bytes.map { String(decoding: $0, as: UTF8.self) }
-}
-
 extension TCPSocket {
   /// The result of ``read(into:)`` with memory of this size.
   func readByteCount(_ size: Int) -> Int {
