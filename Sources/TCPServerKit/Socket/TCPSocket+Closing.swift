@@ -43,13 +43,20 @@ extension TCPSocket {
   // MARK: -
 
   func finishClosingIfSent() {
-    guard state == .closing, output == nil, !flags.contains(.lingering) else { return }
+    guard isClosingWithAllSent else { return }
+    // Told before the socket says that it has disconnected. A handler may write still more.
+    announceWritten()
+    guard isClosingWithAllSent else { return }
     switch SystemCalls.discardInput(descriptor, atMost: 1 << 30) {
     case .value(let count) where count > 0 && !flags.contains(.writeBroken):
       startLingering()
     default:
       becomeUnconnected()
     }
+  }
+
+  private var isClosingWithAllSent: Bool {
+    state == .closing && output == nil && !flags.contains(.lingering)
   }
 
   private func startLingering() {
@@ -90,6 +97,7 @@ extension TCPSocket {
     existingDetails?.attempt = nil
     wakeEverybody()
     if wasConnected {
+      flags.insert(.hasEnded)
       existingDetails?.disconnected?.emit()
     }
     if flags.contains(.accepted) && state == .unconnected {
@@ -101,8 +109,11 @@ extension TCPSocket {
   func connectionFailed(_ failure: Failure) {
     guard state != .unconnected else { return }
     record(failure)
-    flags.insert(.broken)
+    flags.formUnion([.broken, .failing])
     existingDetails?.errorOccurred?.emit(failure.error)
+    // A handler may have ended the connection itself, and begun another.
+    guard flags.contains(.failing) else { return }
+    flags.remove(.failing)
     becomeUnconnected()
   }
 }

@@ -108,14 +108,26 @@ extension TCPSocket {
 
   /// Not from within connectToHost() where there is a loop: its caller connects handlers afterwards.
   private func attemptFailed(_ failure: Failure) {
+    let attempt = existingDetails?.attempt
+    attempt?.failure = failure
     state = .connecting
     if let engine {
       engine.later { [self] in
-        if state == .connecting && descriptor < 0 { connectionFailed(failure) }
+        if existingDetails?.attempt === attempt { finishFailedAttempt() }
       }
     } else {
-      connectionFailed(failure)
+      finishFailedAttempt()
     }
+  }
+
+  /// Tells that an attempt has failed, if it has.
+  ///
+  /// - Returns: whether it has.
+  @discardableResult
+  func finishFailedAttempt() -> Bool {
+    guard state == .connecting, descriptor < 0, let attempt = existingDetails?.attempt else { return false }
+    connectionFailed(attempt.failure)
+    return true
   }
 
   func resetForConnection() {

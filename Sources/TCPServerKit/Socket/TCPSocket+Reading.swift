@@ -177,6 +177,9 @@ extension TCPSocket {
     case .value(let count):
       queue.didAppend(count)
       input = queue
+      if readBufferSize > 0 {
+        updateReadWatch()
+      }
       return .bytes
     case .failed(let errnum):
       return outcome.wouldBlock ? .nothing : .failed(errnum)
@@ -227,12 +230,14 @@ extension TCPSocket {
   /// The peer has ended its side. With nobody to handle a half-closed connection, the rest is sent and it ends.
   func endOfInput() {
     flags.insert(.inputEnded)
-    updateReadWatch()
     announceEndOfInput()
-    guard state == .connected else { return }
-    if let signal = existingDetails?.readChannelFinished, signal.isConnected {
-      signal.emit()
-    } else {
+    // A handler may have ended the connection, and begun another.
+    guard state == .connected, flags.contains(.inputEnded) else { return }
+    guard let signal = existingDetails?.readChannelFinished, signal.isConnected else {
+      return disconnectFromHost()
+    }
+    signal.emit()
+    if flags.contains(.writeBroken) {
       disconnectFromHost()
     }
   }
@@ -240,6 +245,7 @@ extension TCPSocket {
   func announceEndOfInput() {
     guard !flags.contains(.endAnnounced) else { return }
     flags.insert(.endAnnounced)
+    updateReadWatch()
     record(.remoteHostClosed)
     existingDetails?.errorOccurred?.emit(.remoteHostClosed)
   }

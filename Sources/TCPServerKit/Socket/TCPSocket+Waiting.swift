@@ -18,6 +18,7 @@ extension TCPSocket {
   public func waitForConnected(msec: Int = 30000) -> Bool {
     let deadline = deadline(msec)
     while state == .hostLookup || state == .connecting {
+      guard !finishFailedAttempt() else { return false }
       let lookup = existingDetails?.attempt?.lookup
       let events =
         if let lookup {
@@ -67,7 +68,9 @@ extension TCPSocket {
   public func waitForBytesWritten(msec: Int = 30000) -> Bool {
     let deadline = deadline(msec)
     guard becomesConnected(by: deadline) else { return false }
-    while unannounced == 0 {
+    // Within a handler of bytesWritten, what was sent before the call does not count.
+    let known = flags.contains(.inBytesWritten) ? unannounced : 0
+    while unannounced <= known {
       guard output != nil else { return false }
       switch waitOnce(until: deadline) {
       case .sent: return true
@@ -87,7 +90,7 @@ extension TCPSocket {
   @discardableResult
   public func waitForDisconnected(msec: Int = 30000) -> Bool {
     let deadline = deadline(msec)
-    guard becomesConnected(by: deadline) || peerPort != 0 else { return false }
+    guard flags.contains(.hasEnded) || becomesConnected(by: deadline) else { return false }
     while state != .unconnected {
       if flags.contains(.inputEnded) && state == .connected {
         announceEndOfInput()
@@ -135,7 +138,8 @@ extension TCPSocket {
     if lingering, let end = existingDetails?.lingerEnd {
       limit = min(deadline ?? end, end)
     }
-    let events = SystemCalls.wait(for: descriptor, interest, until: limit)
+    // With nothing to wait for only the time is left; a hang-up would end every poll at once.
+    let events = SystemCalls.wait(for: interest == 0 ? -1 : descriptor, interest, until: limit)
     guard events != 0 else {
       if lingering && limit != deadline {
         continueLingering(timedOut: true)
@@ -159,9 +163,6 @@ extension TCPSocket {
     if reads && events & (POLLIN | POLLHUP | POLLERR) != 0 {
       return receiveWaited()
     }
-    if state == .closing && events & (POLLHUP | POLLERR) != 0 {
-      becomeUnconnected()
-    }
     return .nothing
   }
 
@@ -169,13 +170,14 @@ extension TCPSocket {
     switch receiveIntoQueue() {
     case .bytes:
       announceInput()
-      updateReadWatch()
       return .received
     case .nothing:
       return .nothing
     case .end:
       // Driven by the loop otherwise, the socket ends as it does there; driven by waits, its program decides.
-      if flags.contains(.wantsInput) && engine != nil {
+      if !flags.contains(.wantsInput) {
+        record(.remoteHostClosed)
+      } else if engine != nil {
         endOfInput()
       } else {
         announceEndOfInput()

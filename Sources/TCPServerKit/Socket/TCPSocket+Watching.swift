@@ -13,7 +13,7 @@ extension TCPSocket {
       return true
     }
     let wanted = flags.contains(.wantsInput) || waits?.reader.isOccupied ?? false
-    return wanted && state == .connected && !flags.contains(.inputEnded) && roomForInput > 0
+    return wanted && state == .connected && !flags.contains(.endAnnounced) && roomForInput > 0
   }
 
   func updateReadWatch() {

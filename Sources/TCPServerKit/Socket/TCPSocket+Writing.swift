@@ -54,9 +54,12 @@ extension TCPSocket {
   /// - Returns: whether any byte went out.
   @discardableResult
   public func flush() -> Bool {
-    let before = bytesToWrite
+    let before = unannounced
     sendHeldBytes()
-    return bytesToWrite < before
+    let sent = unannounced > before
+    announceWrittenSoon()
+    finishClosingIfSent()
+    return sent
   }
 
   /// Ends this side: after what was written, the peer sees the end of input. Reading goes on.
@@ -104,23 +107,26 @@ extension TCPSocket {
   }
 
   /// The peer takes nothing any more. It may have sent something before, so the reading side ends the
-  /// connection where there is one.
+  /// connection where it is at work.
   private func writingFailed(_ failure: Failure) {
     flags.insert(.writeBroken)
     output = nil
     watchWrite(false)
     record(failure)
     wakeWriter(.ready)
-    if flags.contains(.watchingRead) && state == .connected {
+    guard let engine else {
+      if state == .closing { becomeUnconnected() }
       return
     }
-    if state == .closing, let engine {
-      // Not from within write(): its caller does not expect the socket to end under it.
-      engine.later { [self] in
-        if state == .closing { becomeUnconnected() }
+    guard !flags.contains(.watchingRead) else { return }
+    // Not from within write(): its caller does not expect the socket to end under it.
+    engine.later { [self] in
+      guard flags.contains(.writeBroken), !flags.contains(.watchingRead) else { return }
+      if state == .closing {
+        becomeUnconnected()
+      } else if flags.contains(.wantsInput) {
+        connectionFailed(failure)
       }
-    } else if state == .closing {
-      becomeUnconnected()
     }
   }
 
@@ -167,6 +173,7 @@ extension TCPSocket {
     flags.insert(.inBytesWritten)
     signal.emit(count)
     flags.remove(.inBytesWritten)
+    announceWrittenSoon()
   }
 
   /// From within write() nothing is announced: a handler that writes would call itself.

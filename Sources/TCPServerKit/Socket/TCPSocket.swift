@@ -49,7 +49,7 @@ internal import CServerCore
   var waits: SocketWaits?
 
   struct Flags: OptionSet {
-    var rawValue: UInt16
+    var rawValue: UInt32
     /// Came out of a server's accept.
     static let accepted = Flags(rawValue: 1 << 0)
     /// Somebody took a signal that only reading can raise.
@@ -74,6 +74,10 @@ internal import CServerCore
     static let drained = Flags(rawValue: 1 << 14)
     /// The connection did not end in order.
     static let broken = Flags(rawValue: 1 << 15)
+    /// An error is being told, and the connection ends after it.
+    static let failing = Flags(rawValue: 1 << 16)
+    /// There was a connection, and it has ended.
+    static let hasEnded = Flags(rawValue: 1 << 17)
   }
 
   /// What a socket needs once it is used for more than reading and writing.
