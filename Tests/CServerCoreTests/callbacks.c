@@ -4,9 +4,7 @@
 
 #include "fixture.h"
 
-#include <errno.h>
 #include <event2/event.h>
-#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 

@@ -35,7 +35,7 @@ typedef struct fixture {
     int owned[MOST_DESCRIPTORS]; // closed at the end of the test
     int owned_count;
 
-    struct rlimit descriptor_limit; // as it was before the test
+    struct rlimit descriptor_limit; // of the test, unless it lowers it
     bool open_before[MOST_DESCRIPTORS];
 } fixture;
 
@@ -95,6 +95,9 @@ void fixture_restore_descriptors(fixture *it);
 // An address of 127.0.0.0/8 that only this process uses, so that its ports are its own: a port just
 // closed stays free, and nobody else listens there. Clients come from 127.0.0.1 all the same.
 const char *own_loopback(void);
+
+// Skips the test where the loopback interface has no IPv6 address, as in many containers.
+void skip_without_ipv6(void);
 
 csc_address address_of(const char *literal, unsigned port);
 int64_t monotonic_milliseconds(void);

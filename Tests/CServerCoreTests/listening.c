@@ -216,6 +216,7 @@ static void listening_grows_the_descriptor_table_once(void **state) {
 
 static void any_takes_both_families_on_one_socket(void **state) {
     fixture *it = *state;
+    skip_without_ipv6();
     fixture_listen_on(it, "*");
     csc_address address = csc_server_address(it->server);
     assert_int_equal(address.family, CSC_FAMILY_ANY);
@@ -233,6 +234,7 @@ static void any_takes_both_families_on_one_socket(void **state) {
 
 static void an_ipv6_address_never_takes_ipv4_clients(void **state) {
     fixture *it = *state;
+    skip_without_ipv6();
     static const char *const literals[] = {"::", "::1"};
     for (int i = 0; i < 2; i++) {
         fixture_listen_on(it, literals[i]);
@@ -247,6 +249,7 @@ static void an_ipv6_address_never_takes_ipv4_clients(void **state) {
 
 static void an_ipv4_address_never_takes_ipv6_clients(void **state) {
     fixture *it = *state;
+    skip_without_ipv6();
     fixture_listen_on(it, "0.0.0.0");
     csc_address six = address_of("::1", csc_server_port(it->server));
     csc_address four = address_of(own_loopback(), csc_server_port(it->server));
@@ -257,6 +260,7 @@ static void an_ipv4_address_never_takes_ipv6_clients(void **state) {
 
 static void the_families_share_a_port_but_any_shares_it_with_none(void **state) {
     fixture *it = *state;
+    skip_without_ipv6();
     csc_server *other = csc_server_new(NULL);
     bool coexist = false;
     // Another program may have the IPv4 port, so more than one is tried.
@@ -455,6 +459,7 @@ static void every_error_of_the_kernel_is_reported(void **state) {
 
 static void whichever_call_fails_nothing_is_left_behind(void **state) {
     fixture *it = *state;
+    skip_without_ipv6();
     static const char *const literals[] = {"127.0.0.1", "::1", "*"};
     for (int call = 0; call < FAULT_CALLS; call++) {
         for (int i = 0; i < 3; i++) {

@@ -4,7 +4,6 @@
 #include "fixture.h"
 
 #include <event2/event.h>
-#include <string.h>
 
 enum { CLIENTS = 100 };
 

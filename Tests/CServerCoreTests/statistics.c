@@ -2,11 +2,8 @@
 
 #include "fixture.h"
 
-#include <errno.h>
 #include <event2/event.h>
-#include <stddef.h>
 #include <string.h>
-#include <sys/socket.h>
 
 static void every_counter_starts_at_zero(void **state) {
     fixture *it = *state;
