@@ -1,74 +1,12 @@
-// Errors of accept: every errno once, twenty times and for ever, through the loop and through a
-// wait. Each has a class; what a class promises is asserted for all its members.
+// Errors of accept through the loop: every errno once, twenty times and for ever. Each has a class;
+// what a class promises is asserted for all its members.
 
-#include "fixture.h"
+#include "failing_accept.h"
 
-#include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-// Concern one peer: accepting goes on at once.
-static const int peer_errors[] = {
-    EPROTO,       ECONNRESET, ETIMEDOUT,   ENETDOWN, ENETUNREACH, EHOSTDOWN,
-    EHOSTUNREACH, ENONET,     ENOPROTOOPT, EPIPE,    EOPNOTSUPP, // while the socket still listens
-};
-
-// These two libevent retries itself, on the next turn and without telling anyone.
-static const int silent_peer_errors[] = {EINTR, ECONNABORTED};
-
-// A lack of resources, and whatever nobody has heard of.
-static const int resource_errors[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM, EXDEV};
-
-static const int refused_errors[] = {EPERM, EACCES, ENOSYS};
-
-static const int listener_errors[] = {EBADF, ENOTSOCK, EINVAL, EFAULT};
-
-#define each(name, list)                                                                           \
-    const int *name = (list);                                                                      \
-    name < (list) + sizeof(list) / sizeof(list)[0];                                                \
-    name++
-
-// libevent falls back from accept4 to accept on EINVAL and ENOSYS, so both must fail.
-static void fail_accept(int count, int errnum) {
-    fault_fail(FAULT_ACCEPT4, 1, count, errnum);
-    fault_fail(FAULT_ACCEPT, 1, count, errnum);
-}
-
-static csc_error error_of(int errnum, const char **text) {
-    return csc_error_from_errno(CSC_CALL_ACCEPT, errnum, text);
-}
-
-static void assert_accept_error(const fixture *it, int errnum) {
-    const char *text = NULL;
-    csc_error error = error_of(errnum, &text);
-    assert_int_equal(it->accept_error, error);
-    fixture_assert_error(it, error, text);
-}
-
-// Listens with one client in the kernel's queue and nothing seen so far.
-static void start(fixture *it) {
-    csc_server_close(it->server);
-    csc_server_set_error(it->server, CSC_ERROR_UNKNOWN, "");
-    fixture_listen(it);
-    fixture_watch(it);
-    it->new_connections = 0;
-    it->accept_errors = 0;
-    fixture_connect(it);
-    fault_reset_counts();
-}
-
-static void finish(fixture *it) {
-    fault_clear();
-    fault_start_clock();
-    fixture_take_all(it);
-    while (it->owned_count > 0) {
-        fixture_close(it, it->owned[0]);
-    }
-}
 
 // Runs through one back-off and makes sure that it is so many milliseconds long.
 static void assert_backs_off(fixture *it, int msec) {
@@ -85,7 +23,7 @@ static void a_peers_error_is_passed_over(void **state) {
     fixture *it = *state;
     for (int count = 1; count <= 20; count += 19) {
         for (each(errnum, peer_errors)) {
-            start(it);
+            start_failing(it);
             uint64_t before = fixture_statistics(it).peer_errors;
             fail_accept(count, *errnum);
             fixture_run_until(it, &it->new_connections, 1);
@@ -93,7 +31,7 @@ static void a_peers_error_is_passed_over(void **state) {
             assert_in_range(fault_calls(FAULT_ACCEPT4), count + 1, count + 2);
             assert_int_equal(it->accept_errors, 0);
             fixture_assert_error(it, CSC_ERROR_UNKNOWN, "");
-            finish(it);
+            finish_failing(it);
         }
     }
     assert_int_equal(fixture_statistics(it).error_episodes, 0);
@@ -103,12 +41,12 @@ static void an_interrupted_or_aborted_accept_is_retried(void **state) {
     fixture *it = *state;
     for (int count = 1; count <= 20; count += 19) {
         for (each(errnum, silent_peer_errors)) {
-            start(it);
+            start_failing(it);
             fail_accept(count, *errnum);
             fixture_run_until(it, &it->new_connections, 1);
             assert_in_range(fault_calls(FAULT_ACCEPT4), count + 1, count + 2);
             assert_int_equal(it->accept_errors, 0);
-            finish(it);
+            finish_failing(it);
         }
     }
 }
@@ -116,7 +54,7 @@ static void an_interrupted_or_aborted_accept_is_retried(void **state) {
 static void sixty_four_peer_errors_in_a_row_back_off(void **state) {
     fixture *it = *state;
     for (each(errnum, peer_errors)) {
-        start(it);
+        start_failing(it);
         fault_stop_clock();
         fail_accept(-1, *errnum);
         fixture_run_until(it, &it->accept_errors, 1);
@@ -131,26 +69,26 @@ static void sixty_four_peer_errors_in_a_row_back_off(void **state) {
         fixture_run_ready(it);
         assert_int_equal(it->new_connections, 1);
         assert_int_equal(it->accept_errors, 1);
-        finish(it);
+        finish_failing(it);
     }
 }
 
 static void an_accepted_connection_ends_the_row_of_peer_errors(void **state) {
     fixture *it = *state;
-    start(it);
+    start_failing(it);
     for (int i = 1; i <= 5; i++) {
         fail_accept(63, EPROTO);
         fixture_run_until(it, &it->new_connections, i);
         fixture_connect(it);
     }
     assert_int_equal(it->accept_errors, 0);
-    finish(it);
+    finish_failing(it);
 }
 
 static void a_lack_of_resources_pauses_and_resumes_by_itself(void **state) {
     fixture *it = *state;
     for (each(errnum, resource_errors)) {
-        start(it);
+        start_failing(it);
         uint64_t before = fixture_statistics(it).resource_errors;
         fail_accept(1, *errnum);
         fixture_run_until(it, &it->accept_errors, 1);
@@ -161,14 +99,14 @@ static void a_lack_of_resources_pauses_and_resumes_by_itself(void **state) {
         fixture_run_until(it, &it->new_connections, 1);
         assert_int_equal(fixture_statistics(it).resource_errors - before, 1);
         assert_int_equal(it->accept_errors, 1);
-        finish(it);
+        finish_failing(it);
     }
 }
 
 static void a_refusal_by_policy_waits_longer_first(void **state) {
     fixture *it = *state;
     for (each(errnum, refused_errors)) {
-        start(it);
+        start_failing(it);
         uint64_t before = fixture_statistics(it).refused_errors;
         fault_stop_clock();
         fail_accept(1, *errnum);
@@ -182,7 +120,7 @@ static void a_refusal_by_policy_waits_longer_first(void **state) {
         assert_int_equal(it->new_connections, 1);
         assert_int_equal(fixture_statistics(it).refused_errors - before, 1);
         assert_int_equal(it->accept_errors, 1);
-        finish(it);
+        finish_failing(it);
     }
 }
 
@@ -190,7 +128,7 @@ static void the_back_off_doubles_up_to_a_second(void **state) {
     fixture *it = *state;
     static const int delays[] = {5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000};
     for (each(errnum, resource_errors)) {
-        start(it);
+        start_failing(it);
         fault_stop_clock();
         fail_accept(-1, *errnum);
         fixture_run_until(it, &it->accept_errors, 1);
@@ -211,7 +149,7 @@ static void the_back_off_doubles_up_to_a_second(void **state) {
         fault_advance_clock(1000);
         fixture_run_until(it, &it->new_connections, 2);
         assert_int_equal(it->accept_errors, 2);
-        finish(it);
+        finish_failing(it);
     }
 }
 
@@ -219,7 +157,7 @@ static void the_back_off_of_a_refusal_starts_at_a_tenth_of_a_second(void **state
     fixture *it = *state;
     static const int delays[] = {100, 200, 400, 800, 1000, 1000};
     for (each(errnum, refused_errors)) {
-        start(it);
+        start_failing(it);
         fault_stop_clock();
         fail_accept(-1, *errnum);
         fixture_run_until(it, &it->accept_errors, 1);
@@ -227,7 +165,7 @@ static void the_back_off_of_a_refusal_starts_at_a_tenth_of_a_second(void **state
             assert_backs_off(it, *delay);
         }
         assert_int_equal(it->accept_errors, 1);
-        finish(it);
+        finish_failing(it);
     }
 }
 
@@ -235,7 +173,7 @@ static void twenty_failures_in_a_row_lose_nothing(void **state) {
     fixture *it = *state;
     static const int errnums[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM, EXDEV, EPERM, EACCES, ENOSYS};
     for (each(errnum, errnums)) {
-        start(it);
+        start_failing(it);
         fixture_connect_many(it, 9);
         fail_accept(20, *errnum);
         fixture_run_until(it, &it->accept_errors, 1);
@@ -248,26 +186,26 @@ static void twenty_failures_in_a_row_lose_nothing(void **state) {
         fault_advance_clock(1000);
         fixture_run_until(it, &it->new_connections, 10);
         assert_int_equal(it->accept_errors, 1);
-        finish(it);
+        finish_failing(it);
     }
 }
 
 static void while_an_error_lasts_the_loop_does_not_spin(void **state) {
     fixture *it = *state;
     for (each(errnum, resource_errors)) {
-        start(it);
+        start_failing(it);
         fail_accept(-1, *errnum);
         fixture_run_for(it, 100);
         // At 0, 5, 15, 35, 75 ms; fewer where the machine is busy.
         assert_in_range(fault_calls(FAULT_ACCEPT4), 1, 6);
         assert_in_range(fault_calls(FAULT_EPOLL_WAIT), 1, 20);
-        finish(it);
+        finish_failing(it);
     }
 }
 
 static void a_pause_during_a_back_off_holds_when_it_ends(void **state) {
     fixture *it = *state;
-    start(it);
+    start_failing(it);
     fail_accept(1, EMFILE);
     fixture_run_until(it, &it->accept_errors, 1);
     csc_server_pause(it->server);
@@ -280,7 +218,7 @@ static void a_pause_during_a_back_off_holds_when_it_ends(void **state) {
 
 static void resume_ends_a_back_off_at_once(void **state) {
     fixture *it = *state;
-    start(it);
+    start_failing(it);
     fail_accept(8, ENFILE);
     fixture_run_until(it, &it->accept_errors, 1);
     for (int i = 0; i < 7; i++) {
@@ -294,11 +232,11 @@ static void resume_ends_a_back_off_at_once(void **state) {
 
 static void close_ends_a_back_off(void **state) {
     fixture *it = *state;
-    start(it);
+    start_failing(it);
     fail_accept(-1, ENFILE);
     fixture_run_until(it, &it->accept_errors, 1);
     fault_clear();
-    start(it);
+    start_failing(it);
     fixture_run_ready(it);
     assert_int_equal(it->new_connections, 1);
 }
@@ -334,7 +272,7 @@ static void strict_mode_pauses_until_resume(void **state) {
     csc_server_set_pauses_on_error(it->server, true);
     static const int errnums[] = {EMFILE, EPERM};
     for (each(errnum, errnums)) {
-        start(it);
+        start_failing(it);
         fail_accept(2, *errnum);
         fixture_run_until(it, &it->accept_errors, 1);
         assert_accept_error(it, *errnum);
@@ -354,7 +292,7 @@ static void strict_mode_pauses_until_resume(void **state) {
         csc_server_resume(it->server);
         fixture_run_until(it, &it->new_connections, 1);
         assert_int_equal(it->accept_errors, 2);
-        finish(it);
+        finish_failing(it);
     }
     assert_int_equal(fixture_statistics(it).error_episodes, 4);
 }
@@ -362,7 +300,7 @@ static void strict_mode_pauses_until_resume(void **state) {
 static void strict_mode_passes_over_a_peers_error(void **state) {
     fixture *it = *state;
     csc_server_set_pauses_on_error(it->server, true);
-    start(it);
+    start_failing(it);
     fail_accept(20, EPROTO);
     fixture_run_until(it, &it->new_connections, 1);
     assert_int_equal(it->accept_errors, 0);
@@ -371,15 +309,15 @@ static void strict_mode_passes_over_a_peers_error(void **state) {
 static void a_strict_pause_ends_with_close(void **state) {
     fixture *it = *state;
     csc_server_set_pauses_on_error(it->server, true);
-    start(it);
+    start_failing(it);
     fail_accept(1, EMFILE);
     fixture_run_until(it, &it->accept_errors, 1);
-    start(it);
+    start_failing(it);
     fixture_run_until(it, &it->new_connections, 1);
 
     // The program's own pause does not.
     csc_server_pause(it->server);
-    start(it);
+    start_failing(it);
     fixture_run_for(it, 20);
     assert_int_equal(it->new_connections, 0);
 }
@@ -387,7 +325,7 @@ static void a_strict_pause_ends_with_close(void **state) {
 static void a_broken_listener_stops_the_server_with_one_error(void **state) {
     fixture *it = *state;
     for (each(errnum, listener_errors)) {
-        start(it);
+        start_failing(it);
         fixture_run_until(it, &it->new_connections, 1);
         fixture_connect(it);
         uint64_t before = fixture_statistics(it).listener_errors;
@@ -405,13 +343,13 @@ static void a_broken_listener_stops_the_server_with_one_error(void **state) {
 
         // What was accepted before is still there.
         assert_int_equal(fixture_statistics(it).pending, 1);
-        finish(it);
+        finish_failing(it);
     }
 }
 
 static void not_supported_breaks_only_a_socket_that_no_longer_listens(void **state) {
     fixture *it = *state;
-    start(it);
+    start_failing(it);
     fail_accept(1, EOPNOTSUPP);
     fault_fail(FAULT_GETSOCKOPT, 1, 1, ENOTSOCK);
     fixture_run_until(it, &it->accept_errors, 1);
@@ -421,7 +359,7 @@ static void not_supported_breaks_only_a_socket_that_no_longer_listens(void **sta
 
 static void a_listener_that_was_shut_down_stops_the_server(void **state) {
     fixture *it = *state;
-    start(it);
+    start_failing(it);
     fixture_run_until(it, &it->new_connections, 1);
     fault_reset_counts();
     assert_int_equal(shutdown(csc_server_descriptor(it->server), SHUT_RDWR), 0);
@@ -430,13 +368,13 @@ static void a_listener_that_was_shut_down_stops_the_server(void **state) {
     assert_in_range(fault_calls(FAULT_ACCEPT4), 1, 3);
     assert_false(csc_server_is_listening(it->server));
     assert_int_equal(fixture_take_all(it), 1);
-    start(it);
+    start_failing(it);
     fixture_run_until(it, &it->new_connections, 1);
 }
 
 static void a_listener_that_a_duplicate_keeps_alive_stops_the_server(void **state) {
     fixture *it = *state;
-    start(it);
+    start_failing(it);
     fixture_run_until(it, &it->new_connections, 1);
     int number = csc_server_descriptor(it->server);
     int duplicate = fcntl(number, F_DUPFD_CLOEXEC, 0);
@@ -451,7 +389,7 @@ static void a_listener_that_a_duplicate_keeps_alive_stops_the_server(void **stat
 static void a_loop_that_cannot_watch_again_backs_off(void **state) {
     fixture *it = *state;
     csc_server_set_max_pending(it->server, 1);
-    start(it);
+    start_failing(it);
     fixture_connect(it);
     fixture_run_until(it, &it->new_connections, 1);
     fault_fail(FAULT_EPOLL_CTL, 1, 2, ENOSPC);
@@ -461,131 +399,6 @@ static void a_loop_that_cannot_watch_again_backs_off(void **state) {
     fixture_run_until(it, &it->new_connections, 2);
     assert_int_equal(fault_failures(FAULT_EPOLL_CTL), 2);
     assert_int_equal(it->accept_errors, 1);
-}
-
-/* ---------------------------------------------------------------------------------------------- */
-/* The same classes through csc_server_wait() */
-
-static void a_wait_passes_over_a_peers_error(void **state) {
-    fixture *it = *state;
-    bool timed_out = true;
-    static const int *const lists[] = {peer_errors, silent_peer_errors};
-    static const size_t lengths[] = {sizeof peer_errors / sizeof peer_errors[0],
-                                     sizeof silent_peer_errors / sizeof silent_peer_errors[0]};
-    for (int list = 0; list < 2; list++) {
-        for (size_t i = 0; i < lengths[list]; i++) {
-            for (int count = 1; count <= 20; count += 19) {
-                start(it);
-                uint64_t before = fixture_statistics(it).peer_errors;
-                fail_accept(count, lists[list][i]);
-                assert_true(csc_server_wait(it->server, 10000, &timed_out));
-                assert_false(timed_out);
-                assert_int_equal(fixture_statistics(it).peer_errors - before, count);
-                assert_int_equal(it->accept_errors, 0);
-                finish(it);
-            }
-        }
-    }
-}
-
-static void a_wait_ends_after_sixty_four_peer_errors(void **state) {
-    fixture *it = *state;
-    bool timed_out = true;
-    for (each(errnum, silent_peer_errors)) {
-        start(it);
-        fail_accept(-1, *errnum);
-        assert_false(csc_server_wait(it->server, 10000, &timed_out));
-        assert_false(timed_out);
-        assert_int_equal(fault_calls(FAULT_ACCEPT4), 64);
-        assert_accept_error(it, *errnum);
-        finish(it);
-    }
-}
-
-static void a_wait_ends_with_the_error_and_the_next_one_backs_off(void **state) {
-    fixture *it = *state;
-    static const int errnums[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM, EXDEV, EPERM, EACCES, ENOSYS};
-    for (each(errnum, errnums)) {
-        bool timed_out = true;
-        start(it);
-        fault_stop_clock();
-        fail_accept(-1, *errnum);
-        assert_false(csc_server_wait(it->server, 10000, &timed_out));
-        assert_false(timed_out);
-        assert_accept_error(it, *errnum);
-        assert_int_equal(fault_calls(FAULT_ACCEPT4), 1);
-
-        // Not before the back-off has ended.
-        assert_false(csc_server_wait(it->server, 0, &timed_out));
-        assert_true(timed_out);
-        assert_int_equal(fault_calls(FAULT_ACCEPT4), 1);
-        fixture_assert_error(it, CSC_ERROR_SOCKET_TIMEOUT, "Network operation timed out");
-
-        fault_advance_clock(1000);
-        assert_false(csc_server_wait(it->server, 0, &timed_out));
-        assert_false(timed_out);
-        assert_int_equal(fault_calls(FAULT_ACCEPT4), 2);
-        assert_int_equal(it->accept_errors, 1);
-
-        fault_clear();
-        fault_start_clock();
-        assert_true(csc_server_wait(it->server, 10000, &timed_out));
-        finish(it);
-    }
-}
-
-static void a_wait_on_a_broken_listener_stops_the_server(void **state) {
-    fixture *it = *state;
-    for (each(errnum, listener_errors)) {
-        bool timed_out = true;
-        start(it);
-        fail_accept(-1, *errnum);
-        assert_false(csc_server_wait(it->server, 10000, &timed_out));
-        assert_false(timed_out);
-        assert_int_equal(it->accept_errors, 1);
-        assert_accept_error(it, *errnum);
-        assert_false(csc_server_is_listening(it->server));
-        finish(it);
-    }
-}
-
-static void a_wait_notices_a_listener_that_others_broke(void **state) {
-    fixture *it = *state;
-    start(it);
-    shutdown(csc_server_descriptor(it->server), SHUT_RDWR);
-    assert_false(csc_server_wait(it->server, 10000, NULL));
-    assert_false(csc_server_is_listening(it->server));
-
-    start(it);
-    close(csc_server_descriptor(it->server));
-    assert_false(csc_server_wait(it->server, 10000, NULL));
-    assert_int_equal(it->accept_error, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION);
-    assert_false(csc_server_is_listening(it->server));
-}
-
-static void a_strict_pause_outlives_a_wait(void **state) {
-    fixture *it = *state;
-    csc_server_set_pauses_on_error(it->server, true);
-    start(it);
-    fail_accept(1, EMFILE);
-    fixture_run_until(it, &it->accept_errors, 1);
-    fault_advance_clock(1000);
-    assert_true(csc_server_wait(it->server, 10000, NULL)); // a wait accepts while paused
-    fixture_connect(it);
-    fixture_run_for(it, 20);
-    assert_int_equal(it->new_connections, 1);
-    csc_server_resume(it->server);
-    fixture_run_until(it, &it->new_connections, 2);
-}
-
-static void a_wait_during_a_back_off_leaves_the_loop_able_to_resume(void **state) {
-    fixture *it = *state;
-    start(it);
-    fail_accept(1, EMFILE);
-    fixture_run_until(it, &it->accept_errors, 1);
-    assert_true(csc_server_wait(it->server, 10000, NULL));
-    fixture_connect(it);
-    fixture_run_until(it, &it->new_connections, 2);
 }
 
 int main(void) {
@@ -612,13 +425,6 @@ int main(void) {
         fact(a_listener_that_was_shut_down_stops_the_server),
         fact(a_listener_that_a_duplicate_keeps_alive_stops_the_server),
         fact(a_loop_that_cannot_watch_again_backs_off),
-        fact_without_base(a_wait_passes_over_a_peers_error),
-        fact_without_base(a_wait_ends_after_sixty_four_peer_errors),
-        fact_without_base(a_wait_ends_with_the_error_and_the_next_one_backs_off),
-        fact_without_base(a_wait_on_a_broken_listener_stops_the_server),
-        fact_without_base(a_wait_notices_a_listener_that_others_broke),
-        fact(a_strict_pause_outlives_a_wait),
-        fact(a_wait_during_a_back_off_leaves_the_loop_able_to_resume),
     };
     return cmocka_run_group_tests_name("accept errors", tests, NULL, NULL);
 }
