@@ -1,6 +1,9 @@
 /// A place where one task waits for the loop. Suspending and waking cost no allocation.
 ///
 /// The number tells waits apart: a cancellation that arrives after its wait has ended finds another number.
+///
+/// A wait may be over before its task is suspended: where an actor of the loop waits, the runtime goes through
+/// the loop once more in between. And a task that was woken goes on later: until then the place stays taken.
 @safe struct Parking {
   enum Wakening {
     case ready
@@ -8,41 +11,61 @@
     case timedOut
   }
 
+  private enum Phase {
+    case free
+    case begun
+    case suspended
+    case woken
+  }
+
   private var continuation: UnsafeContinuation<Wakening, Never>?
   private(set) var wait: UInt32 = 0
-  /// Whether the place is somebody's: from the start of a wait until its task has really gone on. A task that
-  /// was woken runs later, and nobody may take its place before.
-  private(set) var isTaken = false
+  private var phase = Phase.free
+  private var wakening = Wakening.ready
 
   init() {}
 
-  /// Whether a task is suspended here that nothing has woken yet.
-  var isOccupied: Bool {
-    unsafe continuation != nil
+  /// Whether a task waits here that nothing has woken yet.
+  var isWaiting: Bool {
+    phase == .begun || phase == .suspended
+  }
+
+  /// Whether another task must not wait here.
+  var isTaken: Bool {
+    phase != .free
   }
 
   /// Starts a new wait; its number is what a cancellation will bring.
   mutating func begin() -> UInt32 {
-    // 30 bits, because a socket adds two of its own.
-    wait = (wait &+ 1) & 0x3fff_ffff
-    isTaken = true
+    // 31 bits, because a socket adds one of its own.
+    wait = (wait &+ 1) & 0x7fff_ffff
+    phase = .begun
     return wait
+  }
+
+  mutating func park(_ continuation: UnsafeContinuation<Wakening, Never>) {
+    if phase == .begun {
+      unsafe self.continuation = continuation
+      phase = .suspended
+    } else {
+      unsafe continuation.resume(returning: wakening)
+    }
   }
 
   /// The task goes on.
   mutating func end() {
-    isTaken = false
-  }
-
-  mutating func park(_ continuation: UnsafeContinuation<Wakening, Never>) {
-    unsafe self.continuation = continuation
+    phase = .free
   }
 
   /// Ends the wait, if there is one.
   mutating func wake(_ wakening: Wakening) {
-    guard let continuation = unsafe continuation else { return }
-    unsafe self.continuation = nil
-    unsafe continuation.resume(returning: wakening)
+    guard isWaiting else { return }
+    phase = .woken
+    self.wakening = wakening
+    if let continuation = unsafe continuation {
+      unsafe self.continuation = nil
+      unsafe continuation.resume(returning: wakening)
+    }
   }
 
   mutating func cancel(_ wait: UInt32) {
@@ -55,8 +78,7 @@
 extension EventEngine {
   /// Suspends the calling task in a place of `target` until the loop wakes it or the task is cancelled.
   ///
-  /// `park` puts the continuation where the loop finds it; it is called on the loop's thread before this
-  /// returns to the loop.
+  /// `park` puts the continuation where the loop finds it.
   @discardableResult
   @safe func suspend(
     on target: some CancellableWait,

@@ -103,7 +103,7 @@ extension TCPSocket {
   /// Nobody waiting means nobody interested: the watch goes until somebody is.
   func wakeReader(_ wakening: Parking.Wakening) {
     guard let waits else { return }
-    if waits.reader.isOccupied {
+    if waits.reader.isWaiting {
       waits.reader.wake(wakening)
     } else {
       updateReadWatch()

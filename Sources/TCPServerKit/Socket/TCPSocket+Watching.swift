@@ -12,7 +12,7 @@ extension TCPSocket {
     if flags.contains(.lingering) {
       return true
     }
-    let wanted = flags.contains(.wantsInput) || waits?.reader.isOccupied ?? false
+    let wanted = flags.contains(.wantsInput) || waits?.reader.isWaiting ?? false
     return wanted && state == .connected && !flags.contains(.endAnnounced) && roomForInput > 0
   }
 

@@ -65,15 +65,29 @@ final class PlainClient {
     return unsafe Glibc.send(descriptor, bytes, bytes.count, CInt(MSG_NOSIGNAL)) == bytes.count
   }
 
+  /// Whether the end of input was read.
+  private(set) var hasEnded = false
+
   /// What is there now.
-  func input() -> Input {
-    var buffer = [UInt8](repeating: 0, count: 65536)
+  func input(atMost limit: Int = .max) -> Input {
+    var buffer = [UInt8](repeating: 0, count: min(limit, 65536))
     let count = unsafe recv(descriptor, &buffer, buffer.count, CInt(MSG_DONTWAIT))
     switch count {
-    case 0: return .end
+    case 0:
+      hasEnded = true
+      return .end
     case 1...: return .bytes(Array(buffer[..<count]))
     default: return errno == EAGAIN ? .nothing : .failed(errno)
     }
+  }
+
+  /// Reads what is there now, up to a number of bytes, and says how many there were.
+  func receivedCount(atMost limit: Int = .max) -> Int {
+    var count = 0
+    while count < limit, case .bytes(let bytes) = input(atMost: limit - count) {
+      count += bytes.count
+    }
+    return count
   }
 
   /// What comes first, within the limit of a test; for servers that need no loop meanwhile.

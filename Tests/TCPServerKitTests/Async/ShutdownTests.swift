@@ -1,0 +1,116 @@
+import Glibc
+import TCPServerKit
+import Testing
+
+@Suite("Graceful shutdown", .timeLimit(.minutes(1)))
+struct ShutdownTests {
+  @Test(
+    "Of 200 busy connections none is cut: each gets its answer, and so do clients the kernel has accepted"
+  )
+  func underLoad() async throws {
+    try await onLoop(limit: .seconds(30)) { base in
+      let server = try listening()
+      let port = server.serverPort
+      let shutdown = GracefulShutdown()
+      let (bound, gate) = (LoopBound(server), LoopBound(Gate()))
+      let serving = start {
+        try await bound.value.serve(shutdown: shutdown) { socket in
+          guard let line = try await socket.readLine() else { return }
+          // Busy until the shutdown has long begun.
+          while !gate.value.isOpen { try await base.sleep(for: .milliseconds(1)) }
+          try await socket.write(line)
+        }
+      }
+      let busy = (0..<200).compactMap { _ in PlainClient(port: port) }
+      for client in busy { client.send("busy\n") }
+      try await until { server.statistics.delivered == 200 }
+      // The kernel completes these before the server has heard of them.
+      let queued = (0..<20).compactMap { _ in PlainClient(port: port) }
+      for client in queued { client.send("late\n") }
+      shutdown.begin(timeout: .seconds(20))
+      try await until { !server.isListening }
+      #expect(PlainClient(port: port) == nil)
+      #expect(busy.allSatisfy { $0.input() == .nothing })
+      gate.value.isOpen = true
+      let report = try await serving.value
+      #expect(report == ServingReport(served: 220, failed: 0, endedInTime: 220, cancelled: 0))
+      #expect(busy.allSatisfy { $0.nextInput() == .bytes(Array("busy\n".utf8)) })
+      #expect(queued.allSatisfy { $0.nextInput() == .bytes(Array("late\n".utf8)) })
+      #expect((busy + queued).allSatisfy { $0.nextInput() == .end })
+      expectBalanced(server)
+    }
+  }
+
+  private final class Gate {
+    var isOpen = false
+  }
+
+  @Test("A handler that never ends is cancelled at the deadline, also of a server closed before")
+  func deadline() async throws {
+    try await onLoop { base in
+      for closedBefore in [false, true] {
+        let server = try listening()
+        let shutdown = GracefulShutdown()
+        let bound = LoopBound(server)
+        let serving = start {
+          try await bound.value.serve(shutdown: shutdown) { socket in
+            if socket.peerPort % 2 < 2 { try await base.sleep(for: .seconds(1000)) }
+          }
+        }
+        let client = try #require(PlainClient(to: server))
+        try await until { server.statistics.delivered == 1 }
+        if closedBefore {
+          server.close()
+          await turns(3)
+        }
+        let begin = ContinuousClock.now
+        shutdown.begin(timeout: .milliseconds(200))
+        let report = try await serving.value
+        let took = ContinuousClock.now - begin
+        #expect(took >= .milliseconds(190) && took < .milliseconds(300), "\(took)")
+        #expect(report == ServingReport(served: 1, failed: 0, endedInTime: 0, cancelled: 1))
+        #expect(client.nextInput() != .nothing)
+      }
+    }
+  }
+
+  @Test("Clients for whom there was no time are closed, not forgotten")
+  func noTime() async throws {
+    try await onLoop { base in
+      let server = try listening()
+      let shutdown = GracefulShutdown()
+      let bound = LoopBound(server)
+      let serving = start {
+        try await bound.value.serve(maxConnections: 1, shutdown: shutdown) { _ in
+          try await base.sleep(for: .seconds(1000))
+        }
+      }
+      let clients = (0..<5).compactMap { _ in PlainClient(to: server) }
+      try await until { server.statistics.delivered == 1 }
+      shutdown.begin(timeout: .milliseconds(20))
+      #expect(try await serving.value.served == 1)
+      #expect(clients.allSatisfy { $0.nextInput() != .nothing })
+      #expect(server.statistics.discardedOnClose == 4)
+      expectBalanced(server)
+    }
+  }
+
+  @Test("One shutdown ends several servers, from another thread; a late one ends a server at its start")
+  func several() async throws {
+    try await onLoop { _ in
+      let shutdown = GracefulShutdown()
+      #expect(!shutdown.hasBegun)
+      let servings = try (0..<3).map { _ in
+        let bound = LoopBound(try listening())
+        return start { try await bound.value.serve(shutdown: shutdown) { _ in } }
+      }
+      await turns(3)
+      OtherThread { shutdown.begin(timeout: .seconds(5)) }.join()
+      for serving in servings { #expect(try await serving.value == ServingReport()) }
+      #expect(shutdown.hasBegun)
+      let late = try listening()
+      #expect(try await late.serve(shutdown: shutdown) { _ in } == ServingReport())
+      #expect(!late.isListening)
+    }
+  }
+}

@@ -1,0 +1,199 @@
+import Glibc
+import TCPServerKit
+import Testing
+
+@Suite("Writing with async/await", .timeLimit(.minutes(1)))
+struct AsyncWriteTests {
+  @Test("What the kernel has no room for is sent when there is, without another call")
+  func heldBytesGoOut() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      pair.socket.writeHighWaterMark = 1 << 20
+      // Larger than the kernel's buffers, smaller than those and the mark.
+      var total = 0
+      while pair.socket.bytesToWrite == 0 {
+        total += try await pair.socket.write([UInt8](repeating: 1, count: 100_000))
+      }
+      var received = 0
+      try await until {
+        received += pair.client.receivedCount()
+        return received == total
+      }
+      #expect(pair.socket.bytesToWrite == 0)
+    }
+  }
+
+  @Test("Suspends while the peer is slow, holding no more than the mark")
+  func suspends() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      let count = 8 << 20
+      let writing = start { try await pair.socket.write([UInt8](repeating: 7, count: count)) }
+      await turns()
+      #expect(pair.socket.bytesToWrite == pair.socket.writeHighWaterMark)
+      #expect(pair.socket.writeHighWaterMark == 65536)
+      var received = 0
+      var most = 0
+      try await until {
+        received += pair.client.receivedCount()
+        most = max(most, pair.socket.bytesToWrite)
+        return received == count
+      }
+      #expect(try await writing.value == count)
+      #expect(most <= 65536)
+    }
+  }
+
+  @Test("A cancelled write says how much went out, and the peer gets exactly that")
+  func cancelled() async throws {
+    try await onLoop { _ in
+      for round in 1...20 {
+        let pair = try await Pair()
+        // What an earlier write left is not counted.
+        let before = round % 2 == 0 ? 1000 : 0
+        try await pair.socket.write([UInt8](repeating: 0, count: before))
+        let writing = start { try await pair.socket.write([UInt8](repeating: 7, count: 32 << 20)) }
+        await turns(3)
+        var received = 0
+        try await until {
+          received += pair.client.receivedCount()
+          return received > round * 300_000
+        }
+        writing.cancel()
+        let written = try await writing.value
+        #expect(0 < written && written < 32 << 20)
+        #expect(pair.socket.bytesToWrite == 0)
+        pair.socket.writeEnd()
+        try await until {
+          received += pair.client.receivedCount()
+          return pair.client.hasEnded
+        }
+        #expect(received == written + before)
+      }
+    }
+  }
+
+  @Test("A write cancelled before it began has written nothing")
+  func cancelledBefore() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      let writing = start {
+        unsafe withUnsafeCurrentTask { unsafe $0?.cancel() }
+        return try await pair.socket.write("never")
+      }
+      #expect(try await writing.value == 0)
+      await pair.socket.closeGracefully()
+      #expect(pair.client.nextInput() == .end)
+    }
+  }
+
+  @Test("An end that was asked for while a write waits comes when the write is cancelled")
+  func endsAfterCancel() async throws {
+    try await onLoop { _ in
+      for closing in [false, true] {
+        let pair = try await Pair()
+        let writing = start { try await pair.socket.write([UInt8](repeating: 7, count: 32 << 20)) }
+        await turns(3)
+        if closing {
+          pair.socket.disconnectFromHost()
+        } else {
+          pair.socket.writeEnd()
+        }
+        writing.cancel()
+        let written = try await writing.value
+        var received = 0
+        try await until {
+          received += pair.client.receivedCount()
+          return pair.client.hasEnded
+        }
+        #expect(received == written)
+      }
+    }
+  }
+
+  @Test("A second writer is refused until the first has gone on")
+  func secondWriter() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      let writing = start { try await pair.socket.write([UInt8](repeating: 7, count: 8 << 20)) }
+      var received = 0
+      var refused = 0
+      while received < 8 << 20 {
+        try Task.checkCancellation()
+        do {
+          try await pair.socket.write([9])
+          break
+        } catch SocketError.operation {
+          refused += 1
+        }
+        received += pair.client.receivedCount()
+        await Task.yield()
+      }
+      #expect(refused > 0)
+      #expect(try await writing.value == 8 << 20)
+    }
+  }
+
+  @Test("A reader and a writer wait at once")
+  func both() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      let writing = start { try await pair.socket.write([UInt8](repeating: 7, count: 8 << 20)) }
+      let reading = start { try await pair.socket.readLine() }
+      await turns(3)
+      pair.client.send("line\n")
+      #expect(text(try await reading.value) == "line\n")
+      var received = 0
+      try await until {
+        received += pair.client.receivedCount()
+        return received == 8 << 20
+      }
+      #expect(try await writing.value == 8 << 20)
+    }
+  }
+
+  @Test("A peer that takes nothing ends a write by its timeout, one that goes away by an error")
+  func fails() async throws {
+    try await onLoop { _ in
+      let slow = try await Pair()
+      await #expect(throws: SocketError.socketTimeout) {
+        try await slow.socket.write([UInt8](repeating: 7, count: 32 << 20), timeout: .milliseconds(20))
+      }
+      #expect(slow.socket.state == .connected)
+
+      let gone = try await Pair()
+      let writing = start { try await gone.socket.write([UInt8](repeating: 7, count: 32 << 20)) }
+      await turns(3)
+      gone.client.reset()
+      await #expect(throws: SocketError.remoteHostClosed) { try await writing.value }
+      await #expect(throws: SocketError.self) { try await gone.socket.write("more") }
+
+      let aborted = try await Pair()
+      let waiting = start { try await aborted.socket.write([UInt8](repeating: 7, count: 32 << 20)) }
+      await turns(3)
+      aborted.socket.abort()
+      await #expect(throws: SocketError.remoteHostClosed) { try await waiting.value }
+    }
+  }
+
+  @Test("After the end of the peer's side, and of this one, the other goes on")
+  func halfClose() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      pair.client.send("question")
+      pair.client.closeWriting()
+      #expect(text(try await pair.socket.read(exactly: 8)) == "question")
+      #expect(try await pair.socket.read(maxLength: 1) == nil)
+      try await pair.socket.write("answer")
+      #expect(pair.client.nextInput() == .bytes(Array("answer".utf8)))
+      #expect(pair.socket.state == .connected)
+
+      let other = try await Pair()
+      other.socket.writeEnd()
+      #expect(other.client.nextInput() == .end)
+      other.client.send("still")
+      #expect(text(try await other.socket.read(exactly: 5)) == "still")
+      await #expect(throws: SocketError.operation) { try await other.socket.write("x") }
+    }
+  }
+}
