@@ -7,6 +7,7 @@ SWIFT_TEST = swift test
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
 .NOTPARALLEL:
 .PHONY: help run test test-swift test-c test-examples test-sanitizers check check-call-counts check-readme \
+	check-thread-confinement \
 	format format-check clean dependencies-run dependencies-test
 
 help:
@@ -22,7 +23,8 @@ run: dependencies-run
 	@swift build --package-path Examples --configuration release --product FortuneServer
 	@scripts/run-from-make Examples/.build/release/FortuneServer --port '$(PORT)' $(ARGS)
 
-test: dependencies-test test-swift test-c test-examples check-call-counts check-readme format-check
+test: dependencies-test test-swift test-c test-examples check-call-counts check-thread-confinement check-readme \
+	format-check
 	@echo 'All tests passed.'
 
 test-swift:
@@ -36,6 +38,9 @@ test-examples:
 
 check-call-counts:
 	@scripts/step 'System calls and allocations per connection' scripts/check-call-counts
+
+check-thread-confinement:
+	@scripts/step 'Sockets stay on their thread' scripts/check-thread-confinement
 
 check-readme:
 	@scripts/step 'The code in README.md' scripts/check-readme
