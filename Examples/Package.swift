@@ -28,10 +28,26 @@ let package = Package(
       ],
       path: "FortuneClient"
     ),
+    .executableTarget(
+      name: "EchoServer",
+      dependencies: [
+        .product(name: "TCPServerKit", package: "TCPServerKit"),
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "EchoServer",
+      // Connections' handlers run where their sockets live, as the library's closures do.
+      swiftSettings: [.enableUpcomingFeature("NonisolatedNonsendingByDefault")]
+    ),
+    .target(name: "ProgramTesting", path: "Tests/ProgramTesting"),
+    .testTarget(
+      name: "EchoTests",
+      dependencies: ["ProgramTesting", "EchoServer"],
+      path: "Tests/EchoTests"
+    ),
     .testTarget(
       name: "FortuneTests",
       // The programs too: the tests run them as processes.
-      dependencies: ["FortuneWire", "FortuneServer", "FortuneClient"],
+      dependencies: ["ProgramTesting", "FortuneWire", "FortuneServer", "FortuneClient"],
       path: "Tests/FortuneTests"
     ),
   ],

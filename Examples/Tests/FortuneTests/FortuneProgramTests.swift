@@ -1,5 +1,6 @@
 import FortuneWire
 import Glibc
+import ProgramTesting
 import Testing
 
 @testable import FortuneServer

@@ -5,7 +5,7 @@ import Synchronization
 ///
 /// Not Foundation's Process: its children inherit the pipes of those that run beside them, and the blocked
 /// signals of the thread that starts them.
-final class Program {
+package final class Program {
   private static let limit: Duration = .seconds(20)
   /// Held from making pipes until they are close-on-exec and their child is started.
   private static let starting = Mutex(())
@@ -16,7 +16,7 @@ final class Program {
   private var hasEnded = false
 
   /// Starts the program of that name that was built together with these tests.
-  init(_ name: String, _ arguments: [String]) throws {
+  package init(_ name: String, _ arguments: [String]) throws {
     let program = try Self.folder() + name
     (process, output, errors) = try Self.starting.withLock { _ in
       let (output, outputInChild) = try makePipe()
@@ -75,25 +75,31 @@ final class Program {
     return String(executable[...(executable.lastIndex(of: "/") ?? executable.startIndex)])
   }
 
-  func send(signal: Int32) {
+  package func send(signal: Int32) {
     kill(process, signal)
   }
 
   /// The next line of the standard output; nil at its end.
-  func nextLine() throws -> String? {
+  package func nextLine() throws -> String? {
     try output.line(until: .now + Self.limit)
   }
 
-  struct End: Equatable {
+  package struct End: Equatable {
     /// The exit status; nil when a signal ended the program.
-    var status: Int32?
+    package var status: Int32?
     /// What the program printed that was not read before.
-    var output: String
-    var errors: String
+    package var output: String
+    package var errors: String
+
+    package init(status: Int32?, output: String, errors: String) {
+      self.status = status
+      self.output = output
+      self.errors = errors
+    }
   }
 
   /// Waits until the program ends.
-  func end() throws -> End {
+  package func end() throws -> End {
     let deadline = ContinuousClock.now + Self.limit
     let printed = try output.rest(until: deadline)
     let complaints = try errors.rest(until: deadline)
@@ -107,23 +113,11 @@ final class Program {
   }
 }
 
-/// A Fortune Server on a port of the system's choice.
-struct RunningServer {
-  let program: Program
-  let port: UInt16
+/// A program printed something else than it should have.
+package struct UnexpectedOutput: Error {
+  package var line: String
 
-  init(_ options: [String] = []) throws {
-    program = try Program("FortuneServer", ["--address", "127.0.0.1", "--port", "0"] + options)
-    let line = try program.nextLine() ?? ""
-    guard let match = line.wholeMatch(of: /The server is running on 127\.0\.0\.1, port (\d+)\./),
-      let port = UInt16(match.1)
-    else {
-      throw UnexpectedOutput(line: line)
-    }
-    self.port = port
+  package init(line: String) {
+    self.line = line
   }
-}
-
-struct UnexpectedOutput: Error {
-  var line: String
 }

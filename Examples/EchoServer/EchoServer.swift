@@ -1,0 +1,95 @@
+import ArgumentParser
+import Glibc
+import TCPServerKit
+
+/// Sends back what its clients send, or answers HTTP requests, on one loop or several.
+@main
+struct EchoServer: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "EchoServer",
+    abstract: "Sends back whatever a client sends; with --http it says hello instead."
+  )
+
+  enum Style: String, ExpressibleByArgument, CaseIterable {
+    case callback
+    case async
+  }
+
+  @Option(help: "The address to listen on, * for all of them.", transform: hostAddress)
+  var address = HostAddress.any
+
+  @Option(help: "The port to listen on; 0 lets the system choose one.")
+  var port: UInt16 = 4243
+
+  @Option(help: "Whether a connection is served by its signals' handlers or by a task.")
+  var style = Style.async
+
+  @Option(help: "How many loops, each on a thread of its own, share the connections.")
+  var loops = 1
+
+  @Flag(help: "Answer each HTTP/1.1 request with hello.")
+  var http = false
+
+  func validate() throws {
+    guard (1...256).contains(loops) else {
+      throw ValidationError("--loops takes a number from 1 to 256.")
+    }
+    guard !http || style == .async else {
+      throw ValidationError("--http is there in the async style only.")
+    }
+  }
+
+  func run() throws {
+    // The main thread's loop takes the signals, and serves nobody.
+    let signals = try EventBase()
+    signals.stopOnSignals(SIGINT, SIGTERM)
+    let ending = Ending()
+    let serving = Task { [self] in
+      defer { signals.stop() }
+      return try await withLoops(loops) { try await serve(on: $0, until: ending) }
+    }
+    signals.run()
+
+    ending.begin()
+    let served = try signals.run { try await serving.value }
+    tell("Stopped; connections served: \(served).")
+  }
+
+  /// Runs on the first of the loops.
+  private func serve(on loops: [EventBase], until ending: Ending) async throws -> UInt64 {
+    let server = TCPServer(eventBase: loops[0])
+    guard server.listen(address: address, port: port) else {
+      throw StartFailure(reason: server.errorString)
+    }
+    let protocolName = http ? "HTTP" : "Echo"
+    tell("\(protocolName) server is listening on \(server.serverAddress), port \(server.serverPort).")
+
+    let handler: ConnectionHandler = http ? answerRequests : style == .async ? echo : echoWithHandlers
+    if loops.count == 1 {
+      return try await server.serve(shutdown: ending.shutdown, handler: handler).served
+    }
+    return try await share(server, among: loops, until: ending, handler: handler)
+  }
+}
+
+private func hostAddress(_ text: String) throws -> HostAddress {
+  guard let address = HostAddress(text) else {
+    throw ValidationError("'\(text)' is not an IPv4 or IPv6 address.")
+  }
+  return address
+}
+
+/// Prints a line at once, also where the output is a pipe.
+private func tell(_ line: String) {
+  print(line)
+  fflush(nil)
+}
+
+/// Printed to the standard error by ParsableCommand, which then exits with 1.
+private struct StartFailure: Error, CustomStringConvertible {
+  var reason: String
+
+  var description: String {
+    "Unable to start the server: \(reason)"
+  }
+}

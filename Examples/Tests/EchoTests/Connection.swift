@@ -1,0 +1,71 @@
+import Glibc
+
+/// A client's connection to 127.0.0.1, with nothing but the system's calls. Five seconds of silence end it.
+final class Connection {
+  private let descriptor: Int32
+
+  /// Nil when nobody listens.
+  init?(port: UInt16) {
+    descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    var limit = timeval(tv_sec: 5, tv_usec: 0)
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = port.bigEndian
+    address.sin_addr.s_addr = inet_addr("127.0.0.1")
+    let connected = withUnsafePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+      }
+    }
+    guard connected == 0 else { return nil }
+  }
+
+  deinit {
+    close(descriptor)
+  }
+
+  /// Sends everything; false when the connection broke.
+  @discardableResult
+  func send(_ bytes: some Collection<UInt8>) -> Bool {
+    let bytes = Array(bytes)
+    var sent = 0
+    while sent < bytes.count {
+      let count = bytes[sent...].withUnsafeBytes {
+        Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+      }
+      guard count > 0 else { return false }
+      sent += count
+    }
+    return true
+  }
+
+  func endSending() {
+    shutdown(descriptor, Int32(SHUT_WR))
+  }
+
+  /// That many bytes, or fewer when the connection ends before.
+  func receive(_ count: Int) -> [UInt8] {
+    var bytes: [UInt8] = []
+    while bytes.count < count, let more = receiveSome(count - bytes.count), !more.isEmpty {
+      bytes += more
+    }
+    return bytes
+  }
+
+  /// Everything up to the end; nil when it does not come in order.
+  func receiveToEnd() -> [UInt8]? {
+    var bytes: [UInt8] = []
+    while let more = receiveSome(65536) {
+      guard !more.isEmpty else { return bytes }
+      bytes += more
+    }
+    return nil
+  }
+
+  private func receiveSome(_ most: Int) -> [UInt8]? {
+    var chunk = [UInt8](repeating: 0, count: most)
+    let count = recv(descriptor, &chunk, most, 0)
+    return count < 0 ? nil : Array(chunk[..<count])
+  }
+}

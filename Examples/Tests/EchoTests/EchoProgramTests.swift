@@ -1,0 +1,86 @@
+import Glibc
+import ProgramTesting
+import Testing
+
+@Suite("EchoServer as a program", .timeLimit(.minutes(1)))
+struct EchoProgramTests {
+  static let waysToServe = [
+    ["--style", "async"], ["--style", "callback"],
+    ["--style", "async", "--loops", "2"], ["--style", "callback", "--loops", "2"],
+  ]
+
+  @Test("What a client sends comes back, then the end", arguments: waysToServe)
+  func echo(options: [String]) throws {
+    let server = try RunningEcho(options)
+    let clients = try (0..<5).map { _ in try #require(Connection(port: server.port)) }
+    for (number, client) in clients.enumerated() {
+      for text in ["one \(number)\n", "two \(number)\n"] {
+        client.send(text.utf8)
+        #expect(client.receive(text.utf8.count) == Array(text.utf8))
+      }
+      client.endSending()
+      #expect(client.receiveToEnd() == [])
+    }
+  }
+
+  @Test("A client that reads late loses nothing", arguments: waysToServe)
+  func lateReader(options: [String]) throws {
+    let server = try RunningEcho(options)
+    let client = try #require(Connection(port: server.port))
+    // More than the server holds, less than that and the kernel's buffers together.
+    let bytes = (0..<300_000).map { UInt8(truncatingIfNeeded: $0 &* 7) }
+    #expect(client.send(bytes))
+    client.endSending()
+    #expect(client.receiveToEnd() == bytes)
+  }
+
+  @Test("SIGINT and SIGTERM end it in order", arguments: waysToServe + [["--http"]], [SIGINT, SIGTERM])
+  func signals(options: [String], signal: Int32) throws {
+    let server = try RunningEcho(options)
+    let client = try #require(Connection(port: server.port))
+    client.endSending()
+    #expect(client.receiveToEnd() == [])
+    server.program.send(signal: signal)
+    let end = try server.program.end()
+    #expect(end == .init(status: 0, output: "Stopped; connections served: 1.\n", errors: ""))
+    #expect(Connection(port: server.port) == nil)
+  }
+
+  @Test("After a signal, connections have a few seconds", arguments: waysToServe)
+  func grace(options: [String]) throws {
+    let server = try RunningEcho(options)
+    let (busy, idle) = (
+      try #require(Connection(port: server.port)), try #require(Connection(port: server.port))
+    )
+    for client in [busy, idle] {
+      client.send([1])
+      #expect(client.receive(1) == [1])
+    }
+    server.program.send(signal: SIGINT)
+    while Connection(port: server.port) != nil {}
+    busy.send([2])
+    #expect(busy.receive(1) == [2])
+    // The idle client does not hold the server up for ever.
+    #expect(try server.program.end().status == 0)
+    #expect(idle.receive(1) == [])
+  }
+
+  @Test("A second server on the same port says so and fails", arguments: [[], ["--loops", "2"]])
+  func portTaken(options: [String]) throws {
+    let server = try RunningEcho()
+    let second = try Program("EchoServer", ["--address", "127.0.0.1", "--port", "\(server.port)"] + options)
+      .end()
+    let complaint = "Error: Unable to start the server: The bound address is already in use\n"
+    #expect(second == .init(status: 1, output: "", errors: complaint))
+  }
+
+  @Test(
+    "Options that make no sense are explained",
+    arguments: [["--loops", "0"], ["--http", "--style", "callback"], ["--style", "other"]]
+  )
+  func badOptions(options: [String]) throws {
+    let end = try Program("EchoServer", options).end()
+    #expect(end.status == 64)
+    #expect(end.errors.contains(options[0]) || end.errors.contains("style"))
+  }
+}

@@ -1,0 +1,87 @@
+import ProgramTesting
+import Testing
+
+@Suite("EchoServer --http as a program", .timeLimit(.minutes(1)))
+struct HTTPProgramTests {
+  private static let fields = "Content-Type: text/plain\r\nContent-Length: 6\r\n"
+  static let usual = "HTTP/1.1 200 OK\r\n\(fields)\r\nhello\n"
+  static let kept = "HTTP/1.1 200 OK\r\n\(fields)Connection: Keep-Alive\r\n\r\nhello\n"
+  static let last = "HTTP/1.1 200 OK\r\n\(fields)Connection: close\r\n\r\nhello\n"
+  static let request = "GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+
+  /// Everything the server answers to a client that ends its side after `texts`.
+  private func answers(to texts: [String], _ options: [String] = []) throws -> String? {
+    let server = try RunningEcho(["--http"] + options)
+    let client = try #require(Connection(port: server.port))
+    for text in texts {
+      client.send(text.utf8)
+    }
+    client.endSending()
+    return client.receiveToEnd().map { String(decoding: $0, as: UTF8.self) }
+  }
+
+  @Test("Two requests on one connection", arguments: [[], ["--loops", "2"]])
+  func twoRequests(options: [String]) throws {
+    let server = try RunningEcho(["--http"] + options)
+    let client = try #require(Connection(port: server.port))
+    for _ in 1...2 {
+      client.send(Self.request.utf8)
+      #expect(client.receive(Self.usual.utf8.count) == Array(Self.usual.utf8))
+    }
+  }
+
+  @Test("Requests sent ahead are all answered")
+  func pipelined() throws {
+    let requests = String(repeating: Self.request, count: 5000)
+    #expect(try answers(to: [requests]) == String(repeating: Self.usual, count: 5000))
+  }
+
+  @Test("A request may come byte by byte")
+  func bytewise() throws {
+    #expect(try answers(to: Self.request.unicodeScalars.map(String.init)) == Self.usual)
+  }
+
+  @Test("Connection: close is the last request")
+  func close() throws {
+    let text = "GET / HTTP/1.1\r\nConnection: Close\r\n\r\n" + Self.request
+    #expect(try answers(to: [text]) == Self.last)
+  }
+
+  @Test("HTTP/1.0 closes, unless the client asks to keep the connection")
+  func http10() throws {
+    #expect(try answers(to: ["GET / HTTP/1.0\r\n\r\n" + Self.request]) == Self.last)
+    let keeping = "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"
+    #expect(try answers(to: [keeping + Self.request]) == Self.kept + Self.usual)
+  }
+
+  @Test("A body is not taken for a request")
+  func body() throws {
+    let text = "POST / HTTP/1.1\r\nContent-Length: \(Self.request.utf8.count)\r\n\r\n" + Self.request
+    #expect(try answers(to: [text]) == Self.last)
+  }
+
+  @Test("HEAD gets no body")
+  func head() throws {
+    #expect(try answers(to: ["HEAD / HTTP/1.1\r\n\r\n"]) == String(Self.usual.dropLast(6)))
+  }
+
+  @Test(
+    "What is not HTTP is refused",
+    arguments: ["hello\n\n", "GET / HTTP/2.0\r\n\r\n", "GET / HTTP/1.1\r\nx\r\n\r\n"]
+  )
+  func malformed(text: String) throws {
+    #expect(try answers(to: [text])?.hasPrefix("HTTP/1.1 400 ") == true)
+  }
+
+  @Test("A head of more than 16 KiB is refused")
+  func tooLong() throws {
+    let start = "GET / HTTP/1.1\r\nx: "
+    let fitting = start + String(repeating: "x", count: 16384 - start.utf8.count - 4) + "\r\n\r\n"
+    #expect(try answers(to: [fitting]) == Self.usual)
+    let longer = start + String(repeating: "x", count: 16385 - start.utf8.count - 4) + "\r\n\r\n"
+    #expect(try answers(to: [longer])?.hasPrefix("HTTP/1.1 431 ") == true)
+    #expect(
+      try answers(to: [start + String(repeating: "x", count: 20000)])?.hasPrefix("HTTP/1.1 431 ") == true
+    )
+  }
+}

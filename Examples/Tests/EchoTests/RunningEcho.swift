@@ -1,0 +1,18 @@
+import ProgramTesting
+
+/// An EchoServer on a port of the system's choice.
+struct RunningEcho {
+  let program: Program
+  let port: UInt16
+
+  init(_ options: [String] = []) throws {
+    program = try Program("EchoServer", ["--address", "127.0.0.1", "--port", "0"] + options)
+    let line = try program.nextLine() ?? ""
+    guard let match = line.wholeMatch(of: /(Echo|HTTP) server is listening on 127\.0\.0\.1, port (\d+)\./),
+      let port = UInt16(match.2)
+    else {
+      throw UnexpectedOutput(line: line)
+    }
+    self.port = port
+  }
+}
