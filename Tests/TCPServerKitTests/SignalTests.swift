@@ -43,7 +43,7 @@ struct SignalTests {
     var connections: [SignalConnection] = []
     for number in 0..<3 {
       connections.append(
-        signal.connect {
+        signal.connect { [unowned signal] in
           calls.append(number)
           if number == 0 { signal.disconnect(connections[victim]) }
         }

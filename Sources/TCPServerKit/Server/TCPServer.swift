@@ -28,7 +28,9 @@ internal import CServerCore
 ///
 /// ## Lifetime
 ///
-/// Releasing a server closes it. Connections that were taken from it live on. Every member may be called from
+/// Releasing a server closes it. A handler that captures its own server strongly keeps it alive for ever: where
+/// a server is to end before the program does, capture it `[unowned server]`, or ``close()`` it. Connections that
+/// were taken from it live on. Every member may be called from
 /// every handler, ``close()`` included, and a handler may release the server.
 @safe open class TCPServer {
   /// The loop that the server lives on; nil when it has none.

@@ -77,10 +77,11 @@ struct EnqueueTests {
         outcome.value.finding = try await Jobs.each(base) { _ = try await socket.read(exactly: 1) }
         outcome.value.writing = try await Jobs.each(base) { try await socket.write("x") }
         outcome.value.isDone = true
+        outcome.value.waiter?.resume()
       } _: { server in
         // A client of callbacks, which gives the loop no jobs. It answers in a later turn, so reads wait.
         let client = TCPSocket()
-        client.readyRead.connect {
+        client.readyRead.connect { [unowned client] in
           switch text(client.readAll()) {
           case "ping": client.write("pong")
           case "more": client.write(String(repeating: "y", count: Int(Jobs.rounds) + 2))
@@ -88,9 +89,13 @@ struct EnqueueTests {
           }
         }
         client.connectToHost(.localHost, port: server.serverPort)
-        // Not by yielding, which would give the loop jobs of this task.
-        while !outcome.value.isDone {
-          try await base.sleep(for: .seconds(1))
+        // Not by yielding or sleeping, which would give the loop jobs of this task.
+        await withCheckedContinuation { continuation in
+          if outcome.value.isDone {
+            continuation.resume()
+          } else {
+            outcome.value.waiter = continuation
+          }
         }
         client.abort()
       }
@@ -108,6 +113,7 @@ struct EnqueueTests {
     var finding: Jobs?
     var writing: Jobs?
     var isDone = false
+    var waiter: CheckedContinuation<Void, Never>?
   }
 
   @Test("accept() costs the one job of its wake-up, whether serve(), the sequence or a task calls it")

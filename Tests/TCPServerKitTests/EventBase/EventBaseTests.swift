@@ -188,7 +188,7 @@ struct EventBaseTests {
     #expect(server.listen(address: .localHost))
     var echoed = 0
     var disconnected = false
-    server.newConnection.connect {
+    server.newConnection.connect { [unowned server] in
       guard let socket = server.nextPendingConnection() else { return }
       socket.readyRead.connect { socket.write(socket.readAll()) }
       socket.bytesWritten.connect { echoed += $0 }

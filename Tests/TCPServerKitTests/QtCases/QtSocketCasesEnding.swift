@@ -34,7 +34,7 @@ struct QtSocketCasesEnding {
     let loop = try Loop()
     let (accepted, client) = try connectedSockets(loop.base)
     let recorder = Recorder(client)
-    client.errorOccurred.connect { _ in client.close() }
+    client.errorOccurred.connect { [unowned client] _ in client.close() }
     accepted.write("12345")
     accepted.disconnectFromHost()
     #expect(loop.run { recorder.isDisconnected })

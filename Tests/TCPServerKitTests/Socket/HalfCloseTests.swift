@@ -208,13 +208,13 @@ struct HalfCloseTests {
     let loop = try Loop()
     let (accepted, client) = try connectedSockets(loop.base)
     accepted.readyRead.connect {}
-    accepted.readChannelFinished.connect {
+    accepted.readChannelFinished.connect { [unowned accepted] in
       accepted.write(accepted.readAll())
       accepted.writeEnd()
       accepted.disconnectFromHost()
     }
     var echoed: [UInt8] = []
-    client.readyRead.connect { echoed += client.readAll() }
+    client.readyRead.connect { [unowned client] in echoed += client.readAll() }
     client.write("ping")
     client.writeEnd()
     #expect(loop.run { accepted.state == .unconnected && client.state == .unconnected })

@@ -78,7 +78,7 @@ struct SocketWritingTests {
     var depth = 0
     var deepest = 0
     var told: [Int] = []
-    socket.bytesWritten.connect { count in
+    socket.bytesWritten.connect { [unowned socket] count in
       depth += 1
       deepest = max(deepest, depth)
       told.append(count)
