@@ -1,5 +1,3 @@
-internal import Synchronization
-
 #if canImport(Glibc)
   internal import Glibc
 #else
@@ -13,7 +11,7 @@ final class NameLookup: Sendable {
   /// Becomes readable when the lookup has ended.
   let descriptor: CInt
   private let name: String
-  private let result = Mutex<[HostAddress]?>(nil)
+  private let result = Locked<[HostAddress]?>(nil)
 
   /// Starts looking up; nil when there is no descriptor or thread for it.
   init?(_ name: String) {

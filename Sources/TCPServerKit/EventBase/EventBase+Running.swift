@@ -1,5 +1,3 @@
-internal import Synchronization
-
 #if canImport(Glibc)
   internal import Glibc
 #else
@@ -82,7 +80,7 @@ private final class Sleeper: CancellableWait {
 }
 
 private final class Outcome<Success: Sendable>: Sendable {
-  private let result = Mutex<Result<Success, any Error>?>(nil)
+  private let result = Locked<Result<Success, any Error>?>(nil)
 
   func set(_ value: Result<Success, any Error>) {
     result.withLock { $0 = value }
@@ -107,7 +105,7 @@ private final class LoopThread: Sendable {
       var waiter: CheckedContinuation<Void, Never>?
     }
 
-    private let state = Mutex(State())
+    private let state = Locked(State())
 
     var base: EventBase? {
       get { state.withLock { $0.base } }
@@ -163,7 +161,7 @@ private final class LoopThread: Sendable {
 
   static func start() async throws -> LoopThread {
     let progress = Progress()
-    let handle = Mutex(pthread_t())
+    let handle = Locked(pthread_t())
     try await withCheckedThrowingContinuation { continuation in
       let context = unsafe Unmanaged.passRetained(Start(progress: progress, continuation: continuation))
       let failed = handle.withLock { handle in

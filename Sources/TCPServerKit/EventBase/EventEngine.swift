@@ -25,7 +25,7 @@ internal import Synchronization
     var count: UInt64 = 0
   }
 
-  private let inbox = Mutex(Inbox())
+  private let inbox = Locked(Inbox())
   private let stopRequested = Atomic(false)
   /// The thread that runs the loop now; 0 when none does, or somebody else's code.
   private let owner = Atomic<UInt>(0)

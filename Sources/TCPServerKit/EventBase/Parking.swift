@@ -79,16 +79,21 @@ extension EventEngine {
   /// Suspends the calling task in a place of `target` until the loop wakes it or the task is cancelled.
   ///
   /// `park` puts the continuation where the loop finds it.
+  ///
+  /// `isolation` is the caller's: on an actor of the loop everything up to the suspension has to stay there.
   @discardableResult
   @safe func suspend(
     on target: some CancellableWait,
     wait: UInt32,
+    isolation: isolated (any Actor)? = #isolation,
     park: (UnsafeContinuation<Parking.Wakening, Never>) -> Void
   ) async -> Parking.Wakening {
     // Only retained there: see Job.
     nonisolated(unsafe) let target: any CancellableWait = target
     return await withTaskCancellationHandler {
-      unsafe await withUnsafeContinuation { unsafe park($0) }
+      // A closure is isolated to what it captures; without this it would run in the global pool.
+      _ = isolation
+      return unsafe await withUnsafeContinuation(isolation: isolation) { unsafe park($0) }
     } onCancel: {
       post(unsafe .cancel(target, wait: wait))
     }

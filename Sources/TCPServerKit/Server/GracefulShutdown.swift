@@ -1,5 +1,3 @@
-internal import Synchronization
-
 /// Ends servers in order: from any thread, for any number of ``TCPServer/serve(maxConnections:shutdown:handler:)``
 /// calls that were given it.
 ///
@@ -12,7 +10,7 @@ public final class GracefulShutdown: Sendable {
     var lastID: UInt64 = 0
   }
 
-  private let state = Mutex(State())
+  private let state = Locked(State())
 
   /// Makes a shutdown that has not begun.
   public init() {}
