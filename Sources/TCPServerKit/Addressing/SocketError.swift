@@ -29,7 +29,7 @@ public enum SocketError: Int32, Error, CaseIterable, Sendable {
   case socketAddressNotAvailable = 9
   /// The socket, address or proxy cannot do this.
   case unsupportedSocketOperation = 10
-  /// An operation has not finished yet. No call of this library gives it.
+  /// The task that made the call was cancelled.
   case unfinishedSocketOperation = 11
   /// The proxy wants credentials, or refused the ones it got.
   case proxyAuthenticationRequired = 12

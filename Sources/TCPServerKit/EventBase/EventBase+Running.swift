@@ -38,7 +38,11 @@ extension EventBase {
   ///
   /// ## Cancellation
   ///
-  /// Cancels `body`.
+  /// Cancels `body`; the call returns when that has ended and the thread was joined.
+  ///
+  /// ## Isolation
+  ///
+  /// `body` runs on the new thread, and the caller goes on where it was.
   public static func withThread<Success: Sendable>(
     _ body: @escaping @Sendable (EventBase) async throws -> Success
   ) async throws -> Success {
@@ -58,6 +62,14 @@ extension EventBase {
   /// Suspends the calling task, on this loop's monotonic clock.
   ///
   /// - Throws: `CancellationError` when the task is cancelled before the time has passed.
+  ///
+  /// ## Cancellation
+  ///
+  /// Ends the sleep at the next turn of the loop.
+  ///
+  /// ## Isolation
+  ///
+  /// Runs where its caller does, which must be on this event base.
   public func sleep(for duration: Duration) async throws(CancellationError) {
     let sleeper = Sleeper()
     let timer = LoopTimer(engine, after: duration) { sleeper.parking.wake(.ready) }

@@ -29,11 +29,27 @@ public struct IncomingConnections: AsyncSequence {
     fileprivate let server: TCPServer
 
     /// The next connection; nil when the server does not listen any more, or the task was cancelled.
+    ///
+    /// ## Cancellation
+    ///
+    /// Returns nil and has taken no connection: one that arrives at the same moment stays pending.
+    ///
+    /// ## Isolation
+    ///
+    /// Runs where its caller does, which must be on the server's event base.
     public mutating func next() async throws(SocketError) -> IncomingConnection? {
       try await server.acceptIncoming()
     }
 
     /// The next connection, as the `for await` loop asks for it.
+    ///
+    /// ## Cancellation
+    ///
+    /// Returns nil and has taken no connection: one that arrives at the same moment stays pending.
+    ///
+    /// ## Isolation
+    ///
+    /// Runs on `actor`, or where its caller does: on the server's event base.
     public mutating func next(
       isolation actor: isolated (any Actor)?
     ) async throws(SocketError) -> IncomingConnection? {

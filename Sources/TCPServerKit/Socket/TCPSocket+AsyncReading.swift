@@ -1,15 +1,7 @@
 internal import CServerCore
 
-/// Reading with async/await. For every call here:
-///
-/// ## Cancellation
-///
-/// A cancelled read throws ``SocketError/unfinishedSocketOperation`` and has taken no byte.
-///
-/// ## Isolation
-///
-/// Runs where its caller does, which must be on the socket's event base. A read that finds data does not
-/// suspend; one that has to wait is woken by one job on the same thread.
+/// Reading with async/await. A read that finds data does not suspend; one that has to wait is woken by one job on
+/// the same thread.
 extension TCPSocket {
   /// Lends the next bytes to `body`: the fast form, which copies nothing and keeps no buffer while it waits.
   ///
@@ -20,6 +12,14 @@ extension TCPSocket {
   /// - Returns: what `body` returned; nil when the peer has ended its side or the connection has ended.
   /// - Throws: ``SocketError/socketTimeout``; ``SocketError/operation`` when another task is reading or the
   ///   socket's signals have handlers; what ended the connection, if it did not end in order.
+  ///
+  /// ## Cancellation
+  ///
+  /// A cancelled read throws ``SocketError/unfinishedSocketOperation``: `body` was not called, and no byte taken.
+  ///
+  /// ## Isolation
+  ///
+  /// Runs where its caller does, `body` included, which must be on the socket's event base.
   public func read<Result>(
     timeout: Duration? = nil,
     _ body: (RawSpan) -> Result
@@ -49,7 +49,19 @@ extension TCPSocket {
 
   /// Reads into the caller's memory as soon as there is something.
   ///
+  /// - Parameters:
+  ///   - buffer: memory that stays valid until the call has returned.
+  ///   - timeout: how long to wait at most; nil waits as long as it takes.
   /// - Returns: the number of bytes; 0 when the peer has ended its side or the connection has ended.
+  /// - Throws: what ``read(timeout:_:)`` does.
+  ///
+  /// ## Cancellation
+  ///
+  /// A cancelled read throws ``SocketError/unfinishedSocketOperation``, and has taken no byte.
+  ///
+  /// ## Isolation
+  ///
+  /// Runs where its caller does, which must be on the socket's event base.
   public func read(
     into buffer: UnsafeMutableRawBufferPointer,
     timeout: Duration? = nil
@@ -79,7 +91,19 @@ extension TCPSocket {
 
   /// Reads some bytes as soon as there are any.
   ///
+  /// - Parameters:
+  ///   - maxLength: the most bytes to return.
+  ///   - timeout: how long to wait at most; nil waits as long as it takes.
   /// - Returns: at most `maxLength` bytes; nil when the peer has ended its side or the connection has ended.
+  /// - Throws: what ``read(timeout:_:)`` does.
+  ///
+  /// ## Cancellation
+  ///
+  /// A cancelled read throws ``SocketError/unfinishedSocketOperation``, and has taken no byte.
+  ///
+  /// ## Isolation
+  ///
+  /// Runs where its caller does, which must be on the socket's event base.
   public func read(maxLength: Int, timeout: Duration? = nil) async throws(SocketError) -> [UInt8]? {
     var patience = Patience(timeout)
     guard try await buffered(atLeast: 1, &patience) > 0 else { return nil }
@@ -88,9 +112,20 @@ extension TCPSocket {
 
   /// Reads a number of bytes, no fewer.
   ///
-  /// - Parameter timeout: how long all of them may take together; those that came in time stay readable.
+  /// - Parameters:
+  ///   - count: how many. The socket holds them until they are complete.
+  ///   - timeout: how long all of them may take together; those that came in time stay readable.
   /// - Returns: the bytes; nil when the input ended before the first of them.
   /// - Throws: ``SocketError/remoteHostClosed`` when it ended among them; those that came stay readable.
+  ///   Otherwise what ``read(timeout:_:)`` does.
+  ///
+  /// ## Cancellation
+  ///
+  /// A cancelled read throws ``SocketError/unfinishedSocketOperation``; those that came stay readable.
+  ///
+  /// ## Isolation
+  ///
+  /// Runs where its caller does, which must be on the socket's event base.
   public func read(exactly count: Int, timeout: Duration? = nil) async throws(SocketError) -> [UInt8]? {
     let wanted = max(count, 0)
     var patience = Patience(timeout)
@@ -109,6 +144,16 @@ extension TCPSocket {
   ///   - maxLength: the most bytes to hold and return; the rest of a longer line is the next one.
   ///   - timeout: how long the whole line may take; what came in time stays readable.
   /// - Returns: the line; the last one may lack its newline; nil when there is none any more.
+  /// - Throws: what ``read(timeout:_:)`` does.
+  ///
+  /// ## Cancellation
+  ///
+  /// A cancelled read that lacks a part of the line throws ``SocketError/unfinishedSocketOperation``; what came of
+  /// it stays readable. A line that is complete in the socket is returned all the same.
+  ///
+  /// ## Isolation
+  ///
+  /// Runs where its caller does, which must be on the socket's event base.
   public func readLine(
     maxLength: Int = 65536,
     timeout: Duration? = nil

@@ -59,6 +59,14 @@ extension TCPSocket {
   }
 
   /// Writes a text in UTF-8, as ``write(_:timeout:)-([UInt8],_)`` does.
+  ///
+  /// ## Cancellation
+  ///
+  /// A cancelled write returns how many bytes of its UTF-8 went to the kernel; the rest is not held.
+  ///
+  /// ## Isolation
+  ///
+  /// Runs where its caller does, which must be on the socket's event base.
   @discardableResult
   public func write(_ text: String, timeout: Duration? = nil) async throws(SocketError) -> Int {
     try await write(Array(text.utf8), timeout: timeout)
@@ -71,7 +79,11 @@ extension TCPSocket {
   ///
   /// ## Cancellation
   ///
-  /// Aborts the connection at once.
+  /// Aborts the connection at once and returns false. With nothing to wait for it ends in order all the same.
+  ///
+  /// ## Isolation
+  ///
+  /// Runs where its caller does, which must be on the socket's event base.
   @discardableResult
   public func closeGracefully(timeout: Duration = .seconds(30)) async -> Bool {
     disconnectFromHost()
@@ -92,7 +104,12 @@ extension TCPSocket {
   ///
   /// ## Cancellation
   ///
-  /// Gives up the attempt.
+  /// Gives up the attempt and throws ``SocketError/unfinishedSocketOperation``; the socket is unconnected again.
+  ///
+  /// ## Isolation
+  ///
+  /// Runs where its caller does, which must be on the socket's event base. A name is looked up on a thread of its
+  /// own.
   public func connect(to hostName: String, port: UInt16, timeout: Duration? = nil) async throws(SocketError) {
     guard state == .unconnected else {
       throw refuseAsync("connect() called when already connected or connecting")

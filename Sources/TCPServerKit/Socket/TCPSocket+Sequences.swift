@@ -1,6 +1,8 @@
-/// The input as sequences, on top of the async reads: cancellation and isolation are theirs.
+/// The input as sequences, on top of the async reads.
 extension TCPSocket {
   /// The input byte by byte, until its end.
+  ///
+  /// An iterator reads up to 16 KiB ahead, which other reads do not find again.
   public var bytes: Bytes {
     Bytes(socket: self)
   }
@@ -33,6 +35,14 @@ extension TCPSocket {
     }
 
     /// The next byte; nil at the end.
+    ///
+    /// ## Cancellation
+    ///
+    /// Where it has to read, it throws ``SocketError/unfinishedSocketOperation`` and has taken no byte.
+    ///
+    /// ## Isolation
+    ///
+    /// Runs where its caller does, which must be on the socket's event base.
     public mutating func next() async throws(SocketError) -> UInt8? {
       if next == chunk.count {
         guard let more = try await socket.read(maxLength: 16384) else { return nil }
@@ -44,6 +54,14 @@ extension TCPSocket {
     }
 
     /// The next byte, as the `for await` loop asks for it.
+    ///
+    /// ## Cancellation
+    ///
+    /// Where it has to read, it throws ``SocketError/unfinishedSocketOperation`` and has taken no byte.
+    ///
+    /// ## Isolation
+    ///
+    /// Runs on `actor`, or where its caller does: on the socket's event base.
     public mutating func next(
       isolation actor: isolated (any Actor)?
     ) async throws(SocketError) -> UInt8? {
@@ -66,6 +84,14 @@ extension TCPSocket {
     }
 
     /// The next line; nil at the end.
+    ///
+    /// ## Cancellation
+    ///
+    /// That of ``TCPSocket/readLine(maxLength:timeout:)``: what came of the line stays readable.
+    ///
+    /// ## Isolation
+    ///
+    /// Runs where its caller does, which must be on the socket's event base.
     public mutating func next() async throws(SocketError) -> String? {
       guard var line = try await socket.readLine()?[...] else { return nil }
       if line.last == UInt8(ascii: "\n") {
@@ -78,6 +104,14 @@ extension TCPSocket {
     }
 
     /// The next line, as the `for await` loop asks for it.
+    ///
+    /// ## Cancellation
+    ///
+    /// That of ``TCPSocket/readLine(maxLength:timeout:)``: what came of the line stays readable.
+    ///
+    /// ## Isolation
+    ///
+    /// Runs on `actor`, or where its caller does: on the socket's event base.
     public mutating func next(
       isolation actor: isolated (any Actor)?
     ) async throws(SocketError) -> String? {
