@@ -6,14 +6,15 @@ SWIFT_TEST = swift test
 
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
 .NOTPARALLEL:
-.PHONY: help run test test-swift test-c test-examples test-sanitizers check check-call-counts check-readme \
-	check-thread-confinement \
+.PHONY: help run test test-swift test-c test-examples test-sanitizers check check-call-counts \
+	check-thread-confinement check-documentation check-async-documentation docs \
 	format format-check clean dependencies-run dependencies-test
 
 help:
 	@echo 'make run [PORT=4242] [ARGS=...]  serve fortunes until Ctrl-C (PORT=0: any free port)'
 	@echo 'make test                        all tests and checks'
 	@echo 'make test-sanitizers             the tests under the address, undefined and thread sanitizers'
+	@echo 'make docs                        build the documentation as a site in build/documentation'
 	@echo 'make format                      format all code'
 	@echo 'make format-check                check its format'
 	@echo 'make check                       what CI runs: make test and make test-sanitizers'
@@ -23,8 +24,8 @@ run: dependencies-run
 	@swift build --package-path Examples --configuration release --product FortuneServer
 	@scripts/run-from-make Examples/.build/release/FortuneServer --port '$(PORT)' $(ARGS)
 
-test: dependencies-test test-swift test-c test-examples check-call-counts check-thread-confinement check-readme \
-	format-check
+test: dependencies-test test-swift test-c test-examples check-call-counts check-thread-confinement \
+	check-documentation check-async-documentation docs format-check
 	@echo 'All tests passed.'
 
 test-swift:
@@ -42,8 +43,14 @@ check-call-counts:
 check-thread-confinement:
 	@scripts/step 'Sockets stay on their thread' scripts/check-thread-confinement
 
-check-readme:
-	@scripts/step 'The code in README.md' scripts/check-readme
+check-documentation:
+	@scripts/step 'The code in README.md and the articles' scripts/check-documentation
+
+check-async-documentation:
+	@scripts/step 'Cancellation and isolation of async functions' scripts/check-async-documentation
+
+docs:
+	@scripts/step 'The documentation as a site' scripts/build-documentation
 
 format-check:
 	@scripts/step 'Format' scripts/format --check
