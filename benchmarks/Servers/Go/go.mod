@@ -1,0 +1,3 @@
+module tcpserverkit/benchmarks/go
+
+go 1.19

@@ -1,0 +1,97 @@
+//! tokio on its current_thread runtime: one task a connection.
+
+use std::io::BufRead;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Instant;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+type Result<T> = std::io::Result<T>;
+
+fn process_time() -> i64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut now) };
+    now.tv_sec * 1_000_000_000 + now.tv_nsec
+}
+
+/// Returns the connections, so that they stay open.
+async fn drain(listener: &TcpListener, wanted: usize) -> Result<Vec<TcpStream>> {
+    let mut connections = Vec::with_capacity(wanted);
+    let (start, used, mut sum) = (Instant::now(), process_time(), 0u64);
+    while connections.len() < wanted {
+        let (connection, peer) = listener.accept().await?;
+        if let SocketAddr::V4(address) = peer {
+            sum += u64::from(address.ip().octets()[3]) * 65536 + u64::from(address.port());
+        }
+        connections.push(connection);
+    }
+    let wall = start.elapsed().as_nanos();
+    println!("drained {wanted} {wall} {} {sum}", process_time() - used);
+    Ok(connections)
+}
+
+async fn greet(mut connection: TcpStream) -> Result<()> {
+    connection.write_all(b"hello, stranger\n").await
+}
+
+async fn echo(mut connection: TcpStream) -> Result<()> {
+    connection.set_nodelay(true)?;
+    let mut buffer = vec![0; 16384];
+    loop {
+        let size = connection.read(&mut buffer).await?;
+        if size == 0 {
+            return Ok(());
+        }
+        connection.write_all(&buffer[..size]).await?;
+    }
+}
+
+async fn serve(listener: TcpListener, greets: bool) -> Result<()> {
+    loop {
+        let (connection, _) = listener.accept().await?;
+        if greets {
+            tokio::spawn(greet(connection));
+        } else {
+            tokio::spawn(echo(connection));
+        }
+    }
+}
+
+async fn run(mode: &str, wanted: usize) -> Result<()> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into())?;
+    let listener = socket.listen(65535)?;
+    println!("port {}", listener.local_addr()?.port());
+
+    let mut kept = Vec::new();
+    if mode == "drain" {
+        // On purpose it blocks the runtime: nothing is accepted before the first call of accept().
+        std::io::stdin().lock().read_line(&mut String::new())?;
+        kept = drain(&listener, wanted).await?;
+    } else {
+        tokio::spawn(serve(listener, mode == "storm"));
+    }
+    // tokio::io::stdin() would start a thread, and then each growth of the descriptor table waits
+    // for an RCU grace period. Only the line above is ever written: readable input has ended.
+    let input = AsyncFd::new(std::io::stdin())?;
+    drop(input.readable().await?);
+    drop(kept);
+    Ok(())
+}
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let mode = arguments.next().unwrap_or_default();
+    let wanted = arguments
+        .next()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?
+        .block_on(run(&mode, wanted))
+}
