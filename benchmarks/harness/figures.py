@@ -1,0 +1,50 @@
+"""From measurements to what the tables show: medians, extremes, and ratios to the floor of the same round."""
+
+from dataclasses import dataclass
+from statistics import median
+
+from .servers import FLOOR, FLOOR_AGAIN
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The middle of some figures, and their extremes."""
+
+    median: float
+    least: float
+    most: float
+    count: int
+
+
+def spread(values):
+    """None for no values."""
+    values = list(values)
+    return Spread(median(values), min(values), max(values), len(values)) if values else None
+
+
+def values(measurements, load, server, metric):
+    """{round: figure} of what was measured."""
+    return {m["round"]: m["figures"][metric] for m in measurements
+            if m["load"] == load and m["server"] == server and m.get("figures") and metric in m["figures"]}
+
+
+def absolute(measurements, load, server, metric):
+    return spread(values(measurements, load, server, metric).values())
+
+
+def ratio(measurements, load, server, metric, base=FLOOR, base_load=None):
+    """To the base in the same round: what disturbs a round disturbs both."""
+    own = values(measurements, load, server, metric)
+    others = values(measurements, base_load or load, base, metric)
+    return spread(own[number] / others[number] for number in sorted(own) if others.get(number))
+
+
+def noise(measurements, load, metric):
+    """How far the median ratio of the floor to itself is from 1."""
+    again = ratio(measurements, load, FLOOR_AGAIN, metric)
+    return abs(again.median - 1) if again else None
+
+
+def failures(measurements):
+    """What failed, in the order it happened."""
+    return [m for m in measurements if "failure" in m]

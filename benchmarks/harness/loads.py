@@ -1,0 +1,85 @@
+"""The loads that servers are put under, a row each. README.md says what each kind measures."""
+
+from dataclasses import dataclass, field
+
+from .places import SLEEPING_THREAD
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a measurement, and how it is read."""
+
+    name: str  # in the results
+    title: str
+    unit: str
+    higher_is_better: bool = False
+
+
+WALL = Metric("wall_ns", "wall, ns a connection", "ns")
+CPU = Metric("cpu_ns", "CPU, ns a connection", "ns")
+SERVER_CPU = Metric("server_cpu_ns", "server CPU, ns each", "ns")
+RATE = Metric("rate", "a second", "/s", higher_is_better=True)
+P50 = Metric("p50_ns", "p50", "ns")
+P99 = Metric("p99_ns", "p99", "ns")
+MEMORY = Metric("bytes", "bytes a connection", "bytes")
+
+
+@dataclass(frozen=True)
+class Load:
+    """One load. The first metric is the one that it is for; ratios to the floor are those of the metrics in `ratios`."""
+
+    name: str
+    title: str
+    kind: str  # drain, storm, echo, hold
+    metrics: tuple
+    ratios: tuple
+    rounds: int
+    connections: int  # in storm: at once
+    active: int = 0
+    size: int = 64
+    environment: dict = field(default_factory=dict)
+    arguments: tuple = ()  # for servers that understand --loops; the load is then for them and the floor alone
+    quick: bool = False
+
+
+def drain(connections, rounds, quick=False):
+    return Load(f"drain-{connections}", f"drain, N = {connections:,}", "drain", (WALL, CPU), (WALL, CPU), rounds,
+                connections=connections, quick=quick)
+
+
+def echo(connections, size, active=0, rounds=5, quick=False):
+    size_text = f"{size // 1024} KiB" if size >= 1024 else f"{size} B"
+    who = f"{active:,} of {connections:,}" if active else f"{connections:,}"
+    name = f"echo-{size}x{active}of{connections}" if active else f"echo-{size}x{connections}"
+    return Load(name, f"echo {size_text}, {who} connection{'s' if connections > 1 else ''}", "echo",
+                (RATE, SERVER_CPU, P50, P99), (RATE, SERVER_CPU), rounds,
+                connections=connections, active=active or connections, size=size, quick=quick)
+
+
+STORM = Load("storm", "storm, 64 in flight", "storm", (SERVER_CPU, RATE, P50, P99), (SERVER_CPU, RATE), 5,
+             connections=64, quick=True)
+
+LOADS = (
+    drain(1000, 9, quick=True),
+    drain(10000, 9, quick=True),
+    drain(15000, 5),
+    Load("drain-10000-thread", "drain, N = 10,000, beside a sleeping thread", "drain", (WALL, CPU), (WALL, CPU), 5,
+         connections=10000, environment={"LD_PRELOAD": str(SLEEPING_THREAD)}),
+    STORM,
+    echo(1, 64),
+    echo(64, 64, quick=True),
+    echo(1000, 64),
+    echo(64, 16384, quick=True),
+    echo(1000, 16384),
+    echo(1000, 64, active=64),
+    echo(10000, 64, active=64),
+    Load("hold", "hold, idle connections", "hold", (MEMORY,), (), 3, connections=10000, quick=True),
+    Load("storm-2-loops", "storm, 2 loops", "storm", (SERVER_CPU, RATE, P50, P99), (SERVER_CPU, RATE), 5,
+         connections=64, arguments=("--loops", "2")),
+    Load("echo-64x64-2-loops", "echo 64 B, 64 connections, 2 loops", "echo", (RATE, SERVER_CPU, P50, P99),
+         (RATE, SERVER_CPU), 5, connections=64, active=64, arguments=("--loops", "2")),
+)
+
+
+def by_name():
+    return {load.name: load for load in LOADS}

@@ -1,0 +1,49 @@
+"""What a reader must know about where the figures come from."""
+
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+
+from .places import REPOSITORY
+
+
+def describe():
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "kernel": platform.release(),
+        "system": _system(),
+        "virtual": "hypervisor" in Path("/proc/cpuinfo").read_text(encoding="utf-8"),
+        "load_average": list(os.getloadavg()),
+    }
+
+
+def commit():
+    """The commit, and whether files differ from it."""
+    try:
+        name = _git("rev-parse", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/RESULTS.md",
+                       ":!benchmarks/charts") != ""
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return name + (" with changes" if changed else "")
+
+
+def _git(*arguments):
+    done = subprocess.run(["git", "-C", REPOSITORY, *arguments], capture_output=True, text=True, timeout=20, check=True)
+    return done.stdout.strip()
+
+
+def _processor():
+    match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    return match[1] if match else platform.machine()
+
+
+def _system():
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
+    except OSError:
+        return "Linux"

@@ -1,0 +1,126 @@
+"""One measurement: a server, started for it, under one load."""
+
+import re
+import time
+from dataclasses import dataclass
+
+from .processes import Failed, Load, RunningServer
+
+SOURCES = 8
+# Hold measures between these and all: what a server sets up once is not a matter of connections.
+HOLD_FIRST = 1000
+
+LIMIT = 30
+END_LIMIT = 10
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for all measurements of a run."""
+
+    client_cores: set
+    server_cores: set
+    seconds: float  # that storm and echo count
+    warm_up: float
+
+
+def measure(server, load, setting):
+    """Figures by name. Raises Failed, also when the server did something wrong."""
+    return {"drain": _drain, "storm": _storm, "echo": _echo, "hold": _hold}[load.kind](server, load, setting)
+
+
+def _start(server, load, setting, *mode):
+    arguments = load.arguments if server.loops else ()
+    return RunningServer(server, [*mode, *arguments], setting.server_cores, load.environment)
+
+
+def _load(mode, running, setting, *arguments):
+    return Load(mode, setting.client_cores, "--port", running.port, "--sources", SOURCES,
+                "--deadline", LIMIT + int(setting.seconds + setting.warm_up), *arguments)
+
+
+def check_drained(line, wanted, expected_sum):
+    """Reads `drained N WALL CPU SUM`; raises Failed unless each connection was handed over exactly once."""
+    match = re.fullmatch(r"drained (\d+) (\d+) (\d+) (\d+)", line)
+    if not match:
+        raise Failed(f"said '{line}' instead of what it drained")
+    count, wall, cpu, total = map(int, match.groups())
+    if count != wanted:
+        raise Failed(f"drained {count} connections of {wanted}")
+    if total != expected_sum:
+        raise Failed(f"lost or doubled a connection: the sum of its peers is {total}, of the clients {expected_sum}")
+    return wall, cpu
+
+
+def _drain(server, load, setting):
+    count = load.connections
+    with _start(server, load, setting, "drain", count) as running, \
+            _load("drain", running, setting, "--connections", count) as clients:
+        expected = clients.report(LIMIT)
+        if expected["connections"] != count:
+            raise clients.failed(f"opened {expected['connections']} connections of {count}")
+        running.write_line()
+        line = running.line(LIMIT)
+        try:
+            wall, cpu = check_drained(line, count, expected["sum"])
+        except Failed as error:
+            raise running.failed(str(error)) from None
+        running.end(END_LIMIT)
+        clients.end(END_LIMIT)
+    return {"wall_ns": wall / count, "cpu_ns": cpu / count}
+
+
+def _talking(server, load, setting, mode, counted, *arguments):
+    with _start(server, load, setting, mode) as running, \
+            _load(mode, running, setting, "--cpu-of", running.pid, "--seconds", setting.seconds,
+                  "--warm-up", setting.warm_up, *arguments) as clients:
+        try:
+            report = clients.report(LIMIT + setting.seconds + setting.warm_up)
+        except Failed as error:
+            # The server's own words, if it has any, say more than the client's.
+            raise running.failed(f"failed under its load: {error}") from None
+        running.end(END_LIMIT)
+        clients.end(END_LIMIT)
+    return {
+        "rate": report["rate"],
+        "server_cpu_ns": report["server_cpu_ns"] / report[counted],
+        "p50_ns": report["latency_ns"]["p50"],
+        "p99_ns": report["latency_ns"]["p99"],
+        "p99.9_ns": report["latency_ns"]["p99.9"],
+        "max_ns": report["latency_ns"]["max"],
+    }
+
+
+def _storm(server, load, setting):
+    return _talking(server, load, setting, "storm", "connections", "--in-flight", load.connections)
+
+
+def _echo(server, load, setting):
+    return _talking(server, load, setting, "echo", "messages", "--connections", load.connections,
+                    "--active", load.active, "--size", load.size)
+
+
+def _hold(server, load, setting):
+    with _start(server, load, setting, "echo") as running:
+        before = running.descriptors()
+        with _load("hold", running, setting, "--connections", HOLD_FIRST) as first:
+            first.report(LIMIT)
+            _settle(running, before + HOLD_FIRST)
+            base = running.memory()
+            with _load("hold", running, setting, "--connections", load.connections - HOLD_FIRST) as rest:
+                rest.report(LIMIT)
+                _settle(running, before + load.connections)
+                full = running.memory()
+                running.end(END_LIMIT)
+    return {"bytes": max(0, full - base) / (load.connections - HOLD_FIRST)}
+
+
+def _settle(running, descriptors):
+    """Waits until the server has so many descriptors, and then until it does nothing any more."""
+    until = time.monotonic() + LIMIT
+    used = -1
+    while running.descriptors() < descriptors or used != running.cpu_time():
+        if time.monotonic() > until:
+            raise running.failed(f"has {running.descriptors()} descriptors of {descriptors}, or is never idle")
+        used = running.cpu_time()
+        time.sleep(0.1)

@@ -1,0 +1,13 @@
+"""Where things are."""
+
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).resolve().parent.parent
+REPOSITORY = BENCHMARKS.parent
+BUILD = REPOSITORY / "build" / "benchmarks"
+PROGRAMS = BUILD / "bin"
+LOAD_GENERATOR = PROGRAMS / "load-generator"
+SLEEPING_THREAD = PROGRAMS / "sleeping-thread.so"
+RESULTS = BENCHMARKS / "results"
+REPORT = BENCHMARKS / "RESULTS.md"
+CHARTS = BENCHMARKS / "charts"

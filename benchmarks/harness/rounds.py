@@ -1,0 +1,93 @@
+"""Rounds: each goes once through all servers, A B C, A B C, so that what disturbs the machine for a while disturbs all of
+them; the floor is in each."""
+
+import time
+from dataclasses import dataclass
+
+from .measuring import measure
+from .processes import Failed
+from .progress import span
+from .servers import FLOOR, FLOOR_AGAIN
+
+
+@dataclass(frozen=True)
+class Step:
+    load: object
+    server: object
+    round: int
+    rounds: int
+
+
+def schedule(loads, servers, rounds_of):
+    """All steps: first round of every load, then the second, so that an early end leaves whole rounds."""
+    steps = []
+    for number in range(1, max(map(rounds_of, loads), default=0) + 1):
+        for load in loads:
+            if number <= rounds_of(load):
+                steps += [Step(load, server, number, rounds_of(load)) for server in servers if takes(server, load)]
+    return steps
+
+
+def takes(server, load):
+    """Whether this load is for this server; the floor is in every load."""
+    return not load.arguments or server.loops or server.name in (FLOOR, FLOOR_AGAIN)
+
+
+class Rounds:
+    """Runs steps and keeps what they measure."""
+
+    def __init__(self, steps, setting, progress, limit_seconds, measured=lambda measurement: None):
+        self._steps = steps
+        self._setting = setting
+        self._progress = progress
+        self._limit = limit_seconds
+        self._measured = measured
+        self._durations = {}
+        self.measurements = []
+        self.stopped_early = False
+
+    def run(self):
+        started = time.monotonic()
+        broken = set()
+        begun_round = None
+        for index, step in enumerate(self._steps):
+            left = self._time_for(self._steps[index:], broken)
+            whole_round = (step.load, step.round)
+            if whole_round != begun_round:
+                begun_round = whole_round
+                same = [s for s in self._steps[index:] if (s.load, s.round) == whole_round]
+                if step.round > 1 and time.monotonic() - started + self._time_for(same, broken) > self._limit:
+                    self.stopped_early = True
+                    return
+            if (step.load.name, step.server.name) in broken:
+                continue
+            percent = 100 * index // len(self._steps)
+            self._progress.show(f"[{percent:3}%] {step.load.title}, round {step.round} of {step.rounds}: "
+                                f"{step.server.name}; about {span(min(left, self._limit))} left")
+            if not self._measure(step):
+                # It would only fail again, and take its time about it.
+                broken.add((step.load.name, step.server.name))
+
+    def _measure(self, step):
+        started = time.monotonic()
+        measurement = {"load": step.load.name, "server": step.server.name, "round": step.round}
+        try:
+            measurement["figures"] = measure(step.server, step.load, self._setting)
+        except Failed as error:
+            measurement["failure"] = str(error)
+            self._progress.say(f"FAILED: {step.load.title}: {error}")
+        self._durations.setdefault(step.load.name, []).append(time.monotonic() - started)
+        self.measurements.append(measurement)
+        self._measured(measurement)
+        return "figures" in measurement
+
+    def _time_for(self, steps, broken):
+        return sum(self._expected(step.load) for step in steps
+                   if (step.load.name, step.server.name) not in broken)
+
+    def _expected(self, load):
+        known = self._durations.get(load.name)
+        if known:
+            return sum(known) / len(known)
+        talking = load.kind in ("storm", "echo")
+        return 1 + (self._setting.seconds + self._setting.warm_up if talking else 0)

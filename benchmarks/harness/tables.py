@@ -1,0 +1,68 @@
+"""Tables on the terminal."""
+
+from . import figures, loads, servers
+
+
+def print_all(results, write=print):
+    """A table a load, in the order of loads.py."""
+    measurements = results["measurements"]
+    measured = {m["load"] for m in measurements}
+    for load in loads.LOADS:
+        if load.name in measured:
+            write("")
+            write(load.title + noise_text(measurements, load))
+            rows = table(measurements, load)
+            for row in align(rows):
+                write("  " + row)
+
+
+def noise_text(measurements, load):
+    parts = [(metric, figures.noise(measurements, load.name, metric.name)) for metric in load.ratios[:1]]
+    return "".join(f"  (noise of {metric.name}: {100 * value:.1f} %)" for metric, value in parts if value is not None)
+
+
+def table(measurements, load):
+    """Rows of text, the first of them the heads."""
+    heads = ["server"]
+    for metric in load.metrics:
+        heads.append(metric.title)
+        if metric == load.metrics[0]:
+            heads.append("min-max")
+        if metric in load.ratios:
+            heads += ["x floor", "min-max"]
+    rows = [heads]
+    for server in servers.SERVERS:
+        row = row_of(measurements, load, server.name)
+        if row:
+            rows.append(row)
+    return rows
+
+
+def row_of(measurements, load, server):
+    """The cells of one server; None if it was not measured."""
+    if not any(m["load"] == load.name and m["server"] == server for m in measurements):
+        return None
+    cells = [server]
+    for metric in load.metrics:
+        spread = figures.absolute(measurements, load.name, server, metric.name)
+        if spread is None:
+            return [server, "failed"]
+        cells.append(number(spread.median))
+        if metric == load.metrics[0]:
+            cells.append(f"{number(spread.least)}-{number(spread.most)}")
+        if metric in load.ratios:
+            ratio = figures.ratio(measurements, load.name, server, metric.name)
+            cells += [f"{ratio.median:.2f}", f"{ratio.least:.2f}-{ratio.most:.2f}"] if ratio else ["", ""]
+    return cells
+
+
+def number(value):
+    return f"{value:,.0f}"
+
+
+def align(rows):
+    """Lines of text: the first column to the left, the others to the right."""
+    columns = max(map(len, rows))
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(columns)]
+    return ["  ".join(cell.ljust(widths[i]) if i == 0 else cell.rjust(widths[i]) for i, cell in enumerate(row)).rstrip()
+            for row in rows]
