@@ -2,7 +2,8 @@ import Glibc
 import NIOCore
 import NIOPosix
 
-/// SwiftNIO as its echo example uses it: a `ServerBootstrap` with a `ChannelHandler`.
+/// SwiftNIO as its echo example uses it: a `ServerBootstrap` with a `ChannelHandler`, but without the example's
+/// `BackPressureHandler` and options a connection, which would only cost something here.
 ///
 /// TCP_NODELAY is set already: NIO does that for the listening socket.
 @main
@@ -59,7 +60,8 @@ private final class Drain: ChannelInboundHandler, @unchecked Sendable {
   }
 
   func channelActive(context: ChannelHandlerContext) {
-    guard case .v4(let peer) = context.remoteAddress else { return }
+    // The channel knows the address; the context would ask the kernel again.
+    guard case .v4(let peer) = context.channel.remoteAddress else { return }
     sum += Int(UInt32(bigEndian: peer.address.sin_addr.s_addr) & 0xff) * 65536
     sum += Int(UInt16(bigEndian: peer.address.sin_port))
     channels.append(context.channel)
