@@ -91,22 +91,19 @@ void protocol_start_on_port(protocol_load load, uint16_t port) {
     drain.cpu = read_clock(CLOCK_PROCESS_CPUTIME_ID);
 }
 
-bool protocol_drained(const struct sockaddr_in *peer) {
-    drain.sum += (uint64_t)(ntohl(peer->sin_addr.s_addr) & 0xff) * 65536 + ntohs(peer->sin_port);
+void protocol_drained(const struct sockaddr_in *peer) {
+    protocol_drained_from((uint8_t)ntohl(peer->sin_addr.s_addr), ntohs(peer->sin_port));
+}
+
+void protocol_drained_from(uint8_t last_octet, uint16_t port) {
+    drain.sum += (uint64_t)last_octet * 65536 + port;
     if (++drain.count != protocol_wanted) {
-        return false;
+        return;
     }
     uint64_t wall = read_clock(CLOCK_MONOTONIC) - drain.wall;
     uint64_t cpu = read_clock(CLOCK_PROCESS_CPUTIME_ID) - drain.cpu;
     printf("drained %ld %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", drain.count, wall, cpu, drain.sum);
     fflush(stdout);
-    return true;
-}
-
-void protocol_wait_for_end(void) {
-    for (;;) {
-        protocol_standard_input_is_readable();
-    }
 }
 
 void protocol_standard_input_is_readable(void) {

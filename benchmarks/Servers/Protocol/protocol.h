@@ -5,7 +5,6 @@
 // benchmarks/README.md describes it.
 
 #include <netinet/in.h>
-#include <stdbool.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -36,11 +35,8 @@ void protocol_start(protocol_load load, int listening_socket);
 void protocol_start_on_port(protocol_load load, uint16_t port);
 
 // Drain: one connection is in the program's hands, from this peer. The last one prints the result.
-// Returns true when it was the last.
-bool protocol_drained(const struct sockaddr_in *peer);
-
-// Blocks until standard input ends, then ends the program.
-void protocol_wait_for_end(void) __attribute__((noreturn));
+void protocol_drained(const struct sockaddr_in *peer);
+void protocol_drained_from(uint8_t last_octet, uint16_t port);
 
 // To be called when standard input is readable: ends the program if that was the end.
 void protocol_standard_input_is_readable(void);
