@@ -176,8 +176,7 @@ def build_all(servers, progress):
                     if server.name in part or not isinstance(builder, SwiftProduct):
                         skipped[server.name] = reason
         for server in group:
-            program = server.start_command()[-1]
-            if server.name not in skipped and not os.path.exists(program):
+            if server.name not in skipped and not server.is_built():
                 skipped[server.name] = "it was not built: something that it needs is not installed"
             if server.name in skipped and server.packages:
                 skipped[server.name] += f"\n    Debian's packages for it: {server.packages}"

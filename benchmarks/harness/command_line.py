@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import building, figures, isolation, loads, machine, results, servers, tables
+from . import building, figures, isolation, loads, machine, processes, results, servers, tables
 from .measuring import Setting
 from .places import RESULTS
 from .progress import Progress, span
@@ -89,6 +89,7 @@ def main(arguments):
         progress.say("interrupted; everything that was started is ended")
         return 130
     finally:
+        processes.end_all()
         progress.clear()
 
 
@@ -106,7 +107,7 @@ def run(options, progress, command):
     if not options.no_build:
         skipped = building.build_all(wanted, progress)
     else:
-        skipped = {s.name: "not built" for s in wanted if not Path(s.start_command()[-1]).exists()}
+        skipped = {s.name: "not built" for s in wanted if not s.is_built()}
     for name, reason in skipped.items():
         progress.say(f"skipped: {name}: {reason}")
     if servers.FLOOR in skipped:

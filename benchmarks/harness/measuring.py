@@ -10,8 +10,6 @@ SOURCES = 8
 # Hold measures between these and all: what a server sets up once is not a matter of connections.
 HOLD_FIRST = 1000
 
-LIMIT = 30
-END_LIMIT = 10
 
 
 @dataclass(frozen=True)
@@ -22,6 +20,7 @@ class Setting:
     server_cores: set
     seconds: float  # that storm and echo count
     warm_up: float
+    limit: float = 30  # to wait for anything beyond that
 
 
 def measure(server, load, setting):
@@ -31,12 +30,13 @@ def measure(server, load, setting):
 
 def _start(server, load, setting, *mode):
     arguments = load.arguments if server.loops else ()
-    return RunningServer(server, [*mode, *arguments], setting.server_cores, load.environment)
+    return RunningServer(server, [*mode, *arguments], setting.server_cores, load.environment,
+                         setting.limit)
 
 
 def _load(mode, running, setting, *arguments):
     return Load(mode, setting.client_cores, "--port", running.port, "--sources", SOURCES,
-                "--deadline", LIMIT + int(setting.seconds + setting.warm_up), *arguments)
+                "--deadline", setting.limit + setting.seconds + setting.warm_up, *arguments)
 
 
 def check_drained(line, wanted, expected_sum):
@@ -56,17 +56,17 @@ def _drain(server, load, setting):
     count = load.connections
     with _start(server, load, setting, "drain", count) as running, \
             _load("drain", running, setting, "--connections", count) as clients:
-        expected = clients.report(LIMIT)
+        expected = clients.report(setting.limit)
         if expected["connections"] != count:
             raise clients.failed(f"opened {expected['connections']} connections of {count}")
         running.write_line()
-        line = running.line(LIMIT)
+        line = running.line(setting.limit)
         try:
             wall, cpu = check_drained(line, count, expected["sum"])
         except Failed as error:
             raise running.failed(str(error)) from None
-        running.end(END_LIMIT)
-        clients.end(END_LIMIT)
+        running.end(setting.limit)
+        clients.end(setting.limit)
     return {"wall_ns": wall / count, "cpu_ns": cpu / count}
 
 
@@ -75,12 +75,12 @@ def _talking(server, load, setting, mode, counted, *arguments):
             _load(mode, running, setting, "--cpu-of", running.pid, "--seconds", setting.seconds,
                   "--warm-up", setting.warm_up, *arguments) as clients:
         try:
-            report = clients.report(LIMIT + setting.seconds + setting.warm_up)
+            report = clients.report(setting.limit + setting.seconds + setting.warm_up)
         except Failed as error:
             # The server's own words, if it has any, say more than the client's.
             raise running.failed(f"failed under its load: {error}") from None
-        running.end(END_LIMIT)
-        clients.end(END_LIMIT)
+        running.end(setting.limit)
+        clients.end(setting.limit)
     return {
         "rate": report["rate"],
         "server_cpu_ns": report["server_cpu_ns"] / report[counted],
@@ -104,20 +104,20 @@ def _hold(server, load, setting):
     with _start(server, load, setting, "echo") as running:
         before = running.descriptors()
         with _load("hold", running, setting, "--connections", HOLD_FIRST) as first:
-            first.report(LIMIT)
-            _settle(running, before + HOLD_FIRST)
+            first.report(setting.limit)
+            _settle(running, before + HOLD_FIRST, setting)
             base = running.memory()
             with _load("hold", running, setting, "--connections", load.connections - HOLD_FIRST) as rest:
-                rest.report(LIMIT)
-                _settle(running, before + load.connections)
+                rest.report(setting.limit)
+                _settle(running, before + load.connections, setting)
                 full = running.memory()
-                running.end(END_LIMIT)
+                running.end(setting.limit)
     return {"bytes": max(0, full - base) / (load.connections - HOLD_FIRST)}
 
 
-def _settle(running, descriptors):
+def _settle(running, descriptors, setting):
     """Waits until the server has so many descriptors, and then until it does nothing any more."""
-    until = time.monotonic() + LIMIT
+    until = time.monotonic() + setting.limit
     used = -1
     while running.descriptors() < descriptors or used != running.cpu_time():
         if time.monotonic() > until:

@@ -15,6 +15,16 @@ class Failed(Exception):
     """A measurement that has no figures: what went wrong, for a person to read."""
 
 
+_running = set()
+_INTERRUPTS = {signal.SIGINT, signal.SIGTERM}
+
+
+def end_all():
+    """Ends what still runs: an interrupt may come when nobody holds a process yet."""
+    for process in list(_running):
+        process.__exit__()
+
+
 class Process:
     """A child with pipes, whose lines are waited for only so long."""
 
@@ -22,22 +32,32 @@ class Process:
         self.what = what
         self._pending = b""
         self._errors = tempfile.TemporaryFile()
+
+        def prepare():
+            os.sched_setaffinity(0, cores)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
+
+        # An interrupt in between would leave a child that nobody knows.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
         try:
             self._child = subprocess.Popen(
                 [str(part) for part in command],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
                 env={**os.environ, **(environment or {})},
                 # Ctrl-C is for the runner, which ends its children in order.
-                start_new_session=True,
-                preexec_fn=lambda: os.sched_setaffinity(0, cores))
+                start_new_session=True, preexec_fn=prepare)
+            _running.add(self)
         except OSError as error:
             self._errors.close()
             raise Failed(f"{what} cannot be started: {error}") from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        _running.discard(self)
         if self._child.poll() is None:
             self._child.kill()
             self._child.wait()
@@ -105,11 +125,11 @@ class Process:
 class RunningServer(Process):
     """A server that has said its port."""
 
-    def __init__(self, server, arguments, cores, environment):
+    def __init__(self, server, arguments, cores, environment, limit):
         super().__init__(server.name, [*server.start_command(), *arguments], cores,
                          {**server.environment, **environment})
         try:
-            word, _, port = self.line(20).partition(" ")
+            word, _, port = self.line(limit).partition(" ")
             if word != "port" or not port.isdecimal():
                 raise self.failed(f"said '{word} {port}' instead of its port")
             self.port = int(port)

@@ -21,6 +21,8 @@ class Step:
 def schedule(loads, servers, rounds_of):
     """All steps: first round of every load, then the second, so that an early end leaves whole rounds."""
     steps = []
+    floors = (FLOOR, FLOOR_AGAIN)
+    loads = [load for load in loads if any(takes(s, load) for s in servers if s.name not in floors or not load.arguments)]
     for number in range(1, max(map(rounds_of, loads), default=0) + 1):
         for load in loads:
             if number <= rounds_of(load):

@@ -36,6 +36,11 @@ class Server:
             return [str(part) for part in self.command]
         return [str(self.builder.program(self.name))]
 
+    def is_built(self):
+        """Whether its file is there."""
+        files = [part for part in self.command if isinstance(part, Path)] or [self.builder.program(self.name)]
+        return files[0].exists()
+
     def find_version(self):
         """The version as text, or why there is none."""
         return self.version() if callable(self.version) else self.version

@@ -1,0 +1,45 @@
+"""Medians, extremes and ratios."""
+
+import unittest
+
+from harness import figures
+
+
+def measured(server, number, value, load="drain"):
+    return {"load": load, "server": server, "round": number, "figures": {"wall_ns": value}}
+
+
+class FiguresTests(unittest.TestCase):
+    def test_the_median_of_an_even_number_is_between_the_two_in_the_middle(self):
+        spread = figures.spread([40, 10, 30, 20])
+        self.assertEqual((spread.median, spread.least, spread.most, spread.count), (25, 10, 40, 4))
+
+    def test_nothing_has_no_spread(self):
+        self.assertIsNone(figures.spread([]))
+
+    def test_a_ratio_is_to_the_floor_of_the_same_round(self):
+        # The second round was three times as slow for everyone: the ratios must not show it.
+        measurements = [measured("raw-epoll", 1, 100), measured("x", 1, 200),
+                        measured("raw-epoll", 2, 300), measured("x", 2, 600)]
+        spread = figures.ratio(measurements, "drain", "x", "wall_ns")
+        self.assertEqual((spread.median, spread.least, spread.most), (2, 2, 2))
+
+    def test_a_round_without_a_floor_has_no_ratio(self):
+        measurements = [measured("raw-epoll", 1, 100), measured("x", 1, 150), measured("x", 2, 9000),
+                        {"load": "drain", "server": "raw-epoll", "round": 2, "failure": "crashed"}]
+        spread = figures.ratio(measurements, "drain", "x", "wall_ns")
+        self.assertEqual((spread.median, spread.count), (1.5, 1))
+
+    def test_other_loads_and_failed_measurements_do_not_count(self):
+        measurements = [measured("x", 1, 10), measured("x", 1, 9000, load="storm"),
+                        {"load": "drain", "server": "x", "round": 2, "failure": "crashed"}]
+        self.assertEqual(figures.absolute(measurements, "drain", "x", "wall_ns").median, 10)
+        self.assertEqual(len(figures.failures(measurements)), 1)
+
+    def test_noise_is_how_far_the_floor_is_from_itself_on_either_side(self):
+        for again in (90, 110):
+            measurements = [measured("raw-epoll", 1, 100), measured("raw-epoll-again", 1, again)]
+            self.assertAlmostEqual(figures.noise(measurements, "drain", "wall_ns"), 0.1)
+
+    def test_without_a_second_floor_the_noise_is_unknown(self):
+        self.assertIsNone(figures.noise([measured("raw-epoll", 1, 100)], "drain", "wall_ns"))

@@ -1,0 +1,103 @@
+"""Servers that do something wrong: each must be noticed, and must not end the run."""
+
+import os
+import sys
+import unittest
+
+from harness import measuring, processes
+from harness.loads import CPU, Load
+from harness.processes import Failed
+from harness.progress import Progress
+from harness.rounds import Rounds, schedule
+from harness.servers import Server
+from tests import WRONG_SERVER, cores, discarded
+
+DRAIN = Load("drain", "drain", "drain", (CPU,), (CPU,), rounds=1, connections=50)
+STORM = Load("storm", "storm", "storm", (CPU,), (CPU,), rounds=1, connections=4)
+ECHO = Load("echo", "echo", "echo", (CPU,), (CPU,), rounds=1, connections=8, active=4)
+
+
+def server(wrong):
+    return Server(wrong, "a wrong server", None, "1", command=(sys.executable, WRONG_SERVER, wrong))
+
+
+def setting(limit=30.0):
+    return measuring.Setting(cores(), cores(), seconds=0.05, warm_up=0.01, limit=limit)
+
+
+class WrongServerTests(unittest.TestCase):
+    def failure(self, load, wrong, limit=30.0):
+        with self.assertRaises(Failed) as caught:
+            measuring.measure(server(wrong), load, setting(limit))
+        return str(caught.exception)
+
+    def test_a_right_server_has_figures(self):
+        for load, names in ((DRAIN, {"wall_ns", "cpu_ns"}), (STORM, {"rate", "server_cpu_ns", "p99_ns"}),
+                            (ECHO, {"rate", "server_cpu_ns", "p50_ns"})):
+            measured = measuring.measure(server("nothing"), load, setting())
+            self.assertLessEqual(names, set(measured))
+            self.assertTrue(all(value > 0 for value in measured.values()), measured)
+
+    def test_a_lost_connection_is_noticed(self):
+        self.assertIn("lost or doubled a connection", self.failure(DRAIN, "drops-one"))
+
+    def test_a_doubled_connection_is_noticed(self):
+        self.assertIn("lost or doubled a connection", self.failure(DRAIN, "doubles-one"))
+
+    def test_a_connection_that_is_not_counted_is_noticed(self):
+        self.assertIn("drained 49 connections of 50", self.failure(DRAIN, "forgets-one"))
+
+    def test_a_crash_is_told_with_what_the_server_said(self):
+        for wrong in ("crashes", "crashes-at-once"):
+            failure = self.failure(DRAIN, wrong)
+            self.assertIn("ended with 1", failure)
+            self.assertIn("the sky is falling", failure)
+
+    def test_a_server_that_hangs_is_given_up(self):
+        self.assertIn("said nothing for", self.failure(DRAIN, "hangs", limit=0.5))
+
+    def test_a_server_that_does_not_end_is_told(self):
+        self.assertIn("still ran", self.failure(DRAIN, "never-ends", limit=0.5))
+
+    def test_another_greeting_is_noticed(self):
+        self.assertIn("something that is not the greeting", self.failure(STORM, "other-greeting"))
+        self.assertIn("ended after 15 of 16 bytes", self.failure(STORM, "short-greeting"))
+
+    def test_a_connection_that_the_server_does_not_close_is_noticed(self):
+        self.assertIn("got no answer", self.failure(STORM, "leaves-open"))
+
+    def test_a_changed_byte_is_noticed(self):
+        self.assertIn("something that was not sent", self.failure(ECHO, "changes-a-byte"))
+
+    def test_an_answer_that_comes_twice_is_noticed(self):
+        self.assertIn("something that was not sent", self.failure(ECHO, "repeats"))
+
+    def test_a_closed_connection_is_noticed(self):
+        self.assertIn("the server closed a connection", self.failure(ECHO, "closes"))
+
+    def test_no_process_is_left(self):
+        with self.assertRaises(Failed), processes.Process("x", [sys.executable, WRONG_SERVER, "nothing", "echo"],
+                                                           cores()) as process:
+            pid = process.pid
+            raise Failed("in the middle")
+        with self.assertRaises(ProcessLookupError):
+            # Not even as a child that nobody has waited for.
+            os.kill(pid, 0)
+
+
+class RoundsTests(unittest.TestCase):
+    def run_rounds(self, servers, rounds):
+        steps = schedule([DRAIN], servers, lambda load: rounds)
+        result = Rounds(steps, setting(), Progress(discarded()), limit_seconds=600)
+        result.run()
+        return result.measurements
+
+    def test_servers_take_turns(self):
+        measurements = self.run_rounds([server("nothing"), server("also-nothing")], rounds=2)
+        self.assertEqual([(m["round"], m["server"]) for m in measurements],
+                         [(1, "nothing"), (1, "also-nothing"), (2, "nothing"), (2, "also-nothing")])
+
+    def test_a_server_that_failed_is_not_tried_again_and_the_others_go_on(self):
+        measurements = self.run_rounds([server("drops-one"), server("nothing")], rounds=2)
+        self.assertEqual([(m["server"], "failure" in m) for m in measurements],
+                         [("drops-one", True), ("nothing", False), ("nothing", False)])
