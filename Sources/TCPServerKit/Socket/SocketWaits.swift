@@ -62,11 +62,23 @@ extension TCPSocket {
   func suspend(_ kind: SocketWaits.Kind) async throws(SocketError) {
     guard let engine else { throw refuseAsync("No event base to wait on") }
     let waits = existingWaits
+    moved = 0
     let wakening = await engine.suspend(on: waits, wait: waits.begin(kind)) {
       unsafe waits.park(kind, $0)
     }
     waits.end(kind)
     try check(wakening)
+  }
+
+  /// Counts what the kernel has moved at once, where nobody had to wait for it.
+  ///
+  /// - Returns: whether that was enough for one turn, 1 MiB or 2,048 small pieces: a task whose peer is always
+  ///   ahead would otherwise never wait, and keep the loop from everybody else.
+  func usesUpTurn(_ count: Int) -> Bool {
+    moved += UInt16(clamping: max(min(count, 1 << 20) / 512, 1))
+    guard moved >= 2048 else { return false }
+    moved = 0
+    return true
   }
 
   /// Suspends the calling task until a connection was made, or has ended.

@@ -31,6 +31,8 @@ internal import CServerCore
   var flags: Flags = []
   /// How far the connection has come.
   public internal(set) var state: SocketState = .unconnected
+  /// What the kernel has moved for tasks since one of them last waited; see `usesUpTurn`.
+  var moved: UInt16 = 0
   /// The peer's port; 0 before there is a connection.
   public internal(set) var peerPort: UInt16 = 0
   /// The peer's address; ``HostAddress/null`` before there is a connection.

@@ -1,0 +1,125 @@
+import TCPServerKit
+import Testing
+
+/// Whoever has the loop busy, the others get their turn. Counted in turns, never in time.
+@Suite("Fairness of a loop", .timeLimit(.minutes(1)))
+struct FairnessTests {
+  private final class Storm {
+    var isOver = false
+    var rounds = 0
+  }
+
+  @Test("Tasks that yield for ever keep nobody from being accepted, read and answered", arguments: [1, 200])
+  func tasks(count: Int) async throws {
+    try await onLoop { _ in
+      let storm = LoopBound(Storm())
+      let storming = (0..<count).map { _ in
+        start {
+          while !storm.value.isOver && !Task.isCancelled {
+            storm.value.rounds += 1
+            await Task.yield()
+          }
+        }
+      }
+      defer { storm.value.isOver = true }
+      try await whileServing { socket in
+        while let line = try await socket.readLine() { try await socket.write(line) }
+      } _: { server in
+        let connects = 10
+        let before = storm.value.rounds
+        for _ in 0..<connects {
+          let client = try #require(PlainClient(to: server))
+          for _ in 0..<10 {
+            client.send("ping\n")
+            try await until { client.input() == .bytes(Array("ping\n".utf8)) }
+          }
+        }
+        // 10 round trips and an accept, of a few turns each.
+        let turns = (storm.value.rounds - before) / count / connects
+        #expect(turns > 0 && turns < 10 * 11, "\(turns) turns a connection")
+      }
+      storm.value.isOver = true
+      for task in storming { try await task.value }
+    }
+  }
+
+  @Test("Clients that connect for ever keep no job waiting, nor those connected before")
+  func connects() async throws {
+    try await onLoop { base in
+      let storm = LoopBound(Storm())
+      let shared = LoopBound(try listening())
+      let serving = start {
+        try await shared.value.serve { socket in
+          // The next one is there before this one is done with.
+          storm.value.rounds += 1
+          if !storm.value.isOver { PlainClient(to: shared.value)?.end() }
+          _ = try await socket.readLine()
+        }
+      }
+      defer {
+        storm.value.isOver = true
+        serving.cancel()
+      }
+      let first = try #require(PlainClient(to: shared.value))
+      try await until { storm.value.rounds > 0 }
+      for round in 0..<100 {
+        let ran = Flag()
+        let before = storm.value.rounds
+        base.execute { ran.set() }
+        try await until { ran.isSet }
+        #expect(storm.value.rounds - before <= 64, "round \(round)")
+      }
+      #expect(storm.value.rounds > 50)
+      #expect(first.input() == .nothing)
+      storm.value.isOver = true
+    }
+  }
+
+  /// Twice what a task may move before the others get their turn.
+  private static let much = 2 << 20
+
+  @Test("A reader whose peer is always ahead lets the others have their turn")
+  func reader() async throws {
+    try await onLoop { base in
+      let pair = try await Pair()
+      let storm = LoopBound(Storm())
+      let chunk = String(repeating: "x", count: 65536)
+      pair.client.send(chunk)
+      let reading = start {
+        while !storm.value.isOver, storm.value.rounds < 100 * Self.much {
+          let count = try await pair.socket.read { span in
+            // There is more before this is done with, as from a peer on another processor.
+            pair.client.send(chunk)
+            return span.byteCount
+          }
+          storm.value.rounds += count ?? 0
+        }
+      }
+      let ran = Flag()
+      base.execute { ran.set() }
+      await turns(1)
+      try await until { ran.isSet }
+      #expect(storm.value.rounds <= Self.much)
+      storm.value.isOver = true
+      try await reading.value
+    }
+  }
+
+  @Test("So does a writer whose peer takes everything at once")
+  func writer() async throws {
+    try await onLoop { base in
+      let pair = try await Pair()
+      let storm = LoopBound(Storm())
+      let chunk = [UInt8](repeating: 7, count: 65536)
+      let writing = start {
+        while !storm.value.isOver, storm.value.rounds < 100 * Self.much {
+          storm.value.rounds += try await pair.socket.write(chunk)
+          _ = pair.client.receivedCount()
+        }
+      }
+      #expect(storm.value.rounds <= Self.much)
+      storm.value.isOver = true
+      try await writing.value
+    }
+  }
+}
