@@ -192,7 +192,9 @@ extension TCPSocket {
       return continueLingering(timedOut: timedOut)
     }
     guard waits == nil || flags.contains(.wantsInput) else {
-      return wakeReader(timedOut ? .timedOut : .ready)
+      // A loop that was late sees the timeout alone, whatever has come meanwhile.
+      let isReady = !timedOut || SystemCalls.isReadable(descriptor)
+      return wakeReader(isReady ? .ready : .timedOut)
     }
     guard let engine, descriptor >= 0 else { return }
     let buffer = unsafe engine.scratch.take()

@@ -151,7 +151,7 @@ extension TCPSocket {
 
   /// The loop says that there is room to write, that a connection attempt has ended, or a name lookup.
   func handleWritable(timedOut: Bool = false) {
-    guard !timedOut else {
+    guard !timedOut || SystemCalls.isWritable(descriptor) else {
       return wakeWriter(.timedOut)
     }
     switch state {

@@ -89,6 +89,16 @@ enum SystemCalls {
     }
   }
 
+  /// Whether there is something to read now, the end of input or an error included.
+  static func isReadable(_ descriptor: CInt) -> Bool {
+    wait(for: descriptor, POLLIN, until: .now) != 0
+  }
+
+  /// Whether there is room to write now.
+  static func isWritable(_ descriptor: CInt) -> Bool {
+    wait(for: descriptor, POLLOUT, until: .now) != 0
+  }
+
   private static func milliseconds(until deadline: ContinuousClock.Instant?) -> CInt {
     guard let deadline else { return -1 }
     let (seconds, attoseconds) = (deadline - .now).components

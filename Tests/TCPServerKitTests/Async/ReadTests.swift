@@ -1,3 +1,4 @@
+import FaultInjection
 import Glibc
 import TCPServerKit
 import Testing
@@ -152,6 +153,22 @@ struct AsyncReadTests {
       #expect(
         try await socket.readLine(timeout: .seconds(5))?.allSatisfy { $0 == UInt8(ascii: "x") } == false
       )
+    }
+  }
+
+  @Test("What has arrived is read however short the time, and when the loop is late")
+  func timeoutWithInput() async throws {
+    try await onLoop { base in
+      let pair = try await Pair()
+      for timeout in [Duration.zero, .milliseconds(5)] {
+        pair.client.send("one")
+        #expect(try await pair.socket.read(timeout: timeout) { $0.byteCount } == 3)
+        // Nothing is known of what comes now.
+        let waiting = start { try await pair.socket.read(timeout: timeout) { $0.byteCount } }
+        fault_advance_clock(10)
+        pair.client.send("more")
+        #expect(try await waiting.value == 4)
+      }
     }
   }
 

@@ -1,3 +1,4 @@
+import FaultInjection
 import Glibc
 import TCPServerKit
 import Testing
@@ -173,6 +174,25 @@ struct AsyncWriteTests {
       await turns(3)
       aborted.socket.abort()
       await #expect(throws: SocketError.remoteHostClosed) { try await waiting.value }
+    }
+  }
+
+  @Test("A peer that has taken something in time is not given up by a loop that is late")
+  func lateLoop() async throws {
+    try await onLoop(limit: .seconds(1000)) { _ in
+      let pair = try await Pair()
+      let count = 8 << 20
+      let writing = start {
+        try await pair.socket.write([UInt8](repeating: 7, count: count), timeout: .milliseconds(20))
+      }
+      var received = 0
+      try await until {
+        let more = pair.client.receivedCount()
+        received += more
+        if more > 0 { fault_advance_clock(21) }
+        return received == count
+      }
+      #expect(try await writing.value == count)
     }
   }
 
