@@ -1,4 +1,3 @@
-import Synchronization
 import TCPServerKit
 import Testing
 
@@ -72,108 +71,8 @@ struct ExecutorTests {
   private func report(_ what: String, _ jobs: Jobs) {
     print("\(what): \(jobs)")
   }
-
-  // MARK: - Isolation
-
-  @Test("An actor pinned to the loop runs on its thread, and the loop's callbacks are in its isolation")
-  func isolation() async throws {
-    try await onLoop { base in
-      let loopThread = OtherThread.currentID
-      let actor = Pinned(to: base)
-      #expect(await actor.thread() == loopThread)
-      actor.preconditionIsolated()
-      // Where no task runs: in a handler.
-      let server = try listening()
-      server.newConnection.connect { actor.assumeIsolated { $0.count += 1 } }
-      let client = try #require(PlainClient(to: server))
-      #expect(try await server.accept()?.peerPort == client.port)
-      #expect(await actor.count == 1)
-    }
-  }
-
-  @Test("A pinned actor can own a server and its sockets")
-  func actorOwnsServer() async throws {
-    try await onLoop { base in
-      let actor = Pinned(to: base)
-      let port = try await actor.listen()
-      let answering = start { try await actor.answerOne() }
-      let client = TCPSocket()
-      try await client.connect(to: "127.0.0.1", port: port)
-      try await client.write("hello\n")
-      #expect(text(try await client.readLine()) == "hello\n")
-      try await answering.value
-    }
-  }
-
-  @Test("serve() runs its handlers on the loop, whatever isolation calls it")
-  func servedFromActor() async throws {
-    try await onLoop { base in
-      let loopThread = OtherThread.currentID
-      let actor = Pinned(to: base)
-      let port = try await actor.listen()
-      let serving = start { try await actor.serve(from: loopThread) }
-      let client = TCPSocket()
-      try await client.connect(to: "127.0.0.1", port: port)
-      #expect(text(try await client.readLine()) == "1 job a round, no hop\n")
-      serving.cancel()
-      _ = await serving.result
-    }
-  }
 }
 
 private func callersFunction() async {}
 
 @concurrent private func concurrentFunction() async {}
-
-/// An actor whose thread is a loop's.
-private actor Pinned {
-  private let base: EventBase
-  private let executor: any SerialExecutor
-  private var server: TCPServer?
-  var count = 0
-
-  init(to base: EventBase) {
-    self.base = base
-    executor = base.serialExecutor
-  }
-
-  nonisolated var unownedExecutor: UnownedSerialExecutor {
-    unsafe executor.asUnownedSerialExecutor()
-  }
-
-  var statistics: EventBase.Statistics {
-    base.statistics
-  }
-
-  func wait() async {
-    try? await base.sleep(for: .zero)
-  }
-
-  func thread() -> String {
-    OtherThread.currentID
-  }
-
-  func listen() throws -> UInt16 {
-    let server = try listening(on: base)
-    self.server = server
-    return server.serverPort
-  }
-
-  func answerOne() async throws {
-    let socket = try #require(await server?.accept())
-    while let line = try await socket.readLine() {
-      try await socket.write(line)
-      break
-    }
-    await socket.closeGracefully()
-  }
-
-  func serve(from thread: String) async throws {
-    let base = base
-    try await server?.serve { socket in
-      #expect(OtherThread.currentID == thread)
-      let jobs = try await Jobs.each(base) { try await base.sleep(for: .zero) }
-      try await socket.write(jobs == Jobs(1) ? "1 job a round, no hop\n" : "\(jobs)\n")
-    }
-  }
-}

@@ -109,3 +109,10 @@ func whileServing(
 func text(_ bytes: [UInt8]?) -> String? {
   bytes.map { String(decoding: $0, as: UTF8.self) }
 }
+
+extension ServingReport {
+  /// Served, failed, ended in time, cancelled.
+  var numbers: [UInt64] {
+    [served, failed, endedInTime, cancelled]
+  }
+}

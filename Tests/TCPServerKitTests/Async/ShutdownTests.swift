@@ -8,16 +8,17 @@ struct ShutdownTests {
     "Of 200 busy connections none is cut: each gets its answer, and so do clients the kernel has accepted"
   )
   func underLoad() async throws {
-    try await onLoop(limit: .seconds(30)) { base in
+    try await onLoop(limit: .seconds(30)) { _ in
       let server = try listening()
       let port = server.serverPort
       let shutdown = GracefulShutdown()
-      let (bound, gate) = (LoopBound(server), LoopBound(Gate()))
+      let (bound, gate) = (LoopBound(server), Gate())
+      defer { gate.open() }
       let serving = start {
         try await bound.value.serve(shutdown: shutdown) { socket in
           guard let line = try await socket.readLine() else { return }
           // Busy until the shutdown has long begun.
-          while !gate.value.isOpen { try await base.sleep(for: .milliseconds(1)) }
+          await gate.pass()
           try await socket.write(line)
         }
       }
@@ -31,7 +32,7 @@ struct ShutdownTests {
       try await until { !server.isListening }
       #expect(PlainClient(port: port) == nil)
       #expect(busy.allSatisfy { $0.input() == .nothing })
-      gate.value.isOpen = true
+      gate.open()
       let report = try await serving.value
       #expect(report.numbers == [220, 0, 220, 0])
       #expect(busy.allSatisfy { $0.nextInput() == .bytes(Array("busy\n".utf8)) })
@@ -39,10 +40,6 @@ struct ShutdownTests {
       #expect((busy + queued).allSatisfy { $0.nextInput() == .end })
       expectBalanced(server)
     }
-  }
-
-  private final class Gate {
-    var isOpen = false
   }
 
   @Test("A handler that never ends is cancelled at the deadline, also of a server closed before")
@@ -112,12 +109,5 @@ struct ShutdownTests {
       #expect(try await late.serve(shutdown: shutdown) { _ in }.numbers == [0, 0, 0, 0])
       #expect(!late.isListening)
     }
-  }
-}
-
-extension ServingReport {
-  /// Served, failed, ended in time, cancelled.
-  fileprivate var numbers: [UInt64] {
-    [served, failed, endedInTime, cancelled]
   }
 }

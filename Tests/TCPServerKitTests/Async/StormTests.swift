@@ -107,6 +107,28 @@ struct StormTests {
     }
   }
 
+  @Test("The storms leave no descriptor open, in a process of their own")
+  func census() async {
+    await #expect(processExitsWith: .success) {
+      let storms: [@Sendable () async throws -> Void] = [
+        { try await StormTests().accepting(bySequence: false) },
+        { try await StormTests().accepting(bySequence: true) },
+        { try await StormTests().reading() },
+        { try await StormTests().cancelledWithConnects() },
+      ]
+      // What the runtime opens for itself is there from now on.
+      try await onLoop { try await $0.sleep(for: .zero) }
+      let before = Descriptors.openNumbers
+      for storm in storms {
+        try await storm()
+        // The last reference to a task, and with it to a loop, may go a little later on another thread.
+        let deadline = ContinuousClock.now + Loop.limit
+        while Descriptors.openNumbers != before && ContinuousClock.now < deadline { await Task.yield() }
+        #expect(Descriptors.openNumbers == before)
+      }
+    }
+  }
+
   /// Clients of another thread, which connect as fast as the server takes them.
   private final class Storm: Sendable {
     private let thread: OtherThread
