@@ -99,7 +99,7 @@ struct PinnedActorTests {
         actor.assumeIsolated { $0.count += 10 }
         isDone.open()
       }
-      pair.client.closeWriting()
+      pair.client.endWriting()
       await isDone.pass()
       #expect(await actor.count == 15)
     }

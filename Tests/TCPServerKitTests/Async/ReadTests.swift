@@ -15,7 +15,7 @@ struct AsyncReadTests {
       await turns(3)
       pair.client.send("later")
       #expect(text(try await later.value) == "later")
-      pair.client.closeWriting()
+      pair.client.endWriting()
       #expect(try await pair.socket.read { $0.byteCount } == nil)
     }
   }
@@ -79,7 +79,7 @@ struct AsyncReadTests {
     try await onLoop { _ in
       let pair = try await Pair()
       pair.client.send("one\n\ntoo long\nlast")
-      pair.client.closeWriting()
+      pair.client.endWriting()
       var lines: [String] = []
       while let line = try await pair.socket.readLine(maxLength: 5) {
         lines.append(text(line) ?? "")
@@ -109,14 +109,14 @@ struct AsyncReadTests {
     try await onLoop { _ in
       let pair = try await Pair()
       pair.client.send("one\r\ntwo\n\nthree")
-      pair.client.closeWriting()
+      pair.client.endWriting()
       var lines: [String] = []
       for try await line in pair.socket.lines { lines.append(line) }
       #expect(lines == ["one", "two", "", "three"])
 
       let other = try await Pair()
       other.client.send("bytes")
-      other.client.closeWriting()
+      other.client.endWriting()
       var bytes: [UInt8] = []
       for try await byte in other.socket.bytes { bytes.append(byte) }
       #expect(text(bytes) == "bytes")

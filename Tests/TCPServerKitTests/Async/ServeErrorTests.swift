@@ -105,7 +105,7 @@ struct ServeErrorTests {
         let last = try #require(PlainClient(to: server))
         last.send("still here\n")
         try await until { last.input() == .bytes(Array("still here\n".utf8)) }
-        last.closeWriting()
+        last.endWriting()
         try await until { last.input() == .end }
         #expect(server.statistics.peerErrors == 1)
       }

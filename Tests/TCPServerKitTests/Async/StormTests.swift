@@ -69,7 +69,7 @@ struct StormTests {
           next += 1
         }
       }
-      pair.client.closeWriting()
+      pair.client.endWriting()
       while let bytes = try await pair.socket.read(maxLength: 4096) {
         for byte in bytes {
           #expect(byte == UInt8(48 + next % 10))

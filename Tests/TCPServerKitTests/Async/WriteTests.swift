@@ -201,7 +201,7 @@ struct AsyncWriteTests {
     try await onLoop { _ in
       let pair = try await Pair()
       pair.client.send("question")
-      pair.client.closeWriting()
+      pair.client.endWriting()
       #expect(text(try await pair.socket.read(exactly: 8)) == "question")
       #expect(try await pair.socket.read(maxLength: 1) == nil)
       try await pair.socket.write("answer")

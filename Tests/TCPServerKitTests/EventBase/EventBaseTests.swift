@@ -134,9 +134,9 @@ struct EventBaseTests {
     for socket in [reading, writing, lingering, connecting] {
       #expect(socket.state == .unconnected)
     }
-    #expect(readingPeer.receive() == .end)
+    #expect(readingPeer.nextInput() == .end)
     #expect(writingPeer.readToEnd().bytes.count < 1 << 20)
-    #expect(lingeringPeer.receive() == .end)
+    #expect(lingeringPeer.nextInput() == .end)
   }
 
   @Test("A job that was never run is released with the event base")
@@ -194,11 +194,11 @@ struct EventBaseTests {
       socket.bytesWritten.connect { echoed += $0 }
       socket.disconnected.connect { disconnected = true }
     }
-    let peer = try RawPeer(port: server.serverPort)
+    let peer = try #require(PlainClient(to: server))
     peer.send("hello")
     #expect(plain.run { echoed == 5 })
     #expect(text(peer.receive(exactly: 5)) == "hello")
-    peer.close()
+    peer.end()
     #expect(plain.run { disconnected })
     server.close()
   }

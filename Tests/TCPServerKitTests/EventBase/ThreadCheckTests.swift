@@ -53,7 +53,7 @@ import Testing
       }
       let port = unsafe server.serverPort
       let thread = OtherThread { base.run() }
-      let peer = try RawPeer(port: port)
+      let peer = try #require(PlainClient(port: port))
       #expect(text(peer.receive(exactly: 5)) == "hello")
       thread.join()
     }

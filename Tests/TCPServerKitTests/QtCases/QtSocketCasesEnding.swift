@@ -8,7 +8,7 @@ struct QtSocketCasesEnding {
   func synchronous() throws {
     let (socket, peer) = try connectedPair(nil)
     peer.send("data")
-    peer.close()
+    peer.end()
     #expect(socket.waitForDisconnected(msec: 10000))
     #expect(socket.state == .unconnected)
     #expect(socket.bytesAvailable == 4)
@@ -75,7 +75,7 @@ struct QtSocketCasesEnding {
   func loopInErrorHandler() throws {
     let loop = try Loop()
     var socket: TCPSocket?
-    let peer: RawPeer
+    let peer: PlainClient
     (socket, peer) = try connectedPair(loop.base)
     weak let released = socket
     var told = false
@@ -85,7 +85,7 @@ struct QtSocketCasesEnding {
       loop.base.run()
       told = true
     }
-    peer.close()
+    peer.end()
     #expect(loop.run { told })
     loop.settle()
     #expect(released == nil)
@@ -118,7 +118,7 @@ struct QtSocketCasesEnding {
     let (socket, peer) = try connectedPair(nil)
     #expect(!socket.waitForReadyRead(msec: 10))
     #expect(socket.error == .socketTimeout)
-    peer.close()
+    peer.end()
     #expect(!socket.waitForReadyRead(msec: 10000))
     #expect(socket.error == .remoteHostClosed)
     // Not a disconnect yet, unlike in Qt: only the peer's side has ended.
@@ -144,7 +144,7 @@ struct QtSocketCasesEnding {
     let (socket, peer) = try connectedPair(loop.base)
     let recorder = Recorder(socket)
     peer.send("x")
-    peer.close()
+    peer.end()
     #expect(loop.run { recorder.isDisconnected })
     loop.settle()
     #expect(recorder.count(.disconnected) == 1)

@@ -81,7 +81,7 @@ struct QtSocketCasesReading {
 
     let recorder = Recorder(socket)
     peer.send("hello")
-    peer.close()
+    peer.end()
     #expect(loop.run { recorder.isDisconnected })
     #expect(socket.write("x") == -1)
     #expect(socket.bytesAvailable == 5)

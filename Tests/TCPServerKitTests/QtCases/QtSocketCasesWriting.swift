@@ -84,7 +84,7 @@ struct QtSocketCasesWriting {
   @Test("C25: options read back what was set")
   func options() throws {
     let (socket, peer) = try connectedPair(nil)
-    defer { peer.close() }
+    defer { peer.end() }
     for option in [SocketOption.lowDelay, .keepAlive] {
       #expect(socket.socketOption(option) == 0)
       #expect(socket.setSocketOption(option, 1))

@@ -41,7 +41,7 @@ struct HalfCloseTests {
     }
     let descriptor = peer.descriptor
     let client = Background {
-      let peer = RawPeer(adopting: descriptor)
+      let peer = PlainClient(adopting: descriptor)
       peer.send(request)
       peer.endWriting()
       return peer.readToEnd()
@@ -174,7 +174,7 @@ struct HalfCloseTests {
     #expect(socket.state == .connected)
     peer.send("reply")
     #expect(loop.run { received.count == 5 })
-    peer.close()
+    peer.end()
     #expect(loop.run { socket.state == .unconnected })
   }
 

@@ -30,10 +30,10 @@ struct OrderlyDisconnectTests {
     var ended = false
     #expect(
       loop.run {
-        switch peer.receiveWithoutWaiting(maxLength: 200_000) {
+        switch peer.input(atMost: 200_000) {
         case .bytes(let bytes): received += bytes
         case .end: ended = true
-        case .failed: break
+        case .failed, .nothing: break
         }
         return ended
       }
@@ -72,7 +72,7 @@ struct OrderlyDisconnectTests {
     ending.end(socket)
     socket.abort()
     #expect(recorder.events == [.disconnected])
-    #expect(peer.receive() == .end)
+    #expect(peer.nextInput() == .end)
   }
 
   @Test("What is written while closing is delivered too")
@@ -124,7 +124,7 @@ struct OrderlyDisconnectTests {
     #expect(peer.readToEnd() == .whole(Array("the reply".utf8)))
     #expect(socket.write("too late") == -1)
     #expect(!recorder.isDisconnected)
-    peer.close()
+    peer.end()
     #expect(loop.run { recorder.isDisconnected }, "lingering ends when the peer has ended")
     #expect(recorder.events == [.bytesWritten(9), .disconnected])
     #expect(!file.isOpen)
@@ -142,7 +142,7 @@ struct OrderlyDisconnectTests {
     #expect(socket.state == .closing)
     #expect(peer.sendWhatFits(100_000) > 0)
     #expect(peer.readToEnd() == .whole(Array("the reply".utf8)))
-    peer.close()
+    peer.end()
     #expect(socket.waitForDisconnected(msec: 10000))
     #expect(!file.isOpen)
   }
@@ -209,7 +209,7 @@ struct OrderlyDisconnectTests {
   func releasedWithHeldBytes() throws {
     let loop = try Loop()
     var socket: TCPSocket?
-    let peer: RawPeer
+    let peer: PlainClient
     (socket, peer) = try connectedPair(loop.base, tight: true)
     let file = try #require(OpenFile(socket?.socketDescriptor ?? -1))
     let all = pattern(1 << 20)
@@ -228,13 +228,13 @@ struct OrderlyDisconnectTests {
   func releasedIdle(usesLoop: Bool) throws {
     let loop = try Loop()
     var socket: TCPSocket?
-    let peer: RawPeer
+    let peer: PlainClient
     (socket, peer) = try connectedPair(usesLoop ? loop.base : nil)
     let file = try #require(OpenFile(socket?.socketDescriptor ?? -1))
     weak let released = socket
     socket = nil
     #expect(released == nil)
-    #expect(peer.receive() == .end)
+    #expect(peer.nextInput() == .end)
     #expect(!file.isOpen)
   }
 }

@@ -65,7 +65,8 @@ struct SocketDescriptorTests {
   func adopted() throws {
     let listener = Descriptors.listening()
     defer { close(listener) }
-    let peer = try RawPeer(port: try #require(Endpoint(localOf: listener)).port)
+    let port = try #require(Endpoint(localOf: listener)).port
+    let peer = try #require(PlainClient(port: port))
     let descriptor = accept(listener, nil, nil)
     let file = try #require(OpenFile(descriptor))
     #expect(!DescriptorFlags(descriptor).isNonBlocking)
@@ -77,7 +78,7 @@ struct SocketDescriptorTests {
     #expect(DescriptorFlags(descriptor).isNonBlocking)
     #expect(DescriptorFlags(descriptor).isCloseOnExec)
     #expect(socket?.peerAddress == .localHost)
-    #expect(socket?.peerPort == Endpoint(localOf: peer.descriptor)?.port)
+    #expect(socket?.peerPort == peer.port)
     #expect(socket?.localAddress == .localHost)
     #expect(socket?.localPort == Endpoint(localOf: listener)?.port)
     socket?.write("hello")
@@ -87,7 +88,7 @@ struct SocketDescriptorTests {
     #expect(text(socket?.readAll()) == "reply")
     socket = nil
     #expect(!file.isOpen)
-    #expect(peer.receive() == .end)
+    #expect(peer.nextInput() == .end)
   }
 
   @Test("An adopted connection works on a loop, its handlers connected before or after")
@@ -152,7 +153,7 @@ struct SocketDescriptorTests {
       #expect(!socket.waitForReadyRead(msec: 10000), "the end")
       #expect(socket.bytesAvailable == 7)
       socket.writeEnd()
-      #expect(peer.receive() == .end)
+      #expect(peer.nextInput() == .end)
       socket.disconnectFromHost()
       #expect(socket.state == .unconnected)
     }
@@ -200,7 +201,7 @@ struct SocketDescriptorTests {
     #expect(loop.run { descriptor >= 0 })
     #expect(refused == -1)
     close(descriptor)
-    #expect(peer.receive() == .end)
+    #expect(peer.nextInput() == .end)
   }
 
   @Test("detach() refuses while bytes are unread or unsent, and nothing is lost")
@@ -251,14 +252,14 @@ struct SocketDescriptorTests {
     let (socket, peer) = try connectedPair(nil, ipv6: true)
     #expect(socket.peerAddress == .localHostIPv6)
     #expect(socket.localAddress == .localHostIPv6)
-    #expect(socket.peerPort == Endpoint(localOf: peer.descriptor)?.port)
+    #expect(socket.peerPort == peer.port)
   }
 
   @Test("An IPv4 peer of a dual-stack server is its IPv4 address", .enabled(if: Machine.hasIPv6))
   func addressesDualStack() throws {
     let server = TCPServer(eventBase: nil)
     #expect(server.listen(address: .any))
-    let peer = try RawPeer(port: server.serverPort)
+    let peer = try #require(PlainClient(to: server))
     let socket = try acceptedSocket(of: server)
     #expect(socket.peerAddress == .localHost)
     #expect(socket.peerAddress.isIPv4)
@@ -270,7 +271,7 @@ struct SocketDescriptorTests {
     #expect(other.setSocketDescriptor(socket.detach()))
     #expect(other.peerAddress == .localHost)
     #expect(other.peerAddress.isIPv4)
-    #expect(other.peerPort == Endpoint(localOf: peer.descriptor)?.port)
+    #expect(other.peerPort == peer.port)
   }
 
   // MARK: - Options
@@ -286,7 +287,7 @@ struct SocketDescriptorTests {
   func options(_ row: (option: SocketOption, value: Int, result: Int), ipv6: Bool) throws {
     guard !ipv6 || Machine.hasIPv6 else { return }
     let (socket, peer) = try connectedPair(nil, ipv6: ipv6)
-    defer { peer.close() }
+    defer { peer.end() }
     #expect(socket.setSocketOption(row.option, row.value))
     #expect(socket.socketOption(row.option) == row.result)
   }
@@ -298,8 +299,8 @@ struct SocketDescriptorTests {
   func typeOfServiceDualStack() throws {
     let server = TCPServer(eventBase: nil)
     #expect(server.listen(address: .any))
-    let peer = try RawPeer(port: server.serverPort)
-    defer { peer.close() }
+    let peer = try #require(PlainClient(to: server))
+    defer { peer.end() }
     let socket = try acceptedSocket(of: server)
     #expect(socket.setSocketOption(.typeOfService, 0x20))
     #expect(socket.socketOption(.typeOfService) == 0x20)
@@ -309,7 +310,7 @@ struct SocketDescriptorTests {
   @Test("The path's maximum transmission unit can be read but not set")
   func pathMtu() throws {
     let (socket, peer) = try connectedPair(nil)
-    defer { peer.close() }
+    defer { peer.end() }
     #expect(socket.socketOption(.pathMtu) ?? 0 > 500)
     #expect(!socket.setSocketOption(.pathMtu, 1500))
   }
@@ -322,7 +323,7 @@ struct SocketDescriptorTests {
       #expect(!unconnected.setSocketOption(option, 1))
     }
     let (socket, peer) = try connectedPair(nil)
-    defer { peer.close() }
+    defer { peer.end() }
     #expect(!socket.setSocketOption(.keepAliveIdle, -1))
     #expect(!socket.setSocketOption(.sendBufferSize, .max))
   }

@@ -7,7 +7,7 @@ struct SocketLifetimeTests {
   func keptByLoop() throws {
     let loop = try Loop()
     var socket: TCPSocket?
-    let peer: RawPeer
+    let peer: PlainClient
     (socket, peer) = try connectedPair(loop.base)
     var received = 0
     socket?.readyRead.connect { [weak socket] in received += socket?.readAll().count ?? 0 }
@@ -18,7 +18,7 @@ struct SocketLifetimeTests {
       peer.send("data")
       #expect(loop.run { received == round * 4 })
     }
-    peer.close()
+    peer.end()
     #expect(loop.run { watched == nil })
   }
 
@@ -26,7 +26,7 @@ struct SocketLifetimeTests {
   func strongCapture(ending: Int) throws {
     let loop = try Loop()
     var socket: TCPSocket?
-    let peer: RawPeer
+    let peer: PlainClient
     (socket, peer) = try connectedPair(loop.base)
     weak let watched = socket
     if let socket {
@@ -40,7 +40,7 @@ struct SocketLifetimeTests {
       socket.write("hello")
     }
     switch ending {
-    case 0, 1: peer.close()
+    case 0, 1: peer.end()
     case 2: socket?.abort()
     default: Descriptors.closeIfOpen(socket?.detach() ?? -1)
     }
@@ -63,7 +63,7 @@ struct SocketLifetimeTests {
     }
     captured = nil
     #expect(watched != nil)
-    peer.close()
+    peer.end()
     #expect(loop.run { disconnected == 1 })
     #expect(watched == nil)
   }
@@ -73,7 +73,7 @@ struct SocketLifetimeTests {
     let loop = try Loop()
     for kind in 0..<4 {
       var socket: TCPSocket?
-      let peer: RawPeer
+      let peer: PlainClient
       (socket, peer) = try connectedPair(loop.base)
       weak let watched = socket
       var called = false
@@ -91,7 +91,7 @@ struct SocketLifetimeTests {
       socket?.write("x")
       peer.send("x")
       if kind > 1 {
-        peer.close()
+        peer.end()
       }
       #expect(loop.run { called }, "kind \(kind)")
       #expect(loop.run { watched == nil }, "kind \(kind)")
@@ -110,12 +110,12 @@ struct SocketLifetimeTests {
       accepted = server?.nextPendingConnection()
       server = nil
     }
-    let peer = try RawPeer(port: port)
+    let peer = try #require(PlainClient(port: port))
     #expect(loop.run { accepted != nil })
     #expect(watched == nil)
     accepted?.write("still here")
     #expect(text(peer.receive(exactly: 10)) == "still here")
-    #expect(throws: RawPeer.Failed.self) { try RawPeer(port: port) }
+    #expect(PlainClient(port: port) == nil)
   }
 
   @Test("Releasing the loop aborts the sockets that wait on it, and tells them")
@@ -123,7 +123,7 @@ struct SocketLifetimeTests {
     var base: EventBase? = try EventBase()
     weak let watchedBase = base
     var socket: TCPSocket?
-    let peer: RawPeer
+    let peer: PlainClient
     (socket, peer) = try connectedPair(base)
     weak let watched = socket
     var disconnected = 0
@@ -135,7 +135,7 @@ struct SocketLifetimeTests {
     #expect(watchedBase == nil)
     #expect(disconnected == 1)
     #expect(watched == nil)
-    #expect(peer.receive() == .end)
+    #expect(peer.nextInput() == .end)
   }
 
   @Test("A socket that is held outlives its loop and can still be used with waits")
@@ -150,7 +150,7 @@ struct SocketLifetimeTests {
     #expect(socket.write("reply") == 5)
     #expect(text(peer.receive(exactly: 5)) == "reply")
     socket.disconnectFromHost()
-    #expect(peer.receive() == .end)
+    #expect(peer.nextInput() == .end)
   }
 
   @Test("A thousand connections that come and go leave no socket and no descriptor behind")
@@ -172,11 +172,11 @@ struct SocketLifetimeTests {
       }
     }
     for round in 1...20 {
-      let peers = try (0..<50).map { _ in try RawPeer(port: server.serverPort) }
+      let peers = try (0..<50).map { _ in try #require(PlainClient(to: server)) }
       peers.forEach { $0.send("ping") }
       #expect(loop.run { ended + live == round * 50 })
       loop.settle(turns: 3)
-      peers.forEach { $0.close() }
+      peers.forEach { $0.end() }
       #expect(loop.run { live == 0 })
     }
     #expect(ended == 1000)

@@ -18,7 +18,7 @@ struct SocketReadingTests {
     #expect(count == 8)
     #expect(text(read) == "01234567")
     #expect(socket.readByteCount(8) == 2)
-    peer.close()
+    peer.end()
     #expect(Descriptors.waitEnded(socket.socketDescriptor))
     #expect(socket.readByteCount(8) == -1)
   }
@@ -73,7 +73,7 @@ struct SocketReadingTests {
     #expect(socket.bytesAvailable == 2)
     peer.send("o\nthree\n\nfour")
     #expect(loop.run { lines.count == 4 })
-    peer.close()
+    peer.end()
     #expect(loop.run { recorder.isDisconnected })
     #expect(lines == ["one\n", "two\n", "three\n", "\n"])
     #expect(text(socket.readLine()) == "four")
@@ -144,7 +144,7 @@ struct SocketReadingTests {
     socket.readyRead.connect { read += socket.read(maxLength: 1000) ?? [] }
     let descriptor = peer.descriptor
     let sender = Background {
-      let peer = RawPeer(adopting: descriptor)
+      let peer = PlainClient(adopting: descriptor)
       defer { peer.forget() }
       return peer.send(all)
     }
@@ -253,7 +253,7 @@ struct SocketReadingTests {
     #expect(socket.bytesToWrite > 0)
     let descriptor = peer.descriptor
     let client = Background {
-      let peer = RawPeer(adopting: descriptor)
+      let peer = PlainClient(adopting: descriptor)
       defer { peer.forget() }
       let request = peer.receive(exactly: 1 << 20)
       peer.send("new")

@@ -160,7 +160,7 @@ struct SocketWritingTests {
     #expect(socket.error == .socketTimeout)
     #expect(socket.state == .connected)
     #expect(socket.bytesToWrite > 0)
-    peer.close()
+    peer.end()
     while socket.waitForBytesWritten(msec: 10000) {}
     #expect(socket.error == .remoteHostClosed)
     #expect(socket.bytesToWrite == 0)

@@ -12,13 +12,14 @@ extension Descriptors {
     return unsafe setsockopt(descriptor, level, name, &value, socklen_t(MemoryLayout<CInt>.size)) == 0
   }
 
-  static func receive(_ descriptor: CInt, maxLength: Int, flags: CInt) -> RawPeer.Received {
+  /// What is there now.
+  static func receive(_ descriptor: CInt, maxLength: Int) -> PlainClient.Input {
     var count = 0
     let bytes = unsafe [UInt8](unsafeUninitializedCapacity: maxLength) { buffer, initialized in
-      unsafe count = Int(recv(descriptor, buffer.baseAddress, maxLength, flags))
+      unsafe count = Int(recv(descriptor, buffer.baseAddress, maxLength, CInt(MSG_DONTWAIT)))
       initialized = max(count, 0)
     }
-    guard count >= 0 else { return .failed(errno) }
+    guard count >= 0 else { return errno == EAGAIN ? .nothing : .failed(errno) }
     return count == 0 ? .end : .bytes(bytes)
   }
 

@@ -10,10 +10,10 @@ func connectedPair(
   _ base: EventBase?,
   ipv6: Bool = false,
   tight: Bool = false
-) throws -> (socket: TCPSocket, peer: RawPeer) {
+) throws -> (socket: TCPSocket, peer: PlainClient) {
   let server = TCPServer(eventBase: base)
   try #require(server.listen(address: ipv6 ? .localHostIPv6 : .localHost))
-  let peer = try RawPeer(port: server.serverPort, ipv6: ipv6, receiveBuffer: tight ? 131072 : 0)
+  let peer = try #require(PlainClient(to: server, receiveBuffer: tight ? 131072 : 0))
   let socket = try acceptedSocket(of: server)
   if tight {
     socket.setSocketOption(.sendBufferSize, 65536)

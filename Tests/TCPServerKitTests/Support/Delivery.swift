@@ -1,0 +1,64 @@
+#if canImport(Glibc)
+  import Glibc
+#else
+  import Musl
+#endif
+
+/// What a client has received at the end of its connection.
+struct Delivery: Equatable, Sendable, CustomStringConvertible {
+  var bytes: [UInt8] = []
+  /// 0 when the end was a proper one.
+  var errnum: CInt = 0
+
+  static func read(from descriptor: CInt) -> Delivery {
+    var delivery = Delivery()
+    while true {
+      guard Descriptors.waitReadable(descriptor) else {
+        delivery.errnum = ETIMEDOUT
+        return delivery
+      }
+      switch Descriptors.receive(descriptor, maxLength: 1 << 18) {
+      case .nothing:
+        continue
+      case .bytes(let bytes):
+        delivery.bytes += bytes
+      case .end:
+        return delivery
+      case .failed(let errnum):
+        delivery.errnum = errnum
+        return delivery
+      }
+    }
+  }
+
+  /// The delivery of exactly these bytes.
+  static func whole(_ bytes: [UInt8]) -> Delivery {
+    Delivery(bytes: bytes)
+  }
+
+  static func == (left: Delivery, right: Delivery) -> Bool {
+    guard left.errnum == right.errnum, left.bytes.count == right.bytes.count else { return false }
+    return unsafe left.bytes.withUnsafeBytes { left in
+      unsafe right.bytes.withUnsafeBytes { right in
+        guard let first = left.baseAddress, let second = right.baseAddress else { return true }
+        return unsafe memcmp(first, second, left.count) == 0
+      }
+    }
+  }
+
+  var description: String {
+    "\(bytes.count) bytes\(errnum == 0 ? "" : ", errno \(errnum)")"
+  }
+}
+
+/// Bytes that differ from place to place, and from block to block.
+func pattern(_ count: Int) -> [UInt8] {
+  let block = (0..<65521).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ $0 >> 8) }
+  var bytes: [UInt8] = []
+  bytes.reserveCapacity(count)
+  while bytes.count < count {
+    bytes.append(UInt8(truncatingIfNeeded: bytes.count / 65522))
+    bytes += block.prefix(count - bytes.count)
+  }
+  return bytes
+}
