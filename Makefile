@@ -6,7 +6,7 @@ SWIFT_TEST = swift test
 
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
 .NOTPARALLEL:
-.PHONY: help run test test-swift test-c test-examples test-sanitizers check check-call-counts \
+.PHONY: help run bench bench-quick test test-swift test-c test-examples test-benchmarks test-sanitizers check check-call-counts \
 	check-thread-confinement check-documentation check-async-documentation docs \
 	format format-check clean dependencies-run dependencies-test
 
@@ -18,6 +18,8 @@ help:
 	@echo 'make format                      format all code'
 	@echo 'make format-check                check its format'
 	@echo 'make check                       what CI runs: make test and make test-sanitizers'
+	@echo 'make bench                       measure beside other servers, into benchmarks/RESULTS.md (25 minutes)'
+	@echo 'make bench-quick                 the same with few servers and loads, tables only (3 minutes)'
 	@echo 'make clean                       remove everything that was built'
 
 run: dependencies-run
@@ -36,6 +38,9 @@ test-c:
 
 test-examples:
 	@scripts/step 'Tests of the examples' $(SWIFT_TEST) --package-path Examples
+
+test-benchmarks:
+	@scripts/step 'Tests of the benchmarks' benchmarks/test
 
 check-call-counts:
 	@scripts/step 'System calls and allocations per connection' scripts/check-call-counts
@@ -64,8 +69,15 @@ test-sanitizers: dependencies-test
 check:
 	@.ci/run
 
+# Statuses: 0 for all measured, 1 for all but what failed, which the report tells too; others have nothing to report.
+bench:
+	@benchmarks/run $(ARGS); status=$$?; if [ $$status -le 1 ]; then benchmarks/report || exit; fi; exit $$status
+
+bench-quick:
+	@benchmarks/run --quick $(ARGS)
+
 clean:
-	rm -rf .build build Examples/.build Tests/CallCounts/.build
+	rm -rf .build build benchmarks/.build Examples/.build Tests/CallCounts/.build
 
 dependencies-run:
 	@scripts/install-dependencies run

@@ -112,7 +112,7 @@ def run(options, progress, command):
         progress.say(f"skipped: {name}: {reason}")
     if servers.FLOOR in skipped:
         progress.say("Nothing can be measured without the floor and the load generator.")
-        return 1
+        return 2
     here = [s for s in wanted if s.name not in skipped]
     versions = {s.name: {"about": s.about, "version": s.find_version(), "registers": s.registers, "ours": s.ours}
                 for s in here}

@@ -1,0 +1,91 @@
+"""Charts, as SVG files that are the same for the same results."""
+
+import matplotlib
+
+matplotlib.use("svg")
+
+from matplotlib import pyplot  # noqa: E402 - the drawing code is chosen before
+
+from . import figures  # noqa: E402
+from .servers import FLOOR, FLOOR_AGAIN  # noqa: E402
+
+OURS, FLOOR_COLOUR, OTHERS = "#d9480f", "#495057", "#a5b4c7"
+
+pyplot.rcParams.update({"svg.hashsalt": "benchmarks", "svg.fonttype": "none", "font.size": 9,
+                        "axes.spines.top": False, "axes.spines.right": False})
+
+ECHOES = (
+    ("echo-64x1", "64 B, 1 connection"),
+    ("echo-64x64", "64 B, 64 connections"),
+    ("echo-64x1000", "64 B, 1,000 connections"),
+    ("echo-16384x64", "16 KiB, 64 connections"),
+    ("echo-16384x1000", "16 KiB, 1,000 connections"),
+    ("echo-64x64of10000", "64 B, 64 active of 10,000"),
+)
+
+
+def draw_all(found, folder):
+    """Returns (file name, title) of what was drawn; a chart without figures is not."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    for name, title, draw in (
+        ("accepting.svg", "Accepting 10,000 waiting connections: time against epoll and accept4 alone",
+         lambda axes: bars(axes, found, "drain-10000", "wall_ns", ratios=True, logarithmic=True)),
+        ("storm.svg", "Connect, greet, close: the server's CPU time for a connection",
+         lambda axes: bars(axes, found, "storm", "server_cpu_ns", unit=1000, label="µs")),
+        ("memory.svg", "Memory of the process for an idle connection",
+         lambda axes: bars(axes, found, "hold", "bytes", logarithmic=True, label="bytes")),
+    ):
+        figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
+        if draw(axes):
+            axes.set_title(title, loc="left")
+            save(figure, folder / name)
+            drawn.append((name, title))
+        pyplot.close(figure)
+    return drawn + draw_echo(found, folder)
+
+
+def draw_echo(found, folder):
+    title = "Echo: messages a second against epoll alone"
+    figure, panels = pyplot.subplots(2, 3, figsize=(12, 9), layout="constrained", sharex=True)
+    any_bars = False
+    for axes, (load, label) in zip(panels.flat, ECHOES):
+        any_bars |= bars(axes, found, load, "rate", ratios=True, ascending=False)
+        axes.set_title(label, loc="left", fontsize=9)
+    if any_bars:
+        figure.suptitle(title, x=0.01, ha="left")
+        save(figure, folder / "echo.svg")
+    pyplot.close(figure)
+    return [("echo.svg", title)] if any_bars else []
+
+
+def bars(axes, found, load, metric, ratios=False, ascending=True, logarithmic=False, unit=1, label="x floor"):
+    """A bar a server, the best on top, with the range of its rounds. False without figures."""
+    rows = []
+    for name, server in found["servers"].items():
+        function = figures.ratio if ratios else figures.absolute
+        spread = function(found["measurements"], load, name, metric)
+        if spread and name != FLOOR_AGAIN and (spread.median > 0 or not logarithmic):
+            rows.append((spread.median / unit, spread.least / unit, spread.most / unit, name, server["ours"]))
+    if not rows:
+        return False
+    rows.sort(key=lambda row: row[0], reverse=ascending)
+    middle = [row[0] for row in rows]
+    reach = [[row[0] - row[1] for row in rows], [row[2] - row[0] for row in rows]]
+    colours = [OURS if row[4] else FLOOR_COLOUR if row[3] == FLOOR else OTHERS for row in rows]
+    axes.barh([row[3] for row in rows], middle, color=colours, xerr=reach,
+              error_kw={"elinewidth": 0.8, "ecolor": "#212529"})
+    if logarithmic:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    for index, row in enumerate(rows):
+        text = f"{row[0]:.2f}" if ratios else f"{row[0]:,.1f}" if unit != 1 else f"{row[0]:,.0f}"
+        axes.annotate(text, (row[2], index), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.margins(x=0.12)
+    axes.set_xlabel(label)
+    axes.tick_params(axis="y", length=0)
+    return True
+
+
+def save(figure, path):
+    figure.savefig(path, metadata={"Date": None})
