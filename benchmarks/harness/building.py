@@ -150,7 +150,8 @@ def run(command, say, folder=None):
                 process.wait()
         if process.returncode != 0:
             log.seek(0)
-            end = [line for line in log.read().splitlines() if line.strip()][-8:]
+            lines = [line for line in log.read().splitlines() if line.strip()]
+            end = [line for line in lines if "error" in line.lower()][:8] or lines[-8:]
             raise NotBuilt(f"'{' '.join(command)}' failed:\n    " + "\n    ".join(end))
 
 

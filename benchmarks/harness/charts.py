@@ -5,6 +5,7 @@ import matplotlib
 matplotlib.use("svg")
 
 from matplotlib import pyplot  # noqa: E402 - the drawing code is chosen before
+from matplotlib.ticker import LogLocator, NullLocator  # noqa: E402
 
 from . import figures  # noqa: E402
 from .servers import FLOOR, FLOOR_AGAIN  # noqa: E402
@@ -60,7 +61,7 @@ def draw_echo(found, folder):
 
 
 def bars(axes, found, load, metric, ratios=False, ascending=True, logarithmic=False, unit=1, label="x floor"):
-    """A bar a server, the best on top, with the range of its rounds. False without figures."""
+    """A bar or point a server, the best on top, with the range of its rounds. False without figures."""
     rows = []
     for name, server in found["servers"].items():
         function = figures.ratio if ratios else figures.absolute
@@ -73,14 +74,24 @@ def bars(axes, found, load, metric, ratios=False, ascending=True, logarithmic=Fa
     middle = [row[0] for row in rows]
     reach = [[row[0] - row[1] for row in rows], [row[2] - row[0] for row in rows]]
     colours = [OURS if row[4] else FLOOR_COLOUR if row[3] == FLOOR else OTHERS for row in rows]
-    axes.barh([row[3] for row in rows], middle, color=colours, xerr=reach,
-              error_kw={"elinewidth": 0.8, "ecolor": "#212529"})
+    names = [row[3] for row in rows]
     if logarithmic:
+        # Points: on such an axis the length of a bar says nothing.
+        axes.errorbar(middle, names, xerr=reach, fmt="none", elinewidth=0.8, ecolor="#212529")
+        axes.scatter(middle, names, c=colours, s=45, zorder=3)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axes.grid(axis="both", color="#e9ecef")
+        axes.set_axisbelow(True)
+    else:
+        axes.barh(names, middle, color=colours, xerr=reach, error_kw={"elinewidth": 0.8, "ecolor": "#212529"})
+    if ratios:
+        axes.axvline(1, color=FLOOR_COLOUR, linewidth=0.8, linestyle=":")
     for index, row in enumerate(rows):
         text = f"{row[0]:.2f}" if ratios else f"{row[0]:,.1f}" if unit != 1 else f"{row[0]:,.0f}"
-        axes.annotate(text, (row[2], index), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
+        axes.annotate(text, (row[2], index), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8)
     axes.margins(x=0.12)
     axes.set_xlabel(label)
     axes.tick_params(axis="y", length=0)

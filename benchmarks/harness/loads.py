@@ -73,7 +73,7 @@ LOADS = (
     echo(1000, 16384),
     echo(1000, 64, active=64),
     echo(10000, 64, active=64),
-    Load("hold", "hold, idle connections", "hold", (MEMORY,), (), 3, connections=10000, quick=True),
+    Load("hold", "hold, idle connections", "hold", (MEMORY,), (), 2, connections=10000, quick=True),
     Load("storm-2-loops", "storm, 2 loops", "storm", (SERVER_CPU, RATE, P50, P99), (SERVER_CPU, RATE), 5,
          connections=64, arguments=("--loops", "2")),
     Load("echo-64x64-2-loops", "echo 64 B, 64 connections, 2 loops", "echo", (RATE, SERVER_CPU, P50, P99),
