@@ -106,6 +106,10 @@ def run(options, progress, command):
         skipped = building.build_all(wanted, progress)
     else:
         skipped = {s.name: "not built" for s in wanted if not s.is_built()}
+    for server in wanted:
+        refusal = None if server.name in skipped else server.refusal()
+        if refusal:
+            skipped[server.name] = f"this machine does not let it run: {refusal}"
     for name, reason in skipped.items():
         progress.say(f"skipped: {name}: {reason}")
     if servers.FLOOR in skipped:

@@ -7,21 +7,20 @@ from .places import SLEEPING_THREAD
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of a measurement, and how it is read."""
+    """A figure of a measurement, and how it is shown."""
 
     name: str  # in the results
     title: str
-    unit: str
-    higher_is_better: bool = False
+    unit: float = 1  # of the title, in that of the results
 
 
-WALL = Metric("wall_ns", "wall, ns a connection", "ns")
-CPU = Metric("cpu_ns", "CPU, ns a connection", "ns")
-SERVER_CPU = Metric("server_cpu_ns", "server CPU, ns each", "ns")
-RATE = Metric("rate", "a second", "/s", higher_is_better=True)
-P50 = Metric("p50_ns", "p50", "ns")
-P99 = Metric("p99_ns", "p99", "ns")
-MEMORY = Metric("bytes", "bytes a connection", "bytes")
+WALL = Metric("wall_ns", "wall, ns a connection")
+CPU = Metric("cpu_ns", "CPU, ns a connection")
+SERVER_CPU = Metric("server_cpu_ns", "server CPU, ns each")
+RATE = Metric("rate", "a second")
+P50 = Metric("p50_ns", "p50, µs", unit=1000)
+P99 = Metric("p99_ns", "p99, µs", unit=1000)
+MEMORY = Metric("bytes", "bytes a connection")
 
 
 @dataclass(frozen=True)
@@ -40,11 +39,18 @@ class Load:
     environment: dict = field(default_factory=dict)
     arguments: tuple = ()  # for servers that understand --loops; the load is then for them and the floor alone
     quick: bool = False
+    note: str = ""  # what must be known to read its table
+
+
+DRAIN_NOTE = ("Connections that wait in the kernel's queue are handed to the program with their peer's address. Where wall "
+              "exceeds CPU, the process slept in `accept4` while its table of descriptors grew.")
+STORM_NOTE = ("The rate is the load generator's, which needs longer for a connection than a good server does; the server's "
+              "CPU time is the server's.")
 
 
 def drain(connections, rounds, quick=False):
     return Load(f"drain-{connections}", f"drain, N = {connections:,}", "drain", (WALL, CPU), (WALL, CPU), rounds,
-                connections=connections, quick=quick)
+                connections=connections, quick=quick, note=DRAIN_NOTE)
 
 
 def echo(connections, size, active=0, rounds=5, quick=False):
@@ -57,7 +63,7 @@ def echo(connections, size, active=0, rounds=5, quick=False):
 
 
 STORM = Load("storm", "storm, 64 in flight", "storm", (SERVER_CPU, RATE, P50, P99), (SERVER_CPU, RATE), 5,
-             connections=64, quick=True)
+             connections=64, quick=True, note=STORM_NOTE)
 
 LOADS = (
     drain(1000, 9, quick=True),

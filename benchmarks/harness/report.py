@@ -61,7 +61,8 @@ def text(found, drawn, link):
     parts += relations(measurements, found["servers"])
     for load in loads.LOADS:
         if any(m["load"] == load.name for m in measurements):
-            parts += [f"## {load.title[0].upper()}{load.title[1:]}", markdown(tables.table(measurements, load))]
+            parts += [f"## {load.title[0].upper()}{load.title[1:]}", *filter(None, [load.note]),
+                      markdown(tables.table(measurements, load))]
     parts += ["## Servers", markdown(server_rows(found))]
     parts += list_of("Skipped", found["skipped"])
     parts += list_of("Left out", found["left_out"])

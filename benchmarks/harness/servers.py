@@ -29,6 +29,7 @@ class Server:
     ours: bool = False
     loops: bool = False  # understands --loops N
     quick: bool = False  # part of the quick run
+    may_be_refused: bool = False  # needs something of the kernel that is often forbidden
 
     def start_command(self):
         """The program with its first arguments."""
@@ -40,6 +41,14 @@ class Server:
         """Whether its file is there."""
         files = [part for part in self.command if isinstance(part, Path)] or [self.builder.program(self.name)]
         return files[0].exists()
+
+    def refusal(self):
+        """Why the program cannot be used on this machine; None if it can, or if that would be the program's own fault."""
+        if not self.may_be_refused:
+            return None
+        done = subprocess.run([*self.start_command(), "echo"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=20, check=False)
+        return None if done.returncode == 0 else done.stderr.strip()
 
     def find_version(self):
         """The version as text, or why there is none."""
@@ -131,7 +140,7 @@ SERVERS = (
     Server("ours-async", "TCPServer.serve", SWIFT, OURS, registers=False, ours=True, loops=True, quick=True),
     Server("ours-sequence", "TCPServer.connections", SWIFT, OURS, registers=False, ours=True, quick=True),
     Server("uring", "io_uring, multishot accept", CMAKE, pkg_config("liburing", "liburing"),
-           packages="liburing-dev", registers=False),
+           packages="liburing-dev", registers=False, may_be_refused=True),
     Server("libevent-bev", "evconnlistener, bufferevent", CMAKE, LIBEVENT, packages="libevent-dev"),
     Server("libuv", "uv_listen, uv_tcp_t", CMAKE, pkg_config("libuv", "libuv"),
            packages="libuv1-dev", registers=False, quick=True),

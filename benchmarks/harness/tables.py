@@ -47,9 +47,9 @@ def row_of(measurements, load, server):
         spread = figures.absolute(measurements, load.name, server, metric.name)
         if spread is None:
             return [server, "failed"]
-        cells.append(number(spread.median))
+        cells.append(number(spread.median / metric.unit))
         if metric == load.metrics[0]:
-            cells.append(f"{number(spread.least)}-{number(spread.most)}")
+            cells.append(f"{number(spread.least / metric.unit)}-{number(spread.most / metric.unit)}")
         if metric in load.ratios:
             ratio = figures.ratio(measurements, load.name, server, metric.name)
             cells += [f"{ratio.median:.2f}", f"{ratio.least:.2f}-{ratio.most:.2f}"] if ratio else ["", ""]

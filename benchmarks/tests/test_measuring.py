@@ -3,6 +3,7 @@
 import os
 import sys
 import unittest
+from dataclasses import replace
 
 from harness import measuring, processes
 from harness.loads import CPU, Load
@@ -74,6 +75,12 @@ class WrongServerTests(unittest.TestCase):
 
     def test_a_closed_connection_is_noticed(self):
         self.assertIn("the server closed a connection", self.failure(ECHO, "closes"))
+
+    def test_a_server_that_the_machine_refuses_says_why(self):
+        refused = replace(server("crashes-at-once"), may_be_refused=True)
+        self.assertEqual(refused.refusal(), "the sky is falling")
+        self.assertIsNone(replace(server("nothing"), may_be_refused=True).refusal())
+        self.assertIsNone(server("crashes-at-once").refusal(), "then it is the server's own fault")
 
     def test_no_process_is_left(self):
         with self.assertRaises(Failed), processes.Process("x", [sys.executable, WRONG_SERVER, "nothing", "echo"],

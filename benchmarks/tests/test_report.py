@@ -1,0 +1,69 @@
+"""The report: what it says of a run, and of one that went wrong."""
+
+import tempfile
+import unittest
+from pathlib import Path
+
+from harness import loads, report, results
+
+
+def found(**changes):
+    """Results of two loads in two rounds, the second of which was twice as slow for everyone."""
+    servers = {name: {"about": name, "version": "1", "registers": False, "ours": name == "ours-c"}
+               for name in ("raw-epoll", "slow", "ours-c", "raw-epoll-again")}
+    measurements = [{"load": load, "server": server, "round": number, "figures": {"wall_ns": value * number, "cpu_ns": 1}}
+                    for number in (1, 2)
+                    for load, factor in (("drain-1000", 1), ("drain-10000", 2))
+                    for server, value in (("raw-epoll", 1000 * factor), ("slow", 5000 * factor),
+                                          ("ours-c", 1100 * factor), ("raw-epoll-again", 1030 * factor))]
+    return {"command": "benchmarks/run", "commit": "abc", "started": "today", "seconds": 0.5, "servers": servers,
+            "machine": {"processor": "Abacus", "cores": 2, "virtual": False, "memory_gib": 1, "system": "Linux",
+                        "kernel": "6", "load_average": [0.5, 0, 0], "client_cores": [0], "server_cores": [1],
+                        "open_files": 1024, "somaxconn": 128},
+            "skipped": {}, "left_out": {}, "complete": True, "measurements": measurements, **changes}
+
+
+class ReportTests(unittest.TestCase):
+    def test_the_best_server_comes_first_with_its_ratio(self):
+        rows = report.overview(found()["measurements"], found()["servers"])
+        self.assertEqual([row[0] for row in rows[1:]], ["raw-epoll", "raw-epoll-again", "**ours-c**", "slow"])
+        self.assertEqual(rows[3][2:4], ["3,300", "1.10"])
+
+    def test_the_setting_and_the_noise_are_told(self):
+        text = report.text(found(), [], "charts")
+        for part in ("Abacus, 2 cores", "commit abc", "`benchmarks/run`", "differs from itself by 3.0 %"):
+            self.assertIn(part, text)
+        self.assertNotIn("Not complete", text)
+        self.assertNotIn("## Failed", text)
+
+    def test_growth_compares_a_server_with_itself(self):
+        text = report.text(found(), [], "charts")
+        self.assertIn("| slow | 2.00 (2.00-2.00) | - |", text)
+
+    def test_a_load_says_what_must_be_known_to_read_it(self):
+        self.assertIn(loads.by_name()["drain-10000"].note, report.text(found(), [], "charts"))
+
+    def test_what_is_missing_is_told(self):
+        failure = {"load": "storm", "server": "slow", "round": 1, "failure": "slow ended with 1;\nits words"}
+        text = report.text(found(complete=False, skipped={"go": "go is not installed"},
+                                 measurements=found()["measurements"] + [failure]), [], "charts")
+        for part in ("Not complete", "- go: go is not installed", "- storm, slow, round 1: slow ended with 1; its words"):
+            self.assertIn(part, text)
+
+
+class ResultsTests(unittest.TestCase):
+    def test_what_was_written_is_read(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "new" / "results.json"
+            results.write(found(), path)
+            self.assertEqual(results.read(path)["measurements"], found()["measurements"])
+
+    def test_other_files_are_refused_with_a_reason(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "results.json"
+            for content in (None, "", "[]", '{"format": 0}'):
+                if content is not None:
+                    path.write_text(content, encoding="utf-8")
+                with self.assertRaises(results.NoResults) as caught:
+                    results.read(path)
+                self.assertIn("results.json", str(caught.exception))
