@@ -46,8 +46,12 @@ class Server:
         """Why the program cannot be used on this machine; None if it can, or if that would be the program's own fault."""
         if not self.may_be_refused:
             return None
-        done = subprocess.run([*self.start_command(), "echo"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=20, check=False)
+        try:
+            # An empty pipe: its end ends a server, and epoll takes no /dev/null.
+            done = subprocess.run([*self.start_command(), "echo"], input="", capture_output=True, text=True, timeout=20,
+                                  check=False)
+        except subprocess.TimeoutExpired:
+            return None
         return None if done.returncode == 0 else done.stderr.strip()
 
     def find_version(self):
