@@ -58,8 +58,7 @@ static bool receive(run *run, slot *slot) {
             if (errno == EAGAIN) {
                 return false;
             }
-            fail_errno("connection %llu, after %zu bytes of the greeting",
-                       (unsigned long long)run->begun, slot->received);
+            fail_errno("a connection failed after %zu bytes of the greeting", slot->received);
         }
         if (count == 0) {
             if (slot->received != GREETING_LENGTH) {

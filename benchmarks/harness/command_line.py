@@ -6,10 +6,11 @@ import shlex
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from . import building, figures, isolation, loads, machine, processes, results, servers, tables
-from .measuring import Setting
+from .measuring import HOLD_FIRST, Setting
 from .places import RESULTS
 from .progress import Progress, span
 from .rounds import Rounds, schedule
@@ -74,6 +75,13 @@ def chosen_loads(options):
     return [load for load in loads.LOADS if load.quick or not options.quick]
 
 
+def fitted(load, most):
+    """The load with no more connections than there can be, where it still means the same then."""
+    if load.kind == "hold" and load.connections > most >= 2 * HOLD_FIRST:
+        return replace(load, connections=most)
+    return load
+
+
 def main(arguments):
     options = parse(arguments)
     if options.list:
@@ -122,10 +130,11 @@ def run(options, progress, command):
     descriptors = isolation.allow_descriptors()
     queue = isolation.enter_network()
     most = min(descriptors - OTHER_DESCRIPTORS, queue)
-    here_loads = [load for load in chosen_loads(options) if load.connections <= most]
+    wanted_loads = [fitted(load, most) for load in chosen_loads(options)]
+    here_loads = [load for load in wanted_loads if load.connections <= most]
     left_out = {load.name: f"{load.connections:,} connections need {load.connections + OTHER_DESCRIPTORS:,} open files "
                            f"(limit {descriptors:,}) and a queue as long (net.core.somaxconn {queue:,})"
-                for load in chosen_loads(options) if load.connections > most}
+                for load in wanted_loads if load.connections > most}
     for name, reason in left_out.items():
         progress.say(f"left out: {name}: {reason}")
 

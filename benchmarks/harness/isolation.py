@@ -57,7 +57,27 @@ def allow_descriptors():
     return hard
 
 
-def choose_cores():
-    """A core for the clients and one for the server, as sets; the same where there is only one."""
-    cores = sorted(os.sched_getaffinity(0))
-    return {cores[0]}, {cores[1] if len(cores) > 1 else cores[0]}
+def choose_cores(cores=None, siblings_of=None):
+    """A core for the clients and one for the server, as sets; the same where there is only one. Two hardware threads of
+    one core would take time from each other, so the server's is of another core where there is one."""
+    cores = sorted(cores or os.sched_getaffinity(0))
+    siblings = (siblings_of or _siblings)(cores[0])
+    others = [core for core in cores[1:] if core not in siblings] or cores[1:] or cores
+    return {cores[0]}, {others[0]}
+
+
+def _siblings(core):
+    try:
+        path = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")
+        return parse_cores(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return set()
+
+
+def parse_cores(text):
+    """The kernel's form: `0-2,8`."""
+    cores = set()
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        cores |= set(range(int(first), int(last or first) + 1))
+    return cores

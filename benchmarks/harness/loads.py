@@ -18,6 +18,7 @@ WALL = Metric("wall_ns", "wall, ns a connection")
 CPU = Metric("cpu_ns", "CPU, ns a connection")
 SERVER_CPU = Metric("server_cpu_ns", "server CPU, ns each")
 RATE = Metric("rate", "a second")
+BUSY = Metric("busy", "server busy, %", unit=0.01)
 P50 = Metric("p50_ns", "p50, µs", unit=1000)
 P99 = Metric("p99_ns", "p99, µs", unit=1000)
 MEMORY = Metric("bytes", "bytes a connection")
@@ -58,11 +59,11 @@ def echo(connections, size, active=0, rounds=5, quick=False):
     who = f"{active:,} of {connections:,}" if active else f"{connections:,}"
     name = f"echo-{size}x{active}of{connections}" if active else f"echo-{size}x{connections}"
     return Load(name, f"echo {size_text}, {who} connection{'s' if connections > 1 else ''}", "echo",
-                (RATE, SERVER_CPU, P50, P99), (RATE, SERVER_CPU), rounds,
+                (RATE, SERVER_CPU, BUSY, P50, P99), (RATE, SERVER_CPU), rounds,
                 connections=connections, active=active or connections, size=size, quick=quick)
 
 
-STORM = Load("storm", "storm, 64 in flight", "storm", (SERVER_CPU, RATE, P50, P99), (SERVER_CPU, RATE), 5,
+STORM = Load("storm", "storm, 64 in flight", "storm", (SERVER_CPU, RATE, BUSY, P50, P99), (SERVER_CPU, RATE), 5,
              connections=64, quick=True, note=STORM_NOTE)
 
 LOADS = (
@@ -80,9 +81,9 @@ LOADS = (
     echo(1000, 64, active=64),
     echo(10000, 64, active=64),
     Load("hold", "hold, idle connections", "hold", (MEMORY,), (), 2, connections=10000, quick=True),
-    Load("storm-2-loops", "storm, 2 loops", "storm", (SERVER_CPU, RATE, P50, P99), (SERVER_CPU, RATE), 5,
+    Load("storm-2-loops", "storm, 2 loops", "storm", (SERVER_CPU, RATE, BUSY, P50, P99), (SERVER_CPU, RATE), 5,
          connections=64, arguments=("--loops", "2")),
-    Load("echo-64x64-2-loops", "echo 64 B, 64 connections, 2 loops", "echo", (RATE, SERVER_CPU, P50, P99),
+    Load("echo-64x64-2-loops", "echo 64 B, 64 connections, 2 loops", "echo", (RATE, SERVER_CPU, BUSY, P50, P99),
          (RATE, SERVER_CPU), 5, connections=64, active=64, arguments=("--loops", "2")),
 )
 

@@ -84,6 +84,7 @@ def _talking(server, load, setting, mode, counted, *arguments):
     return {
         "rate": report["rate"],
         "server_cpu_ns": report["server_cpu_ns"] / report[counted],
+        "busy": report["server_cpu_ns"] / (report["seconds"] * 1e9),
         "p50_ns": report["latency_ns"]["p50"],
         "p99_ns": report["latency_ns"]["p99"],
         "p99.9_ns": report["latency_ns"]["p99.9"],

@@ -1,5 +1,6 @@
 """Says what is going on: one line that changes on a terminal, a line now and then elsewhere."""
 
+import shutil
 import sys
 import time
 
@@ -17,7 +18,7 @@ class Progress:
     def show(self, text):
         """What is going on now; the next text takes its place."""
         if self._terminal:
-            self._stream.write(f"\r\033[K{text[:118]}")
+            self._stream.write(f"\r\033[K{text[: shutil.get_terminal_size().columns - 1]}")
             self._stream.flush()
             self._shown = True
         elif time.monotonic() - self._last >= QUIET_SECONDS:

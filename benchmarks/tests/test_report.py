@@ -1,10 +1,12 @@
 """The report: what it says of a run, and of one that went wrong."""
 
+import contextlib
+import io
 import tempfile
 import unittest
 from pathlib import Path
 
-from harness import loads, report, results
+from harness import comparison, isolation, loads, report, results
 
 
 def found(**changes):
@@ -49,6 +51,46 @@ class ReportTests(unittest.TestCase):
                                  measurements=found()["measurements"] + [failure]), [], "charts")
         for part in ("Not complete", "- go: go is not installed", "- storm, slow, round 1: slow ended with 1; its words"):
             self.assertIn(part, text)
+
+
+class ComparisonTests(unittest.TestCase):
+    def compare(self, second, *arguments):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()) as printed:
+            paths = [Path(folder) / name for name in ("first.json", "second.json")]
+            for path, content in zip(paths, (found(), second)):
+                results.write(content, path)
+            return comparison.main([*map(str, paths), *arguments]), printed.getvalue()
+
+    def test_the_same_is_the_same(self):
+        self.assertEqual(self.compare(found())[0], 0)
+
+    def test_a_difference_is_shown_with_its_size(self):
+        second = found()
+        for measurement in second["measurements"]:
+            if measurement["server"] == "slow" and measurement["load"] == "drain-1000":
+                measurement["figures"]["wall_ns"] *= 1.1
+        status, printed = self.compare(second)
+        self.assertEqual(status, 1)
+        self.assertRegex(printed, r"drain-1000 +slow +wall_ns +5.000 +5.500 +\+10.0 %")
+        self.assertEqual(self.compare(second, "--limit", "11")[0], 0)
+
+    def test_nothing_to_compare_is_not_the_same(self):
+        self.assertEqual(self.compare(found(measurements=[]))[0], 1)
+
+
+class CoresTests(unittest.TestCase):
+    def test_server_and_clients_have_a_core_each(self):
+        self.assertEqual(isolation.choose_cores({0, 1}, lambda core: {0}), ({0}, {1}))
+
+    def test_the_other_thread_of_a_core_is_avoided_where_it_can_be(self):
+        self.assertEqual(isolation.choose_cores({0, 1, 2, 3}, lambda core: {0, 1}), ({0}, {2}))
+        self.assertEqual(isolation.choose_cores({0, 1}, lambda core: {0, 1}), ({0}, {1}))
+
+    def test_one_core_is_shared(self):
+        self.assertEqual(isolation.choose_cores({3}, lambda core: {3}), ({3}, {3}))
+
+    def test_the_kernels_lists_of_cores_are_read(self):
+        self.assertEqual(isolation.parse_cores("0-2,8\n"), {0, 1, 2, 8})
 
 
 class ResultsTests(unittest.TestCase):
