@@ -6,8 +6,8 @@ SWIFT_TEST = swift test
 
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
 .NOTPARALLEL:
-.PHONY: help run bench bench-quick test test-swift test-c test-examples test-benchmarks test-sanitizers check check-call-counts \
-	check-thread-confinement check-documentation check-async-documentation docs \
+.PHONY: help run bench bench-quick test test-swift test-c test-examples test-benchmarks test-sanitizers check \
+	check-call-counts check-thread-confinement check-documentation check-async-documentation docs \
 	format format-check clean dependencies-run dependencies-test
 
 help:

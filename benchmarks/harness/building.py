@@ -1,6 +1,7 @@
 """Builds the programs. Each builder leaves programs behind, or a reason why not."""
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -83,7 +84,8 @@ class Cargo(Builder):
     def build(self, names, say):
         self.require_tool()
         target = BUILD / "cargo"
-        run(["cargo", "build", "--release", "--offline", "--target-dir", target], say, folder=BENCHMARKS / "Servers/Tokio")
+        run(["cargo", "build", "--release", "--offline", "--target-dir", target], say,
+            folder=BENCHMARKS / "Servers/Tokio")
         PROGRAMS.mkdir(parents=True, exist_ok=True)
         shutil.copy2(target / "release" / "tokio", PROGRAMS / "tokio")
 
@@ -151,7 +153,7 @@ def run(command, say, folder=None):
         if process.returncode != 0:
             log.seek(0)
             lines = [line for line in log.read().splitlines() if line.strip()]
-            end = [line for line in lines if "error" in line.lower()][:8] or lines[-8:]
+            end = [line for line in lines if re.search("error|not found", line, re.IGNORECASE)][:8] or lines[-8:]
             raise NotBuilt(f"'{' '.join(command)}' failed:\n    " + "\n    ".join(end))
 
 

@@ -43,10 +43,10 @@ class Load:
     note: str = ""  # what must be known to read its table
 
 
-DRAIN_NOTE = ("Connections that wait in the kernel's queue are handed to the program with their peer's address. Where wall "
-              "exceeds CPU, the process slept in `accept4` while its table of descriptors grew.")
-STORM_NOTE = ("The rate is the load generator's, which needs longer for a connection than a good server does; the server's "
-              "CPU time is the server's.")
+DRAIN_NOTE = ("Connections that wait in the kernel's queue are handed to the program with their peer's address. Where "
+              "wall exceeds CPU, the process slept in `accept4` while its table of descriptors grew.")
+STORM_NOTE = ("The rate is the load generator's, which needs longer for a connection than a good server does; the "
+              "server's CPU time is the server's.")
 
 
 def drain(connections, rounds, quick=False):

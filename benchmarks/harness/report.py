@@ -81,13 +81,13 @@ def setting(found):
         f"{machine['system']}, kernel {machine['kernel']}; load average before: {machine['load_average'][0]:.2f}",
         f"- Clients on core {join(machine['client_cores'])}, servers on core {join(machine['server_cores'])}, "
         f"loopback, {machine['open_files']:,} open files, net.core.somaxconn {machine['somaxconn']:,}",
-        f"- Storm and echo count {found['seconds']:g} s in each round. All figures are medians of rounds that go through "
-        "all servers in turn; ratios are to the floor of the same round.",
+        f"- Storm and echo count {found['seconds']:g} s in each round. All figures are medians of rounds that go "
+        "through all servers in turn; ratios are to the floor of the same round.",
     ]
     if noise:
         worst, load = max(noise)
-        lines.append(f"- Noise: the floor measured twice in each round differs from itself by {100 * worst:.1f} % at most "
-                     f"({load}) and by {100 * sorted(noise)[len(noise) // 2][0]:.1f} % in the middle of all loads.")
+        lines.append(f"- Noise: the floor measured twice in each round differs from itself by {100 * worst:.1f} % at "
+                     f"most ({load}) and by {100 * sorted(noise)[len(noise) // 2][0]:.1f} % in the middle of all loads.")
     if not found["complete"]:
         lines.append("- **Not complete**: the run ended before all its rounds were.")
     return ["\n".join(lines)]
@@ -106,8 +106,8 @@ def join(numbers):
 
 OVERVIEW_TEXT = (
     "x is the ratio to the floor, epoll and accept4 alone: of time in drain and storm (less is better), of messages a "
-    "second in echo (more is better). Drain: 10,000 connections wait in the kernel's queue and are handed to the program "
-    "with their peer's address; reg tells whether that includes making each ready to read. Wall exceeds CPU where "
+    "second in echo (more is better). Drain: 10,000 connections wait in the kernel's queue and are handed to the "
+    "program with their peer's address; reg tells whether that includes making each ready to read. Wall exceeds CPU where "
     "accept sleeps. Memory is what an idle connection costs the process, without the kernel's part."
 )
 
@@ -155,7 +155,8 @@ RELATIONS = (
      (("10,000", "drain-10000", "drain-1000"), ("15,000", "drain-15000", "drain-1000"))),
     ("Growth: idle connections",
      "Server CPU a message with 64 active connections among many against 64 alone: 1.00 means that idle ones are free.",
-     "server_cpu_ns", (("of 1,000", "echo-64x64of1000", "echo-64x64"), ("of 10,000", "echo-64x64of10000", "echo-64x64"))),
+     "server_cpu_ns",
+     (("of 1,000", "echo-64x64of1000", "echo-64x64"), ("of 10,000", "echo-64x64of10000", "echo-64x64"))),
     ("A second thread",
      "Drain of 10,000 in a process with a thread that only sleeps against one without. Each growth of the table of "
      "descriptors then waits, inside accept, for all processors.", "wall_ns",

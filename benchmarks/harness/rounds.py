@@ -1,5 +1,5 @@
-"""Rounds: each goes once through all servers, A B C, A B C, so that what disturbs the machine for a while disturbs all of
-them; the floor is in each."""
+"""Rounds: each goes once through all servers, A B C, A B C, so that what disturbs the machine for a while disturbs all
+of them; the floor is in each."""
 
 import time
 from dataclasses import dataclass
@@ -22,7 +22,9 @@ def schedule(loads, servers, rounds_of):
     """All steps: first round of every load, then the second, so that an early end leaves whole rounds."""
     steps = []
     floors = (FLOOR, FLOOR_AGAIN)
-    loads = [load for load in loads if any(takes(s, load) for s in servers if s.name not in floors or not load.arguments)]
+    # A load for servers that are not here would measure the floor alone.
+    loads = [load for load in loads
+             if not load.arguments or any(takes(server, load) for server in servers if server.name not in floors)]
     for number in range(1, max(map(rounds_of, loads), default=0) + 1):
         for load in loads:
             if number <= rounds_of(load):

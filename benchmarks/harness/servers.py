@@ -43,7 +43,7 @@ class Server:
         return files[0].exists()
 
     def refusal(self):
-        """Why the program cannot be used on this machine; None if it can, or if that would be the program's own fault."""
+        """Why this machine does not let the program run; None if it does, or if that is the program's own fault."""
         if not self.may_be_refused:
             return None
         try:
@@ -136,7 +136,8 @@ OURS = "this commit"
 # MARK: The table
 
 SERVERS = (
-    Server(FLOOR, "epoll, accept4 until EAGAIN", CMAKE, KERNEL, registers=False, quick=True),
+    Server(FLOOR, "epoll, accept4 until EAGAIN", CMAKE, KERNEL, packages="gcc pkg-config libevent-dev",
+           registers=False, quick=True),
     Server("raw-epoll-reg", "the same and EPOLL_CTL_ADD each", CMAKE, KERNEL, quick=True),
     Server("ours-c", "csc_server", CMAKE, OURS, packages="libevent-dev", registers=False, ours=True, quick=True),
     Server("ours-callback", "TCPServer, newConnection", SWIFT, OURS, registers=False, ours=True, loops=True, quick=True),

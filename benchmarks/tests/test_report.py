@@ -13,7 +13,8 @@ def found(**changes):
     """Results of two loads in two rounds, the second of which was twice as slow for everyone."""
     servers = {name: {"about": name, "version": "1", "registers": False, "ours": name == "ours-c"}
                for name in ("raw-epoll", "slow", "ours-c", "raw-epoll-again")}
-    measurements = [{"load": load, "server": server, "round": number, "figures": {"wall_ns": value * number, "cpu_ns": 1}}
+    measurements = [{"load": load, "server": server, "round": number,
+                     "figures": {"wall_ns": value * number, "cpu_ns": 1}}
                     for number in (1, 2)
                     for load, factor in (("drain-1000", 1), ("drain-10000", 2))
                     for server, value in (("raw-epoll", 1000 * factor), ("slow", 5000 * factor),
@@ -49,7 +50,8 @@ class ReportTests(unittest.TestCase):
         failure = {"load": "storm", "server": "slow", "round": 1, "failure": "slow ended with 1;\nits words"}
         text = report.text(found(complete=False, skipped={"go": "go is not installed"},
                                  measurements=found()["measurements"] + [failure]), [], "charts")
-        for part in ("Not complete", "- go: go is not installed", "- storm, slow, round 1: slow ended with 1; its words"):
+        for part in ("Not complete", "- go: go is not installed",
+                     "- storm, slow, round 1: slow ended with 1; its words"):
             self.assertIn(part, text)
 
 
