@@ -12,6 +12,7 @@ public final class Signal<Argument> {
     var handler: (Argument) -> Void
   }
 
+  // Only ever read or replaced whole: an access that runs other code would cost each emission a check.
   private var slots: [Slot] = []
   private var lastID: UInt64 = 0
 
@@ -32,34 +33,39 @@ public final class Signal<Argument> {
   public func connect(_ handler: @escaping (Argument) -> Void) -> SignalConnection {
     lastID += 1
     let connection = SignalConnection(id: lastID)
-    slots.append(Slot(connection: connection, handler: handler))
+    slots = slots + [Slot(connection: connection, handler: handler)]
     return connection
   }
 
   /// Removes a handler; does nothing when it is not connected.
   public func disconnect(_ connection: SignalConnection) {
-    slots.removeAll { $0.connection == connection }
+    slots = slots.filter { $0.connection != connection }
   }
 
   /// Removes every handler.
   public func disconnectAll() {
-    slots.removeAll()
+    slots = []
   }
 
   /// Calls every handler with `argument`.
   public func emit(_ argument: Argument) {
+    let slots = slots
     if slots.count == 1 {
       // The usual case; the copy keeps the handler alive if it disconnects itself.
-      let handler = slots[0].handler
-      return handler(argument)
+      return slots[0].handler(argument)
     }
     let last = lastID
     var called: UInt64 = 0
     // Looked up anew each time: any call may have changed the list, which stays sorted by ID.
-    while let slot = slots.first(where: { $0.connection.id > called }), slot.connection.id <= last {
+    while let slot = nextSlot(after: called), slot.connection.id <= last {
       called = slot.connection.id
       slot.handler(argument)
     }
+  }
+
+  private func nextSlot(after id: UInt64) -> Slot? {
+    let slots = slots
+    return slots.first { $0.connection.id > id }
   }
 }
 

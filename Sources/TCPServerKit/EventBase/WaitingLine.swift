@@ -1,5 +1,5 @@
 /// Tasks that wait for the same thing, in order.
-struct WaitingLine {
+final class WaitingLine {
   /// One of them.
   final class Waiter: CancellableWait {
     private var parking = Parking()
@@ -22,30 +22,35 @@ struct WaitingLine {
   }
 
   private var waiters: [Waiter] = []
+  /// Kept apart: with nobody waiting, which each accepted connection asks, nothing else is touched.
+  private var isEmpty = true
   /// One is enough where one task waits again and again, which is nearly always.
   private var spare: Waiter?
 
-  mutating func add() -> Waiter {
+  func add() -> Waiter {
     let waiter = spare ?? Waiter()
     spare = nil
     waiters.append(waiter)
+    isEmpty = false
     return waiter
   }
 
   /// After its wait: a cancelled one is still in the line.
-  mutating func remove(_ waiter: Waiter) {
+  func remove(_ waiter: Waiter) {
     waiters.removeAll { $0 === waiter }
+    isEmpty = waiters.isEmpty
     spare = waiter
   }
 
-  mutating func wakeFirst() {
-    if !waiters.isEmpty {
-      waiters.removeFirst().wake(.ready)
-    }
+  func wakeFirst() {
+    guard !isEmpty else { return }
+    let first = waiters.removeFirst()
+    isEmpty = waiters.isEmpty
+    first.wake(.ready)
   }
 
-  mutating func wakeAll() {
-    while !waiters.isEmpty {
+  func wakeAll() {
+    while !isEmpty {
       wakeFirst()
     }
   }

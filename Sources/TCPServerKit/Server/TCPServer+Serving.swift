@@ -76,8 +76,12 @@ private final class Serving: CancellableWait {
   private let limit: Int
   private let handler: @Sendable (TCPSocket) async throws -> Void
   private var live = 0
+  /// On its way into the task that serves it, which starts at once.
+  private var starting: TCPSocket?
   private var parking = Parking()
-  private var deadline: ContinuousClock.Instant?
+  private var deadline: LoopTimer?
+  private var isShuttingDown = false
+  private var isPastDeadline = false
   private var isOver = false
   private(set) var report = ServingReport()
   private(set) var error: SocketError?
@@ -93,58 +97,63 @@ private final class Serving: CancellableWait {
       error = server.fail(.operation, "serve() called on a server that does not listen")
       return
     }
+    // One closure for all connections: one for each would be an allocation for each. The children run on this
+    // very thread.
+    nonisolated(unsafe) let serving = self
+    let serveNext: @Sendable @isolated(any) () async -> Void = { unsafe await serving.serveStarting() }
     await withDiscardingTaskGroup { group in
-      await acceptAll(into: &group)
+      await acceptAll(into: &group, serveNext)
       if Task.isCancelled {
         server.close()
       }
-      // A deadline, which may come later still, cancels the handlers from here: only the task that owns the
-      // group may.
       while live > 0 && !Task.isCancelled {
-        if deadline != nil && remaining <= .zero {
+        // From here, because only the task that owns the group may cancel it.
+        if isPastDeadline {
           group.cancelAll()
           break
         }
-        await wait(for: deadline == nil ? nil : remaining)
+        await wait()
+      }
+      if live > 0, let engine = server.eventBase?.engine {
+        TCPSocket.wakeServingTasks(on: engine)
       }
     }
-    if deadline != nil {
+    if isShuttingDown {
       // Those for whom there was no time: nobody will serve them.
       server.close()
     }
+    deadline = nil
     isOver = true
   }
 
-  private func acceptAll(into group: inout DiscardingTaskGroup) async {
-    while true {
-      // After its deadline a shutdown has no time for those who still wait.
-      if deadline != nil && remaining <= .zero { return }
-      guard live < limit else {
-        await wait(for: deadline == nil ? nil : remaining)
-        if Task.isCancelled { return }
-        continue
-      }
-      do {
-        guard let socket = try await server.accept() else { return }
-        start(socket, in: &group)
-      } catch {
-        self.error = error
-        return
+  private func acceptAll(
+    into group: inout DiscardingTaskGroup,
+    _ serveNext: @escaping @Sendable @isolated(any) () async -> Void
+  ) async {
+    // After its deadline a shutdown has no time for those who still wait.
+    while !isPastDeadline {
+      if Task.isCancelled { return }
+      if live >= limit {
+        await wait()
+      } else if let socket = server.nextPendingConnection() {
+        live += 1
+        report.served += 1
+        starting = socket
+        group.addImmediateTask(operation: serveNext)
+      } else {
+        do {
+          guard try await server.waitForPending() else { return }
+        } catch {
+          self.error = error
+          return
+        }
       }
     }
   }
 
-  private func start(_ socket: TCPSocket, in group: inout DiscardingTaskGroup) {
-    live += 1
-    report.served += 1
-    // The child runs on this very thread; it is given the socket and this object for good.
-    nonisolated(unsafe) let (serving, socket) = (self, socket)
-    group.addImmediateTask {
-      unsafe await serving.serve(socket)
-    }
-  }
-
-  private func serve(_ socket: TCPSocket) async {
+  private func serveStarting() async {
+    guard let socket = exchange(&starting, with: nil) else { return }
+    unsafe withUnsafeCurrentTask { unsafe socket.servingTask = $0 }
     do {
       try await handler(socket)
     } catch {
@@ -152,6 +161,12 @@ private final class Serving: CancellableWait {
         report.failed += 1
       }
     }
+    unsafe socket.servingTask = nil
+    await end(socket)
+  }
+
+  /// Apart from the handler's call, so that a handler at work has no frame of this beneath it.
+  private func end(_ socket: TCPSocket) async {
     let cancelled = Task.isCancelled
     if cancelled {
       socket.abort()
@@ -161,7 +176,7 @@ private final class Serving: CancellableWait {
     live -= 1
     if cancelled {
       report.cancelled += 1
-    } else if deadline != nil {
+    } else if isShuttingDown {
       report.endedInTime += 1
     }
     parking.wake(.ready)
@@ -171,22 +186,21 @@ private final class Serving: CancellableWait {
 
   func beginShutdown(_ deadline: ContinuousClock.Instant) {
     // It may come when the server has long been listening for somebody else.
-    guard self.deadline == nil, !isOver else { return }
-    self.deadline = deadline
+    guard !isShuttingDown, !isOver, let engine = server.eventBase?.engine else { return }
+    isShuttingDown = true
+    self.deadline = LoopTimer(engine, after: deadline - .now) { [weak self] in
+      self?.isPastDeadline = true
+      self?.parking.wake(.timedOut)
+    }
     server.finish()
     parking.wake(.ready)
   }
 
-  private var remaining: Duration {
-    deadline.map { $0 - .now } ?? .zero
-  }
-
-  /// Suspends until a handler has ended, the shutdown begins, the time has passed or the task was cancelled.
-  private func wait(for duration: Duration?) async {
+  /// Suspends until a handler has ended, the shutdown begins, its deadline comes or the task was cancelled.
+  private func wait() async {
     guard let engine = server.eventBase?.engine else { return }
-    let timer = duration.map { LoopTimer(engine, after: $0) { [weak self] in self?.parking.wake(.timedOut) } }
     await engine.suspend(on: self, wait: parking.begin()) { unsafe parking.park($0) }
-    withExtendedLifetime(timer) {}
+    parking.end()
   }
 
   func cancelWait(_ wait: UInt32) {

@@ -57,7 +57,7 @@ internal import CServerCore
 
   let core: OpaquePointer?
   /// The tasks that wait in `accept()`.
-  final var acceptWaiters = WaitingLine()
+  final let acceptWaiters = WaitingLine()
   /// Why the listening socket broke; forgotten when the server listens anew.
   private(set) var breakdown: SocketError?
   /// Sockets that were added as objects; each has a place in the core's queue.
@@ -230,7 +230,7 @@ internal import CServerCore
     if connection.descriptor < 0 {
       guard !added.isEmpty else { return nil }
       let socket = added.removeFirst()
-      connection.peer = socket.peerAddress.core(port: socket.peerPort)
+      connection.peer = socket.peer
       connection.descriptor = socket.detach()
     }
     return connection.descriptor >= 0 ? connection : nil

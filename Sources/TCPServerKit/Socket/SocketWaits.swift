@@ -2,10 +2,46 @@
 final class SocketWaits: CancellableWait {
   var reader = Parking()
   var writer = Parking()
-  var state = WaitingLine()
-  /// `write` suspends when this much is held, and goes on when no more than `lowWaterMark` is.
-  var highWaterMark = 65536
-  var lowWaterMark = 16384
+  private(set) var existingSettings: Settings?
+
+  /// What few connections need.
+  final class Settings {
+    /// Those who wait for the socket's state.
+    let state = WaitingLine()
+    /// How long the read that is going on may take; nil as long as it likes.
+    var readPatience: Patience?
+    /// `write` suspends when this much is held, and goes on when no more than `lowWaterMark` is.
+    var highWaterMark = 65536
+    var lowWaterMark = 16384
+  }
+
+  var settings: Settings {
+    if let existingSettings {
+      return existingSettings
+    }
+    let settings = Settings()
+    existingSettings = settings
+    return settings
+  }
+
+  /// A timeout that begins with the first wait of a call and spans all of them.
+  struct Patience {
+    private let timeout: Duration
+    private var end: ContinuousClock.Instant?
+
+    init(_ timeout: Duration) {
+      self.timeout = timeout
+    }
+
+    /// What is left of it.
+    mutating func begin() -> Duration {
+      if let end {
+        return max(end - .now, .zero)
+      }
+      end = .now + timeout
+      return timeout
+    }
+  }
 
   enum Kind: UInt32 {
     case reader = 0
@@ -13,7 +49,7 @@ final class SocketWaits: CancellableWait {
   }
 
   /// The number of a new wait. Its last bit tells which of the two it is.
-  func begin(_ kind: Kind) -> UInt32 {
+  @inline(never) func begin(_ kind: Kind) -> UInt32 {
     let wait =
       switch kind {
       case .reader: reader.begin()
@@ -22,18 +58,38 @@ final class SocketWaits: CancellableWait {
     return wait << 1 | kind.rawValue
   }
 
-  func park(_ kind: Kind, _ continuation: UnsafeContinuation<Parking.Wakening, Never>) {
+  @inline(never) func park(_ kind: Kind, _ continuation: UnsafeContinuation<Parking.Wakening, Never>) {
     switch kind {
     case .reader: unsafe reader.park(continuation)
     case .writer: unsafe writer.park(continuation)
     }
   }
 
-  func end(_ kind: Kind) {
+  @inline(never) func end(_ kind: Kind) {
     switch kind {
     case .reader: reader.end()
     case .writer: writer.end()
     }
+  }
+
+  /// Suspends the calling task: ``EventEngine/suspend(on:wait:isolation:park:)`` without its closures, since what
+  /// stands on a task's stack here is what an idle connection costs.
+  @inline(never) func suspend(
+    _ kind: Kind,
+    _ engine: EventEngine,
+    isolation: isolated (any Actor)? = #isolation
+  ) async -> Parking.Wakening {
+    let wait = begin(kind)
+    // Only retained there: see Job.
+    nonisolated(unsafe) let waits = self
+    let wakening = await withTaskCancellationHandler {
+      _ = isolation
+      return unsafe await withUnsafeContinuation(isolation: isolation) { unsafe park(kind, $0) }
+    } onCancel: {
+      engine.post(unsafe .cancel(waits, wait: wait))
+    }
+    end(kind)
+    return wakening
   }
 
   func cancelWait(_ wait: UInt32) {
@@ -61,13 +117,32 @@ extension TCPSocket {
   ///   ``SocketError/socketTimeout`` when the time ran out.
   func suspend(_ kind: SocketWaits.Kind) async throws(SocketError) {
     guard let engine else { throw refuseAsync("No event base to wait on") }
-    let waits = existingWaits
     moved = 0
-    let wakening = await engine.suspend(on: waits, wait: waits.begin(kind)) {
-      unsafe waits.park(kind, $0)
+    guard isServedByThisTask else {
+      return try check(await existingWaits.suspend(kind, engine))
     }
+    let waits = existingWaits
+    guard !Task.isCancelled else { throw cancelled() }
+    _ = waits.begin(kind)
+    let wakening = unsafe await withUnsafeContinuation { unsafe waits.park(kind, $0) }
     waits.end(kind)
-    try check(wakening)
+    try check(Task.isCancelled ? .cancelled : wakening)
+  }
+
+  /// Whether the calling task is the one that `serve` started for this connection. It is told of its cancellation
+  /// by `serve`, so that its waits need no handlers for that, which are most of what a wait costs.
+  private var isServedByThisTask: Bool {
+    unsafe withUnsafeCurrentTask { unsafe $0 != nil && $0 == servingTask }
+  }
+
+  /// Wakes the tasks that `serve` started for the connections of a loop: those that were cancelled see that then,
+  /// and the others wait on.
+  static func wakeServingTasks(on engine: EventEngine) {
+    unsafe watched(on: engine.base).forEach { socket in
+      guard unsafe socket.servingTask != nil, let waits = socket.waits else { return }
+      waits.reader.wake(.ready)
+      waits.writer.wake(.ready)
+    }
   }
 
   /// Counts what the kernel has moved at once, where nobody had to wait for it.
@@ -84,11 +159,12 @@ extension TCPSocket {
   /// Suspends the calling task until a connection was made, or has ended.
   func waitForStateChange(_ timeout: Duration?) async throws(SocketError) {
     guard let engine else { throw refuseAsync("No event base to wait on") }
-    let waiter = existingWaits.state.add()
+    let line = existingWaits.settings.state
+    let waiter = line.add()
     let timer = timeout.map { LoopTimer(engine, after: $0) { waiter.wake(.timedOut) } }
     defer { withExtendedLifetime(timer) {} }
     let wakening = await engine.suspend(on: waiter)
-    waits?.state.remove(waiter)
+    line.remove(waiter)
     try check(wakening)
   }
 
@@ -127,7 +203,7 @@ extension TCPSocket {
   }
 
   func wakeWriterIfDrained() {
-    if let waits, bytesToWrite <= waits.lowWaterMark {
+    if let waits, bytesToWrite <= writeLowWaterMark {
       waits.writer.wake(.ready)
     }
   }
@@ -136,6 +212,6 @@ extension TCPSocket {
     guard let waits else { return }
     waits.reader.wake(.ready)
     waits.writer.wake(.ready)
-    waits.state.wakeAll()
+    waits.existingSettings?.state.wakeAll()
   }
 }

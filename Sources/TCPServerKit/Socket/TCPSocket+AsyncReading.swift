@@ -24,27 +24,12 @@ extension TCPSocket {
     timeout: Duration? = nil,
     _ body: (RawSpan) -> Result
   ) async throws(SocketError) -> Result? {
-    try checkReader()
-    var patience = Patience(timeout)
-    while true {
-      if bytesAvailable > 0 {
-        // The body may close the socket, which lets go of what it is reading.
-        let held = input
-        defer { withExtendedLifetime(held) {} }
-        let result = unsafe body(unreadBytes.bytes)
-        consume(bytesAvailable)
-        return result
-      }
-      if isAtEnd {
-        return try endOfReading()
-      }
-      if let result = try lendOnce(body) {
-        return result
-      }
-      if !isAtEnd {
-        try await waitForInput(&patience)
-      }
+    try beginReading(timeout)
+    var result: Result?
+    while try !lendOnce(body, &result) {
+      try await waitForInput()
     }
+    return result
   }
 
   /// Reads into the caller's memory as soon as there is something.
@@ -66,27 +51,13 @@ extension TCPSocket {
     into buffer: UnsafeMutableRawBufferPointer,
     timeout: Duration? = nil
   ) async throws(SocketError) -> Int {
-    try checkReader()
-    var patience = Patience(timeout)
-    while bytesAvailable == 0 {
-      guard !isAtEnd else {
-        let _: Never? = try endOfReading()
-        return 0
+    try beginReading(timeout)
+    while true {
+      if let count = unsafe try receiveOnce(buffer) {
+        return count
       }
-      if !flags.contains(.drained) {
-        let outcome = unsafe SystemCalls.receive(descriptor, into: buffer)
-        if case .value(let count) = outcome, count > 0 {
-          noteReceived(count, room: buffer.count)
-          return count
-        }
-        if try handleUnread(outcome) { continue }
-      }
-      try await waitForInput(&patience)
+      try await waitForInput()
     }
-    let count = min(bytesAvailable, buffer.count)
-    unsafe buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: unreadBytes[..<count]))
-    consume(count)
-    return count
   }
 
   /// Reads some bytes as soon as there are any.
@@ -105,8 +76,8 @@ extension TCPSocket {
   ///
   /// Runs where its caller does, which must be on the socket's event base.
   public func read(maxLength: Int, timeout: Duration? = nil) async throws(SocketError) -> [UInt8]? {
-    var patience = Patience(timeout)
-    guard try await buffered(atLeast: 1, &patience) > 0 else { return nil }
+    try beginReading(timeout)
+    guard try await buffered(atLeast: 1) > 0 else { return nil }
     return take(min(bytesAvailable, max(maxLength, 0)))
   }
 
@@ -128,8 +99,8 @@ extension TCPSocket {
   /// Runs where its caller does, which must be on the socket's event base.
   public func read(exactly count: Int, timeout: Duration? = nil) async throws(SocketError) -> [UInt8]? {
     let wanted = max(count, 0)
-    var patience = Patience(timeout)
-    let found = try await buffered(atLeast: wanted, &patience)
+    try beginReading(timeout)
+    let found = try await buffered(atLeast: wanted)
     guard found >= wanted else {
       if found == 0 { return nil }
       record(.remoteHostClosed)
@@ -159,7 +130,7 @@ extension TCPSocket {
     timeout: Duration? = nil
   ) async throws(SocketError) -> [UInt8]? {
     let longest = max(maxLength, 1)
-    var patience = Patience(timeout)
+    try beginReading(timeout)
     var searched = 0
     while true {
       let newline = unsafe unreadBytes.dropFirst(searched).firstIndex(of: UInt8(ascii: "\n"))
@@ -168,13 +139,21 @@ extension TCPSocket {
       }
       searched = bytesAvailable
       guard searched < longest else { return take(longest) }
-      guard try await buffered(atLeast: searched + 1, &patience) > searched else {
+      guard try await buffered(atLeast: searched + 1) > searched else {
         return searched > 0 ? take(searched) : nil
       }
     }
   }
 
   // MARK: -
+
+  /// A timeout begins with the first wait of a call and spans all of them.
+  @inline(never) private func beginReading(_ timeout: Duration?) throws(SocketError) {
+    try checkReader()
+    if timeout != nil || waits?.existingSettings?.readPatience != nil {
+      existingWaits.settings.readPatience = timeout.map { SocketWaits.Patience($0) }
+    }
+  }
 
   private func checkReader() throws(SocketError) {
     engine?.assertOnLoopThread()
@@ -188,10 +167,7 @@ extension TCPSocket {
   }
 
   /// Makes `count` bytes available here, or as many as come before the end; returns how many there are.
-  private func buffered(
-    atLeast count: Int,
-    _ patience: inout Patience
-  ) async throws(SocketError) -> Int {
+  private func buffered(atLeast count: Int) async throws(SocketError) -> Int {
     try checkReader()
     while bytesAvailable < count && !isAtEnd {
       if !flags.contains(.drained) {
@@ -205,24 +181,59 @@ extension TCPSocket {
         case .failed(let errnum): throw broke(errnum)
         }
       }
-      try await waitForInput(&patience)
+      try await waitForInput()
     }
     if bytesAvailable == 0 {
-      let _: Never? = try endOfReading()
+      _ = try hasEnded()
     }
     return bytesAvailable
   }
 
-  private func lendOnce<Result>(_ body: (RawSpan) -> Result) throws(SocketError) -> Result? {
-    guard let engine, !flags.contains(.drained) else { return nil }
+  /// Lends what there is; false when there is nothing yet.
+  @inline(never) private func lendOnce<Result>(
+    _ body: (RawSpan) -> Result,
+    _ result: inout Result?
+  ) throws(SocketError) -> Bool {
+    if bytesAvailable > 0 {
+      // The body may close the socket, which lets go of what it is reading.
+      let held = input
+      defer { withExtendedLifetime(held) {} }
+      result = unsafe body(unreadBytes.bytes)
+      consume(bytesAvailable)
+      return true
+    }
+    if try hasEnded() { return true }
+    guard let engine, !flags.contains(.drained) else { return false }
     let scratch = unsafe engine.scratch.take()
     let outcome = unsafe SystemCalls.receive(descriptor, into: scratch)
     if case .value(let count) = outcome, count > 0 {
       noteReceived(count, room: scratch.count)
-      return unsafe body(UnsafeRawBufferPointer(rebasing: scratch[..<count]).bytes)
+      result = unsafe body(UnsafeRawBufferPointer(rebasing: scratch[..<count]).bytes)
+      return true
     }
-    _ = try handleUnread(outcome)
-    return nil
+    try handleUnread(outcome)
+    return try hasEnded()
+  }
+
+  /// Reads once into the caller's memory: the number of bytes, 0 at the end; nil when there is nothing yet.
+  @inline(never) private func receiveOnce(
+    _ buffer: UnsafeMutableRawBufferPointer
+  ) throws(SocketError) -> Int? {
+    if bytesAvailable > 0 {
+      let count = min(bytesAvailable, buffer.count)
+      unsafe buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: unreadBytes[..<count]))
+      consume(count)
+      return count
+    }
+    if try hasEnded() { return 0 }
+    guard !flags.contains(.drained) else { return nil }
+    let outcome = unsafe SystemCalls.receive(descriptor, into: buffer)
+    if case .value(let count) = outcome, count > 0 {
+      noteReceived(count, room: buffer.count)
+      return count
+    }
+    try handleUnread(outcome)
+    return try hasEnded() ? 0 : nil
   }
 
   private func noteReceived(_ count: Int, room: Int) {
@@ -231,24 +242,25 @@ extension TCPSocket {
     }
   }
 
-  /// A read that brought nothing: the end (true), nothing yet (false), or a failure.
-  private func handleUnread(_ outcome: SystemCalls.Outcome) throws(SocketError) -> Bool {
+  /// After a read that brought nothing: the end, nothing yet, or a failure.
+  private func handleUnread(_ outcome: SystemCalls.Outcome) throws(SocketError) {
     switch outcome {
-    case .value:
-      flags.insert(.inputEnded)
-      return true
+    case .value: flags.insert(.inputEnded)
     case .failed(let errnum):
-      if outcome.wouldBlock { return false }
-      throw broke(errnum)
+      if !outcome.wouldBlock { throw broke(errnum) }
     }
   }
 
-  private func waitForInput(_ patience: inout Patience) async throws(SocketError) {
+  private func waitForInput() async throws(SocketError) {
+    try prepareToWaitForInput()
+    try await suspend(.reader)
+  }
+
+  @inline(never) private func prepareToWaitForInput() throws(SocketError) {
     // They may have been connected while this task waited.
     guard !flags.contains(.wantsInput) else { throw refuseReader() }
     flags.remove(.drained)
-    watchRead(for: patience.remaining)
-    try await suspend(.reader)
+    watchRead(for: waits?.existingSettings?.readPatience?.begin())
   }
 
   private func refuseReader() -> SocketError {
@@ -261,32 +273,11 @@ extension TCPSocket {
     return failure.error
   }
 
-  /// Nothing will come any more. That is no error, unless the connection was cut.
-  private func endOfReading<Nothing>() throws(SocketError) -> Nothing? {
+  /// Whether nothing will come any more. That is no error, unless the connection was cut.
+  private func hasEnded() throws(SocketError) -> Bool {
     if descriptor < 0, flags.contains(.broken) {
       throw error
     }
-    return nil
-  }
-}
-
-/// A timeout that begins with the first wait of a call and spans all of them.
-private struct Patience {
-  private let timeout: Duration?
-  private var end: ContinuousClock.Instant?
-
-  init(_ timeout: Duration?) {
-    self.timeout = timeout
-  }
-
-  var remaining: Duration? {
-    mutating get {
-      guard let timeout else { return nil }
-      if let end {
-        return max(end - .now, .zero)
-      }
-      end = .now + timeout
-      return timeout
-    }
+    return isAtEnd
   }
 }

@@ -2,14 +2,14 @@
 extension TCPSocket {
   /// How many bytes the socket holds for a slow peer before an async write suspends; 64 KiB at first.
   public var writeHighWaterMark: Int {
-    get { waits?.highWaterMark ?? 65536 }
-    set { existingWaits.highWaterMark = max(newValue, 1) }
+    get { waits?.existingSettings?.highWaterMark ?? 65536 }
+    set { existingWaits.settings.highWaterMark = max(newValue, 1) }
   }
 
   /// How few bytes must be left before a suspended write goes on; 16 KiB at first.
   public var writeLowWaterMark: Int {
-    get { waits?.lowWaterMark ?? 16384 }
-    set { existingWaits.lowWaterMark = max(newValue, 0) }
+    get { waits?.existingSettings?.lowWaterMark ?? 16384 }
+    set { existingWaits.settings.lowWaterMark = max(newValue, 0) }
   }
 
   /// Writes bytes, suspending while the peer is slow: never more than ``writeHighWaterMark`` bytes are held.

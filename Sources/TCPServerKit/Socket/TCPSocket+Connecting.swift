@@ -65,8 +65,7 @@ extension TCPSocket {
       case .value(let descriptor):
         self.descriptor = CInt(descriptor)
       }
-      peerAddress = address.host
-      peerPort = address.port
+      peer = address.core
       switch address.connect(descriptor) {
       case .value:
         return attemptSucceeded()
@@ -102,7 +101,7 @@ extension TCPSocket {
     details.attempt = nil
     state = .connected
     updateReadWatch()
-    waits?.state.wakeAll()
+    waits?.existingSettings?.state.wakeAll()
     existingDetails?.connected?.emit()
   }
 
@@ -134,7 +133,6 @@ extension TCPSocket {
     dropInput()
     flags.formIntersection([.wantsInput, .inReadyRead, .inBytesWritten])
     unannounced = 0
-    peerPort = 0
-    peerAddress = .null
+    peer = csc_address()
   }
 }

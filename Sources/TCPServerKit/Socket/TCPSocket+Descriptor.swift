@@ -34,8 +34,7 @@ extension TCPSocket {
     resetForConnection()
     descriptor = socketDescriptor
     if let peer = SocketAddress.peer(of: socketDescriptor) {
-      peerAddress = peer.host
-      peerPort = peer.port
+      self.peer = peer.core
     }
     state = .connected
     updateReadWatch()

@@ -135,13 +135,18 @@ extension TCPSocket {
 
   /// Aborts every socket that an event of `base` keeps alive.
   static func abortAll(on base: OpaquePointer) {
+    for socket in unsafe watched(on: base) {
+      socket.abort()
+    }
+  }
+
+  /// The sockets that `base` watches; one may occur twice.
+  static func watched(on base: OpaquePointer) -> [TCPSocket] {
     var sockets: [TCPSocket] = []
     unsafe withUnsafeMutablePointer(to: &sockets) { sockets in
       unsafe _ = event_base_foreach_event(base, collectSocket, sockets)
     }
-    for socket in sockets {
-      socket.abort()
-    }
+    return sockets
   }
 }
 
@@ -169,8 +174,7 @@ private func collectSocket(
   let known: [event_callback_fn] = unsafe [onReadable, onWritable]
   let address = unsafe unsafeBitCast(callback, to: UnsafeRawPointer.self)
   if unsafe known.contains(where: { unsafe unsafeBitCast($0, to: UnsafeRawPointer.self) == address }),
-    let socket = unsafe socket(event_get_callback_arg(event)),
-    unsafe !list.pointee.contains(where: { $0 === socket })
+    let socket = unsafe socket(event_get_callback_arg(event))
   {
     unsafe list.pointee.append(socket)
   }

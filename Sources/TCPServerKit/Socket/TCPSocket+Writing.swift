@@ -95,7 +95,7 @@ extension TCPSocket {
     let outcome = unsafe SystemCalls.transmit(descriptor, bytes)
     switch outcome {
     case .value(let count):
-      unannounced += count
+      unannounced = UInt32(clamping: Int(unannounced) + count)
       return outcome
     case .failed(let errnum):
       if outcome.wouldBlock {
@@ -167,7 +167,7 @@ extension TCPSocket {
 
   func announceWritten() {
     guard unannounced > 0, !flags.contains(.inBytesWritten) else { return }
-    let count = unannounced
+    let count = Int(unannounced)
     unannounced = 0
     guard let signal = existingDetails?.bytesWritten else { return }
     flags.insert(.inBytesWritten)

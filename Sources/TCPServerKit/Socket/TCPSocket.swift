@@ -25,30 +25,27 @@ internal import CServerCore
 /// A socket belongs to the thread of its event base, and is not `Sendable`. To move a connection to another
 /// thread, pass on the descriptor that ``detach()`` returns.
 @safe public final class TCPSocket {
-  // What every accepted connection carries. What only some need is in `details`.
+  // What every accepted connection carries, in an order without gaps. What only some need is in `details`.
   let engine: EventEngine?
   var descriptor: CInt = -1
   var flags: Flags = []
-  /// How far the connection has come.
-  public internal(set) var state: SocketState = .unconnected
+  /// Sent, but not yet told by `bytesWritten`; at most, where nobody wants to know.
+  var unannounced: UInt32 = 0
   /// What the kernel has moved for tasks since one of them last waited; see `usesUpTurn`.
   var moved: UInt16 = 0
-  /// The peer's port; 0 before there is a connection.
-  public internal(set) var peerPort: UInt16 = 0
-  /// The peer's address; ``HostAddress/null`` before there is a connection.
-  ///
-  /// A peer that came over IPv4 is reported as IPv4, through a dual-stack server too. The address stays
-  /// readable after the connection has ended.
-  public internal(set) var peerAddress: HostAddress = .null
+  // Not public themselves, so that the compiler sees every access, and leaves out the checks at run time that
+  // no two overlap.
+  var currentState: SocketState = .unconnected
+  var peer = csc_address()
   var input: ByteQueue?
   var output: ByteQueue?
   var readWatch: OpaquePointer?
   var writeWatch: OpaquePointer?
-  /// Sent, but not yet told by `bytesWritten`.
-  var unannounced = 0
   private(set) var existingDetails: Details?
   /// The tasks that wait for this socket; nil until one does.
   var waits: SocketWaits?
+  /// The task that `serve` started for this connection; see `suspend`.
+  var servingTask: UnsafeCurrentTask?
 
   struct Flags: OptionSet {
     var rawValue: UInt32
@@ -117,9 +114,8 @@ internal import CServerCore
     self.engine = engine
     descriptor = connection.descriptor
     flags = .accepted
-    state = .connected
-    peerPort = connection.peer.port
-    peerAddress = HostAddress(connection.peer)
+    currentState = .connected
+    peer = connection.peer
   }
 
   deinit {
@@ -128,6 +124,27 @@ internal import CServerCore
     if descriptor >= 0 {
       SystemCalls.closeDescriptor(descriptor)
     }
+  }
+
+  // MARK: - State
+
+  /// How far the connection has come.
+  public internal(set) var state: SocketState {
+    get { currentState }
+    set { currentState = newValue }
+  }
+
+  /// The peer's address; ``HostAddress/null`` before there is a connection.
+  ///
+  /// A peer that came over IPv4 is reported as IPv4, through a dual-stack server too. The address stays
+  /// readable after the connection has ended.
+  public var peerAddress: HostAddress {
+    HostAddress(peer)
+  }
+
+  /// The peer's port; 0 before there is a connection.
+  public var peerPort: UInt16 {
+    peer.port
   }
 
   var details: Details {

@@ -23,6 +23,10 @@ struct SocketAddress {
     port = core.port
   }
 
+  var core: csc_address {
+    host.core(port: port)
+  }
+
   /// The family that `socket(2)` wants.
   var family: CInt {
     host.isIPv4 ? AF_INET : AF_INET6
@@ -50,7 +54,7 @@ struct SocketAddress {
 
   /// Starts connecting `descriptor` to this address.
   func connect(_ descriptor: CInt) -> SystemCalls.Outcome {
-    var core = host.core(port: port)
+    var core = core
     var storage = sockaddr_storage()
     let length = unsafe csc_address_to_sockaddr(&core, &storage)
     return unsafe withUnsafePointer(to: &storage) { storage in
