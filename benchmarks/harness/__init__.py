@@ -1,1 +1,1 @@
-"""What benchmarks/run and benchmarks/report are made of. README.md in the folder above says what is measured and how."""
+"""What benchmarks/run, report and compare are made of. README.md in the folder above says what is measured and how."""

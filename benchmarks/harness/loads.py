@@ -21,12 +21,13 @@ RATE = Metric("rate", "a second")
 BUSY = Metric("busy", "server busy, %", unit=0.01)
 P50 = Metric("p50_ns", "p50, µs", unit=1000)
 P99 = Metric("p99_ns", "p99, µs", unit=1000)
+P999 = Metric("p99.9_ns", "p99.9, µs", unit=1000)
 MEMORY = Metric("bytes", "bytes a connection")
 
 
 @dataclass(frozen=True)
 class Load:
-    """One load. The first metric is the one that it is for; ratios to the floor are those of the metrics in `ratios`."""
+    """One load. The first metric is the one that it is for; ratios to the floor are shown for those in `ratios`."""
 
     name: str
     title: str
@@ -37,6 +38,7 @@ class Load:
     connections: int  # in storm: at once
     active: int = 0
     size: int = 64
+    rate: int = 0  # messages a second, in an open loop
     environment: dict = field(default_factory=dict)
     arguments: tuple = ()  # for servers that understand --loops; the load is then for them and the floor alone
     quick: bool = False
@@ -63,6 +65,12 @@ def echo(connections, size, active=0, rounds=5, quick=False):
                 connections=connections, active=active or connections, size=size, quick=quick)
 
 
+RATE_NOTE = ("The same number of messages a second for all, each due at its own time; the latency counts from then, "
+             "whether or not the connection was free.")
+STEADY = Load("echo-64x64-steady", "echo 64 B, 64 connections, 20,000 messages a second", "echo",
+              (P99, P50, P999, SERVER_CPU, BUSY), (SERVER_CPU,), 3,
+              connections=64, active=64, rate=20000, note=RATE_NOTE)
+
 STORM = Load("storm", "storm, 64 in flight", "storm", (SERVER_CPU, RATE, BUSY, P50, P99), (SERVER_CPU, RATE), 5,
              connections=64, quick=True, note=STORM_NOTE)
 
@@ -78,6 +86,7 @@ LOADS = (
     echo(1000, 64),
     echo(64, 16384, quick=True),
     echo(1000, 16384),
+    STEADY,
     echo(1000, 64, active=64),
     echo(10000, 64, active=64),
     Load("hold", "hold, idle connections", "hold", (MEMORY,), (), 2, connections=10000, quick=True),

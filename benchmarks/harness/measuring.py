@@ -98,7 +98,7 @@ def _storm(server, load, setting):
 
 def _echo(server, load, setting):
     return _talking(server, load, setting, "echo", "messages", "--connections", load.connections,
-                    "--active", load.active, "--size", load.size)
+                    "--active", load.active, "--size", load.size, *(["--rate", load.rate] if load.rate else []))
 
 
 def _hold(server, load, setting):

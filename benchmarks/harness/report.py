@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from statistics import median
 
 from . import figures, loads, results, tables
 from .places import CHARTS, REPORT
@@ -86,8 +87,9 @@ def setting(found):
     ]
     if noise:
         worst, load = max(noise)
+        middle = median(value for value, _ in noise)
         lines.append(f"- Noise: the floor measured twice in each round differs from itself by {100 * worst:.1f} % at "
-                     f"most ({load}) and by {100 * sorted(noise)[len(noise) // 2][0]:.1f} % in the middle of all loads.")
+                     f"most ({load}) and by {100 * middle:.1f} % in the middle of all loads.")
     if not found["complete"]:
         lines.append("- **Not complete**: the run ended before all its rounds were.")
     return ["\n".join(lines)]
@@ -107,8 +109,8 @@ def join(numbers):
 OVERVIEW_TEXT = (
     "x is the ratio to the floor, epoll and accept4 alone: of time in drain and storm (less is better), of messages a "
     "second in echo (more is better). Drain: 10,000 connections wait in the kernel's queue and are handed to the "
-    "program with their peer's address; reg tells whether that includes making each ready to read. Wall exceeds CPU where "
-    "accept sleeps. Memory is what an idle connection costs the process, without the kernel's part."
+    "program with their peer's address; reg tells whether that includes making each ready to read. Wall exceeds CPU "
+    "where accept sleeps. Memory is what an idle connection costs the process, without the kernel's part."
 )
 
 # (head, load, metric, whether as a ratio)
@@ -136,7 +138,8 @@ def overview(measurements, servers):
         for _, load, metric, as_ratio in OVERVIEW:
             function = figures.ratio if as_ratio else figures.absolute
             spread = function(measurements, load, name, metric)
-            cells.append("-" if spread is None else f"{spread.median:.2f}" if as_ratio else tables.number(spread.median))
+            show = "{:.2f}".format if as_ratio else tables.number
+            cells.append(show(spread.median) if spread else "-")
         rows.append((order(measurements, name), cells))
     heads = ["server", "reg"] + [column[0] for column in OVERVIEW]
     return [heads] + [cells for _, cells in sorted(rows, key=lambda row: row[0])]
