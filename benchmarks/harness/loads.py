@@ -1,8 +1,6 @@
 """The loads that servers are put under, a row each. README.md says what each kind measures."""
 
-from dataclasses import dataclass, field
-
-from .places import SLEEPING_THREAD
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Load:
     active: int = 0
     size: int = 64
     rate: int = 0  # messages a second, in an open loop
-    environment: dict = field(default_factory=dict)
+    sleeping_thread: bool = False  # gives the server one
     arguments: tuple = ()  # for servers that understand --loops; the load is then for them and the floor alone
     quick: bool = False
     note: str = ""  # what must be known to read its table
@@ -79,7 +77,7 @@ LOADS = (
     drain(10000, 9, quick=True),
     drain(15000, 5),
     Load("drain-10000-thread", "drain, N = 10,000, beside a sleeping thread", "drain", (WALL, CPU), (WALL, CPU), 5,
-         connections=10000, environment={"LD_PRELOAD": str(SLEEPING_THREAD)}),
+         connections=10000, sleeping_thread=True, note=DRAIN_NOTE),
     STORM,
     echo(1, 64),
     echo(64, 64, quick=True),

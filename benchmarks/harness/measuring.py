@@ -4,6 +4,7 @@ import re
 import time
 from dataclasses import dataclass
 
+from .places import SLEEPING_THREAD
 from .processes import Failed, Load, RunningServer
 
 SOURCES = 8
@@ -30,8 +31,12 @@ def measure(server, load, setting):
 
 def _start(server, load, setting, *mode):
     arguments = load.arguments if server.loops else ()
-    return RunningServer(server, [*mode, *arguments], setting.server_cores, load.environment,
-                         setting.limit)
+    running = RunningServer(server, [*mode, *arguments], setting.server_cores, setting.limit,
+                            SLEEPING_THREAD if load.sleeping_thread else None)
+    if load.sleeping_thread and running.threads() < 2:
+        running.__exit__()
+        raise Failed(f"{server.name} did not load {SLEEPING_THREAD.name}, so it has no second thread")
+    return running
 
 
 def _load(mode, running, setting, *arguments):

@@ -125,9 +125,12 @@ class Process:
 class RunningServer(Process):
     """A server that has said its port."""
 
-    def __init__(self, server, arguments, cores, environment, limit):
-        super().__init__(server.name, [*server.start_command(), *arguments], cores,
-                         {**server.environment, **environment})
+    def __init__(self, server, arguments, cores, limit, preloaded=None):
+        environment = dict(server.environment)
+        if preloaded:
+            # By its folder, as LD_PRELOAD takes no names with a space in them.
+            environment |= {"LD_PRELOAD": preloaded.name, "LD_LIBRARY_PATH": str(preloaded.parent)}
+        super().__init__(server.name, [*server.start_command(), *arguments], cores, environment)
         try:
             word, _, port = self.line(limit).partition(" ")
             if word != "port" or not port.isdecimal():
@@ -140,6 +143,9 @@ class RunningServer(Process):
     def descriptors(self):
         """How many files it has open."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def threads(self):
+        return len(os.listdir(f"/proc/{self.pid}/task"))
 
     def memory(self):
         """Its resident memory in bytes, counted page by page: the counters of /proc/PID/status lag behind."""

@@ -22,7 +22,7 @@ def generate(*arguments, **keywords):
 
 def running(wrong, mode):
     server = Server(wrong, "", None, "1", command=(sys.executable, WRONG_SERVER, wrong))
-    return RunningServer(server, [mode], cores(), {}, LIMIT)
+    return RunningServer(server, [mode], cores(), LIMIT)
 
 
 class RefusalTests(unittest.TestCase):

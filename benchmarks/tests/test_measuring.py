@@ -4,6 +4,8 @@ import os
 import sys
 import unittest
 from dataclasses import replace
+from pathlib import Path
+from unittest import mock
 
 from harness import measuring, processes
 from harness.loads import CPU, Load
@@ -81,6 +83,14 @@ class WrongServerTests(unittest.TestCase):
         self.assertEqual(refused.refusal(), "the sky is falling")
         self.assertIsNone(replace(server("nothing"), may_be_refused=True).refusal())
         self.assertIsNone(server("crashes-at-once").refusal(), "then it is the server's own fault")
+
+    def test_a_second_thread_that_is_not_there_is_noticed(self):
+        with_thread = replace(DRAIN, sleeping_thread=True)
+        self.assertGreater(measuring.measure(server("nothing"), with_thread, setting())["wall_ns"], 0)
+        with mock.patch.object(measuring, "SLEEPING_THREAD", Path("/nowhere/sleeping-thread.so")):
+            with self.assertRaises(Failed) as caught:
+                measuring.measure(server("nothing"), with_thread, setting())
+        self.assertIn("no second thread", str(caught.exception))
 
     def test_no_process_is_left(self):
         with self.assertRaises(Failed), processes.Process("x", [sys.executable, WRONG_SERVER, "nothing", "echo"],
