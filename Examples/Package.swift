@@ -10,10 +10,19 @@ let package = Package(
   ],
   targets: [
     .target(name: "FortuneWire", path: "FortuneWire"),
+    .target(
+      name: "ServerProgram",
+      dependencies: [
+        .product(name: "TCPServerKit", package: "TCPServerKit"),
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "ServerProgram"
+    ),
     .executableTarget(
       name: "FortuneServer",
       dependencies: [
         "FortuneWire",
+        "ServerProgram",
         .product(name: "TCPServerKit", package: "TCPServerKit"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
@@ -31,6 +40,7 @@ let package = Package(
     .executableTarget(
       name: "EchoServer",
       dependencies: [
+        "ServerProgram",
         .product(name: "TCPServerKit", package: "TCPServerKit"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],

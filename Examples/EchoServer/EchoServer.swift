@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import ServerProgram
 import TCPServerKit
 
 /// Sends back what its clients send, or answers HTTP requests, on one loop or several.
@@ -59,7 +60,7 @@ struct EchoServer: ParsableCommand {
   private func serve(on loops: [EventBase], until ending: Ending) async throws -> UInt64 {
     let server = TCPServer(eventBase: loops[0])
     guard server.listen(address: address, port: port) else {
-      throw StartFailure(reason: server.errorString)
+      throw StartFailure(server)
     }
     let protocolName = http ? "HTTP" : "Echo"
     tell("\(protocolName) server is listening on \(server.serverAddress), port \(server.serverPort).")
@@ -69,27 +70,5 @@ struct EchoServer: ParsableCommand {
       return try await server.serve(shutdown: ending.shutdown, handler: handler).served
     }
     return try await share(server, among: loops, until: ending, handler: handler)
-  }
-}
-
-private func hostAddress(_ text: String) throws -> HostAddress {
-  guard let address = HostAddress(text) else {
-    throw ValidationError("'\(text)' is not an IPv4 or IPv6 address.")
-  }
-  return address
-}
-
-/// Prints a line at once, also where the output is a pipe.
-private func tell(_ line: String) {
-  print(line)
-  fflush(nil)
-}
-
-/// Printed to the standard error by ParsableCommand, which then exits with 1.
-private struct StartFailure: Error, CustomStringConvertible {
-  var reason: String
-
-  var description: String {
-    "Unable to start the server: \(reason)"
   }
 }

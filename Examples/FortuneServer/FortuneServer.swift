@@ -1,6 +1,7 @@
 import ArgumentParser
 import FortuneWire
 import Glibc
+import ServerProgram
 import TCPServerKit
 
 /// Sends one of seven fortunes to every client and closes the connection: Qt's Fortune Server.
@@ -43,7 +44,7 @@ struct FortuneServer: ParsableCommand {
     }
 
     guard server.listen(address: address, port: port) else {
-      throw StartFailure(reason: server.errorString)
+      throw StartFailure(server)
     }
     loop.stopOnSignals(SIGINT, SIGTERM)
 
@@ -54,27 +55,5 @@ struct FortuneServer: ParsableCommand {
     loop.run()
 
     tell("Stopped; fortunes served: \(server.statistics.delivered).")
-  }
-}
-
-private func hostAddress(_ text: String) throws -> HostAddress {
-  guard let address = HostAddress(text) else {
-    throw ValidationError("'\(text)' is not an IPv4 or IPv6 address.")
-  }
-  return address
-}
-
-/// Prints a line at once, also where the output is a pipe.
-private func tell(_ line: String) {
-  print(line)
-  fflush(nil)
-}
-
-/// Printed to the standard error by ParsableCommand, which then exits with 1.
-private struct StartFailure: Error, CustomStringConvertible {
-  var reason: String
-
-  var description: String {
-    "Unable to start the server: \(reason)"
   }
 }

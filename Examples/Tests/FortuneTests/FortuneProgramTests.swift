@@ -11,7 +11,7 @@ struct FortuneProgramTests {
   func bareFraming() throws {
     let server = try RunningServer()
     for _ in 1...20 {
-      let bytes = try #require(bytesSent(byPort: server.port))
+      let bytes = try #require(Connection(port: server.port)?.receiveToEnd())
       let fortune = try #require(try FortuneWire.decode(bytes, framing: .bare))
       #expect(FortuneServer.fortunes.contains(fortune))
       #expect(FortuneWire.encode(fortune, framing: .bare) == bytes)
@@ -21,7 +21,7 @@ struct FortuneProgramTests {
   @Test("With --legacy-framing it gets the older form")
   func legacyFraming() throws {
     let server = try RunningServer(["--legacy-framing"])
-    let bytes = try #require(bytesSent(byPort: server.port))
+    let bytes = try #require(Connection(port: server.port)?.receiveToEnd())
     let fortune = try #require(try FortuneWire.decode(bytes, framing: .lengthPrefixed))
     #expect(FortuneServer.fortunes.contains(fortune))
     #expect(FortuneWire.encode(fortune, framing: .lengthPrefixed) == bytes)
@@ -81,11 +81,11 @@ struct FortuneProgramTests {
   func signals(signal: Int32) throws {
     let server = try RunningServer()
     _ = try server.program.nextLine()
-    #expect(bytesSent(byPort: server.port) != nil)
+    #expect(Connection(port: server.port)?.receiveToEnd() != nil)
     server.program.send(signal: signal)
     let end = try server.program.end()
     #expect(end == .init(status: 0, output: "Stopped; fortunes served: 1.\n", errors: ""))
-    #expect(bytesSent(byPort: server.port) == nil)
+    #expect(Connection(port: server.port)?.receiveToEnd() == nil)
   }
 
   @Test("A typing error in an option is explained", arguments: ["FortuneServer", "FortuneClient"])

@@ -1,11 +1,11 @@
 import Glibc
 
 /// A client's connection to 127.0.0.1, with nothing but the system's calls. Five seconds of silence end it.
-final class Connection {
+package final class Connection {
   private let descriptor: Int32
 
   /// Nil when nobody listens.
-  init?(port: UInt16) {
+  package init?(port: UInt16) {
     descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     var limit = timeval(tv_sec: 5, tv_usec: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
@@ -27,7 +27,7 @@ final class Connection {
 
   /// Sends everything; false when the connection broke.
   @discardableResult
-  func send(_ bytes: some Collection<UInt8>) -> Bool {
+  package func send(_ bytes: some Collection<UInt8>) -> Bool {
     let bytes = Array(bytes)
     var sent = 0
     while sent < bytes.count {
@@ -40,12 +40,12 @@ final class Connection {
     return true
   }
 
-  func endSending() {
+  package func endSending() {
     shutdown(descriptor, Int32(SHUT_WR))
   }
 
   /// That many bytes, or fewer when the connection ends before.
-  func receive(_ count: Int) -> [UInt8] {
+  package func receive(_ count: Int) -> [UInt8] {
     var bytes: [UInt8] = []
     while bytes.count < count, let more = receiveSome(count - bytes.count), !more.isEmpty {
       bytes += more
@@ -54,7 +54,7 @@ final class Connection {
   }
 
   /// Everything up to the end; nil when it does not come in order.
-  func receiveToEnd() -> [UInt8]? {
+  package func receiveToEnd() -> [UInt8]? {
     var bytes: [UInt8] = []
     while let more = receiveSome(65536) {
       guard !more.isEmpty else { return bytes }

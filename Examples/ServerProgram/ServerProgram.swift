@@ -1,0 +1,32 @@
+import ArgumentParser
+import Glibc
+import TCPServerKit
+
+// What the example servers have in common as programs.
+
+/// Reads the address of an option.
+package func hostAddress(_ text: String) throws -> HostAddress {
+  guard let address = HostAddress(text) else {
+    throw ValidationError("'\(text)' is not an IPv4 or IPv6 address.")
+  }
+  return address
+}
+
+/// Prints a line at once, also where the output is a pipe.
+package func tell(_ line: String) {
+  print(line)
+  fflush(nil)
+}
+
+/// Printed to the standard error by ParsableCommand, which then exits with 1.
+package struct StartFailure: Error, CustomStringConvertible {
+  private let reason: String
+
+  package init(_ server: TCPServer) {
+    reason = server.errorString
+  }
+
+  package var description: String {
+    "Unable to start the server: \(reason)"
+  }
+}
