@@ -57,6 +57,26 @@ struct ServeTests {
     }
   }
 
+  @Test("A handler's socket ends with it, also where somebody keeps it", arguments: [false, true])
+  func keptSocket(cancelled: Bool) async throws {
+    try await onLoop { base in
+      let kept = LoopBound(Kept())
+      try await whileServing { socket in
+        kept.value.socket = socket
+        if cancelled { try await base.sleep(for: .seconds(1000)) }
+      } _: { server in
+        let client = try #require(PlainClient(to: server))
+        try await until { kept.value.socket != nil }
+        if !cancelled { try await until { client.input() == .end } }
+      }
+      #expect(kept.value.socket?.state == .unconnected)
+    }
+  }
+
+  private final class Kept {
+    var socket: TCPSocket?
+  }
+
   @Test("A sequence of connections hands each to a task of its own")
   func sequence() async throws {
     try await onLoop { base in

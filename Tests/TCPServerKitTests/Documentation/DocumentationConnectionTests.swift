@@ -6,24 +6,9 @@ import Testing
 /// Pending connections, newConnection() and incomingConnection().
 @Suite("Documentation: connections")
 struct DocumentationConnectionTests {
-  private struct Fixture {
-    let loop: Loop
-    let server: OverridingServer
-
-    init() throws {
-      loop = try Loop()
-      server = OverridingServer(eventBase: loop.base)
-      try #require(server.listen(address: .localHost))
-    }
-
-    func connect() throws -> PlainClient {
-      try #require(PlainClient(to: server))
-    }
-  }
-
   @Test("\"This signal is emitted every time a new connection is available.\"")
   func newConnection() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     var pending: [UInt64] = []
     fixture.server.newConnection.connect { pending.append(fixture.server.statistics.pending) }
     let clients = try (0..<3).map { _ in try fixture.connect() }
@@ -36,7 +21,7 @@ struct DocumentationConnectionTests {
 
   @Test("\"Returns true if the server has a pending connection; otherwise returns false.\"")
   func hasPendingConnections() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     #expect(!fixture.server.hasPendingConnections)
     let client = try fixture.connect()
     #expect(!fixture.server.hasPendingConnections, "the kernel's queue does not count")
@@ -49,7 +34,7 @@ struct DocumentationConnectionTests {
 
   @Test("\"Returns the next pending connection as a connected QTcpSocket object.\" The oldest comes first.")
   func nextPendingConnection() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     let clients = try (0..<5).map { _ in try fixture.connect() }
     #expect(fixture.loop.run { fixture.server.statistics.pending == 5 })
     for client in clients {
@@ -65,7 +50,7 @@ struct DocumentationConnectionTests {
 
   @Test("\"0 is returned if this function is called when there are no pending connections.\"")
   func nothingPending() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     #expect(fixture.server.nextPendingConnection() == nil)
     #expect(fixture.server.serverError == .unknown)
     #expect(TCPServer(eventBase: nil).nextPendingConnection() == nil)
@@ -78,7 +63,7 @@ struct DocumentationConnectionTests {
     """
   )
   func ownership() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     let client = try fixture.connect()
     #expect(fixture.loop.run { fixture.server.hasPendingConnections })
     var socket = fixture.server.nextPendingConnection()
@@ -129,7 +114,7 @@ struct DocumentationConnectionTests {
     arguments: [1, 2, 7]
   )
   func limit(_ limit: Int) throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     fixture.server.maxPendingConnections = limit
     let clients = try (0..<limit + 2).map { _ in try fixture.connect() }
     #expect(fixture.loop.run { fixture.server.statistics.pending == limit })
@@ -145,7 +130,7 @@ struct DocumentationConnectionTests {
 
   @Test("\"By default, the limit is 30 pending connections.\"")
   func defaultLimit() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     let clients = try (0..<32).map { _ in try fixture.connect() }
     #expect(fixture.loop.run { fixture.server.statistics.pending == 30 })
     fixture.loop.settle()
@@ -162,7 +147,7 @@ struct DocumentationConnectionTests {
     """
   )
   func clientsStillConnect() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     fixture.server.maxPendingConnections = 1
     let first = try fixture.connect()
     #expect(fixture.loop.run { fixture.server.hasPendingConnections })
@@ -184,7 +169,7 @@ struct DocumentationConnectionTests {
     """
   )
   func kernelKeepsThem() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     fixture.server.maxPendingConnections = 1
     let clients = try (0..<2).map { _ in try fixture.connect() }
     clients[1].send("early")
@@ -204,7 +189,7 @@ struct DocumentationConnectionTests {
     """
   )
   func incomingConnection() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     var given: CInt = -1
     fixture.server.onIncoming = { _, descriptor in given = descriptor }
     let client = try fixture.connect()
@@ -222,7 +207,7 @@ struct DocumentationConnectionTests {
     """
   )
   func baseImplementation() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     var given: CInt = -1
     var events: [String] = []
     fixture.server.onIncoming = { server, descriptor in
@@ -243,7 +228,7 @@ struct DocumentationConnectionTests {
 
   @Test("\"Reimplement this function to alter the server's behavior when a connection is available.\"")
   func reimplementing() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     fixture.server.onIncoming = { _, descriptor in
       unsafe _ = send(descriptor, "busy\n", 5, CInt(MSG_NOSIGNAL))
       close(descriptor)
@@ -262,7 +247,7 @@ struct DocumentationConnectionTests {
     """
   )
   func addPendingConnection() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     var made: TCPSocket?
     fixture.server.onIncoming = { server, descriptor in
       let socket = TCPSocket(eventBase: server.eventBase)
@@ -285,7 +270,7 @@ struct DocumentationConnectionTests {
     """
   )
   func forgetting() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     var kept: [CInt] = []
     var announced = 0
     fixture.server.maxPendingConnections = 1
@@ -310,7 +295,7 @@ struct DocumentationConnectionTests {
     """
   )
   func anotherThread() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     var threads: [OtherThread] = []
     fixture.server.onIncoming = { _, descriptor in
       threads.append(

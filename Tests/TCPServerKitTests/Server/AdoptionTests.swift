@@ -35,7 +35,7 @@ enum Refused: String, CaseIterable, CustomTestStringConvertible {
       case .closed: CInt.max
       case .pathOnly: unsafe Glibc.open("/", Self.pathOnlyFlag)
       case .file: unsafe Glibc.open("/proc/self/stat", O_RDONLY)
-      case .pipe: Self.pipeEnd()
+      case .pipe: Descriptors.pipeEnd()
       case .epoll: Self.anyEpoll()
       case .udp: socket(AF_INET, CInt(SOCK_DGRAM.rawValue), 0)
       case .netlink: socket(AF_NETLINK, CInt(SOCK_RAW.rawValue), 0)
@@ -65,13 +65,6 @@ enum Refused: String, CaseIterable, CustomTestStringConvertible {
 
   private static func isEpoll(_ descriptor: CInt) -> Bool {
     linkTarget(of: "/proc/self/fd/\(descriptor)") == "anon_inode:[eventpoll]"
-  }
-
-  private static func pipeEnd() -> CInt {
-    var ends: [CInt] = [-1, -1]
-    guard unsafe Glibc.pipe(&ends) == 0 else { return -1 }
-    close(ends[1])
-    return ends[0]
   }
 
   /// Bound to an abstract name that the kernel chooses.

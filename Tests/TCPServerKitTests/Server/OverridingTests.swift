@@ -5,24 +5,9 @@ import Testing
 
 @Suite("Overriding incomingConnection(_:) and adding connections")
 struct OverridingTests {
-  private struct Fixture {
-    let loop: Loop
-    let server: OverridingServer
-
-    init() throws {
-      loop = try Loop()
-      server = OverridingServer(eventBase: loop.base)
-      try #require(server.listen(address: .localHost))
-    }
-
-    func connect() throws -> PlainClient {
-      try #require(PlainClient(to: server))
-    }
-  }
-
   @Test("For each connection incomingConnection comes first, then newConnection")
   func order() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     var events: [String] = []
     fixture.server.onIncoming = { server, descriptor in
       events.append("incoming")
@@ -39,7 +24,7 @@ struct OverridingTests {
 
   @Test("The descriptor is open, non-blocking, close-on-exec and connected to the client")
   func descriptor() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     var flags: DescriptorFlags?
     var port: UInt16 = 0
     fixture.server.onIncoming = { server, descriptor in
@@ -58,7 +43,7 @@ struct OverridingTests {
 
   @Test("close() in incomingConnection still emits newConnection, once")
   func closing() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     var announced = 0
     fixture.server.onIncoming = { server, descriptor in
       server.close()
@@ -77,7 +62,7 @@ struct OverridingTests {
 
   @Test("An override that closes the descriptor is announced with nothing pending, without any limit")
   func dropping() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     fixture.server.maxPendingConnections = 1
     var announced = 0
     fixture.server.onIncoming = { _, descriptor in close(descriptor) }
@@ -96,7 +81,7 @@ struct OverridingTests {
 
   @Test("An override may take the descriptor into a socket of its own")
   func taking() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     var own: [TCPSocket] = []
     fixture.server.onIncoming = { server, descriptor in
       let socket = TCPSocket(eventBase: server.eventBase)
@@ -114,7 +99,7 @@ struct OverridingTests {
 
   @Test("super takes another descriptor than the one that was accepted")
   func superWithAnother() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     fixture.server.onIncoming = { server, descriptor in
       let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
       close(descriptor)
@@ -144,7 +129,7 @@ struct OverridingTests {
 
   @Test("Added and accepted connections come out in the order they went in")
   func fifo() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     var incoming = 0
     fixture.server.onIncoming = { server, descriptor in
       incoming += 1
@@ -164,7 +149,7 @@ struct OverridingTests {
 
   @Test("Adding goes over the limit, and accepting waits until there is room again")
   func addingOverTheLimit() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     fixture.server.maxPendingConnections = 1
     let sockets = (0..<3).map { _ in TCPSocket(eventBase: fixture.loop.base) }
     sockets.forEach(fixture.server.addPendingConnection)
@@ -182,7 +167,7 @@ struct OverridingTests {
 
   @Test("close() ends added connections as it does accepted ones", arguments: [true, false])
   func closingAdded(watched: Bool) throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     var disconnected = 0
     fixture.server.onIncoming = { server, descriptor in
       let socket = TCPSocket(eventBase: server.eventBase)
@@ -222,7 +207,7 @@ struct OverridingTests {
 
   @Test("A descriptor handed to another thread is served by a loop of that thread")
   func anotherThread() throws {
-    let fixture = try Fixture()
+    let fixture = try OverridingFixture()
     let handedOver = Mutex<CInt>(-1)
     fixture.server.onIncoming = { _, descriptor in handedOver.withLock { $0 = descriptor } }
     let client = try fixture.connect()

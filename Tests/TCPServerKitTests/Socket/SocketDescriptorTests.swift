@@ -27,19 +27,12 @@ enum RefusedBySocket: String, CaseIterable, CustomTestStringConvertible {
     case .minusOne: -1
     case .closed: CInt.max
     case .file: unsafe Glibc.open("/proc/self/stat", O_RDONLY)
-    case .pipe: Self.pipeEnd()
+    case .pipe: Descriptors.pipeEnd()
     case .udp: socket(AF_INET, CInt(SOCK_DGRAM.rawValue), 0)
     case .unix: Descriptors.stream(AF_UNIX)
     case .listening: Descriptors.listening()
     case .unconnected: Descriptors.stream()
     }
-  }
-
-  private static func pipeEnd() -> CInt {
-    var ends: [CInt] = [-1, -1]
-    guard unsafe Glibc.pipe(&ends) == 0 else { return -1 }
-    Glibc.close(ends[1])
-    return ends[0]
   }
 }
 

@@ -58,6 +58,14 @@ enum Descriptors {
     return descriptor
   }
 
+  /// The end of a pipe to read from; -1 when there is none to be had.
+  static func pipeEnd() -> CInt {
+    var ends: [CInt] = [-1, -1]
+    guard unsafe pipe(&ends) == 0 else { return -1 }
+    close(ends[1])
+    return ends[0]
+  }
+
   /// A socket option that is a number; nil where the kernel does not tell.
   static func option(_ descriptor: CInt, _ level: CInt, _ name: CInt) -> CInt? {
     var value: CInt = 0

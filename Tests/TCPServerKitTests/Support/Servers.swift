@@ -1,5 +1,6 @@
 import Glibc
 import TCPServerKit
+import Testing
 
 /// A server whose ``incomingConnection(_:)`` is a closure.
 final class OverridingServer: TCPServer {
@@ -13,6 +14,22 @@ final class OverridingServer: TCPServer {
   /// The base implementation.
   func takeDefault(_ descriptor: CInt) {
     super.incomingConnection(descriptor)
+  }
+}
+
+/// One that listens, with its loop.
+struct OverridingFixture {
+  let loop: Loop
+  let server: OverridingServer
+
+  init() throws {
+    loop = try Loop()
+    server = OverridingServer(eventBase: loop.base)
+    try #require(server.listen(address: .localHost))
+  }
+
+  func connect() throws -> PlainClient {
+    try #require(PlainClient(to: server))
   }
 }
 
