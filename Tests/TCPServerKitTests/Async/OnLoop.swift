@@ -13,13 +13,23 @@ struct LoopBound<Value>: @unchecked Sendable {
 /// What ends a test that waits for longer than ``Loop/limit``.
 struct TookTooLong: Error {}
 
-/// Runs a test on a loop of its own, on a thread of its own, and cancels it when it takes too long.
+/// Runs a test on a loop of its own, on a thread of its own, and cancels it when it takes too long, with the tasks
+/// that it has started.
 func onLoop<Result: Sendable>(
   limit: Duration = Loop.limit,
   _ body: @escaping @Sendable (EventBase) async throws -> Result
 ) async throws -> Result {
   try await EventBase.withThread { base in
-    try await within(limit, on: base) { try await body(base) }
+    let started = StartedTasks()
+    return try await StartedTasks.$current.withValue(started) {
+      try await within(limit, on: base) {
+        try await withTaskCancellationHandler {
+          try await body(base)
+        } onCancel: {
+          started.cancelAll()
+        }
+      }
+    }
   }
 }
 
@@ -65,7 +75,14 @@ func listening(on base: EventBase? = .current) throws -> TCPServer {
 func start<Result: Sendable>(
   _ body: @escaping @Sendable () async throws -> Result
 ) -> Task<Result, any Error> {
-  Task.immediate(executorPreference: EventBase.current?.taskExecutor) { try await body() }
+  let started = StartedTasks.current
+  let id = started?.begin()
+  let task = Task.immediate(executorPreference: EventBase.current?.taskExecutor) {
+    defer { started?.end(id) }
+    return try await body()
+  }
+  started?.add(id) { task.cancel() }
+  return task
 }
 
 /// The two ends of a connection: the server's socket, and a client made of system calls. Both stay on the

@@ -77,9 +77,11 @@ enum Descriptors {
     fcntl(descriptor, F_GETFD) >= 0
   }
 
-  /// Every open descriptor of this process. Other tests open and close theirs meanwhile, so this means something
-  /// in a process of one's own only.
-  static var openNumbers: [CInt] {
-    (0..<CInt(min(sysconf(CInt(_SC_OPEN_MAX)), 65536))).filter { isOpen($0) }
+  /// How many descriptors this process has open. Other tests open and close theirs meanwhile, so this means
+  /// something in a process of one's own only.
+  static func census() -> (sockets: Int, others: Int) {
+    let numbers = (0..<CInt(min(sysconf(CInt(_SC_OPEN_MAX)), 65536))).filter { isOpen($0) }
+    let sockets = numbers.count { linkTarget(of: "/proc/self/fd/\($0)").hasPrefix("socket:") }
+    return (sockets, numbers.count - sockets)
   }
 }
