@@ -172,6 +172,28 @@ struct AsyncReadTests {
     }
   }
 
+  @Test("A cancellation that comes too late for its wait does not end the next one")
+  func lateCancellation() async throws {
+    try await onLoop { _ in
+      let (pair, other) = (try await Pair(), try await Pair())
+      let first = start {
+        let bytes = try await pair.socket.read(maxLength: 1)
+        // Waits before the loop gets to the cancellation.
+        return (bytes, start { try await pair.socket.read(maxLength: 1) })
+      }
+      // In the same turn as the wake-up, and after it.
+      other.socket.readyRead.connect { first.cancel() }
+      pair.client.send("a")
+      other.client.send("b")
+      let (bytes, second) = try await first.value
+      #expect(text(bytes) == "a" && first.isCancelled)
+      await turns()
+      pair.client.send("c")
+      #expect(text(try await second.value) == "c")
+      other.socket.abort()
+    }
+  }
+
   @Test("A second reader is refused, even while the first is woken but has not gone on")
   func secondReader() async throws {
     try await onLoop { _ in

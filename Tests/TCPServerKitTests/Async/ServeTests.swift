@@ -57,6 +57,31 @@ struct ServeTests {
     }
   }
 
+  @Test("Called from the pool or from the main actor, it runs on the server's loop all the same")
+  func calledFromElsewhere() async throws {
+    try await onLoop { _ in
+      let callers: [@Sendable (LoopBound<TCPServer>, @escaping Handler) async throws -> ServingReport] = [
+        { server, handler in try await Task.detached { try await server.value.serve(handler: handler) }.value
+        },
+        { @MainActor server, handler in try await server.value.serve(handler: handler) },
+      ]
+      let loopThread = OtherThread.currentID
+      for call in callers {
+        let server = try listening()
+        let bound = LoopBound(server)
+        let serving = start {
+          try await call(bound) { try await $0.write(OtherThread.currentID == loopThread ? "loop" : "other") }
+        }
+        let client = try #require(PlainClient(to: server))
+        try await until { client.input() == .bytes(Array("loop".utf8)) }
+        server.close()
+        #expect(try await serving.value.served == 1)
+      }
+    }
+  }
+
+  private typealias Handler = @Sendable (TCPSocket) async throws -> Void
+
   @Test("A handler's socket ends with it, also where somebody keeps it", arguments: [false, true])
   func keptSocket(cancelled: Bool) async throws {
     try await onLoop { base in

@@ -71,6 +71,26 @@ struct ShutdownTests {
     }
   }
 
+  @Test("A shutdown that has not begun keeps no server that has ended")
+  func keepsNothing() async throws {
+    try await onLoop { _ in
+      let shutdown = GracefulShutdown()
+      var server: TCPServer? = try listening()
+      weak let watched = server
+      do {
+        let bound = LoopBound(try #require(server))
+        let serving = start { try await bound.value.serve(shutdown: shutdown) { _ in } }
+        await turns(3)
+        bound.value.close()
+        #expect(try await serving.value.numbers == [0, 0, 0, 0])
+      }
+      server = nil
+      await turns(3)
+      #expect(watched == nil)
+      #expect(!shutdown.hasBegun)
+    }
+  }
+
   @Test("Clients for whom there was no time are closed, not forgotten")
   func noTime() async throws {
     try await onLoop { base in
