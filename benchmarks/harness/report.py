@@ -64,7 +64,7 @@ def text(found, drawn, link):
         if any(m["load"] == load.name for m in measurements):
             parts += [f"## {load.title[0].upper()}{load.title[1:]}", *filter(None, [load.note]),
                       markdown(tables.table(measurements, load))]
-    parts += ["## Servers", markdown(server_rows(found))]
+    parts += ["## Servers", markdown(server_rows(found), figures_after=3)]
     parts += list_of("Skipped", found["skipped"])
     parts += list_of("Left out", found["left_out"])
     failed = figures.failures(measurements)
@@ -199,10 +199,11 @@ def server_rows(found):
     return rows + [[name, server["about"], server["version"]] for name, server in found["servers"].items()]
 
 
-def markdown(rows):
+def markdown(rows, figures_after=1):
+    """A table whose columns are text, then figures."""
     width = max(map(len, rows))
     lines = ["| " + " | ".join(row + [""] * (width - len(row))) + " |" for row in rows]
-    lines.insert(1, "| --- |" + " ---: |" * (width - 1))
+    lines.insert(1, "|" + " --- |" * figures_after + " ---: |" * (width - figures_after))
     return "\n".join(lines)
 
 
