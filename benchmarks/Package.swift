@@ -5,6 +5,11 @@ import PackageDescription
 let package = Package(
   name: "TCPServerKitBenchmarks",
   products: [
+    // One program, which looks at its own name.
+    .executable(name: "ours-callback", targets: ["OursServer"]),
+    .executable(name: "ours-callback-reg", targets: ["OursServer"]),
+    .executable(name: "ours-async", targets: ["OursServer"]),
+    .executable(name: "ours-sequence", targets: ["OursServer"]),
     .executable(name: "nio", targets: ["NIOServer"]),
     .executable(name: "nio-async", targets: ["NIOAsyncServer"]),
     .executable(name: "flyingsocks", targets: ["FlyingSocksServer"]),
@@ -17,6 +22,13 @@ let package = Package(
     .package(url: "https://github.com/swhitty/FlyingFox", exact: "0.27.1"),
   ],
   targets: [
+    .executableTarget(
+      name: "OursServer",
+      dependencies: [.product(name: "TCPServerKit", package: "TCPServerKit")],
+      path: "Servers/Ours",
+      // Connections' handlers run where their sockets live, as the library's closures do.
+      swiftSettings: [.enableUpcomingFeature("NonisolatedNonsendingByDefault")]
+    ),
     .executableTarget(
       name: "NIOServer",
       dependencies: [

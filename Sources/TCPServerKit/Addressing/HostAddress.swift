@@ -88,6 +88,11 @@ public struct HostAddress: Sendable {
     }
   }
 
+  /// The IPv4 address that this is or stands for, as a number: 127.0.0.1 is 0x7f000001. Nil when it is neither.
+  public var ipv4Number: UInt32? {
+    ipv4.map { UInt32(truncatingIfNeeded: $0.low) }
+  }
+
   /// The IPv6 form of an IPv4 address, `::ffff:a.b.c.d`; nil for every other address.
   public var ipv4Mapped: HostAddress? {
     isIPv4 ? HostAddress(.ipv6, low: 0xffff_0000_0000 | low) : nil

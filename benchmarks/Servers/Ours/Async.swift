@@ -1,0 +1,52 @@
+import TCPServerKit
+
+/// Serves each connection in a task that `serve` starts.
+func serve(_ server: TCPServer, _ load: Load, _ drain: Drain?) async throws {
+  switch load {
+  case .drain:
+    try await server.serve { socket in
+      drain?.take(socket)
+      await forever()
+    }
+  case .storm: try await server.serve(handler: greet)
+  case .echo: try await server.serve(handler: echo)
+  }
+}
+
+/// Serves each connection in a task that the loop over the sequence starts.
+func iterate(_ server: TCPServer, _ load: Load, _ drain: Drain?) async throws {
+  try await withThrowingDiscardingTaskGroup { group in
+    for try await connection in server.connections {
+      group.addImmediateTask {
+        let socket = try connection.socket()
+        switch load {
+        case .drain:
+          drain?.take(socket)
+          await forever()
+        case .storm: try await greet(socket)
+        case .echo: try await echo(socket)
+        }
+      }
+    }
+  }
+}
+
+func greet(_ socket: TCPSocket) async throws {
+  try await socket.write(greeting)
+  await socket.closeGracefully()
+}
+
+func echo(_ socket: TCPSocket) async throws {
+  while try await socket.read({ bytes in
+    _ = bytes.withUnsafeBytes { socket.write($0) }
+  }) != nil {
+    if socket.bytesToWrite >= socket.writeHighWaterMark {
+      try await socket.write([])
+    }
+  }
+}
+
+/// Suspends the task for good.
+private func forever() async {
+  await withUnsafeContinuation { (_: UnsafeContinuation<Void, Never>) in }
+}
