@@ -70,7 +70,8 @@ final class Drain: @unchecked Sendable {
     guard count < wanted else { return }
     (kept + count).initialize(to: socket)
     count += 1
-    sum += Int(socket.peerAddress.ipv4Number ?? 0) & 0xff << 16 + Int(socket.peerPort)
+    let lastOctet = Int(socket.peerAddress.ipv4Number ?? 0) & 0xff
+    sum += (lastOctet << 16) + Int(socket.peerPort)
     if count == wanted {
       let wall = nanoseconds(CLOCK_MONOTONIC) - wall
       let cpu = nanoseconds(CLOCK_PROCESS_CPUTIME_ID) - cpu
