@@ -50,7 +50,7 @@ static void begin(run *run, slot *slot) {
 }
 
 // Returns whether the connection is done: the whole greeting, then the end.
-static bool receive(run *run, slot *slot) {
+static bool receive(slot *slot) {
     char buffer[GREETING_LENGTH + 1];
     for (;;) {
         ssize_t count = read(slot->descriptor, buffer, sizeof buffer);
@@ -90,7 +90,7 @@ static void turn(run *run, bool time_is_up) {
     }
     for (int i = 0; i < count; i++) {
         slot *slot = events[i].data.ptr;
-        if (!receive(run, slot)) {
+        if (!receive(slot)) {
             continue;
         }
         window_count(&run->window, slot->since, now());
