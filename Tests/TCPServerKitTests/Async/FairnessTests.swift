@@ -78,8 +78,8 @@ struct FairnessTests {
   /// Twice what a task may move before the others get their turn.
   private static let much = 2 << 20
 
-  @Test("A reader whose peer is always ahead lets the others have their turn")
-  func reader() async throws {
+  @Test("A reader whose peer is always ahead lets the others have their turn", arguments: [true, false])
+  func reader(lent: Bool) async throws {
     try await onLoop { base in
       let pair = try await Pair()
       let storm = LoopBound(Storm())
@@ -87,12 +87,18 @@ struct FairnessTests {
       pair.client.send(chunk)
       let reading = start {
         while !storm.value.isOver, storm.value.rounds < 100 * Self.much {
-          let count = try await pair.socket.read { span in
-            // There is more before this is done with, as from a peer on another processor.
-            pair.client.send(chunk)
-            return span.byteCount
+          // There is more before this is done with, as from a peer on another processor.
+          if lent {
+            let count = try await pair.socket.read { span in
+              pair.client.send(chunk)
+              return span.byteCount
+            }
+            storm.value.rounds += count ?? 0
+          } else {
+            let count = try await pair.socket.read(maxLength: 65536)?.count ?? 0
+            pair.client.send([UInt8](repeating: 7, count: count))
+            storm.value.rounds += count
           }
-          storm.value.rounds += count ?? 0
         }
       }
       let ran = Flag()

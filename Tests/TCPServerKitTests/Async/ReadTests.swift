@@ -172,6 +172,38 @@ struct AsyncReadTests {
     }
   }
 
+  @Test("A task that is cancelled already takes nothing of what is there")
+  func cancelledBefore() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      pair.client.send("still there\n")
+      let reading = start {
+        unsafe withUnsafeCurrentTask { unsafe $0?.cancel() }
+        return try await pair.socket.readLine()
+      }
+      await #expect(throws: SocketError.unfinishedSocketOperation) { try await reading.value }
+      #expect(text(try await pair.socket.readLine()) == "still there\n")
+    }
+  }
+
+  @Test("A read that took all there was makes the next one wait before it asks the kernel")
+  func oneCallEach() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      let rounds = 100
+      let reading = start {
+        for _ in 0..<rounds { _ = try await pair.socket.read { $0.byteCount } }
+      }
+      let before = fault_calls(FAULT_RECV)
+      for _ in 0..<rounds {
+        pair.client.send("x")
+        await turns(4)
+      }
+      try await reading.value
+      #expect(fault_calls(FAULT_RECV) - before == UInt64(rounds))
+    }
+  }
+
   @Test("A cancellation that comes too late for its wait does not end the next one")
   func lateCancellation() async throws {
     try await onLoop { _ in

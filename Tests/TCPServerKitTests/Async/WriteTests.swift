@@ -74,6 +74,53 @@ struct AsyncWriteTests {
     }
   }
 
+  @Test("A cancelled write takes back nothing of an earlier one that is still held")
+  func cancelledBehindAnother() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      var earlier = 0
+      while pair.socket.bytesToWrite == 0 {
+        earlier += try await pair.socket.write([UInt8](repeating: 1, count: 10_000))
+      }
+      let held = pair.socket.bytesToWrite
+      let writing = start { try await pair.socket.write([UInt8](repeating: 2, count: 1 << 20)) }
+      #expect(pair.socket.bytesToWrite == pair.socket.writeHighWaterMark)
+      writing.cancel()
+      #expect(try await writing.value == 0)
+      #expect(pair.socket.bytesToWrite == held)
+      var received = 0
+      try await until {
+        received += pair.client.receivedCount()
+        return received >= earlier
+      }
+      #expect(received == earlier && pair.socket.bytesToWrite == 0)
+    }
+  }
+
+  @Test("A suspended write goes on below the low-water mark, not before")
+  func lowWaterMark() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      let (socket, count) = (pair.socket, 1 << 20)
+      // The kernel takes a little at a time.
+      socket.setSocketOption(.sendBufferSize, 4096)
+      let writing = start { try await pair.socket.write([UInt8](repeating: 7, count: count)) }
+      var (received, held) = (0, socket.bytesToWrite)
+      var lowest = Int.max
+      try await until {
+        received += pair.client.receivedCount(atMost: 5000)
+        let now = socket.bytesToWrite
+        // Only the suspended task adds to it. This one runs between a wake-up and what comes of it.
+        if now > held { #expect(held <= socket.writeLowWaterMark, "\(held) bytes were held") }
+        held = now
+        lowest = min(lowest, held)
+        return received == count
+      }
+      #expect(try await writing.value == count)
+      #expect(lowest <= socket.writeLowWaterMark)
+    }
+  }
+
   @Test("A write cancelled before it began has written nothing")
   func cancelledBefore() async throws {
     try await onLoop { _ in

@@ -86,6 +86,22 @@ struct RunningTests {
     #expect(ran.isSet)
   }
 
+  @Test("Cancelling withThread(_:) cancels its body, whose error comes out when the thread has ended")
+  func withThreadCancelled() async throws {
+    let (started, hasEnded) = (Gate(), Flag())
+    let task = Task {
+      try await EventBase.withThread { base in
+        defer { hasEnded.set() }
+        started.open()
+        try await base.sleep(for: .seconds(100_000))
+      }
+    }
+    await started.pass()
+    task.cancel()
+    await #expect(throws: CancellationError.self) { try await task.value }
+    #expect(hasEnded.isSet)
+  }
+
   @Test("A server and its client fit in one body")
   func serving() throws {
     let base = try EventBase()
