@@ -77,7 +77,7 @@ bench-quick:
 	@benchmarks/run --quick $(ARGS)
 
 clean:
-	rm -rf .build build benchmarks/.build Examples/.build Tests/CallCounts/.build
+	rm -rf .build build benchmarks/.build benchmarks/Servers/SwiftPeers/.build Examples/.build Tests/CallCounts/.build
 
 dependencies-run:
 	@scripts/install-dependencies run

@@ -52,20 +52,21 @@ class CMakeProject(Builder):
         run(["cmake", "--build", self.folder, "--parallel", os.cpu_count() or 1], say)
 
 
-class SwiftProduct(Builder):
-    """Products of benchmarks/Package.swift; built one by one, so that one that fails is alone."""
+class SwiftPackage(Builder):
+    """A folder with a Package.swift; its products are built one by one, so that one that fails is alone."""
 
     tool = "swift"
 
+    def __init__(self, folder):
+        self.folder = folder
+
     def build(self, names, say):
         self.require_tool()
-        if not (BENCHMARKS / "Package.swift").exists():
-            raise NotBuilt("benchmarks/Package.swift is not there")
         for name in names:
-            run(["swift", "build", "--package-path", BENCHMARKS, "--configuration", "release", "--product", name], say)
+            run(["swift", "build", "--package-path", self.folder, "--configuration", "release", "--product", name], say)
 
     def program(self, name):
-        return BENCHMARKS / ".build" / "release" / name
+        return self.folder / ".build" / "release" / name
 
 
 class Go(Builder):
@@ -103,7 +104,8 @@ class Node(Builder):
 
 
 CMAKE = CMakeProject(BENCHMARKS, BUILD)
-SWIFT = SwiftProduct()
+SWIFT = SwiftPackage(BENCHMARKS)
+SWIFT_PEERS = SwiftPackage(BENCHMARKS / "Servers/SwiftPeers")
 GO = Go()
 CARGO = Cargo()
 NODE = Node()
@@ -114,14 +116,6 @@ def cmake_project(name):
     builder = _projects.get(name)
     if builder is None:
         builder = _projects[name] = CMakeProject(BENCHMARKS / "Servers" / name, BUILD / name)
-    return builder
-
-
-def swift_product(name):
-    """A Swift program whose failure must not keep others from being built."""
-    builder = _projects.get(name)
-    if builder is None:
-        builder = _projects[name] = SwiftProduct()
     return builder
 
 
@@ -168,7 +162,7 @@ def build_all(servers, progress):
         names = sorted({server.name for server in group if not server.command})
         reason = None
         # Swift products apart: one that does not compile leaves the others.
-        parts = [[name] for name in names] if isinstance(builder, SwiftProduct) else [names]
+        parts = [[name] for name in names] if isinstance(builder, SwiftPackage) else [names]
         for part in parts:
             label = ", ".join(part) or group[0].name
             try:
@@ -176,7 +170,7 @@ def build_all(servers, progress):
             except NotBuilt as error:
                 reason = str(error)
                 for server in group:
-                    if server.name in part or not isinstance(builder, SwiftProduct):
+                    if server.name in part or not isinstance(builder, SwiftPackage):
                         skipped[server.name] = reason
         for server in group:
             if server.name not in skipped and not server.is_built():

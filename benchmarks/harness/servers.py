@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .building import CARGO, CMAKE, GO, NODE, SWIFT, cmake_project, swift_product
+from .building import CARGO, CMAKE, GO, NODE, SWIFT, SWIFT_PEERS, cmake_project
 from .places import BENCHMARKS, PROGRAMS
 
 FLOOR = "raw-epoll"
@@ -106,7 +106,7 @@ def tokio_version():
 
 def swift_dependency(identity, name):
     def find():
-        resolved = BENCHMARKS / "Package.resolved"
+        resolved = SWIFT_PEERS.folder / "Package.resolved"
         if resolved.exists():
             text = resolved.read_text(encoding="utf-8")
             match = re.search(rf'"identity" : "{identity}".*?"version" : "([^"]+)"', text, re.DOTALL)
@@ -156,12 +156,11 @@ SERVERS = (
     Server("qt", "QTcpServer, QTcpSocket", cmake_project("Qt"), QT, packages="qt6-base-dev"),
     Server("qt-noglib", "the same, without glib", cmake_project("Qt"), QT,
            command=(PROGRAMS / "qt",), environment={"QT_NO_GLIB": "1"}, packages="qt6-base-dev", quick=True),
-    Server("flyingsocks", "AsyncSocket.sockets", swift_product("flyingsocks"),
-           swift_dependency("flyingfox", "FlyingFox"), registers=False),
+    Server("flyingsocks", "AsyncSocket.sockets", SWIFT_PEERS, swift_dependency("flyingfox", "FlyingFox"),
+           registers=False),
     Server("go", "net.Listener, a goroutine each", GO, program_version("Go", "go", "version"), packages="golang-go"),
-    Server("nio", "ServerBootstrap, a handler each", swift_product("nio"), swift_dependency("swift-nio", "SwiftNIO")),
-    Server("nio-async", "NIOAsyncChannel, a task each", swift_product("nio-async"),
-           swift_dependency("swift-nio", "SwiftNIO")),
+    Server("nio", "ServerBootstrap, a handler each", SWIFT_PEERS, swift_dependency("swift-nio", "SwiftNIO")),
+    Server("nio-async", "NIOAsyncChannel, a task each", SWIFT_PEERS, swift_dependency("swift-nio", "SwiftNIO")),
     Server("node", "net.createServer", NODE, program_version("Node.js", "node", "--version"),
            command=("node", BENCHMARKS / "Servers/Node/server.js"), packages="nodejs"),
     # The floor again, as far from itself in each round as can be: how much two runs of the same thing differ.
