@@ -72,9 +72,9 @@ extension EventBase {
   /// Runs where its caller does, which must be on this event base.
   public func sleep(for duration: Duration) async throws(CancellationError) {
     let sleeper = Sleeper()
-    let timer = LoopTimer(engine, after: duration) { sleeper.parking.wake(.ready) }
+    let timer = LoopTimer(engine, after: duration) { sleeper.parking.wake(.ready)?.resume() }
     let wakening = await engine.suspend(on: sleeper, wait: sleeper.parking.begin()) {
-      unsafe sleeper.parking.park($0)
+      unsafe sleeper.parking.park($0)?.resume()
     }
     withExtendedLifetime(timer) {}
     if wakening == .cancelled {
@@ -87,7 +87,7 @@ private final class Sleeper: CancellableWait {
   var parking = Parking()
 
   func cancelWait(_ wait: UInt32) {
-    parking.cancel(wait)
+    parking.cancel(wait)?.resume()
   }
 }
 

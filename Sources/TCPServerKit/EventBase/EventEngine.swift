@@ -29,8 +29,7 @@ internal import Synchronization
   private let stopRequested = Atomic(false)
   /// The thread that runs the loop now; 0 when none does, or somebody else's code.
   private let owner = Atomic<UInt>(0)
-  private var localJobs: [Job] = []
-  private var spareJobs: [Job] = []
+  private let jobs = JobQueue()
   private var localCount: UInt64 = 0
   private var isRunning = false
   private var isAbandoned = false
@@ -182,7 +181,7 @@ internal import Synchronization
   func post(_ job: Job) {
     if isOwner {
       localCount &+= 1
-      localJobs.append(job)
+      jobs.append(job)
     } else {
       postFromElsewhere(job)
     }
@@ -204,7 +203,7 @@ internal import Synchronization
   /// From the loop's thread: runs `job` after the events of this turn, with nothing of the caller on the stack.
   func later(_ job: @escaping () -> Void) {
     guard !isAbandoned else { return job() }
-    localJobs.append(.local(job))
+    jobs.append(.local(job))
     if !isRunning, let timer = unsafe timer {
       // Somebody else runs the loop, or nobody yet: a timer that is due brings it here.
       var now = timeval()
@@ -221,22 +220,13 @@ internal import Synchronization
       inbox.wakePending = false
       return inbox.jobs.isEmpty ? [] : exchange(&inbox.jobs, with: [])
     }
-    if !posted.isEmpty {
-      localJobs.append(contentsOf: posted)
+    for job in posted {
+      jobs.append(job)
     }
-    guard !localJobs.isEmpty else { return false }
-    // The two arrays take turns, so that a busy loop allocates for neither.
-    var batch = exchange(&localJobs, with: exchange(&spareJobs, with: []))
-    if batch.count > Self.longestBatch {
-      localJobs.append(contentsOf: batch[Self.longestBatch...])
-      batch.removeSubrange(Self.longestBatch...)
+    for _ in 0..<min(jobs.count, Self.longestBatch) {
+      jobs.popFirst()?.run()
     }
-    for job in batch {
-      job.run()
-    }
-    batch.removeAll(keepingCapacity: true)
-    spareJobs = batch
-    return !localJobs.isEmpty
+    return jobs.count > 0
   }
 
   var statistics: EventBase.Statistics {
@@ -266,7 +256,7 @@ internal import Synchronization
   /// Nobody can run the loop any more. Ends what still waits for events: sockets stay alive while they do.
   func abortEverything() {
     isAbandoned = true
-    localJobs.removeAll()
+    while jobs.popFirst() != nil {}
     unsafe TCPSocket.abortAll(on: base)
   }
 }

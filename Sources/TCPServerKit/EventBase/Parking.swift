@@ -7,6 +7,8 @@
 @safe struct Parking {
   enum Wakening {
     case ready
+    /// The task may have been cancelled, and looks.
+    case recheck
     case cancelled
     case timedOut
   }
@@ -43,34 +45,51 @@
     return wait
   }
 
-  mutating func park(_ continuation: UnsafeContinuation<Wakening, Never>) {
-    if phase == .begun {
-      unsafe self.continuation = continuation
-      phase = .suspended
-    } else {
-      unsafe continuation.resume(returning: wakening)
+  /// - Returns: what to resume at once, where the wait is over already.
+  mutating func park(_ continuation: UnsafeContinuation<Wakening, Never>) -> Sleeper? {
+    guard phase == .begun else {
+      return unsafe Sleeper(continuation: continuation, wakening: wakening)
     }
+    unsafe self.continuation = continuation
+    phase = .suspended
+    return nil
   }
 
   /// The task goes on.
-  mutating func end() {
+  ///
+  /// - Returns: why. More than it was woken with, where it was told to look on its way.
+  mutating func end() -> Wakening {
     phase = .free
+    return wakening
   }
 
   /// Ends the wait, if there is one.
-  mutating func wake(_ wakening: Wakening) {
-    guard isWaiting else { return }
+  ///
+  /// - Returns: what to resume, which is the caller's to do: code that runs while a place is being changed costs
+  ///   each change a check at run time.
+  mutating func wake(_ wakening: Wakening) -> Sleeper? {
+    guard isWaiting else {
+      if phase == .woken, wakening == .recheck { self.wakening = .recheck }
+      return nil
+    }
     phase = .woken
     self.wakening = wakening
-    if let continuation = unsafe continuation {
-      unsafe self.continuation = nil
-      unsafe continuation.resume(returning: wakening)
-    }
+    let sleeper = unsafe continuation.map { unsafe Sleeper(continuation: $0, wakening: wakening) }
+    unsafe continuation = nil
+    return sleeper
   }
 
-  mutating func cancel(_ wait: UInt32) {
-    if wait == self.wait {
-      wake(.cancelled)
+  mutating func cancel(_ wait: UInt32) -> Sleeper? {
+    wait == self.wait ? wake(.cancelled) : nil
+  }
+
+  /// A task that is to go on.
+  @safe struct Sleeper {
+    fileprivate let continuation: UnsafeContinuation<Wakening, Never>
+    fileprivate let wakening: Wakening
+
+    func resume() {
+      unsafe continuation.resume(returning: wakening)
     }
   }
 }

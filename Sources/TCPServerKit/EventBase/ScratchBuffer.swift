@@ -4,7 +4,7 @@
 
   private let memory: UnsafeMutableRawBufferPointer
   /// The socket whose unread bytes are `unread`; it moves them away before another may read.
-  private unowned(unsafe) var borrower: TCPSocket?
+  private var borrower: Unmanaged<TCPSocket>?
   private(set) var unread: Range<Int> = 0..<0
 
   init() {
@@ -17,12 +17,12 @@
 
   /// The whole buffer, for the kernel to write to. What an earlier borrower has not read is saved first.
   func take() -> UnsafeMutableRawBufferPointer {
-    unsafe borrower?.keepLentBytes()
+    unsafe borrower?.takeUnretainedValue().keepLentBytes()
     return unsafe memory
   }
 
   func lend(_ count: Int, to socket: TCPSocket) {
-    unsafe borrower = socket
+    unsafe borrower = Unmanaged.passUnretained(socket)
     unread = 0..<count
   }
 
@@ -35,7 +35,7 @@
   }
 
   func isLent(to socket: TCPSocket) -> Bool {
-    unsafe borrower === socket
+    unsafe borrower?.toOpaque() == Unmanaged.passUnretained(socket).toOpaque()
   }
 
   /// Ends a loan; does nothing when `socket` is not the borrower.

@@ -9,15 +9,15 @@ final class WaitingLine {
     }
 
     fileprivate func park(_ continuation: UnsafeContinuation<Parking.Wakening, Never>) {
-      unsafe parking.park(continuation)
+      unsafe parking.park(continuation)?.resume()
     }
 
     func wake(_ wakening: Parking.Wakening) {
-      parking.wake(wakening)
+      parking.wake(wakening)?.resume()
     }
 
     func cancelWait(_ wait: UInt32) {
-      parking.cancel(wait)
+      parking.cancel(wait)?.resume()
     }
   }
 

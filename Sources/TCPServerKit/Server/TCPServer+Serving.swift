@@ -153,7 +153,7 @@ private final class Serving: CancellableWait {
 
   private func serveStarting() async {
     guard let socket = exchange(&starting, with: nil) else { return }
-    unsafe withUnsafeCurrentTask { unsafe socket.servingTask = $0 }
+    socket.beginServing()
     do {
       try await handler(socket)
     } catch {
@@ -161,7 +161,7 @@ private final class Serving: CancellableWait {
         report.failed += 1
       }
     }
-    unsafe socket.servingTask = nil
+    socket.endServing()
     await end(socket)
   }
 
@@ -179,7 +179,7 @@ private final class Serving: CancellableWait {
     } else if isShuttingDown {
       report.endedInTime += 1
     }
-    parking.wake(.ready)
+    parking.wake(.ready)?.resume()
   }
 
   // MARK: - Shutdown
@@ -190,20 +190,20 @@ private final class Serving: CancellableWait {
     isShuttingDown = true
     self.deadline = LoopTimer(engine, after: deadline - .now) { [weak self] in
       self?.isPastDeadline = true
-      self?.parking.wake(.timedOut)
+      self?.parking.wake(.timedOut)?.resume()
     }
     server.finish()
-    parking.wake(.ready)
+    parking.wake(.ready)?.resume()
   }
 
   /// Suspends until a handler has ended, the shutdown begins, its deadline comes or the task was cancelled.
   private func wait() async {
     guard let engine = server.eventBase?.engine else { return }
-    await engine.suspend(on: self, wait: parking.begin()) { unsafe parking.park($0) }
-    parking.end()
+    await engine.suspend(on: self, wait: parking.begin()) { unsafe parking.park($0)?.resume() }
+    _ = parking.end()
   }
 
   func cancelWait(_ wait: UInt32) {
-    parking.cancel(wait)
+    parking.cancel(wait)?.resume()
   }
 }

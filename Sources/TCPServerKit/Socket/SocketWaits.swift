@@ -60,12 +60,12 @@ final class SocketWaits: CancellableWait {
 
   @inline(never) func park(_ kind: Kind, _ continuation: UnsafeContinuation<Parking.Wakening, Never>) {
     switch kind {
-    case .reader: unsafe reader.park(continuation)
-    case .writer: unsafe writer.park(continuation)
+    case .reader: unsafe reader.park(continuation)?.resume()
+    case .writer: unsafe writer.park(continuation)?.resume()
     }
   }
 
-  @inline(never) func end(_ kind: Kind) {
+  @inline(never) func end(_ kind: Kind) -> Parking.Wakening {
     switch kind {
     case .reader: reader.end()
     case .writer: writer.end()
@@ -82,20 +82,19 @@ final class SocketWaits: CancellableWait {
     let wait = begin(kind)
     // Only retained there: see Job.
     nonisolated(unsafe) let waits = self
-    let wakening = await withTaskCancellationHandler {
+    await withTaskCancellationHandler {
       _ = isolation
-      return unsafe await withUnsafeContinuation(isolation: isolation) { unsafe park(kind, $0) }
+      _ = unsafe await withUnsafeContinuation(isolation: isolation) { unsafe park(kind, $0) }
     } onCancel: {
       engine.post(unsafe .cancel(waits, wait: wait))
     }
-    end(kind)
-    return wakening
+    return end(kind)
   }
 
   func cancelWait(_ wait: UInt32) {
     switch Kind(rawValue: wait & 1) {
-    case .reader: reader.cancel(wait >> 1)
-    case .writer: writer.cancel(wait >> 1)
+    case .reader: reader.cancel(wait >> 1)?.resume()
+    case .writer: writer.cancel(wait >> 1)?.resume()
     case nil: break
     }
   }
@@ -118,31 +117,13 @@ extension TCPSocket {
   func suspend(_ kind: SocketWaits.Kind) async throws(SocketError) {
     guard let engine else { throw refuseAsync("No event base to wait on") }
     moved = 0
-    guard isServedByThisTask else {
-      return try check(await existingWaits.suspend(kind, engine))
-    }
     let waits = existingWaits
-    guard !Task.isCancelled else { throw cancelled() }
-    _ = waits.begin(kind)
-    let wakening = unsafe await withUnsafeContinuation { unsafe waits.park(kind, $0) }
-    waits.end(kind)
-    try check(Task.isCancelled ? .cancelled : wakening)
-  }
-
-  /// Whether the calling task is the one that `serve` started for this connection. It is told of its cancellation
-  /// by `serve`, so that its waits need no handlers for that, which are most of what a wait costs.
-  private var isServedByThisTask: Bool {
-    unsafe withUnsafeCurrentTask { unsafe $0 != nil && $0 == servingTask }
-  }
-
-  /// Wakes the tasks that `serve` started for the connections of a loop: those that were cancelled see that then,
-  /// and the others wait on.
-  static func wakeServingTasks(on engine: EventEngine) {
-    unsafe watched(on: engine.base).forEach { socket in
-      guard unsafe socket.servingTask != nil, let waits = socket.waits else { return }
-      waits.reader.wake(.ready)
-      waits.writer.wake(.ready)
+    guard isServed(kind) else {
+      return try check(await waits.suspend(kind, engine))
     }
+    _ = waits.begin(kind)
+    _ = unsafe await withUnsafeContinuation { unsafe waits.park(kind, $0) }
+    try check(waits.end(kind))
   }
 
   /// Counts what the kernel has moved at once, where nobody had to wait for it.
@@ -168,9 +149,11 @@ extension TCPSocket {
     try check(wakening)
   }
 
-  private func check(_ wakening: Parking.Wakening) throws(SocketError) {
+  @inline(never) private func check(_ wakening: Parking.Wakening) throws(SocketError) {
     switch wakening {
     case .ready: return
+    case .recheck:
+      if Task.isCancelled { throw cancelled() }
     case .cancelled: throw cancelled()
     case .timedOut:
       record(.timedOut)
@@ -192,26 +175,26 @@ extension TCPSocket {
   func wakeReader(_ wakening: Parking.Wakening) {
     guard let waits else { return }
     if waits.reader.isWaiting {
-      waits.reader.wake(wakening)
+      waits.reader.wake(wakening)?.resume()
     } else {
       updateReadWatch()
     }
   }
 
   func wakeWriter(_ wakening: Parking.Wakening) {
-    waits?.writer.wake(wakening)
+    waits?.writer.wake(wakening)?.resume()
   }
 
   func wakeWriterIfDrained() {
     if let waits, bytesToWrite <= writeLowWaterMark {
-      waits.writer.wake(.ready)
+      waits.writer.wake(.ready)?.resume()
     }
   }
 
   func wakeEverybody() {
     guard let waits else { return }
-    waits.reader.wake(.ready)
-    waits.writer.wake(.ready)
+    waits.reader.wake(.ready)?.resume()
+    waits.writer.wake(.ready)?.resume()
     waits.existingSettings?.state.wakeAll()
   }
 }

@@ -20,16 +20,24 @@ extension TCPSocket {
   /// ## Isolation
   ///
   /// Runs where its caller does, `body` included, which must be on the socket's event base.
+  @inlinable
   public func read<Result>(
     timeout: Duration? = nil,
     _ body: (RawSpan) -> Result
   ) async throws(SocketError) -> Result? {
-    try beginReading(timeout)
+    // Inlined, so that what is generic is made for its type by whoever calls it.
     var result: Result?
-    while try !lendOnce(body, &result) {
+    try await lendNext(timeout) { result = body($0) }
+    return result
+  }
+
+  /// The part of ``read(timeout:_:)`` that is the same for all.
+  @usableFromInline
+  func lendNext(_ timeout: Duration?, to body: (RawSpan) -> Void) async throws(SocketError) {
+    try beginReading(timeout)
+    while try !lendOnce(to: body) {
       try await waitForInput()
     }
-    return result
   }
 
   /// Reads into the caller's memory as soon as there is something.
@@ -157,13 +165,14 @@ extension TCPSocket {
 
   private func checkReader() throws(SocketError) {
     engine?.assertOnLoopThread()
-    if Task.isCancelled { throw cancelled() }
     if flags.contains(.wantsInput) {
       throw refuseReader()
     }
     if waits?.reader.isTaken ?? false {
       throw refuseAsync("Another task is reading from this socket")
     }
+    // Not before: another one may be reading, which is not to be confused with this one.
+    if noteTask(.reader) { throw cancelled() }
   }
 
   /// Makes `count` bytes available here, or as many as come before the end; returns how many there are.
@@ -190,16 +199,9 @@ extension TCPSocket {
   }
 
   /// Lends what there is; false when there is nothing yet.
-  @inline(never) private func lendOnce<Result>(
-    _ body: (RawSpan) -> Result,
-    _ result: inout Result?
-  ) throws(SocketError) -> Bool {
+  @inline(never) private func lendOnce(to body: (RawSpan) -> Void) throws(SocketError) -> Bool {
     if bytesAvailable > 0 {
-      // The body may close the socket, which lets go of what it is reading.
-      let held = input
-      defer { withExtendedLifetime(held) {} }
-      result = unsafe body(unreadBytes.bytes)
-      consume(bytesAvailable)
+      lendUnread(to: body)
       return true
     }
     if try hasEnded() { return true }
@@ -208,7 +210,7 @@ extension TCPSocket {
     let outcome = unsafe SystemCalls.receive(descriptor, into: scratch)
     if case .value(let count) = outcome, count > 0 {
       noteReceived(count, room: scratch.count)
-      result = unsafe body(UnsafeRawBufferPointer(rebasing: scratch[..<count]).bytes)
+      unsafe body(UnsafeRawBufferPointer(rebasing: scratch[..<count]).bytes)
       return true
     }
     try handleUnread(outcome)

@@ -35,7 +35,7 @@ extension TCPSocket {
     if waits?.writer.isTaken ?? false {
       throw refuseAsync("Another task is writing to this socket")
     }
-    if Task.isCancelled { return 0 }
+    if noteTask(.writer) { return 0 }
     var accepted = 0
     while true {
       accepted += try unsafe bytes.span.bytes.withUnsafeBytes { bytes throws(SocketError) in

@@ -17,7 +17,11 @@ extension TCPSocket {
 
   /// How many unread bytes the socket holds. Still valid after the connection has ended.
   public var bytesAvailable: Int {
-    unsafe unreadBytes.count
+    if let input {
+      return input.count
+    }
+    guard let engine, engine.scratch.isLent(to: self) else { return 0 }
+    return engine.scratch.unread.count
   }
 
   /// Whether an unread line, up to its newline, is complete.
@@ -58,6 +62,17 @@ extension TCPSocket {
     return take(bytesAvailable)
   }
 
+  /// Lends everything that has arrived to `body`, without waiting and without copying it.
+  ///
+  /// - Parameter body: is given the bytes, at least one, and has then read them. The span is valid only during
+  ///   the call. Not called where nothing has arrived.
+  public func readAll(_ body: (RawSpan) -> Void) {
+    pullIfEmpty()
+    if bytesAvailable > 0 {
+      lendUnread(to: body)
+    }
+  }
+
   /// Reads a line, its newline included, without waiting.
   ///
   /// - Parameter maxLength: the most bytes to return; the rest of a longer line is the next one.
@@ -81,15 +96,11 @@ extension TCPSocket {
 
   // MARK: - The buffer
 
-  private var isLent: Bool {
-    engine?.scratch.isLent(to: self) ?? false
-  }
-
   var unreadBytes: UnsafeRawBufferPointer {
     if let input {
       return unsafe input.bytes
     }
-    if let engine, isLent {
+    if let engine, engine.scratch.isLent(to: self) {
       return unsafe engine.scratch.unreadBytes
     }
     return unsafe UnsafeRawBufferPointer(start: nil, count: 0)
@@ -105,9 +116,26 @@ extension TCPSocket {
   }
 
   func take(_ count: Int) -> [UInt8] {
-    let bytes = unsafe Array(unreadBytes[..<count])
+    guard count > 0 else { return [] }
+    let unread = unsafe unreadBytes
+    let bytes = unsafe [UInt8](unsafeUninitializedCapacity: count) { room, written in
+      unsafe UnsafeMutableRawBufferPointer(room).copyMemory(
+        from: UnsafeRawBufferPointer(rebasing: unread[..<count])
+      )
+      written = count
+    }
     consume(count)
     return bytes
+  }
+
+  /// Lends what is held here, and takes it.
+  func lendUnread(to body: (RawSpan) -> Void) {
+    // The body may close the socket, which lets go of what it is reading.
+    let held = input
+    let bytes = unsafe unreadBytes
+    unsafe body(bytes.bytes)
+    consume(min(bytes.count, bytesAvailable))
+    withExtendedLifetime(held) {}
   }
 
   func consume(_ count: Int) {
@@ -132,14 +160,14 @@ extension TCPSocket {
 
   /// Moves what the handlers left unread out of the loop's buffer.
   func keepLentBytes() {
-    guard let engine, isLent else { return }
-    let rest = unsafe engine.scratch.unreadBytes
-    if rest.count > 0 {
+    guard let scratch = engine?.scratch, scratch.isLent(to: self) else { return }
+    if scratch.unread.count > 0 {
+      let rest = unsafe scratch.unreadBytes
       let queue = ByteQueue(capacity: rest.count)
       unsafe queue.append(rest)
       input = queue
     }
-    engine.scratch.forget(self)
+    scratch.forget(self)
   }
 
   // MARK: - From the kernel

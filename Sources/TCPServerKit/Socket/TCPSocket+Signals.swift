@@ -1,15 +1,15 @@
 /// The signals. Each exists from its first use, and the loop watches a socket for input from the first use of
 /// one that input can raise: an accepted connection nobody listens to costs nothing.
 extension TCPSocket {
-  private func signal<Argument>(
-    _ path: ReferenceWritableKeyPath<Details, Signal<Argument>?>
+  private func made<Argument>(
+    _ existing: Signal<Argument>?,
+    keep: (Signal<Argument>) -> Void
   ) -> Signal<Argument> {
-    let details = details
-    if let signal = details[keyPath: path] {
-      return signal
+    if let existing {
+      return existing
     }
     let signal = Signal<Argument>()
-    details[keyPath: path] = signal
+    keep(signal)
     return signal
   }
 
@@ -23,7 +23,7 @@ extension TCPSocket {
 
   /// Emitted when ``connectToHost(_:port:)-(HostAddress,_)`` has succeeded. Never by an accepted connection.
   public var connected: Signal<Void> {
-    signal(\.connected)
+    made(details.connected) { details.connected = $0 }
   }
 
   /// Emitted when new data has arrived.
@@ -32,12 +32,12 @@ extension TCPSocket {
   /// handlers run.
   public var readyRead: Signal<Void> {
     wantInput()
-    return signal(\.readyRead)
+    return made(details.readyRead) { details.readyRead = $0 }
   }
 
   /// Emitted when bytes have gone to the kernel, with their number. Not while its own handlers run.
   public var bytesWritten: Signal<Int> {
-    signal(\.bytesWritten)
+    made(details.bytesWritten) { details.bytesWritten = $0 }
   }
 
   /// Emitted when the peer has ended its side, after ``errorOccurred``.
@@ -46,18 +46,18 @@ extension TCPSocket {
   /// for writing until it is closed.
   public var readChannelFinished: Signal<Void> {
     wantInput()
-    return signal(\.readChannelFinished)
+    return made(details.readChannelFinished) { details.readChannelFinished = $0 }
   }
 
   /// Emitted when the connection has ended, from whichever side.
   public var disconnected: Signal<Void> {
     wantInput()
-    return signal(\.disconnected)
+    return made(details.disconnected) { details.disconnected = $0 }
   }
 
   /// Emitted when an error has occurred, before the state changes for it.
   public var errorOccurred: Signal<SocketError> {
     wantInput()
-    return signal(\.errorOccurred)
+    return made(details.errorOccurred) { details.errorOccurred = $0 }
   }
 }

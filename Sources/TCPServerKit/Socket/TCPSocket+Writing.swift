@@ -36,6 +36,18 @@ extension TCPSocket {
 
   /// Writes bytes, as ``write(_:)-(UnsafeRawBufferPointer)`` does.
   @discardableResult
+  public func write(_ bytes: [UInt8]) -> Int {
+    unsafe bytes.withUnsafeBytes { unsafe write($0) }
+  }
+
+  /// Writes bytes, as ``write(_:)-(UnsafeRawBufferPointer)`` does.
+  @discardableResult
+  public func write(_ bytes: RawSpan) -> Int {
+    unsafe bytes.withUnsafeBytes { unsafe write($0) }
+  }
+
+  /// Writes bytes, as ``write(_:)-(UnsafeRawBufferPointer)`` does.
+  @discardableResult
   public func write(_ bytes: some Collection<UInt8>) -> Int {
     let written = bytes.withContiguousStorageIfAvailable {
       unsafe write(UnsafeRawBufferPointer($0))

@@ -44,8 +44,8 @@ internal import CServerCore
   private(set) var existingDetails: Details?
   /// The tasks that wait for this socket; nil until one does.
   var waits: SocketWaits?
-  /// The task that `serve` started for this connection; see `suspend`.
-  var servingTask: UnsafeCurrentTask?
+  /// Which task `serve` started for this connection; 0 for none. See TCPSocket+Serving.swift.
+  var servingTask: UInt = 0
 
   struct Flags: OptionSet {
     var rawValue: UInt32
@@ -75,6 +75,9 @@ internal import CServerCore
     static let broken = Flags(rawValue: 1 << 15)
     /// An error is being told, and the connection ends after it.
     static let failing = Flags(rawValue: 1 << 16)
+    /// The task that reads, respectively writes, is the one that `serve` started.
+    static let servedReader = Flags(rawValue: 1 << 18)
+    static let servedWriter = Flags(rawValue: 1 << 19)
     /// There was a connection, and it has ended.
     static let hasEnded = Flags(rawValue: 1 << 17)
   }

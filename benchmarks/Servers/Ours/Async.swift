@@ -37,9 +37,7 @@ func greet(_ socket: TCPSocket) async throws {
 }
 
 func echo(_ socket: TCPSocket) async throws {
-  while try await socket.read({ bytes in
-    _ = bytes.withUnsafeBytes { socket.write($0) }
-  }) != nil {
+  while try await socket.read({ bytes in _ = socket.write(bytes) }) != nil {
     if socket.bytesToWrite >= socket.writeHighWaterMark {
       try await socket.write([])
     }

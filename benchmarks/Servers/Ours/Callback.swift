@@ -20,5 +20,7 @@ func handle(_ server: TCPServer, _ load: Load, _ drain: Drain?, registering: Boo
 }
 
 func sendBack(_ socket: TCPSocket) {
-  socket.readyRead.connect { _ = socket.write(socket.readAll()) }
+  socket.readyRead.connect {
+    socket.readAll { _ = socket.write($0) }
+  }
 }

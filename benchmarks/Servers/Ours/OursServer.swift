@@ -18,7 +18,13 @@ struct OursServer {
     guard server.listen(address: .localHost) else { throw StartFailure(reason: server.errorString) }
     // Inherited by the connections.
     var one: CInt = 1
-    setsockopt(server.socketDescriptor, CInt(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<CInt>.size))
+    setsockopt(
+      server.socketDescriptor,
+      CInt(IPPROTO_TCP),
+      TCP_NODELAY,
+      &one,
+      socklen_t(MemoryLayout<CInt>.size)
+    )
     say("port \(server.serverPort)")
     let drain = Drain.start(load)
     endWithStandardInput()

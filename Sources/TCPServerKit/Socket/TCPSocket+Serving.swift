@@ -1,0 +1,53 @@
+/// What a connection that `serve` handed to a task knows of that task.
+///
+/// The waits of that very task need no handlers for its cancellation, which would be most of what a wait costs:
+/// `serve`, which alone can cancel it from outside, wakes it to have a look.
+extension TCPSocket {
+  /// The calling task is the one that `serve` started for this connection.
+  func beginServing() {
+    servingTask = unsafe withUnsafeCurrentTask { unsafe $0.map { unsafe Self.identity($0) } } ?? 0
+  }
+
+  func endServing() {
+    servingTask = 0
+  }
+
+  /// Looks at the calling task, which is about to read or write.
+  ///
+  /// - Returns: whether it was cancelled.
+  func noteTask(_ kind: SocketWaits.Kind) -> Bool {
+    unsafe withUnsafeCurrentTask { task in
+      guard let task = unsafe task else { return false }
+      if unsafe servingTask != 0 && servingTask == Self.identity(task) {
+        flags.insert(Self.servedFlag(kind))
+      } else {
+        flags.remove(Self.servedFlag(kind))
+      }
+      return unsafe task.isCancelled
+    }
+  }
+
+  /// Whether the task that was noted last is the one that `serve` started.
+  func isServed(_ kind: SocketWaits.Kind) -> Bool {
+    flags.contains(Self.servedFlag(kind))
+  }
+
+  private static func servedFlag(_ kind: SocketWaits.Kind) -> Flags {
+    kind == .reader ? .servedReader : .servedWriter
+  }
+
+  /// Only compared, and only while the task lives.
+  private static func identity(_ task: UnsafeCurrentTask) -> UInt {
+    unsafe unsafeBitCast(task, to: UInt.self)
+  }
+
+  /// Wakes the tasks that `serve` started for the connections of a loop: those that were cancelled see that then,
+  /// and the others wait on.
+  static func wakeServingTasks(on engine: EventEngine) {
+    unsafe watched(on: engine.base).forEach { socket in
+      guard socket.servingTask != 0, let waits = socket.waits else { return }
+      waits.reader.wake(.recheck)?.resume()
+      waits.writer.wake(.recheck)?.resume()
+    }
+  }
+}
