@@ -19,6 +19,26 @@ struct EventBaseJobTests {
     #expect(order.withLock { $0 } == Array(0..<1000))
   }
 
+  @Test("Jobs keep their order while more come than there was room for")
+  func growing() throws {
+    let loop = try Loop()
+    let base = loop.base
+    let order = Mutex<[Int]>([])
+    base.execute {
+      for number in 0..<200 {
+        base.execute {
+          order.withLock { $0.append(number) }
+          // Ten for one: the queue grows while it is being run, wherever in its memory it begins by then.
+          for further in 0..<10 {
+            base.execute { order.withLock { $0.append(200 + number * 10 + further) } }
+          }
+        }
+      }
+    }
+    #expect(loop.run { order.withLock { $0.count } == 2200 })
+    #expect(order.withLock { $0 } == Array(0..<2200))
+  }
+
   @Test("A job given before the loop runs is run by it, on its thread")
   func beforeRun() throws {
     let base = try EventBase()

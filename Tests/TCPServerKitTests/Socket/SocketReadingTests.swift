@@ -38,6 +38,40 @@ struct SocketReadingTests {
     #expect(socket.bytesAvailable == 0)
   }
 
+  @Test("readAll(_:) lends what has arrived, from the kernel and from what was kept, and takes it")
+  func lending() throws {
+    let (socket, peer) = try connectedPair(nil)
+    var lent: [[UInt8]] = []
+    let lend = { socket.readAll { bytes in unsafe bytes.withUnsafeBytes { unsafe lent.append(Array($0)) } } }
+    lend()
+    #expect(lent.isEmpty)
+    peer.send("abc")
+    #expect(Descriptors.waitForBytes(socket.socketDescriptor, 3))
+    #expect(text(socket.peek(maxLength: 1)) == "a")
+    lend()
+    #expect(lent.map { text($0) } == ["abc"])
+    #expect(socket.bytesAvailable == 0)
+    lend()
+    #expect(lent.count == 1)
+  }
+
+  @Test("In a handler, readAll(_:) lends the loop's own bytes; the socket may be closed while it does")
+  func lendingInHandlers() throws {
+    let loop = try Loop()
+    let (socket, peer) = try connectedPair(loop.base)
+    var lent: [UInt8] = []
+    socket.readyRead.connect {
+      socket.readAll { bytes in
+        socket.abort()
+        unsafe bytes.withUnsafeBytes { unsafe lent += Array($0) }
+      }
+    }
+    peer.send("abc")
+    #expect(loop.run { socket.state == .unconnected })
+    #expect(text(lent) == "abc")
+    #expect(socket.bytesAvailable == 0)
+  }
+
   @Test("A socket that never was connected has nothing and is at its end")
   func unconnected() throws {
     let socket = TCPSocket(eventBase: nil)
