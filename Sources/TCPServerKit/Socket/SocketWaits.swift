@@ -25,7 +25,7 @@ final class SocketWaits: CancellableWait {
   }
 
   /// A timeout that begins with the first wait of a call and spans all of them.
-  struct Patience {
+  final class Patience {
     private let timeout: Duration
     private var end: ContinuousClock.Instant?
 
@@ -34,7 +34,7 @@ final class SocketWaits: CancellableWait {
     }
 
     /// What is left of it.
-    mutating func begin() -> Duration {
+    func begin() -> Duration {
       if let end {
         return max(end - .now, .zero)
       }

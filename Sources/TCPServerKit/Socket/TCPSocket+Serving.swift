@@ -5,7 +5,10 @@
 extension TCPSocket {
   /// The calling task is the one that `serve` started for this connection.
   func beginServing() {
-    servingTask = unsafe withUnsafeCurrentTask { unsafe $0.map { unsafe Self.identity($0) } } ?? 0
+    unsafe withUnsafeCurrentTask { task in
+      guard let task = unsafe task else { return }
+      servingTask = unsafe Self.identity(task)
+    }
   }
 
   func endServing() {

@@ -39,8 +39,8 @@ extension TCPSocket {
       }
       flags.insert(.watchingRead)
     } else {
-      unsafe event_del(readWatch)
-      flags.remove(.watchingRead)
+      unsafe stop(readWatch)
+      flags.subtract([.watchingRead, .readTimed])
     }
     updateKeptAlive()
   }
@@ -59,7 +59,7 @@ extension TCPSocket {
       }
       flags.insert(.watchingWrite)
     } else {
-      unsafe event_del(writeWatch)
+      unsafe stop(writeWatch)
       flags.remove(.watchingWrite)
     }
     updateKeptAlive()
@@ -85,16 +85,29 @@ extension TCPSocket {
 
   /// Watches for a task that is about to wait; at most `timeout`.
   func watchRead(for timeout: Duration?) {
-    if flags.contains(.watchingRead) {
-      unsafe setTimeout(timeout, of: readWatch)
-    } else {
+    if !flags.contains(.watchingRead) {
       setReadWatch(true, timeout: timeout)
+    } else if timeout != nil || flags.contains(.readTimed) {
+      unsafe setTimeout(timeout, of: readWatch)
+    }
+    if timeout != nil {
+      flags.insert(.readTimed)
+    } else {
+      flags.remove(.readTimed)
     }
   }
 
   func watchWrite(for timeout: Duration?) {
     watchWrite(true)
     unsafe setTimeout(timeout, of: writeWatch)
+  }
+
+  /// Its timeout first: libevent remembers that of a persistent event, and would set it again when it next fires.
+  private func stop(_ event: OpaquePointer?) {
+    if let event = unsafe event {
+      unsafe event_remove_timer(event)
+      unsafe event_del(event)
+    }
   }
 
   private func setTimeout(_ timeout: Duration?, of event: OpaquePointer?) {

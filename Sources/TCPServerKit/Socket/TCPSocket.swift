@@ -78,6 +78,8 @@ internal import CServerCore
     /// The task that reads, respectively writes, is the one that `serve` started.
     static let servedReader = Flags(rawValue: 1 << 18)
     static let servedWriter = Flags(rawValue: 1 << 19)
+    /// The read watch has a timeout.
+    static let readTimed = Flags(rawValue: 1 << 20)
     /// There was a connection, and it has ended.
     static let hasEnded = Flags(rawValue: 1 << 17)
   }

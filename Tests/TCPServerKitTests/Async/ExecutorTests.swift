@@ -5,6 +5,15 @@ import Testing
 /// the executors, the rows of plain functions, `@concurrent` ones and of waiting would cost more.
 @Suite("Jobs of a task on the loop", .timeLimit(.minutes(1)))
 struct ExecutorTests {
+  @Test("No executor has both roles: it could not tell in which one it was given a job")
+  func roles() throws {
+    let base = try EventBase()
+    let taskExecutor: any Executor = base.taskExecutor
+    let serialExecutor: any Executor = base.serialExecutor
+    #expect(!(taskExecutor is any SerialExecutor))
+    #expect(!(serialExecutor is any TaskExecutor))
+  }
+
   @Test("Calls cost no job")
   func calls() async throws {
     try await onLoop { base in

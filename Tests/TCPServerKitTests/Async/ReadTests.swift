@@ -123,6 +123,30 @@ struct AsyncReadTests {
     }
   }
 
+  @Test("The timeout of a read never ends a later one, also where the loop stopped watching in between")
+  func timeoutsEndWithTheirRead() async throws {
+    try await onLoop { base in
+      let pair = try await Pair()
+      let timed = start { try await pair.socket.read(timeout: .milliseconds(20)) { $0.byteCount } }
+      await turns(3)
+      pair.client.send("1")
+      #expect(try await timed.value == 1)
+      // Nobody waits for this one.
+      pair.client.send("22")
+      await turns()
+      #expect(try await pair.socket.read { $0.byteCount } == 2)
+
+      let first = start { try await pair.socket.read { $0.byteCount } }
+      await turns(3)
+      pair.client.send("333")
+      #expect(try await first.value == 3)
+      let second = start { try await pair.socket.read { $0.byteCount } }
+      try await base.sleep(for: .milliseconds(60))
+      pair.client.send("4444")
+      #expect(try await second.value == 4)
+    }
+  }
+
   @Test("A timeout ends the wait only, and spans a whole line or length")
   func timeouts() async throws {
     try await onLoop { base in
