@@ -71,6 +71,7 @@ extension EventBase {
   ///
   /// Runs where its caller does, which must be on this event base.
   public func sleep(for duration: Duration) async throws(CancellationError) {
+    engine.assertOnLoopThread()
     let sleeper = Sleeper()
     let timer = LoopTimer(engine, after: duration) { sleeper.parking.wake(.ready)?.resume() }
     let wakening = await engine.suspend(on: sleeper, wait: sleeper.parking.begin()) {
@@ -109,38 +110,10 @@ private final class LoopThread: Sendable {
   private let handle: pthread_t
   private let progress: Progress
 
-  /// What the thread tells. The base goes through the lock, so that making it visibly comes before using it.
-  private final class Progress: Sendable {
-    private struct State {
-      var base: EventBase?
-      var hasEnded = false
-      var waiter: CheckedContinuation<Void, Never>?
-    }
-
-    private let state = Locked(State())
-
-    var base: EventBase? {
-      get { state.withLock { $0.base } }
-      set { state.withLock { $0.base = newValue } }
-    }
-
-    func waitForEnd() async {
-      await withCheckedContinuation { continuation in
-        let hasEnded = state.withLock { state in
-          if !state.hasEnded { state.waiter = continuation }
-          return state.hasEnded
-        }
-        if hasEnded { continuation.resume() }
-      }
-    }
-
-    func end() {
-      let waiter = state.withLock { state in
-        state.hasEnded = true
-        return state.waiter
-      }
-      waiter?.resume()
-    }
+  /// What the thread tells. The base goes through a lock, so that making it visibly comes before using it.
+  private struct Progress: Sendable {
+    let base = Locked<EventBase?>(nil)
+    let end = Latch()
   }
 
   private final class Start: Sendable {
@@ -155,13 +128,13 @@ private final class LoopThread: Sendable {
     func run() {
       do throws(SocketError) {
         let base = try EventBase()
-        progress.base = base
+        progress.base.withLock { $0 = base }
         continuation.resume()
         base.run()
       } catch {
         continuation.resume(throwing: error)
       }
-      progress.end()
+      progress.end.open()
     }
   }
 
@@ -194,14 +167,14 @@ private final class LoopThread: Sendable {
         continuation.resume(throwing: SocketError.socketResource)
       }
     }
-    guard let base = progress.base else { throw SocketError.socketResource }
+    guard let base = progress.base.withLock({ $0 }) else { throw SocketError.socketResource }
     return LoopThread(base: base, handle: handle.withLock { $0 }, progress: progress)
   }
 
   /// Waits for the thread's last line before joining, so that no thread of the pool blocks.
   func stopAndJoin() async {
     base.stop()
-    await progress.waitForEnd()
+    await progress.end.wait()
     pthread_join(handle, nil)
   }
 }

@@ -101,8 +101,8 @@ internal import Synchronization
       assert(
         isOwner || owner.load(ordering: .relaxed) == 0,
         """
-        A TCPServer or TCPSocket was used from a thread that does not run its EventBase. Use \
-        EventBase.execute(_:) to get there, or pass the descriptor on with detach().
+        A TCPServer, a TCPSocket or EventBase.sleep(for:) was used from a thread that does not run the \
+        EventBase. Use EventBase.execute(_:) to get there, or pass the descriptor on with detach().
         """
       )
     #endif

@@ -41,6 +41,25 @@ import Testing
       #expect(text(result?.standardErrorContent)?.contains(Self.advice) == true)
     }
 
+    @Test("So does EventBase.sleep(for:), which a task in the pool calls")
+    func sleep() async {
+      let result = await #expect(
+        processExitsWith: .failure,
+        observing: [\.standardErrorContent]
+      ) {
+        guard let base = try? EventBase() else { exit(0) }
+        base.execute {
+          // Only now does the loop run.
+          Task.detached {
+            try? await base.sleep(for: .zero)
+            exit(0)
+          }
+        }
+        base.run()
+      }
+      #expect(text(result?.standardErrorContent)?.contains(Self.advice) == true)
+    }
+
     @Test("A loop that does not run may be prepared on one thread and run on another")
     func prepared() throws {
       let base = try EventBase()
