@@ -2,8 +2,18 @@
 /// calls that were given it.
 ///
 /// Each of them stops accepting, serves the clients that the kernel has already completed, lets its handlers
-/// end, and cancels those that have not by the deadline.
+/// end, and cancels those that have not by the deadline. Servers whose connections are taken in other ways end
+/// by ``TCPServer/finish(on:)``.
 public final class GracefulShutdown: Sendable {
+  /// The shutdown that `serve` was given, in its handlers and their child tasks; nil when it was given none.
+  ///
+  /// A handler that answers one request after the other looks between two of them whether it has begun.
+  public static var current: GracefulShutdown? {
+    given
+  }
+
+  @TaskLocal private static var given: GracefulShutdown?
+
   private struct State {
     var deadline: ContinuousClock.Instant?
     var begun: [UInt64: @Sendable (ContinuousClock.Instant) -> Void] = [:]
@@ -33,6 +43,32 @@ public final class GracefulShutdown: Sendable {
   /// Whether the shutdown has begun.
   public var hasBegun: Bool {
     state.withLock { $0.deadline != nil }
+  }
+
+  /// Waits until the shutdown has begun; returns at once if it has.
+  ///
+  /// ## Cancellation
+  ///
+  /// Returns, so that ``hasBegun`` tells what happened.
+  ///
+  /// ## Isolation
+  ///
+  /// Runs where its caller does, which may be any task on any executor.
+  public func waitUntilBegun() async {
+    let latch = Latch()
+    let id = onBegin { _ in latch.open() }
+    await withTaskCancellationHandler {
+      await latch.wait()
+    } onCancel: {
+      latch.open()
+    }
+    forget(id)
+  }
+
+  /// Runs `body` with `shutdown` as ``current``, if there is one.
+  static func with(_ shutdown: GracefulShutdown?, _ body: () async -> Void) async {
+    guard let shutdown else { return await body() }
+    await $given.withValue(shutdown, operation: body)
   }
 
   /// Calls `body` once when the shutdown begins, at once if it has.

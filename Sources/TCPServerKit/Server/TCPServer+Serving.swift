@@ -29,7 +29,8 @@ extension TCPServer {
   /// - Parameters:
   ///   - maxConnections: how many handlers may run at once; at the limit accepting waits, and clients wait in
   ///     the kernel's queue. Nil sets no limit.
-  ///   - shutdown: ends the server in order, from any thread.
+  ///   - shutdown: ends the server in order, from any thread. The handlers find it in
+  ///     ``GracefulShutdown/current``.
   ///   - handler: serves one connection.
   /// - Returns: when the server was closed, the shutdown was done, or the task was cancelled.
   /// - Throws: when the listening socket broke; the handlers at work have then ended. A server that does not
@@ -60,8 +61,10 @@ extension TCPServer {
     defer {
       if let registration { shutdown?.forget(registration) }
     }
-    await withTaskExecutorPreference(eventBase.taskExecutor) {
-      await serving.run()
+    await GracefulShutdown.with(shutdown) {
+      await withTaskExecutorPreference(eventBase.taskExecutor) {
+        await serving.run()
+      }
     }
     if let error = serving.error {
       throw error

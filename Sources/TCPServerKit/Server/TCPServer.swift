@@ -58,6 +58,10 @@ internal import CServerCore
   let core: OpaquePointer?
   /// The tasks that wait in `accept()`.
   final let acceptWaiters = WaitingLine()
+  /// What `finish(on:)` was given; see there.
+  final var ending: Ending?
+  /// Set on each listening socket; see `setSocketOption(_:_:)`.
+  final var options: [SocketOption: Int] = [:]
   /// Why the listening socket broke; forgotten when the server listens anew.
   private(set) var breakdown: SocketError?
   /// Sockets that were added as objects; each has a place in the core's queue.
@@ -104,7 +108,7 @@ internal import CServerCore
     }
     breakdown = nil
     var address = address.core(port: port)
-    return unsafe csc_server_listen(core, &address)
+    return unsafe csc_server_listen(core, &address) && applyOptions()
   }
 
   /// Stops listening and closes the connections that are still pending. Connections taken before are not
@@ -123,14 +127,6 @@ internal import CServerCore
     for socket in exchange(&added, with: []) {
       socket.abort()
     }
-  }
-
-  /// Stops listening in order: the clients that the kernel has already completed become pending first, whatever
-  /// the limits say, and what is pending can still be taken.
-  public final func finish() {
-    checkThread()
-    unsafe csc_server_finish(core)
-    acceptWaiters.wakeAll()
   }
 
   /// Whether the server listens.

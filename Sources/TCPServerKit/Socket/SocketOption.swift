@@ -25,8 +25,32 @@ public enum SocketOption: Int, CaseIterable, Sendable {
   /// Probes without an answer before the connection is given up (TCP_KEEPCNT).
   case keepAliveCount = 10
 
+  /// Sets it for a socket; false when the kernel refuses.
+  func set(_ value: Int, for descriptor: CInt) -> Bool {
+    guard descriptor >= 0, self != .pathMtu, let value = CInt(exactly: value) else { return false }
+    let isIPv6 = Self.isIPv6(descriptor)
+    let (level, name) = name(ipv6: isIPv6)
+    guard SystemCalls.setOption(descriptor, level, name, value) else { return false }
+    if self == .typeOfService && isIPv6 {
+      // A dual-stack connection to an IPv4 peer sends IPv4 packets.
+      _ = SystemCalls.setOption(descriptor, CInt(IPPROTO_IP), CInt(IP_TOS), value)
+    }
+    return true
+  }
+
+  /// Its value for a socket; nil when the kernel does not tell.
+  func value(for descriptor: CInt) -> Int? {
+    guard descriptor >= 0 else { return nil }
+    let (level, name) = name(ipv6: Self.isIPv6(descriptor))
+    return SystemCalls.option(descriptor, level, name).map { Int($0) }
+  }
+
+  private static func isIPv6(_ descriptor: CInt) -> Bool {
+    SystemCalls.option(descriptor, SOL_SOCKET, SO_DOMAIN) == AF_INET6
+  }
+
   /// The level and name that the kernel knows it by, for a socket of this family.
-  fileprivate func name(ipv6: Bool) -> (level: CInt, name: CInt) {
+  private func name(ipv6: Bool) -> (level: CInt, name: CInt) {
     let tcp = CInt(IPPROTO_TCP)
     let ipv6Level = CInt(IPPROTO_IPV6)
     return switch self {
@@ -49,24 +73,11 @@ extension TCPSocket {
   /// - Returns: false when the socket is not connected or the kernel refuses the value.
   @discardableResult
   public func setSocketOption(_ option: SocketOption, _ value: Int) -> Bool {
-    guard descriptor >= 0, option != .pathMtu, let value = CInt(exactly: value) else { return false }
-    let (level, name) = option.name(ipv6: isIPv6Socket)
-    guard SystemCalls.setOption(descriptor, level, name, value) else { return false }
-    if option == .typeOfService && isIPv6Socket {
-      // A dual-stack connection to an IPv4 peer sends IPv4 packets.
-      _ = SystemCalls.setOption(descriptor, CInt(IPPROTO_IP), CInt(IP_TOS), value)
-    }
-    return true
+    option.set(value, for: descriptor)
   }
 
   /// The value of an option; nil when the socket is not connected or the kernel does not tell.
   public func socketOption(_ option: SocketOption) -> Int? {
-    guard descriptor >= 0 else { return nil }
-    let (level, name) = option.name(ipv6: isIPv6Socket)
-    return SystemCalls.option(descriptor, level, name).map { Int($0) }
-  }
-
-  private var isIPv6Socket: Bool {
-    SystemCalls.option(descriptor, SOL_SOCKET, SO_DOMAIN) == AF_INET6
+    option.value(for: descriptor)
   }
 }

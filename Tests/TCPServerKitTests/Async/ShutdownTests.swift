@@ -9,7 +9,10 @@ struct ShutdownTests {
   )
   func underLoad() async throws {
     try await onLoop(limit: .seconds(30)) { _ in
-      let server = try listening()
+      // An address of its own: on 127.0.0.1 another test may take the port as soon as it is free.
+      let address = "127.0.0.77"
+      let server = TCPServer()
+      try #require(server.listen(address: try #require(HostAddress(address))))
       let port = server.serverPort
       let shutdown = GracefulShutdown()
       let (bound, gate) = (LoopBound(server), Gate())
@@ -22,15 +25,15 @@ struct ShutdownTests {
           try await socket.write(line)
         }
       }
-      let busy = (0..<200).compactMap { _ in PlainClient(port: port) }
+      let busy = (0..<200).compactMap { _ in PlainClient(address, port: port) }
       for client in busy { client.send("busy\n") }
       try await until { server.statistics.delivered == 200 }
       // The kernel completes these before the server has heard of them.
-      let queued = (0..<20).compactMap { _ in PlainClient(port: port) }
+      let queued = (0..<20).compactMap { _ in PlainClient(address, port: port) }
       for client in queued { client.send("late\n") }
       shutdown.begin(timeout: .seconds(20))
       try await until { !server.isListening }
-      #expect(PlainClient(port: port) == nil)
+      #expect(PlainClient(address, port: port) == nil)
       #expect(busy.allSatisfy { $0.input() == .nothing })
       gate.open()
       let report = try await serving.value
