@@ -32,9 +32,7 @@ extension TCPSocket {
   @discardableResult
   public func write(_ bytes: [UInt8], timeout: Duration? = nil) async throws(SocketError) -> Int {
     engine?.assertOnLoopThread()
-    if waits?.writer.isTaken ?? false {
-      throw refuseAsync("Another task is writing to this socket")
-    }
+    try refuseSecondWriter()
     if noteTask(.writer) { return 0 }
     var accepted = 0
     while true {
@@ -54,9 +52,7 @@ extension TCPSocket {
         takeBack(unsent)
         return accepted - unsent
       }
-      if flags.contains(.writeBroken) || descriptor < 0 {
-        throw error == .unknown ? .remoteHostClosed : error
-      }
+      try checkUnbroken(!flags.contains(.writeBroken) && descriptor >= 0)
     }
   }
 
@@ -72,6 +68,34 @@ extension TCPSocket {
   @discardableResult
   public func write(_ text: String, timeout: Duration? = nil) async throws(SocketError) -> Int {
     try await write(Array(text.utf8), timeout: timeout)
+  }
+
+  /// Waits until the kernel has everything that was written, by whichever call.
+  ///
+  /// - Parameter timeout: how long to wait at most for the peer to take something; nil waits as long as it takes.
+  /// - Throws: what ``write(_:timeout:)-([UInt8],_)`` does; the connection broke with bytes that were still held.
+  ///
+  /// ## Cancellation
+  ///
+  /// Throws ``SocketError/unfinishedSocketOperation``, as after a timeout the bytes go on being sent. With nothing
+  /// to wait for it returns all the same.
+  ///
+  /// ## Isolation
+  ///
+  /// Runs where its caller does, which must be on the socket's event base.
+  public func waitUntilWritten(timeout: Duration? = nil) async throws(SocketError) {
+    engine?.assertOnLoopThread()
+    guard output != nil else {
+      return try checkUnbroken(flags.isDisjoint(with: [.writeBroken, .broken]))
+    }
+    try refuseSecondWriter()
+    if noteTask(.writer) { throw cancelled() }
+    while let held = output {
+      watchWrite(for: timeout)
+      try await suspend(.writer)
+      // Sent to the last byte, even if the connection has ended since; or lost with it.
+      try checkUnbroken(held.count == 0 || output === held)
+    }
   }
 
   /// Ends the connection in order, as ``disconnectFromHost()`` does, and waits for it.
@@ -129,6 +153,16 @@ extension TCPSocket {
   }
 
   // MARK: -
+
+  private func refuseSecondWriter() throws(SocketError) {
+    if waits?.writer.isTaken ?? false {
+      throw refuseAsync("Another task is writing to this socket")
+    }
+  }
+
+  private func checkUnbroken(_ isUnbroken: Bool) throws(SocketError) {
+    guard isUnbroken else { throw error == .unknown ? .remoteHostClosed : error }
+  }
 
   /// Sends or holds as much as the high-water mark allows.
   private func accept(_ bytes: UnsafeRawBufferPointer) throws(SocketError) -> Int {

@@ -159,6 +159,8 @@ extension TCPSocket {
     if flags.contains(.writeEnded) {
       SystemCalls.endWriting(descriptor)
     }
+    // The loop would, but what is sent by flush() it does not see.
+    wakeWriter(.ready)
   }
 
   /// The loop says that there is room to write, that a connection attempt has ended, or a name lookup.

@@ -133,3 +133,11 @@ extension ServingReport {
     [served, failed, endedInTime, cancelled]
   }
 }
+
+extension TCPSocket {
+  /// Writes without waiting, so that the socket holds what the kernel has no room for.
+  @discardableResult
+  func hold(_ count: Int) -> Int {
+    write([UInt8](repeating: 7, count: count))
+  }
+}
