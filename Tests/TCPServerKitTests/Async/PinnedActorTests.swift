@@ -161,6 +161,14 @@ actor Pinned {
     try? await base.sleep(for: .zero)
   }
 
+  func sleep(for duration: Duration) async throws {
+    try await base.sleep(for: duration)
+  }
+
+  func readLine(_ socket: LoopBound<TCPSocket>) async throws {
+    _ = try await socket.value.readLine()
+  }
+
   func thread() -> String {
     OtherThread.currentID
   }
