@@ -5,10 +5,7 @@
 extension TCPSocket {
   /// The calling task is the one that `serve` started for this connection.
   func beginServing() {
-    unsafe withUnsafeCurrentTask { task in
-      guard let task = unsafe task else { return }
-      servingTask = unsafe Self.identity(task)
-    }
+    servingTask = Self.currentTask()
   }
 
   func endServing() {
@@ -19,15 +16,12 @@ extension TCPSocket {
   ///
   /// - Returns: whether it was cancelled.
   func noteTask(_ kind: SocketWaits.Kind) -> Bool {
-    unsafe withUnsafeCurrentTask { task in
-      guard let task = unsafe task else { return false }
-      if unsafe servingTask != 0 && servingTask == Self.identity(task) {
-        flags.insert(Self.servedFlag(kind))
-      } else {
-        flags.remove(Self.servedFlag(kind))
-      }
-      return unsafe task.isCancelled
+    if servingTask != 0 && servingTask == Self.currentTask() {
+      flags.insert(Self.servedFlag(kind))
+    } else {
+      flags.remove(Self.servedFlag(kind))
     }
+    return Task.isCancelled
   }
 
   /// Whether the task that was noted last is the one that `serve` started.
@@ -39,9 +33,10 @@ extension TCPSocket {
     kind == .reader ? .servedReader : .servedWriter
   }
 
-  /// Only compared, and only while the task lives.
-  private static func identity(_ task: UnsafeCurrentTask) -> UInt {
-    unsafe unsafeBitCast(task, to: UInt.self)
+  /// The number of the calling task: only compared, and only while it lives. Taken as a whole, since comparing the
+  /// handles, or looking into one, takes hundreds of instructions.
+  private static func currentTask() -> UInt {
+    unsafe withUnsafeCurrentTask { unsafe unsafeBitCast($0, to: UInt.self) }
   }
 
   /// Wakes the tasks that `serve` started for the connections of a loop: those that were cancelled see that then,
