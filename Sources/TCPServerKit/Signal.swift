@@ -8,12 +8,16 @@
 /// A signal belongs to one thread and is not `Sendable`.
 public final class Signal<Argument> {
   private struct Slot {
-    var connection: SignalConnection
+    var id: UInt64
     var handler: (Argument) -> Void
   }
 
-  // Only ever read or replaced whole: an access that runs other code would cost each emission a check.
-  private var slots: [Slot] = []
+  // Nearly always there is one handler. Kept by itself it needs no array, and nothing of what an array of a generic
+  // type asks of the runtime.
+  private var firstHandler: ((Argument) -> Void)?
+  private var firstID: UInt64 = 0
+  /// Further handlers; nil while there are none. Only read or replaced whole: a handler may change it.
+  private var further: [Slot]?
   private var lastID: UInt64 = 0
 
   /// Makes a signal without handlers.
@@ -21,7 +25,7 @@ public final class Signal<Argument> {
 
   /// Whether any handler is connected.
   public var isConnected: Bool {
-    !slots.isEmpty
+    firstHandler != nil || further != nil
   }
 
   /// Adds a handler.
@@ -32,40 +36,51 @@ public final class Signal<Argument> {
   @discardableResult
   public func connect(_ handler: @escaping (Argument) -> Void) -> SignalConnection {
     lastID += 1
-    let connection = SignalConnection(id: lastID)
-    slots = slots + [Slot(connection: connection, handler: handler)]
-    return connection
+    if isConnected {
+      further = (further ?? []) + [Slot(id: lastID, handler: handler)]
+    } else {
+      firstHandler = handler
+      firstID = lastID
+    }
+    return SignalConnection(id: lastID)
   }
 
   /// Removes a handler; does nothing when it is not connected.
   public func disconnect(_ connection: SignalConnection) {
-    slots = slots.filter { $0.connection != connection }
+    if firstHandler != nil, connection.id == firstID {
+      firstHandler = nil
+    } else if let slots = further {
+      let left = slots.filter { $0.id != connection.id }
+      further = left.isEmpty ? nil : left
+    }
   }
 
   /// Removes every handler.
   public func disconnectAll() {
-    slots = []
+    firstHandler = nil
+    further = nil
   }
 
   /// Calls every handler with `argument`.
   public func emit(_ argument: Argument) {
-    let slots = slots
-    if slots.count == 1 {
-      // The usual case; the copy keeps the handler alive if it disconnects itself.
-      return slots[0].handler(argument)
+    guard further != nil else {
+      firstHandler?(argument)
+      return
     }
     let last = lastID
     var called: UInt64 = 0
-    // Looked up anew each time: any call may have changed the list, which stays sorted by ID.
-    while let slot = nextSlot(after: called), slot.connection.id <= last {
-      called = slot.connection.id
+    // Looked up anew each time: any call may have changed the list, whose IDs rise.
+    while let slot = nextSlot(after: called), slot.id <= last {
+      called = slot.id
       slot.handler(argument)
     }
   }
 
   private func nextSlot(after id: UInt64) -> Slot? {
-    let slots = slots
-    return slots.first { $0.connection.id > id }
+    if let firstHandler, firstID > id {
+      return Slot(id: firstID, handler: firstHandler)
+    }
+    return further?.first { $0.id > id }
   }
 }
 
