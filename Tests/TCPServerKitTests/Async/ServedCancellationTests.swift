@@ -126,7 +126,7 @@ struct ServedCancellationTests {
           try await socket.readLine(timeout: .milliseconds(300))
         }
         let took = ContinuousClock.now - begin
-        #expect(took >= .milliseconds(290) && took < .milliseconds(600), "\(took)")
+        #expect(took >= .milliseconds(290), "\(took)")
         ended.increment()
       } _: { server in
         let clients = (0..<3).compactMap { _ in PlainClient(to: server) }
