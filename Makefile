@@ -7,7 +7,7 @@ SWIFT_TEST = swift test
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
 .NOTPARALLEL:
 .PHONY: help run bench bench-quick test test-swift test-c test-examples test-benchmarks test-sanitizers check \
-	check-call-counts check-thread-confinement check-documentation check-async-documentation docs \
+	check-counts check-thread-confinement check-documentation check-async-documentation docs \
 	format format-check clean dependencies-run dependencies-test
 
 help:
@@ -26,7 +26,7 @@ run: dependencies-run
 	@swift build --package-path Examples --configuration release --product FortuneServer
 	@scripts/run-from-make Examples/.build/release/FortuneServer --port '$(PORT)' $(ARGS)
 
-test: dependencies-test test-swift test-c test-examples check-call-counts check-thread-confinement \
+test: dependencies-test test-swift test-c test-examples check-counts check-thread-confinement \
 	check-documentation check-async-documentation docs format-check
 	@echo 'All tests passed.'
 
@@ -42,8 +42,8 @@ test-examples:
 test-benchmarks:
 	@scripts/step 'Tests of the benchmarks' benchmarks/test
 
-check-call-counts:
-	@scripts/step 'System calls and allocations per connection' scripts/check-call-counts
+check-counts:
+	@scripts/step 'Exact counts' benchmarks/check-counts
 
 check-thread-confinement:
 	@scripts/step 'Sockets stay on their thread' scripts/check-thread-confinement
@@ -77,7 +77,7 @@ bench-quick:
 	@benchmarks/run --quick $(ARGS)
 
 clean:
-	rm -rf .build build benchmarks/.build benchmarks/Servers/SwiftPeers/.build Examples/.build Tests/CallCounts/.build
+	rm -rf .build build benchmarks/.build benchmarks/Servers/SwiftPeers/.build Examples/.build
 
 dependencies-run:
 	@scripts/install-dependencies run

@@ -1,0 +1,232 @@
+"""Counts what a server does for a connection or a message: what a machine's speed and its other work cannot change.
+
+Each number is the difference between two runs that differ in nothing but how many connections or messages there were:
+what a program does once is in both.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from .measuring import check_drained
+from .places import ALLOCATION_COUNTER, PROFILES
+from .processes import Failed, Load, RunningServer
+
+# Multiples of all batches: 64 connections that are accepted in one go, 30 that may be pending for tasks.
+FEW, MANY = 960, 1920
+CONNECTIONS, SIZE = 16, 64  # of the echo
+LIMIT = 60  # seconds for any one answer of a server under valgrind
+EPOLL_WAITS = ("epoll_pwait", "epoll_pwait2")  # which libevent calls in other versions
+
+# The heap grows once, so that allocating costs no system calls, and hash tables are the same in each run.
+ENVIRONMENT = {
+    "GLIBC_TUNABLES": "glibc.malloc.top_pad=67108864:glibc.malloc.mmap_threshold=67108864",
+    "SWIFT_DETERMINISTIC_HASHING": "1",
+}
+
+
+# MARK: Loads
+
+
+def drain(running, connections):
+    """The server takes connections that wait in the kernel's queue."""
+    with _clients("drain", running, connections) as clients:
+        expected = clients.report(LIMIT)
+        running.write_line()
+        check_drained(running.line(LIMIT), connections, expected["sum"])
+        _wait_until_idle(running)
+        running.end(LIMIT)
+
+
+def echo(running, messages):
+    """Connections take turns to send a message and wait for it, each when the server has nothing else to do: how many
+    it finds ready at once, and whether it looks for a message before that is there, are then no matter of time."""
+    with contextlib.ExitStack() as opened:
+        connections = []
+        for _ in range(CONNECTIONS):
+            _wait_until_idle(running)
+            connection = socket.create_connection(("127.0.0.1", running.port), LIMIT)
+            connections.append(opened.enter_context(connection))
+        for number in range(messages):
+            _wait_until_idle(running)
+            _exchange(running, connections[number % CONNECTIONS], number)
+        _wait_until_idle(running)
+        running.end(LIMIT)
+
+
+def _clients(mode, running, connections):
+    return Load(mode, os.sched_getaffinity(0), "--port", running.port, "--connections", connections)
+
+
+def _wait_until_idle(running):
+    """Until it is back in its loop and sleeps there. What woke it has happened before, in this program."""
+    until = time.monotonic() + LIMIT
+    while not _sleeps(running.pid):
+        if time.monotonic() > until:
+            raise running.failed("is never idle")
+        time.sleep(0)
+
+
+def _sleeps(process):
+    """Whether all threads of a process and of its children do: strace has the server as a child. One that has ended
+    sleeps for good; whoever talks to it will notice."""
+    try:
+        for task in Path(f"/proc/{process}/task").iterdir():
+            # The name before it may hold anything, even spaces.
+            state = (task / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+            children = (task / "children").read_text(encoding="ascii").split()
+            if state not in "SZX" or not all(_sleeps(child) for child in children):
+                return False
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return True
+
+
+def _exchange(running, connection, number):
+    message = number.to_bytes(8, "little") * (SIZE // 8)
+    back = b""
+    try:
+        connection.sendall(message)
+        while len(back) < SIZE:
+            piece = connection.recv(SIZE - len(back))
+            if not piece:
+                break
+            back += piece
+    except OSError as error:
+        raise running.failed(f"did not answer message {number}: {error}") from error
+    if back != message:
+        raise running.failed(f"sent back something else than message {number}")
+
+
+@dataclass(frozen=True)
+class CountedLoad:
+    name: str  # also the server's argument
+    each: str  # what is counted
+    run: object
+    says_how_many: bool = False  # to the server, beforehand
+
+    def arguments(self, number):
+        return [self.name, number] if self.says_how_many else [self.name]
+
+
+LOADS = (CountedLoad("drain", "connection", drain, says_how_many=True), CountedLoad("echo", "message", echo))
+
+
+# MARK: Counters
+
+
+class SystemCalls:
+    """Of all threads, by name, counted by strace."""
+
+    what = "system calls"
+    tool = "strace"
+    trial = ("strace", "-c", "-o", "/dev/null", "true")
+
+    def start(self, program, folder):
+        self._output = folder / "calls"
+        return ["strace", "-f", "-c", "-U", "name,calls", "-o", self._output, program], {}
+
+    def read(self):
+        calls = Counter()
+        for line in self._output.read_text(encoding="ascii").splitlines():
+            fields = line.split()
+            if len(fields) == 2 and fields[1].isdecimal() and fields[0] != "total":
+                calls["epoll_wait" if fields[0] in EPOLL_WAITS else fields[0]] += int(fields[1])
+        return calls
+
+
+class Allocations:
+    """Calls of malloc and its relatives, and what they were asked for."""
+
+    what = "allocations"
+    tool = None
+
+    def start(self, program, folder):
+        self._output = folder / "allocations"
+        self._output.touch()
+        # By its folder, as LD_PRELOAD takes no names with a space in them.
+        return [program], {"ALLOCATION_COUNTS": str(self._output), "LD_PRELOAD": ALLOCATION_COUNTER.name,
+                           "LD_LIBRARY_PATH": str(ALLOCATION_COUNTER.parent)}
+
+    def read(self):
+        data = self._output.read_bytes()
+        return Counter(dict(zip(("allocations", "bytes"), struct.unpack("=QQ", data)))) if data else Counter()
+
+
+class Instructions:
+    """Of the program and its libraries, not of the kernel, counted by callgrind."""
+
+    what = "instructions"
+    tool = "valgrind"
+    trial = ("valgrind", "--tool=none", "true")
+
+    def start(self, program, folder):
+        # valgrind before 3.20 cannot read Swift's debug information. The name stays, as programs look at their own.
+        stripped = folder / program.name
+        done = subprocess.run(["strip", "-g", "-o", stripped, program], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise Failed(f"strip failed: {done.stderr.strip()}")
+        self._output = folder / "profile"
+        return ["valgrind", "--tool=callgrind", f"--callgrind-out-file={self._output}", stripped], {}
+
+    def read(self):
+        for line in self._output.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, number = line.partition(": ")
+            if name == "summary":
+                return Counter(instructions=int(number.split()[0]))
+        return Counter()
+
+
+COUNTERS = (SystemCalls, Allocations, Instructions)
+
+
+def why_not(counter):
+    """Why a counter cannot count here; None if it can."""
+    if counter.tool is None:
+        return None
+    if not shutil.which(counter.tool):
+        return f"{counter.tool} is not installed"
+    done = subprocess.run(counter.trial, capture_output=True, text=True, timeout=LIMIT, check=False)
+    return None if done.returncode == 0 else f"{counter.tool} does not work here: {done.stderr.strip()}"
+
+
+# MARK: Counting
+
+
+def count(server, load, counters):
+    """What one connection or message costs, as Fractions by name. Raises Failed."""
+    found = {}
+    for counter in counters:
+        few, many = (_count_once(server, load, counter(), number) for number in (FEW, MANY))
+        found |= {name: Fraction(many[name] - few[name], MANY - FEW) for name in few | many}
+    return found
+
+
+def _count_once(server, load, counter, number):
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(server.start_command()[0])
+        command, environment = counter.start(program, Path(folder))
+        counted = replace(server, command=tuple(command), environment={**ENVIRONMENT, **environment})
+        with RunningServer(counted, load.arguments(number), os.sched_getaffinity(0), LIMIT) as running:
+            load.run(running, number)
+            found = counter.read()
+        if not found:
+            raise Failed(f"{counter.what} of {server.name} were not counted")
+        _keep_profile(Path(folder) / "profile", f"{server.name}-{load.name}-{number}.callgrind")
+        return found
+
+
+def _keep_profile(profile, name):
+    """callgrind_annotate shows where the instructions are."""
+    if profile.exists():
+        PROFILES.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(profile, PROFILES / name)
