@@ -4,23 +4,25 @@ import TCPServerKit
 func handle(_ server: TCPServer, _ load: Load, _ drain: Drain?, registering: Bool) {
   server.newConnection.connect {
     guard let socket = server.nextPendingConnection() else { return }
-    switch load {
-    case .drain:
+    if case .drain = load {
       if registering {
         socket.readyRead.connect { _ = socket.readAll() }
       }
       drain?.take(socket)
-    case .storm:
-      socket.write(greeting)
-      socket.disconnectFromHost()
-    case .echo:
-      sendBack(socket)
+    } else {
+      answer(socket, load)
     }
   }
 }
 
-func sendBack(_ socket: TCPSocket) {
-  socket.readyRead.connect {
-    socket.readAll { _ = socket.write($0) }
+/// Greets, or sends back what comes.
+func answer(_ socket: TCPSocket, _ load: Load) {
+  if case .storm = load {
+    socket.write(greeting)
+    socket.disconnectFromHost()
+  } else {
+    socket.readyRead.connect {
+      socket.readAll { _ = socket.write($0) }
+    }
   }
 }

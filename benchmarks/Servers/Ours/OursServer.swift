@@ -7,29 +7,31 @@ import TCPServerKit
 ///     ours-callback-reg   the same; in drain each connection waits for data
 ///     ours-async          serve(), a task for each connection
 ///     ours-sequence       the sequence of connections, and a task for each
+///
+/// With `--loops N`, ours-callback and ours-async accept on one loop and serve on N of them: by an overridden
+/// incomingConnection(_:), respectively with the sequence.
 @main
 struct OursServer {
   static func main() throws {
     let load = Load.parse()
     let name = CommandLine.arguments[0].split(separator: "/").last ?? ""
     let loop = try EventBase()
-    // Everything runs on this thread, tasks too.
-    nonisolated(unsafe) let server = TCPServer(eventBase: loop)
+    // What touches the server runs on this thread, tasks too.
+    nonisolated(unsafe) let server: TCPServer
+    let loops = try loops(load.loops, with: loop)
+    if loops.count > 1 && name == "ours-callback" {
+      server = SharingServer(loops: loops, load: load)
+    } else {
+      server = TCPServer(eventBase: loop)
+    }
+    server.setSocketOption(.lowDelay, 1)
     guard server.listen(address: .localHost) else { throw StartFailure(reason: server.errorString) }
-    // Inherited by the connections.
-    var one: CInt = 1
-    setsockopt(
-      server.socketDescriptor,
-      CInt(IPPROTO_TCP),
-      TCP_NODELAY,
-      &one,
-      socklen_t(MemoryLayout<CInt>.size)
-    )
     say("port \(server.serverPort)")
     let drain = Drain.start(load)
     endWithStandardInput()
 
     switch name {
+    case "ours-async" where loops.count > 1: try loop.run { try await share(server, among: loops, load) }
     case "ours-async": try loop.run { try await serve(server, load, drain) }
     case "ours-sequence": try loop.run { try await iterate(server, load, drain) }
     default:

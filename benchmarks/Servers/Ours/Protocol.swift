@@ -19,11 +19,12 @@ enum Load {
     }
   }
 
-  /// How many loops: 1 unless the arguments say otherwise.
-  static var loops: Int {
+  /// How many loops: 1 unless the arguments say otherwise. The sockets of a drain stay on one.
+  var loops: Int {
+    if case .drain = self { return 1 }
     let arguments = CommandLine.arguments
     guard let index = arguments.firstIndex(of: "--loops"), index + 1 < arguments.count else { return 1 }
-    return Int(arguments[index + 1]) ?? 1
+    return max(Int(arguments[index + 1]) ?? 1, 1)
   }
 }
 
