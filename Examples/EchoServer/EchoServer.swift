@@ -31,6 +31,9 @@ struct EchoServer: ParsableCommand {
   @Flag(help: "Answer each HTTP/1.1 request with hello.")
   var http = false
 
+  /// How long connections may go on after a signal.
+  static let grace: Duration = .seconds(3)
+
   func validate() throws {
     guard (1...256).contains(loops) else {
       throw ValidationError("--loops takes a number from 1 to 256.")
@@ -44,20 +47,20 @@ struct EchoServer: ParsableCommand {
     // The main thread's loop takes the signals, and serves nobody.
     let signals = try EventBase()
     signals.stopOnSignals(SIGINT, SIGTERM)
-    let ending = Ending()
+    let shutdown = GracefulShutdown()
     let serving = Task { [self] in
       defer { signals.stop() }
-      return try await withLoops(loops) { try await serve(on: $0, until: ending) }
+      return try await withLoops(loops) { try await serve(on: $0, until: shutdown) }
     }
     signals.run()
 
-    ending.begin()
+    shutdown.begin(timeout: Self.grace)
     let served = try signals.run { try await serving.value }
     tell("Stopped; connections served: \(served).")
   }
 
   /// Runs on the first of the loops.
-  private func serve(on loops: [EventBase], until ending: Ending) async throws -> UInt64 {
+  private func serve(on loops: [EventBase], until shutdown: GracefulShutdown) async throws -> UInt64 {
     let server = TCPServer(eventBase: loops[0])
     guard server.listen(address: address, port: port) else {
       throw StartFailure(server)
@@ -65,10 +68,18 @@ struct EchoServer: ParsableCommand {
     let protocolName = http ? "HTTP" : "Echo"
     tell("\(protocolName) server is listening on \(server.serverAddress), port \(server.serverPort).")
 
-    let handler: ConnectionHandler = http ? answerRequests : style == .async ? echo : echoWithHandlers
+    let handler = handler(until: shutdown)
     if loops.count == 1 {
-      return try await server.serve(shutdown: ending.shutdown, handler: handler).served
+      return try await server.serve(shutdown: shutdown, handler: handler).served
     }
-    return try await share(server, among: loops, until: ending, handler: handler)
+    return try await share(server, among: loops, until: shutdown, handler: handler)
+  }
+
+  private func handler(until shutdown: GracefulShutdown) -> ConnectionHandler {
+    switch (http, style) {
+    case (true, _): { try await answerRequests($0, until: shutdown) }
+    case (false, .async): echo
+    case (false, .callback): echoWithHandlers
+    }
   }
 }

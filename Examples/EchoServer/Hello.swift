@@ -1,14 +1,15 @@
 import TCPServerKit
 
-/// Answers HTTP requests, also those sent ahead of the answers, until one of them is the last.
-func answerRequests(_ socket: TCPSocket) async throws {
+/// Answers HTTP requests, also those sent ahead of the answers, until one of them is the last: because the client
+/// says so, or because the server is about to end.
+func answerRequests(_ socket: TCPSocket, until shutdown: GracefulShutdown) async throws {
   var input = RequestInput()
   while try await socket.read({ bytes in input.append(bytes) }) != nil {
     var answers: [UInt8] = []
     var isLast = false
     while !isLast, let request = input.next() {
-      answers += answer(to: request)
-      isLast = request.isLast
+      isLast = request.isLast || shutdown.hasBegun
+      answers += answer(to: request, isLast: isLast)
     }
     if !answers.isEmpty {
       try await socket.write(answers)
@@ -17,13 +18,13 @@ func answerRequests(_ socket: TCPSocket) async throws {
   }
 }
 
-private func answer(to request: RequestInput.Request) -> [UInt8] {
+private func answer(to request: RequestInput.Request, isLast: Bool) -> [UInt8] {
   switch request {
   case .malformed: malformed
   case .tooLong: tooLong
   case .head(let head):
     // HTTP/1.1 stays connected without saying so.
-    switch (head.isLast, head.version) {
+    switch (isLast, head.version) {
     case (true, _): head.method == .head ? lastWithoutBody : last
     case (false, .http10): head.method == .head ? keptWithoutBody : kept
     case (false, .http11): head.method == .head ? usualWithoutBody : usual

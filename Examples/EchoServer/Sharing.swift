@@ -17,13 +17,15 @@ func withLoops<Success: Sendable>(
 
 /// Accepts on the first loop, where it is called, and hands the connections to all of them in turn.
 ///
-/// - Returns: how many there were, when the ending has begun and they have ended, or its time is over.
+/// - Returns: how many there were, when the shutdown has begun and they have ended, or their time is over.
 func share(
   _ server: TCPServer,
   among loops: [EventBase],
-  until ending: Ending,
+  until shutdown: GracefulShutdown,
   handler: @escaping ConnectionHandler
 ) async throws -> UInt64 {
+  // Ends the sequence of connections.
+  server.finish(on: shutdown)
   // Both tasks run on the first loop, the server's.
   nonisolated(unsafe) let server = server
   return try await withThrowingTaskGroup(of: UInt64.self) { group in
@@ -31,9 +33,8 @@ func share(
       try await handOut(server, to: loops, handler)
     }
     group.addTask {
-      await ending.wait()
-      server.finish()
-      try? await loops[0].sleep(for: Ending.grace)
+      await shutdown.waitUntilBegun()
+      try? await loops[0].sleep(for: EchoServer.grace)
       return 0
     }
     var served: UInt64 = 0

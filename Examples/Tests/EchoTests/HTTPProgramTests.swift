@@ -1,3 +1,4 @@
+import Glibc
 import ProgramTesting
 import Testing
 
@@ -45,6 +46,19 @@ struct HTTPProgramTests {
   func close() throws {
     let text = "GET / HTTP/1.1\r\nConnection: Close\r\n\r\n" + Self.request
     #expect(try answers(to: [text]) == Self.last)
+  }
+
+  @Test("After a signal the next answer is the last", arguments: [[], ["--loops", "2"]])
+  func ending(options: [String]) throws {
+    let server = try RunningEcho(["--http"] + options)
+    let client = try #require(Connection(port: server.port))
+    client.send(Self.request.utf8)
+    #expect(client.receive(Self.usual.utf8.count) == Array(Self.usual.utf8))
+    server.program.send(signal: SIGTERM)
+    while Connection(port: server.port) != nil {}
+    client.send(Self.request.utf8)
+    #expect(client.receiveToEnd().map { String(decoding: $0, as: UTF8.self) } == Self.last)
+    #expect(try server.program.end().status == 0)
   }
 
   @Test("HTTP/1.0 closes, unless the client asks to keep the connection")
