@@ -12,10 +12,7 @@
 
 enum { FIRST_CAPACITY = 32, LARGEST_CAPACITY = 1 << 30 };
 
-bool csc__pending_reserve(csc__pending_queue *queue) {
-    if (csc__pending_has_room(queue)) {
-        return true;
-    }
+bool csc__pending_grow(csc__pending_queue *queue) {
     if (queue->capacity >= LARGEST_CAPACITY) {
         return false;
     }

@@ -11,12 +11,12 @@ typedef struct csc__pending_queue {
     uint32_t count;
 } csc__pending_queue;
 
+bool csc__pending_grow(csc__pending_queue *queue);
+
 // Makes room for one more, so that accepting never finds the queue full. False when memory is
 // short.
-bool csc__pending_reserve(csc__pending_queue *queue);
-
-static inline bool csc__pending_has_room(const csc__pending_queue *queue) {
-    return queue->count < queue->capacity;
+static inline bool csc__pending_reserve(csc__pending_queue *queue) {
+    return queue->count < queue->capacity || csc__pending_grow(queue);
 }
 
 // The caller has made sure that there is room.

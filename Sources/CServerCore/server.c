@@ -307,7 +307,9 @@ bool csc_server_next_pending(csc_server *server, csc_connection *connection) {
         return false;
     }
     server->statistics.delivered++;
-    csc__accept_update_soon(server);
+    if (!server->armed) {
+        csc__accept_update_soon(server);
+    }
     return true;
 }
 

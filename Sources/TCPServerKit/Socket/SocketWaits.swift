@@ -115,10 +115,10 @@ extension TCPSocket {
   /// - Throws: ``SocketError/unfinishedSocketOperation`` when the task was cancelled,
   ///   ``SocketError/socketTimeout`` when the time ran out.
   func suspend(_ kind: SocketWaits.Kind) async throws(SocketError) {
-    guard let engine else { throw refuseAsync("No event base to wait on") }
     moved = 0
     let waits = existingWaits
     guard isServed(kind) else {
+      guard let engine else { throw refuseAsync("No event base to wait on") }
       return try check(await waits.suspend(kind, engine))
     }
     _ = waits.begin(kind)

@@ -205,12 +205,12 @@ extension TCPSocket {
       return true
     }
     if try hasEnded() { return true }
-    guard let engine, !flags.contains(.drained) else { return false }
-    let scratch = unsafe engine.scratch.take()
-    let outcome = unsafe SystemCalls.receive(descriptor, into: scratch)
+    guard let scratch = engine?.scratch, !flags.contains(.drained) else { return false }
+    let memory = unsafe scratch.take()
+    let outcome = unsafe SystemCalls.receive(descriptor, into: memory)
     if case .value(let count) = outcome, count > 0 {
-      noteReceived(count, room: scratch.count)
-      unsafe body(UnsafeRawBufferPointer(rebasing: scratch[..<count]).bytes)
+      noteReceived(count, room: memory.count)
+      unsafe body(UnsafeRawBufferPointer(rebasing: memory[..<count]).bytes)
       return true
     }
     try handleUnread(outcome)

@@ -160,7 +160,13 @@ extension TCPSocket {
 
   /// Moves what the handlers left unread out of the loop's buffer.
   func keepLentBytes() {
-    guard let scratch = engine?.scratch, scratch.isLent(to: self) else { return }
+    if let scratch = engine?.scratch {
+      keepBytes(lentBy: scratch)
+    }
+  }
+
+  private func keepBytes(lentBy scratch: ScratchBuffer) {
+    guard scratch.isLent(to: self) else { return }
     if scratch.unread.count > 0 {
       let rest = unsafe scratch.unreadBytes
       let queue = ByteQueue(capacity: rest.count)
@@ -224,8 +230,8 @@ extension TCPSocket {
       let isReady = !timedOut || SystemCalls.isReadable(descriptor)
       return wakeReader(isReady ? .ready : .timedOut)
     }
-    guard let engine, descriptor >= 0 else { return }
-    let buffer = unsafe engine.scratch.take()
+    guard let scratch = engine?.scratch, descriptor >= 0 else { return }
+    let buffer = unsafe scratch.take()
     let outcome = unsafe SystemCalls.receive(
       descriptor,
       into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<min(roomForInput, buffer.count)])
@@ -237,10 +243,10 @@ extension TCPSocket {
       if let input {
         unsafe input.append(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
       } else {
-        engine.scratch.lend(count, to: self)
+        scratch.lend(count, to: self)
       }
       announceInput()
-      keepLentBytes()
+      keepBytes(lentBy: scratch)
       updateReadWatch()
     case .failed(let errnum):
       if !outcome.wouldBlock {
