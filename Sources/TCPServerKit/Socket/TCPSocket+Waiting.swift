@@ -50,11 +50,9 @@ extension TCPSocket {
         record(.remoteHostClosed)
         return false
       }
-      switch waitOnce(until: deadline) {
-      case .received: return true
-      case .timedOut: return false
-      case .sent, .nothing: continue
-      }
+      let waited = waitOnce(until: deadline)
+      if waited.contains(.received) { return true }
+      if waited.contains(.timedOut) { return false }
     }
     return false
   }
@@ -72,11 +70,9 @@ extension TCPSocket {
     let known = flags.contains(.inBytesWritten) ? unannounced : 0
     while unannounced <= known {
       guard output != nil else { return false }
-      switch waitOnce(until: deadline) {
-      case .sent: return true
-      case .timedOut: return false
-      case .received, .nothing: continue
-      }
+      let waited = waitOnce(until: deadline)
+      if waited.contains(.sent) { return true }
+      if waited.contains(.timedOut) { return false }
     }
     announceWritten()
     return true
@@ -97,7 +93,7 @@ extension TCPSocket {
         disconnectFromHost()
         continue
       }
-      if case .timedOut = waitOnce(until: deadline) {
+      if waitOnce(until: deadline).contains(.timedOut) {
         return false
       }
     }
@@ -106,11 +102,11 @@ extension TCPSocket {
 
   // MARK: -
 
-  private enum Waited {
-    case received
-    case sent
-    case nothing
-    case timedOut
+  private struct Waited: OptionSet {
+    var rawValue: UInt8
+    static let received = Waited(rawValue: 1)
+    static let sent = Waited(rawValue: 2)
+    static let timedOut = Waited(rawValue: 4)
   }
 
   private func deadline(_ msec: Int) -> ContinuousClock.Instant? {
@@ -143,27 +139,28 @@ extension TCPSocket {
     guard events != 0 else {
       if lingering && limit != deadline {
         continueLingering(timedOut: true)
-        return .nothing
+        return []
       }
       record(.timedOut)
       return .timedOut
     }
     if lingering {
       continueLingering()
-      return .nothing
+      return []
+    }
+    // Input first, as Qt does: a handler may write in answer to it.
+    var waited: Waited = []
+    if reads && events & (POLLIN | POLLHUP | POLLERR) != 0 {
+      waited = receiveWaited()
     }
     if events & POLLOUT != 0 && output != nil {
       let before = unannounced
       sendHeldBytes()
-      let sent = unannounced > before
+      if unannounced > before { waited.insert(.sent) }
       announceWritten()
       finishClosingIfSent()
-      if sent { return .sent }
     }
-    if reads && events & (POLLIN | POLLHUP | POLLERR) != 0 {
-      return receiveWaited()
-    }
-    return .nothing
+    return waited
   }
 
   private func receiveWaited() -> Waited {
@@ -172,7 +169,7 @@ extension TCPSocket {
       announceInput()
       return .received
     case .nothing:
-      return .nothing
+      return []
     case .end:
       // Driven by the loop otherwise, the socket ends as it does there; driven by waits, its program decides.
       if !flags.contains(.wantsInput) {
@@ -182,10 +179,10 @@ extension TCPSocket {
       } else {
         announceEndOfInput()
       }
-      return .nothing
+      return []
     case .failed(let errnum):
       connectionFailed(Failure(CSC_CALL_READ, errno: errnum))
-      return .nothing
+      return []
     }
   }
 }
