@@ -18,13 +18,14 @@ func iterate(_ server: TCPServer, _ load: Load, _ drain: Drain?) async throws {
   try await withThrowingDiscardingTaskGroup { group in
     for try await connection in server.connections {
       group.addImmediateTask {
-        let socket = try connection.socket()
+        guard let socket = try? connection.socket() else { return }
+        // An error ends this connection only.
         switch load {
         case .drain:
           drain?.take(socket)
           await forever()
-        case .storm: try await greet(socket)
-        case .echo: try await echo(socket)
+        case .storm: try? await greet(socket)
+        case .echo: try? await echo(socket)
         }
       }
     }
