@@ -101,7 +101,7 @@ extension TCPSocket {
       existingDetails?.disconnected?.emit()
     }
     if flags.contains(.accepted) && state == .unconnected {
-      existingDetails?.releaseHandlers()
+      releaseHandlers()
     }
   }
 

@@ -62,7 +62,7 @@ extension TCPSocket {
     state = .unconnected
     wakeEverybody()
     if flags.contains(.accepted) {
-      existingDetails?.releaseHandlers()
+      releaseHandlers()
     }
     return detached
   }

@@ -257,7 +257,7 @@ extension TCPSocket {
 
   /// Not while its own handlers run: a handler that waits for more data is not called from within itself.
   func announceInput() {
-    guard let signal = existingDetails?.readyRead, !flags.contains(.inReadyRead) else { return }
+    guard let signal = existingReadyRead, !flags.contains(.inReadyRead) else { return }
     flags.insert(.inReadyRead)
     signal.emit()
     flags.remove(.inReadyRead)

@@ -32,7 +32,7 @@ extension TCPSocket {
   /// handlers run.
   public var readyRead: Signal<Void> {
     wantInput()
-    return made(details.readyRead) { details.readyRead = $0 }
+    return made(existingReadyRead) { existingReadyRead = $0 }
   }
 
   /// Emitted when bytes have gone to the kernel, with their number. Not while its own handlers run.

@@ -51,15 +51,15 @@ extension TCPSocket {
     engine.assertOnLoopThread()
     if wanted {
       let events = Int16((other == nil ? CLIBEVENT_WRITE : CLIBEVENT_READ) | CLIBEVENT_PERSIST)
-      if unsafe writeWatch == nil {
-        unsafe writeWatch = event_new(engine.base, other ?? descriptor, events, onWritable, asContext)
+      if unsafe details.writeWatch == nil {
+        unsafe details.writeWatch = event_new(engine.base, other ?? descriptor, events, onWritable, asContext)
       }
-      if unsafe !add(writeWatch) {
+      if unsafe !add(details.writeWatch) {
         return watchFailed()
       }
       flags.insert(.watchingWrite)
     } else {
-      unsafe stop(writeWatch)
+      unsafe stop(details.writeWatch)
       flags.remove(.watchingWrite)
     }
     updateKeptAlive()
@@ -74,9 +74,9 @@ extension TCPSocket {
 
   func freeWatches() {
     if let event = unsafe readWatch { unsafe event_free(event) }
-    if let event = unsafe writeWatch { unsafe event_free(event) }
+    if let event = unsafe existingDetails?.writeWatch { unsafe event_free(event) }
     unsafe readWatch = nil
-    unsafe writeWatch = nil
+    unsafe existingDetails?.writeWatch = nil
   }
 
   private var asContext: UnsafeMutableRawPointer {
@@ -99,7 +99,7 @@ extension TCPSocket {
 
   func watchWrite(for timeout: Duration?) {
     watchWrite(true)
-    unsafe setTimeout(timeout, of: writeWatch)
+    unsafe setTimeout(timeout, of: details.writeWatch)
   }
 
   /// Its timeout first: libevent remembers that of a persistent event, and would set it again when it next fires.

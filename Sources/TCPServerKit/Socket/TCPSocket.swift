@@ -40,7 +40,8 @@ internal import CServerCore
   var input: ByteQueue?
   var output: ByteQueue?
   var readWatch: OpaquePointer?
-  var writeWatch: OpaquePointer?
+  /// The signal of most sockets that have one.
+  var existingReadyRead: Signal<Void>?
   private(set) var existingDetails: Details?
   /// The tasks that wait for this socket; nil until one does.
   var waits: SocketWaits?
@@ -85,26 +86,17 @@ internal import CServerCore
   }
 
   /// What a socket needs once it is used for more than reading and writing.
-  final class Details {
+  @safe final class Details {
     var failure = Failure(.unknown, "Unknown error")
+    var writeWatch: OpaquePointer?
     var readBufferSize = 0
     var attempt: ConnectionAttempt?
     var lingerEnd: ContinuousClock.Instant?
     var connected: Signal<Void>?
-    var readyRead: Signal<Void>?
     var bytesWritten: Signal<Int>?
     var readChannelFinished: Signal<Void>?
     var disconnected: Signal<Void>?
     var errorOccurred: Signal<SocketError>?
-
-    func releaseHandlers() {
-      connected?.disconnectAll()
-      readyRead?.disconnectAll()
-      bytesWritten?.disconnectAll()
-      readChannelFinished?.disconnectAll()
-      disconnected?.disconnectAll()
-      errorOccurred?.disconnectAll()
-    }
   }
 
   /// Makes an unconnected socket.
@@ -129,6 +121,16 @@ internal import CServerCore
     if descriptor >= 0 {
       SystemCalls.closeDescriptor(descriptor)
     }
+  }
+
+  func releaseHandlers() {
+    existingReadyRead?.disconnectAll()
+    guard let details = existingDetails else { return }
+    details.connected?.disconnectAll()
+    details.bytesWritten?.disconnectAll()
+    details.readChannelFinished?.disconnectAll()
+    details.disconnected?.disconnectAll()
+    details.errorOccurred?.disconnectAll()
   }
 
   // MARK: - State
