@@ -32,24 +32,8 @@ final class NameLookup: Sendable {
   }
 
   private func startThread() -> Bool {
-    var thread = pthread_t()
-    let lookup = unsafe Unmanaged.passRetained(self)
-    let failed = unsafe pthread_create(
-      &thread,
-      nil,
-      { context in
-        if let context = unsafe context as UnsafeMutableRawPointer? {
-          unsafe Unmanaged<NameLookup>.fromOpaque(context).takeRetainedValue().run()
-        }
-        return nil
-      },
-      lookup.toOpaque()
-    )
-    guard failed == 0 else {
-      unsafe lookup.release()
-      return false
-    }
-    pthread_detach(thread)
+    guard let thread = SystemThread.start({ self.run() }) else { return false }
+    thread.detach()
     return true
   }
 

@@ -1,9 +1,3 @@
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
-
 extension EventBase {
   /// Runs the loop on this thread while `body` runs as a task on it; returns or throws what `body` does.
   ///
@@ -107,7 +101,7 @@ private final class Outcome<Success: Sendable>: Sendable {
 /// A thread that makes an event base and runs it until told to stop.
 private final class LoopThread: Sendable {
   let base: EventBase
-  private let handle: pthread_t
+  private let thread: SystemThread
   private let progress: Progress
 
   /// What the thread tells. The base goes through a lock, so that making it visibly comes before using it.
@@ -116,65 +110,41 @@ private final class LoopThread: Sendable {
     let end = Latch()
   }
 
-  private final class Start: Sendable {
-    let progress: Progress
-    let continuation: CheckedContinuation<Void, any Error>
-
-    init(progress: Progress, continuation: CheckedContinuation<Void, any Error>) {
-      self.progress = progress
-      self.continuation = continuation
-    }
-
-    func run() {
-      do throws(SocketError) {
-        let base = try EventBase()
-        progress.base.withLock { $0 = base }
-        continuation.resume()
-        base.run()
-      } catch {
-        continuation.resume(throwing: error)
-      }
-      progress.end.open()
-    }
-  }
-
-  private init(base: EventBase, handle: pthread_t, progress: Progress) {
+  private init(base: EventBase, thread: SystemThread, progress: Progress) {
     self.base = base
-    self.handle = handle
+    self.thread = thread
     self.progress = progress
   }
 
   static func start() async throws -> LoopThread {
     let progress = Progress()
-    let handle = Locked(pthread_t())
+    let started = Locked<SystemThread?>(nil)
     try await withCheckedThrowingContinuation { continuation in
-      let context = unsafe Unmanaged.passRetained(Start(progress: progress, continuation: continuation))
-      let failed = handle.withLock { handle in
-        unsafe pthread_create(
-          &handle,
-          nil,
-          { context in
-            if let context = unsafe context as UnsafeMutableRawPointer? {
-              unsafe Unmanaged<Start>.fromOpaque(context).takeRetainedValue().run()
-            }
-            return nil
-          },
-          context.toOpaque()
-        )
-      }
-      if failed != 0 {
-        unsafe context.release()
-        continuation.resume(throwing: SocketError.socketResource)
+      started.withLock { started in
+        started = SystemThread.start {
+          do throws(SocketError) {
+            let base = try EventBase()
+            progress.base.withLock { $0 = base }
+            continuation.resume()
+            base.run()
+          } catch {
+            continuation.resume(throwing: error)
+          }
+          progress.end.open()
+        }
+        if started == nil { continuation.resume(throwing: SocketError.socketResource) }
       }
     }
-    guard let base = progress.base.withLock({ $0 }) else { throw SocketError.socketResource }
-    return LoopThread(base: base, handle: handle.withLock { $0 }, progress: progress)
+    guard let thread = started.withLock({ $0 }), let base = progress.base.withLock({ $0 }) else {
+      throw SocketError.socketResource
+    }
+    return LoopThread(base: base, thread: thread, progress: progress)
   }
 
   /// Waits for the thread's last line before joining, so that no thread of the pool blocks.
   func stopAndJoin() async {
     base.stop()
     await progress.end.wait()
-    pthread_join(handle, nil)
+    thread.join()
   }
 }

@@ -1,0 +1,48 @@
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Musl
+#endif
+
+/// A thread of the operating system, to be joined or detached once.
+struct SystemThread {
+  private let handle: pthread_t
+
+  /// Starts a thread that runs `body`; nil when the system has no room for one, and `body` will not run.
+  static func start(_ body: @escaping @Sendable () -> Void) -> SystemThread? {
+    var handle = pthread_t()
+    let context = unsafe Unmanaged.passRetained(Body(run: body))
+    let failed = unsafe pthread_create(
+      &handle,
+      nil,
+      { context in
+        if let context = unsafe context as UnsafeMutableRawPointer? {
+          unsafe Unmanaged<Body>.fromOpaque(context).takeRetainedValue().run()
+        }
+        return nil
+      },
+      context.toOpaque()
+    )
+    guard failed == 0 else {
+      unsafe context.release()
+      return nil
+    }
+    return SystemThread(handle: handle)
+  }
+
+  func detach() {
+    pthread_detach(handle)
+  }
+
+  func join() {
+    pthread_join(handle, nil)
+  }
+
+  private final class Body: Sendable {
+    let run: @Sendable () -> Void
+
+    init(run: @escaping @Sendable () -> Void) {
+      self.run = run
+    }
+  }
+}
