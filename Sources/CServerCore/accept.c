@@ -34,11 +34,10 @@ int64_t csc__monotonic_milliseconds(void) {
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static bool still_listens(const csc_server *server) {
+bool csc__accept_still_listens(const csc_server *server) {
     int listening = 0;
     socklen_t length = sizeof listening;
-    return getsockopt(server->socket.descriptor, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) ==
-               0 &&
+    return getsockopt(server->socket.own, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) == 0 &&
            listening;
 }
 
@@ -64,7 +63,7 @@ static error_class classify(const csc_server *server, int errnum) {
     case ENOSYS:
         return REFUSED;
     case EOPNOTSUPP:
-        return still_listens(server) ? THIS_PEER : LISTENER_BROKEN;
+        return csc__accept_still_listens(server) ? THIS_PEER : LISTENER_BROKEN;
     case EBADF:
     case ENOTSOCK:
     case EINVAL:
@@ -261,7 +260,7 @@ bool csc__accept_start(csc_server *server) {
     // Backlog 0 leaves the queue alone. The descriptor stays ours to close.
     server->listener =
         evconnlistener_new(server->base, on_accept, server,
-                           LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_DISABLED, 0, server->socket.descriptor);
+                           LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_DISABLED, 0, server->socket.own);
     bool watched = server->rearm && server->retry && server->listener;
     if (watched) {
         evconnlistener_set_error_cb(server->listener, on_accept_error);
@@ -302,7 +301,7 @@ static int accept_one(csc_server *server) {
     struct sockaddr_storage peer;
     socklen_t length = sizeof peer;
     csc_connection connection;
-    connection.descriptor = accept4(server->socket.descriptor, (struct sockaddr *)&peer, &length,
+    connection.descriptor = accept4(server->socket.own, (struct sockaddr *)&peer, &length,
                                     SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (connection.descriptor < 0) {
         return errno;

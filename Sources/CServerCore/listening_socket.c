@@ -2,6 +2,11 @@
 //
 // Every system call is made here and has its own error: evconnlistener_new_bind() would lose errno
 // on its way out and turn SO_KEEPALIVE on, which accepted sockets inherit.
+//
+// A program can get at the descriptor of its server, and close it. epoll would then go on reporting
+// the number for as long as anybody holds a duplicate of the socket, with no way to make it stop,
+// and the number may come back for a socket of the same loop. So we watch, accept and ask through a
+// duplicate of our own; the number that the program knows is only looked at (listener_check.c).
 
 #include "listening_socket.h"
 
@@ -17,6 +22,8 @@
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262
 #endif
+
+const csc__listening_socket csc__no_listening_socket = {.descriptor = -1, .own = -1};
 
 static bool fail(csc__failure *failure, csc_call call, int errnum) {
     *failure = (csc__failure){.call = call, .errnum = errnum};
@@ -43,6 +50,7 @@ static bool identify(csc__listening_socket *socket, int descriptor) {
         return false;
     }
     socket->descriptor = descriptor;
+    socket->own = -1;
     socket->device = status.st_dev;
     socket->inode = status.st_ino;
     csc_address_from_sockaddr((struct sockaddr *)&name, length, &socket->address);
@@ -169,17 +177,40 @@ bool csc__listening_socket_take(const csc__listening_socket *listening, csc__fai
     return true;
 }
 
-bool csc__listening_socket_is_ours(const csc__listening_socket *listening) {
+bool csc__listening_socket_duplicate(csc__listening_socket *listening, csc__failure *failure) {
+    listening->own = fcntl(listening->descriptor, F_DUPFD_CLOEXEC, 0);
+    return listening->own >= 0 || fail(failure, CSC_CALL_SOCKET, errno);
+}
+
+typedef enum holder { OURS, STRANGER, NOT_KNOWN } holder;
+
+static holder holder_of(const csc__listening_socket *listening, int descriptor) {
     struct stat status;
-    return listening->descriptor >= 0 && fstat(listening->descriptor, &status) == 0 &&
-           status.st_dev == listening->device && status.st_ino == listening->inode;
+    if (fstat(descriptor, &status) != 0) {
+        return errno == EBADF ? STRANGER : NOT_KNOWN;
+    }
+    return status.st_dev == listening->device && status.st_ino == listening->inode ? OURS
+                                                                                   : STRANGER;
+}
+
+bool csc__listening_socket_was_taken(const csc__listening_socket *listening) {
+    return holder_of(listening, listening->descriptor) == STRANGER ||
+           holder_of(listening, listening->own) == STRANGER;
+}
+
+void csc__listening_socket_release(csc__listening_socket *listening) {
+    if (listening->own >= 0 && holder_of(listening, listening->own) == OURS) {
+        close(listening->own);
+    }
+    listening->own = -1;
 }
 
 void csc__listening_socket_close(csc__listening_socket *listening) {
-    if (csc__listening_socket_is_ours(listening)) {
+    csc__listening_socket_release(listening);
+    if (listening->descriptor >= 0 && holder_of(listening, listening->descriptor) == OURS) {
         close(listening->descriptor);
     }
-    *listening = (csc__listening_socket){.descriptor = -1};
+    *listening = csc__no_listening_socket;
 }
 
 void csc__grow_descriptor_table(const csc__listening_socket *listening, int descriptors) {
@@ -193,7 +224,7 @@ void csc__grow_descriptor_table(const csc__listening_socket *listening, int desc
     }
     // A duplicate with the highest number makes the kernel grow the table, and closing it does not
     // shrink it.
-    int duplicate = fcntl(listening->descriptor, F_DUPFD_CLOEXEC, highest - 1);
+    int duplicate = fcntl(listening->own, F_DUPFD_CLOEXEC, highest - 1);
     if (duplicate >= 0) {
         close(duplicate);
     }

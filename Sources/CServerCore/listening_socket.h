@@ -8,11 +8,14 @@
 #include <sys/types.h>
 
 typedef struct csc__listening_socket {
-    int descriptor; // owned; -1 for none
+    int descriptor; // owned; -1 for none. The number that the program knows, and may break
+    int own;        // owned; its duplicate that only we know, for every call of ours
     dev_t device;   // with the inode: tells our socket from a stranger that got its number
     ino_t inode;
     csc_address address; // as the kernel reports it, port included
 } csc__listening_socket;
+
+extern const csc__listening_socket csc__no_listening_socket;
 
 // The call that failed and its errno, for csc_error_from_errno().
 typedef struct csc__failure {
@@ -33,10 +36,16 @@ bool csc__listening_socket_inspect(csc__listening_socket *socket, int descriptor
 // were.
 bool csc__listening_socket_take(const csc__listening_socket *socket, csc__failure *failure);
 
-// False when the number is closed, or now stands for something else.
-bool csc__listening_socket_is_ours(const csc__listening_socket *socket);
+// Makes the duplicate. On failure there is none.
+bool csc__listening_socket_duplicate(csc__listening_socket *socket, csc__failure *failure);
 
-// Closes the socket unless the number is no longer ours.
+// True when one of the two numbers is closed, or now stands for something else.
+bool csc__listening_socket_was_taken(const csc__listening_socket *socket);
+
+// Closes the duplicate alone.
+void csc__listening_socket_release(csc__listening_socket *socket);
+
+// Closes both numbers, but for one that is no longer ours.
 void csc__listening_socket_close(csc__listening_socket *socket);
 
 // Grows the process's descriptor table to hold this many, within RLIMIT_NOFILE. Failure changes

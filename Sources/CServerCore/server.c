@@ -67,7 +67,7 @@ csc_server *csc_server_new(struct event_base *base) {
         return NULL;
     }
     server->base = base;
-    server->socket.descriptor = -1;
+    server->socket = csc__no_listening_socket;
     server->in_flight = -1;
     server->max_pending = DEFAULT_MAX_PENDING;
     server->backlog = INT_MAX;
@@ -100,16 +100,29 @@ void csc__server_fail(csc_server *server, csc_call call, int errnum) {
     server->error = csc_error_from_errno(call, errnum, &server->error_text);
 }
 
+// Undoes start_listening(); the descriptor that the program knows stays open.
+static void end_listening(csc_server *server) {
+    server->generation++;
+    csc__accept_stop(server);
+    csc__listener_check_stop(server);
+    unregister_listening(server);
+    csc__listening_socket_release(&server->socket);
+}
+
 // On failure the server does not listen, and server->socket is for the caller to close or forget.
 static bool start_listening(csc_server *server, csc__failure *failure) {
     if (!register_listening(server)) {
         *failure = (csc__failure){.call = CSC_CALL_ADOPT, .errnum = EALREADY};
         return false;
     }
-    csc__grow_descriptor_table(&server->socket, server->expected_connections);
-    if (!csc__accept_start(server)) {
-        *failure = (csc__failure){.call = CSC_CALL_WATCH, .errnum = errno};
+    if (!csc__listening_socket_duplicate(&server->socket, failure)) {
         unregister_listening(server);
+        return false;
+    }
+    csc__grow_descriptor_table(&server->socket, server->expected_connections);
+    if (!csc__accept_start(server) || !csc__listener_check_start(server)) {
+        *failure = (csc__failure){.call = CSC_CALL_WATCH, .errnum = errno};
+        end_listening(server);
         return false;
     }
     server->generation++;
@@ -117,7 +130,7 @@ static bool start_listening(csc_server *server, csc__failure *failure) {
 }
 
 static bool refuse(csc_server *server, const csc__failure *failure) {
-    server->socket = (csc__listening_socket){.descriptor = -1};
+    server->socket = csc__no_listening_socket;
     csc__server_fail(server, failure->call, failure->errnum);
     return false;
 }
@@ -160,9 +173,7 @@ bool csc_server_adopt(csc_server *server, int descriptor) {
     }
     // Last, because it changes the descriptor: a refused one goes back as it came.
     if (!csc__listening_socket_take(&server->socket, &failure)) {
-        server->generation++;
-        csc__accept_stop(server);
-        unregister_listening(server);
+        end_listening(server);
         return refuse(server, &failure);
     }
     csc__accept_update(server);
@@ -173,9 +184,7 @@ void csc__server_stop_listening(csc_server *server) {
     if (!csc__server_is_listening(server)) {
         return;
     }
-    server->generation++;
-    csc__accept_stop(server);
-    unregister_listening(server);
+    end_listening(server);
     csc__listening_socket_close(&server->socket);
 }
 
@@ -370,7 +379,7 @@ void csc_server_statistics(const csc_server *server, csc_statistics *statistics,
         struct tcp_info info;
         socklen_t length = sizeof info;
         if (csc__server_is_listening(server) &&
-            getsockopt(server->socket.descriptor, IPPROTO_TCP, TCP_INFO, &info, &length) == 0) {
+            getsockopt(server->socket.own, IPPROTO_TCP, TCP_INFO, &info, &length) == 0) {
             snapshot.kernel_queue = info.tcpi_unacked;
             snapshot.kernel_queue_limit = info.tcpi_sacked;
         }

@@ -1,4 +1,4 @@
-// What server.c, accept.c and wait.c share: the server itself.
+// What server.c, accept.c, listener_check.c and wait.c share: the server itself.
 #ifndef CSC_SERVER_H
 #define CSC_SERVER_H
 
@@ -14,6 +14,7 @@ struct csc_server {
     struct evconnlistener *listener; // NULL when not listening, or without a base
     struct event *rearm;             // activated, never added: "look again on the loop's next turn"
     struct event *retry;             // timer of a back-off
+    struct event *check;             // timer that looks after the listening socket
     csc__listening_socket socket;
     csc__pending_queue pending;
     csc_server *next_listening; // the process's list of listening servers, see server.c
@@ -27,6 +28,7 @@ struct csc_server {
     int peer_error_streak; // peer errors in a row without an accepted connection
     int retry_delay;       // milliseconds of the present back-off; 0 when there is none
     int64_t retry_time;    // monotonic milliseconds at which it ends
+    int64_t check_time;    // monotonic milliseconds at which a wait looks after the socket
     int in_flight;         // descriptor that the incoming callback holds now; -1 for none
     unsigned depth;        // our own frames on the stack that still use the server
     unsigned waits;        // csc_server_wait() calls on the stack
@@ -94,6 +96,18 @@ bool csc__accept_failed(csc_server *server, int errnum);
 
 // Ends a back-off, a pause of strict mode, and the episode.
 void csc__accept_forgive(csc_server *server);
+
+// Asks the kernel. False as well when it cannot be asked.
+bool csc__accept_still_listens(const csc_server *server);
+
+// listener_check.c: noticing that somebody else broke the listening socket.
+
+// Looks every second, on the loop; without a base does nothing. False with errno when that fails.
+bool csc__listener_check_start(csc_server *server);
+void csc__listener_check_stop(csc_server *server);
+
+// Looks now. True when the socket is broken: the server has stopped then, with an error.
+bool csc__listener_check(csc_server *server, int64_t now);
 
 int64_t csc__monotonic_milliseconds(void);
 

@@ -9,18 +9,17 @@
 
 enum { DEEPEST_WAIT = 16 };
 
-// Milliseconds for poll: until the earlier of the deadline and the end of a back-off; -1 for no
-// limit.
+// Milliseconds for poll: until the earliest of the next look at the listening socket, the deadline
+// and the end of a back-off.
 static int poll_timeout(const csc_server *server, int64_t deadline, int64_t now) {
-    int64_t until = deadline;
-    if (server->backing_off && (until < 0 || server->retry_time < until)) {
+    int64_t until = server->check_time;
+    if (deadline >= 0 && deadline < until) {
+        until = deadline;
+    }
+    if (server->backing_off && server->retry_time < until) {
         until = server->retry_time;
     }
-    if (until < 0) {
-        return -1;
-    }
-    int64_t remaining = until - now;
-    return remaining < 0 ? 0 : remaining > INT32_MAX ? INT32_MAX : (int)remaining;
+    return until < now ? 0 : (int)(until - now);
 }
 
 typedef enum wait_result { WAITING, ACCEPTED, TIMED_OUT, FAILED } wait_result;
@@ -30,9 +29,12 @@ static wait_result wait_once(csc_server *server, int64_t deadline) {
     if (server->backing_off && now >= server->retry_time) {
         server->backing_off = false;
     }
+    if (now >= server->check_time && csc__listener_check(server, now)) {
+        return FAILED;
+    }
     // While backing off the socket is readable all the time: sleep without it. The same at limit 0.
     bool watch = !server->backing_off && server->max_pending > 0;
-    struct pollfd entry = {.fd = watch ? server->socket.descriptor : -1, .events = POLLIN};
+    struct pollfd entry = {.fd = watch ? server->socket.own : -1, .events = POLLIN};
     int ready = poll(&entry, 1, poll_timeout(server, deadline, now));
     if (ready > 0) {
         bool failed = false;

@@ -4,9 +4,7 @@
 #include "failing_accept.h"
 
 #include <event2/event.h>
-#include <fcntl.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 // Runs through one back-off and makes sure that it is so many milliseconds long.
 static void assert_backs_off(fixture *it, int msec) {
@@ -372,20 +370,6 @@ static void a_listener_that_was_shut_down_stops_the_server(void **state) {
     fixture_run_until(it, &it->new_connections, 1);
 }
 
-static void a_listener_that_a_duplicate_keeps_alive_stops_the_server(void **state) {
-    fixture *it = *state;
-    start_failing(it);
-    fixture_run_until(it, &it->new_connections, 1);
-    int number = csc_server_descriptor(it->server);
-    int duplicate = fcntl(number, F_DUPFD_CLOEXEC, 0);
-    fixture_connect(it);
-    close(number); // epoll goes on reporting the number because the duplicate is open
-    fixture_run_until(it, &it->accept_errors, 1);
-    assert_false(csc_server_is_listening(it->server));
-    assert_int_equal(fixture_statistics(it).listener_errors, 1);
-    close(duplicate);
-}
-
 static void a_loop_that_cannot_watch_again_backs_off(void **state) {
     fixture *it = *state;
     csc_server_set_max_pending(it->server, 1);
@@ -423,7 +407,6 @@ int main(void) {
         fact(a_broken_listener_stops_the_server_with_one_error),
         fact(not_supported_breaks_only_a_socket_that_no_longer_listens),
         fact(a_listener_that_was_shut_down_stops_the_server),
-        fact(a_listener_that_a_duplicate_keeps_alive_stops_the_server),
         fact(a_loop_that_cannot_watch_again_backs_off),
     };
     return cmocka_run_group_tests_name("accept errors", tests, NULL, NULL);

@@ -276,7 +276,13 @@ CSC_API void csc_server_close(csc_server *CSC_NULLABLE server);
  */
 CSC_API void csc_server_finish(csc_server *CSC_NULLABLE server);
 
-/** True between a successful listen or adopt and close, or until the listening socket breaks. */
+/**
+ * True between a successful listen or adopt and close, or until the listening socket breaks.
+ *
+ * It breaks when somebody else closes its descriptor, puts something else in its place, or shuts
+ * the socket down. The server looks every second, on the loop or in csc_server_wait(); then it
+ * stops, tells the accept error callback once, and leaves a number that is no longer its own alone.
+ */
 CSC_API bool csc_server_is_listening(const csc_server *CSC_NULLABLE server);
 
 /** Where the server listens, with the port; CSC_FAMILY_NONE and 0 when it does not. */
@@ -285,7 +291,8 @@ CSC_API csc_address csc_server_address(const csc_server *CSC_NULLABLE server);
 /** The port the server listens on; 0 when it does not. */
 CSC_API uint16_t csc_server_port(const csc_server *CSC_NULLABLE server);
 
-/** The listening descriptor, *borrowed*; -1 when the server does not listen. */
+/** The listening descriptor, *borrowed*; -1 when the server does not listen. The server holds a
+ * duplicate for its own use beside it. */
 CSC_API int csc_server_descriptor(const csc_server *CSC_NULLABLE server);
 
 /**
@@ -390,7 +397,7 @@ typedef struct csc_statistics {
     uint64_t peer_errors;        /**< accept errors that concerned one peer only */
     uint64_t resource_errors;    /**< accept errors for lack of descriptors or memory */
     uint64_t refused_errors;     /**< accept errors by policy: EPERM, EACCES, ENOSYS */
-    uint64_t listener_errors;    /**< accept errors that ended the listening socket */
+    uint64_t listener_errors;    /**< times that the listening socket was broken */
     uint64_t error_episodes;     /**< times that accepting paused for an error */
     uint64_t kernel_queue;       /**< completed connections in the kernel's queue now */
     uint64_t kernel_queue_limit; /**< length of that queue */

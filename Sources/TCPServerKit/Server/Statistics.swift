@@ -22,7 +22,7 @@ extension TCPServer {
     public var resourceErrors: UInt64
     /// Accept errors by a security policy.
     public var refusedErrors: UInt64
-    /// Accept errors that ended the listening socket.
+    /// How often the listening socket was found broken.
     public var listenerErrors: UInt64
     /// How often accepting paused for an error.
     public var errorEpisodes: UInt64

@@ -45,7 +45,8 @@ internal import CServerCore
   ///
   /// Errors that concern one peer only are counted but not told. On a lack of descriptors or memory the server
   /// goes on by itself when there are some again; see ``pausesOnAcceptError``. When the listening socket
-  /// itself is broken, the server has stopped listening.
+  /// itself is broken, the server has stopped listening: it looks every second whether another part of the
+  /// program has closed or replaced the descriptor, or shut the socket down.
   public final let acceptError = Signal<SocketError>()
 
   /// Which proxy the server listens through, from the next ``listen(address:port:)`` on.
@@ -144,7 +145,8 @@ internal import CServerCore
     unsafe csc_server_port(core)
   }
 
-  /// The listening descriptor, which the server owns; -1 when it does not listen.
+  /// The listening descriptor, which the server owns; -1 when it does not listen. The server holds a duplicate
+  /// for its own use beside it.
   public final var socketDescriptor: CInt {
     unsafe csc_server_descriptor(core)
   }

@@ -153,7 +153,10 @@ struct ErrorTableTests {
     #expect(server.errorString == "The address is protected")
   }
 
-  @Test("A descriptor whose flags cannot be read or set is refused and stays as it was", arguments: 1...5)
+  @Test(
+    "A descriptor whose flags cannot be read or set is refused and stays as it was",
+    arguments: [1, 3, 4, 5, 6]
+  )
   func adoptingFails(nthCall: CInt) throws {
     let descriptor = Descriptors.listening()
     let (file, flags) = (OpenFile(descriptor), DescriptorFlags(descriptor))
@@ -171,6 +174,25 @@ struct ErrorTableTests {
     #expect(OpenFile(descriptor) == file)
     #expect(DescriptorFlags(descriptor) == flags)
     #expect(server.setSocketDescriptor(descriptor), "nothing of the attempt is left")
+    server.close()
+    #expect(file?.isOpen == false)
+  }
+
+  @Test("Listening or adopting without a descriptor left for the server's duplicate leaves nothing behind")
+  func noDescriptorForDuplicate() throws {
+    let descriptor = Descriptors.listening()
+    let (file, flags) = (OpenFile(descriptor), DescriptorFlags(descriptor))
+    let server = TCPServer(eventBase: try Loop().base)
+    defer { fault_clear() }
+    fault_fail(FAULT_FCNTL, 2, 1, EMFILE)  // the first only looks
+    #expect(!server.setSocketDescriptor(descriptor))
+    #expect(server.errorString == "Out of resources")
+    #expect(OpenFile(descriptor) == file)
+    #expect(DescriptorFlags(descriptor) == flags)
+    fault_fail(FAULT_FCNTL, 1, 1, EMFILE)
+    #expect(!server.listen(address: .localHost))
+    #expect(server.serverError == .socketResource)
+    #expect(server.setSocketDescriptor(descriptor))
     server.close()
     #expect(file?.isOpen == false)
   }

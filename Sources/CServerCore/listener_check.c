@@ -1,0 +1,54 @@
+// Noticing that somebody else broke the listening socket.
+//
+// The kernel tells nobody that a descriptor was closed or replaced, and epoll tells nothing of a
+// socket that was shut down while accepting pauses. So the socket is looked at once a second: on
+// the loop by a timer, in a wait by the clock. A number that is no longer ours is never used again.
+
+#include "server.h"
+
+#include <errno.h>
+#include <event2/event.h>
+
+enum { CHECK_INTERVAL_MS = 1000 };
+
+// The errno that accept would have for what is wrong; 0 when nothing is.
+static int what_is_wrong(const csc_server *server) {
+    if (csc__listening_socket_was_taken(&server->socket)) {
+        return EBADF;
+    }
+    // An enabled listener learns from epoll that its socket was shut down.
+    return server->armed || csc__accept_still_listens(server) ? 0 : EINVAL;
+}
+
+bool csc__listener_check(csc_server *server, int64_t now) {
+    server->check_time = now + CHECK_INTERVAL_MS;
+    int errnum = what_is_wrong(server);
+    return errnum != 0 && csc__accept_failed(server, errnum);
+}
+
+static void on_check(evutil_socket_t descriptor, short events, void *context) {
+    (void)descriptor;
+    (void)events;
+    csc_server *server = context;
+    csc__server_enter(server);
+    csc__listener_check(server, csc__monotonic_milliseconds());
+    csc__server_leave(server);
+}
+
+bool csc__listener_check_start(csc_server *server) {
+    static const struct timeval interval = {.tv_sec = CHECK_INTERVAL_MS / 1000};
+    server->check_time = csc__monotonic_milliseconds() + CHECK_INTERVAL_MS;
+    if (!server->base) {
+        return true;
+    }
+    errno = ENOMEM; // libevent's allocations do not set it
+    server->check = event_new(server->base, -1, EV_PERSIST, on_check, server);
+    return server->check && event_add(server->check, &interval) == 0;
+}
+
+void csc__listener_check_stop(csc_server *server) {
+    if (server->check) {
+        event_free(server->check);
+        server->check = NULL;
+    }
+}
