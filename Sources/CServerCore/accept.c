@@ -337,13 +337,25 @@ int csc__accept_now(csc_server *server, bool *failed) {
     return count;
 }
 
+// How many connections the kernel holds; where it does not tell, how many it may hold.
+static uint64_t length_of_queue(const csc_server *server) {
+    csc_statistics now;
+    csc_server_statistics(server, &now, sizeof now);
+    return now.kernel_queue_limit > 0 ? now.kernel_queue : SOMAXCONN;
+}
+
+// Counted once and not until the queue is empty: clients may come faster than they are accepted.
 void csc__accept_rest(csc_server *server) {
     uint64_t generation = server->generation;
+    uint64_t accepted = 0;
+    uint64_t queued = length_of_queue(server);
     int errnum = 0;
-    while (errnum != EAGAIN && generation == server->generation &&
+    while (accepted < queued && errnum != EAGAIN && generation == server->generation &&
            csc__pending_reserve(&server->pending)) {
         errnum = accept_one(server);
-        if (errnum != 0 && csc__accept_failed(server, errnum)) {
+        if (errnum == 0) {
+            accepted++;
+        } else if (csc__accept_failed(server, errnum)) {
             break;
         }
     }

@@ -87,8 +87,7 @@ void csc__accept_update_soon(csc_server *server);
 // server.
 int csc__accept_now(csc_server *server, bool *failed);
 
-// Accepts everything that the kernel holds, without limits, until its queue is empty or an error
-// occurs.
+// Accepts what the kernel holds at this moment, without limits, or until an error occurs.
 void csc__accept_rest(csc_server *server);
 
 // Handles an errno of accept by its class. True when accepting paused or the server stopped.

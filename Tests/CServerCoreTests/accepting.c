@@ -360,66 +360,6 @@ static void pending_close_releases_every_descriptor(void **state) {
     assert_int_equal(poll(&last, 1, 10000), 1);
 }
 
-static void finishing_takes_what_the_kernel_holds(void **state) {
-    fixture *it = *state;
-    for (int with_pause = 0; with_pause < 2; with_pause++) {
-        csc_server_set_max_pending(it->server, 2);
-        fixture_listen(it);
-        fixture_watch(it);
-        fixture_connect_many(it, 100);
-        fixture_run_ready(it);
-        if (with_pause) {
-            csc_server_pause(it->server);
-        }
-        csc_address address = csc_server_address(it->server);
-        csc_server_finish(it->server);
-        assert_false(csc_server_is_listening(it->server));
-        assert_int_equal(csc_server_descriptor(it->server), -1);
-        assert_int_equal(it->new_connections, 100 * (with_pause + 1));
-        assert_int_equal(connect_to(&address), -1);
-        assert_int_equal(errno, ECONNREFUSED);
-        assert_int_equal(fixture_take_all(it), 100);
-        fixture_assert_error(it, CSC_ERROR_UNKNOWN, "");
-    }
-}
-
-static void finishing_is_harmless_when_not_listening(void **state) {
-    fixture *it = *state;
-    csc_connection place = {.descriptor = -1};
-    csc_server_finish(it->server);
-    assert_true(csc_server_add_pending(it->server, &place));
-    csc_server_finish(it->server);
-    assert_int_equal(fixture_statistics(it).pending, 1);
-    fixture_assert_error(it, CSC_ERROR_UNKNOWN, "");
-}
-
-static void finishing_passes_over_peers_errors_but_ends_without_resources(void **state) {
-    fixture *it = *state;
-    fixture_listen(it);
-    fixture_watch(it);
-    fixture_connect_many(it, 5);
-    fault_fail(FAULT_ACCEPT4, 2, 20, EPROTO);
-    csc_server_finish(it->server);
-    assert_int_equal(it->new_connections, 5);
-    assert_int_equal(it->accept_errors, 0);
-
-    fixture_listen(it);
-    fixture_connect_many(it, 5);
-    fault_fail(FAULT_ACCEPT4, 3, -1, EMFILE);
-    csc_server_finish(it->server);
-    assert_false(csc_server_is_listening(it->server));
-    assert_int_equal(it->new_connections, 7);
-    assert_int_equal(it->accept_errors, 1);
-    fault_clear();
-
-    // Nothing of it is left for the next listen.
-    fixture_listen(it);
-    fixture_connect(it);
-    fixture_run_ready(it);
-    assert_int_equal(it->new_connections, 8);
-    assert_int_equal(fixture_take_all(it), 8);
-}
-
 static void closing_resets_who_waits_in_the_kernels_queue(void **state) {
     fixture *it = *state;
     char byte;
@@ -531,9 +471,6 @@ int main(void) {
         fact(pause_and_resume_are_harmless_when_not_listening),
         fact(a_pause_before_listening_holds),
         fact(pending_close_releases_every_descriptor),
-        fact(finishing_takes_what_the_kernel_holds),
-        fact(finishing_is_harmless_when_not_listening),
-        fact(finishing_passes_over_peers_errors_but_ends_without_resources),
         fact(closing_resets_who_waits_in_the_kernels_queue),
         fact(two_servers_share_a_loop),
         fact(servers_on_different_threads_are_independent),

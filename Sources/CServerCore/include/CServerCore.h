@@ -270,9 +270,9 @@ CSC_API bool csc_server_adopt(csc_server *CSC_NULLABLE server, int descriptor);
 CSC_API void csc_server_close(csc_server *CSC_NULLABLE server);
 
 /**
- * Stops listening in order: accepts what the kernel has completed, whatever the limits say, then
- * closes the listening socket. What is pending can still be taken. A client that connects at this
- * very moment may be reset; one that connects later is refused.
+ * Stops listening in order: accepts what the kernel has completed by now, whatever the limits say,
+ * then closes the listening socket. What is pending can still be taken. A client that connects
+ * meanwhile may be reset; one that connects later is refused.
  */
 CSC_API void csc_server_finish(csc_server *CSC_NULLABLE server);
 
