@@ -68,6 +68,7 @@ csc_server *csc_server_new(struct event_base *base) {
     }
     server->base = base;
     server->socket = csc__no_listening_socket;
+    server->check_timer = -1;
     server->in_flight = -1;
     server->max_pending = DEFAULT_MAX_PENDING;
     server->backlog = INT_MAX;

@@ -14,7 +14,7 @@ struct csc_server {
     struct evconnlistener *listener; // NULL when not listening, or without a base
     struct event *rearm;             // activated, never added: "look again on the loop's next turn"
     struct event *retry;             // timer of a back-off
-    struct event *check;             // timer that looks after the listening socket
+    struct event *check;             // looks after the listening socket when check_timer is due
     csc__listening_socket socket;
     csc__pending_queue pending;
     csc_server *next_listening; // the process's list of listening servers, see server.c
@@ -28,6 +28,7 @@ struct csc_server {
     int peer_error_streak; // peer errors in a row without an accepted connection
     int retry_delay;       // milliseconds of the present back-off; 0 when there is none
     int64_t retry_time;    // monotonic milliseconds at which it ends
+    int check_timer;       // timerfd; -1 when not listening, or without a base
     int64_t check_time;    // monotonic milliseconds at which a wait looks after the socket
     int in_flight;         // descriptor that the incoming callback holds now; -1 for none
     unsigned depth;        // our own frames on the stack that still use the server

@@ -104,6 +104,8 @@ static const csc__error_row rows[] = {
     {CSC_CALL_WRITE, ENOBUFS, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
     {CSC_CALL_WRITE, ENOMEM, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
 
+    {CSC_CALL_WATCH, EMFILE, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
+    {CSC_CALL_WATCH, ENFILE, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
     {CSC_CALL_WATCH, ENOMEM, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
     {CSC_CALL_WATCH, ENOSPC, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
 };

@@ -94,6 +94,8 @@ static const row rows[] = {
     {CSC_CALL_WRITE, ENOMEM, 4, "Out of resources"},
     {CSC_CALL_WRITE, EIO, 7, NULL},
 
+    {CSC_CALL_WATCH, EMFILE, 4, "Out of resources"},
+    {CSC_CALL_WATCH, ENFILE, 4, "Out of resources"},
     {CSC_CALL_WATCH, ENOMEM, 4, "Out of resources"},
     {CSC_CALL_WATCH, ENOSPC, 4, "Out of resources"},
     {CSC_CALL_WATCH, EPERM, -1, "Unknown error"},

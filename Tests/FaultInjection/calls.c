@@ -109,6 +109,7 @@ int close(int fd) {
     if (!real.object) {
         return -1;
     }
+    fault__forget_timer(fd);
     int result = real.function(fd);
     if (result != 0 && errno == EBADF) {
         fault__count_bad_close();

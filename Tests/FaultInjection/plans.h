@@ -20,4 +20,7 @@ void fault__end_own_work(void);
 
 void fault__count_bad_close(void);
 
+// The descriptor is about to be closed.
+void fault__forget_timer(int fd);
+
 #endif

@@ -51,6 +51,8 @@ typedef enum fault_call {
     FAULT_SETSOCKOPT,
     FAULT_SHUTDOWN,
     FAULT_SOCKET,
+    FAULT_TIMERFD_CREATE,
+    FAULT_TIMERFD_SETTIME,
     FAULT_WRITE,
     FAULT_WRITEV
 } fault_call;
@@ -102,8 +104,9 @@ bool fault_counts_allocations(void);
 void fault_fail_allocation(int nth, int count);
 
 /**
- * Moves this thread's monotonic clock forward, so that timers fire without waiting for them. The
- * clock never goes back. Other threads, and how long a call blocks, are not affected.
+ * Moves this thread's monotonic clock forward, so that timers fire without waiting for them, those
+ * with an interval that it gave to timerfd_settime() among them. The clock never goes back. Other
+ * threads, and how long a call blocks, are not affected.
  */
 void fault_advance_clock(int64_t milliseconds);
 
