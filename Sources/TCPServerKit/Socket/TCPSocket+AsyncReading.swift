@@ -177,7 +177,6 @@ extension TCPSocket {
 
   /// Makes `count` bytes available here, or as many as come before the end; returns how many there are.
   private func buffered(atLeast count: Int) async throws(SocketError) -> Int {
-    try checkReader()
     while bytesAvailable < count && !isAtEnd {
       if !flags.contains(.drained) {
         let before = bytesAvailable

@@ -35,9 +35,15 @@ extension TCPSocket {
 
   /// The number of the calling task: only compared, and only while it lives. Taken as a whole, since comparing the
   /// handles, or looking into one, takes hundreds of instructions.
+  ///
+  /// 0, which is nobody's, where a runtime's handles are no such numbers; then all waits have their own handlers.
   private static func currentTask() -> UInt {
-    unsafe withUnsafeCurrentTask { unsafe unsafeBitCast($0, to: UInt.self) }
+    guard tasksHaveNumbers else { return 0 }
+    return unsafe withUnsafeCurrentTask { unsafe unsafeBitCast($0, to: UInt.self) }
   }
+
+  private static let tasksHaveNumbers =
+    unsafe MemoryLayout<UnsafeCurrentTask?>.size == MemoryLayout<UInt>.size
 
   /// Wakes the tasks that `serve` started for the connections of a loop: those that were cancelled see that then,
   /// and the others wait on.

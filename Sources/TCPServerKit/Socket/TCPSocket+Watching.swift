@@ -68,7 +68,7 @@ extension TCPSocket {
   /// Takes the socket off the loop. The events go too: the next connection has another descriptor.
   func stopWatching() {
     freeWatches()
-    flags.subtract([.watchingRead, .watchingWrite])
+    flags.subtract([.watchingRead, .readTimed, .watchingWrite])
     updateKeptAlive()
   }
 
