@@ -169,7 +169,7 @@ static void take_connection(csc_server *server, const csc_connection *connection
 }
 
 static bool below_limit(const csc_server *server) {
-    return server->max_pending > 0 && server->pending.count < (uint32_t)server->max_pending;
+    return server->max_pending > 0 && server->pending.count < (size_t)server->max_pending;
 }
 
 void csc__accept_update(csc_server *server) {

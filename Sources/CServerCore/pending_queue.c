@@ -10,18 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_CAPACITY = 32, LARGEST_CAPACITY = 1 << 30 };
+enum { FIRST_CAPACITY = 32 };
 
 bool csc__pending_grow(csc__pending_queue *queue) {
-    if (queue->capacity >= LARGEST_CAPACITY) {
-        return false;
-    }
-    uint32_t capacity = queue->capacity == 0 ? FIRST_CAPACITY : queue->capacity * 2;
+    size_t capacity = queue->capacity == 0 ? FIRST_CAPACITY : queue->capacity * 2;
     csc_connection *slots = malloc(capacity * sizeof *slots);
     if (!slots) {
         return false;
     }
-    uint32_t until_wrap = queue->capacity - queue->head;
+    size_t until_wrap = queue->capacity - queue->head;
     if (queue->count > 0) {
         memcpy(slots, queue->slots + queue->head, until_wrap * sizeof *slots);
         memcpy(slots + until_wrap, queue->slots, queue->head * sizeof *slots);

@@ -6,9 +6,9 @@
 
 typedef struct csc__pending_queue {
     csc_connection *slots; // owned; NULL until the first reserve
-    uint32_t capacity;     // 0 or a power of two
-    uint32_t head;         // position of the oldest
-    uint32_t count;
+    size_t capacity;       // 0 or a power of two
+    size_t head;           // position of the oldest
+    size_t count;
 } csc__pending_queue;
 
 bool csc__pending_grow(csc__pending_queue *queue);

@@ -58,6 +58,17 @@ bool csc_address_parse(const char *text, uint16_t port, csc_address *address) {
     return true;
 }
 
+// Appends to a text of CSC_ADDRESS_TEXT_SIZE.
+static void format_scope(uint32_t scope_id, char *text) {
+    char name[IF_NAMESIZE];
+    size_t used = strlen(text);
+    if (if_indextoname(scope_id, name)) {
+        snprintf(text + used, CSC_ADDRESS_TEXT_SIZE - used, "%%%s", name);
+    } else {
+        snprintf(text + used, CSC_ADDRESS_TEXT_SIZE - used, "%%%u", scope_id);
+    }
+}
+
 size_t csc_address_format(const csc_address *address, char *buffer, size_t size) {
     char text[CSC_ADDRESS_TEXT_SIZE] = "";
     switch (address->family) {
@@ -67,19 +78,12 @@ size_t csc_address_format(const csc_address *address, char *buffer, size_t size)
     case CSC_FAMILY_IPV4:
         inet_ntop(AF_INET, address->bytes, text, INET_ADDRSTRLEN);
         break;
-    case CSC_FAMILY_IPV6: {
+    case CSC_FAMILY_IPV6:
         inet_ntop(AF_INET6, address->bytes, text, INET6_ADDRSTRLEN);
         if (address->scope_id != 0) {
-            char name[IF_NAMESIZE];
-            size_t used = strlen(text);
-            if (if_indextoname(address->scope_id, name)) {
-                snprintf(text + used, sizeof text - used, "%%%s", name);
-            } else {
-                snprintf(text + used, sizeof text - used, "%%%u", address->scope_id);
-            }
+            format_scope(address->scope_id, text);
         }
         break;
-    }
     default:
         break;
     }

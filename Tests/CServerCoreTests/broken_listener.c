@@ -3,6 +3,7 @@
 
 #include "failing_accept.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -264,6 +265,51 @@ static void what_cannot_be_asked_for_a_moment_is_not_broken(void **state) {
     assert_int_equal(it->accept_errors, 0);
 }
 
+static void a_look_that_the_timer_does_not_allow_is_not_one(void **state) {
+    fixture *it = *state;
+    fault_stop_clock();
+    listen_anew(it);
+    fixture_run_ready(it);
+    close(csc_server_descriptor(it->server));
+    fault_reset_counts();
+    fault_fail(FAULT_READ, 1, 1, EAGAIN);
+    fault_advance_clock(1000);
+    fixture_run_ready(it);
+    assert_int_equal(fault_calls(FAULT_READ), 2);
+    assert_int_equal(it->accept_errors, 1);
+    assert_accept_error(it, EBADF);
+}
+
+// The other number of the same socket, which the program is not told.
+static int own_duplicate(int number) {
+    struct stat socket;
+    assert_int_equal(fstat(number, &socket), 0);
+    for (int other = 0; other < MOST_DESCRIPTORS; other++) {
+        struct stat status;
+        if (other != number && fstat(other, &status) == 0 && status.st_dev == socket.st_dev &&
+            status.st_ino == socket.st_ino) {
+            return other;
+        }
+    }
+    fail_msg("descriptor %d has no duplicate", number);
+    return -1;
+}
+
+static void so_does_a_stranger_break_it_by_the_servers_own_duplicate(void **state) {
+    fixture *it = *state;
+    for (each_breakage(i)) {
+        fault_stop_clock();
+        listen_anew(it);
+        fixture_run_ready(it);
+        breakages[i].apply(it, own_duplicate(csc_server_descriptor(it->server)));
+        fault_advance_clock(1000);
+        fixture_run_ready(it);
+        assert_broke(it, i);
+        close_owned(it);
+        fault_start_clock();
+    }
+}
+
 static void looking_costs_three_calls_a_second(void **state) {
     fixture *it = *state;
     fault_stop_clock();
@@ -337,6 +383,8 @@ int main(void) {
         fact(a_duplicate_that_lives_on_does_not_keep_the_loop_busy),
         fact(a_number_that_came_back_is_served_on_the_same_loop),
         fact(what_cannot_be_asked_for_a_moment_is_not_broken),
+        fact(a_look_that_the_timer_does_not_allow_is_not_one),
+        fact(so_does_a_stranger_break_it_by_the_servers_own_duplicate),
         fact(looking_costs_three_calls_a_second),
         fact(the_server_may_be_freed_when_it_is_told),
         fact(it_may_listen_anew_when_it_is_told),

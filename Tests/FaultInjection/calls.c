@@ -74,9 +74,6 @@ INTERPOSE(int, FAULT_GETPEERNAME, getpeername,
           (int fd, struct sockaddr *address, socket_length *length), (fd, address, length))
 INTERPOSE(int, FAULT_GETSOCKNAME, getsockname,
           (int fd, struct sockaddr *address, socket_length *length), (fd, address, length))
-INTERPOSE(int, FAULT_GETSOCKOPT, getsockopt,
-          (int fd, int level, int option, void *value, socket_length *length),
-          (fd, level, option, value, length))
 INTERPOSE(int, FAULT_LISTEN, listen, (int fd, int backlog), (fd, backlog))
 INTERPOSE(int, FAULT_POLL, poll, (struct pollfd * entries, poll_count count, int msec),
           (entries, count, msec))
@@ -102,6 +99,20 @@ INTERPOSE(ssize_t, FAULT_SENDMSG, sendmsg, (int fd, const struct msghdr *message
           (fd, message, flags))
 INTERPOSE(ssize_t, FAULT_WRITEV, writev, (int fd, const struct iovec *parts, int count),
           (fd, parts, count))
+
+int getsockopt(int fd, int level, int option, void *value, socket_length *length);
+int getsockopt(int fd, int level, int option, void *value, socket_length *length) {
+    REAL(int, getsockopt, (int fd, int level, int option, void *value, socket_length *length))
+    if (fault__fails(FAULT_GETSOCKOPT) || !real.object) {
+        return -1;
+    }
+    int answer;
+    int result = real.function(fd, level, option, value, length);
+    if (fault__answers_option(&answer) && result == 0) {
+        memcpy(value, &answer, sizeof answer);
+    }
+    return result;
+}
 
 int close(int fd);
 int close(int fd) {

@@ -15,6 +15,8 @@ typedef struct plan {
 
 static _Thread_local plan plans[FAULT_CALLS];
 static _Thread_local plan allocation_plan;
+static _Thread_local plan answer_plan;
+static _Thread_local int answer;
 static _Thread_local uint64_t calls[FAULT_CALLS];
 static _Thread_local uint64_t failures[FAULT_CALLS];
 static _Thread_local uint64_t allocations;
@@ -57,11 +59,17 @@ void fault_fail_allocation(int nth, int count) {
     allocation_plan = new_plan(nth, count);
 }
 
+void fault_answer_option(int nth, int value) {
+    answer_plan = new_plan(nth, 1);
+    answer = value;
+}
+
 void fault_clear(void) {
     for (int call = 0; call < FAULT_CALLS; call++) {
         plans[call] = (plan){0};
     }
     allocation_plan = (plan){0};
+    answer_plan = (plan){0};
 }
 
 uint64_t fault_calls(fault_call call) {
@@ -121,6 +129,14 @@ bool fault__fails_or_shortens(fault_call call, size_t *size) {
     }
     failures[call]++;
     errno = plans[call].errnum;
+    return true;
+}
+
+bool fault__answers_option(int *value) {
+    if (!is_due(&answer_plan)) {
+        return false;
+    }
+    *value = answer;
     return true;
 }
 

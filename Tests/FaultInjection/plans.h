@@ -11,6 +11,9 @@ bool fault__fails(fault_call call);
 // be less.
 bool fault__fails_or_shortens(fault_call call, size_t *size);
 
+// True when the call of getsockopt() just counted has another answer.
+bool fault__answers_option(int *value);
+
 // Counts an allocation. True, with errno set, when it must fail.
 bool fault__allocation_fails(void);
 

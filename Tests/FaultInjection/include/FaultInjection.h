@@ -76,6 +76,12 @@ void fault_fail(fault_call call, int nth, int count, int errnum);
  */
 void fault_shorten(fault_call call, int nth, int count, size_t most);
 
+/**
+ * Plans another answer of getsockopt(): the nth call from now succeeds, and its option, an int, has
+ * this value.
+ */
+void fault_answer_option(int nth, int value);
+
 /** Ends every plan of this thread, those for allocations included. The clock and counters stay. */
 void fault_clear(void);
 
