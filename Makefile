@@ -7,17 +7,18 @@ SWIFT_TEST = swift test
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
 .NOTPARALLEL:
 .PHONY: help run bench bench-quick test test-swift test-c test-examples test-benchmarks test-sanitizers check \
-	check-counts check-thread-confinement check-documentation check-async-documentation docs \
+	coverage check-counts check-thread-confinement check-documentation check-async-documentation docs \
 	format format-check clean dependencies-run dependencies-test
 
 help:
 	@echo 'make run [PORT=4242] [ARGS=...]  serve fortunes until Ctrl-C (PORT=0: any free port)'
 	@echo 'make test                        all tests and checks'
 	@echo 'make test-sanitizers             the tests under the address, undefined and thread sanitizers'
+	@echo 'make coverage                    which lines and branches the tests reach'
 	@echo 'make docs                        build the documentation as a site in build/documentation'
 	@echo 'make format                      format all code'
 	@echo 'make format-check                check its format'
-	@echo 'make check                       what CI runs: make test and make test-sanitizers'
+	@echo 'make check                       what CI runs: make test, make coverage, make test-sanitizers'
 	@echo 'make bench                       measure beside other servers, into benchmarks/RESULTS.md (25 minutes)'
 	@echo 'make bench-quick                 the same with few servers and loads, tables only (3 minutes)'
 	@echo 'make clean                       remove everything that was built'
@@ -65,6 +66,9 @@ format:
 
 test-sanitizers: dependencies-test
 	@scripts/test-sanitizers address undefined thread
+
+coverage: dependencies-test
+	@scripts/step 'Coverage' scripts/coverage
 
 check:
 	@.ci/run
