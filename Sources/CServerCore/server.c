@@ -2,8 +2,7 @@
 //
 // The server owns its listening descriptor, its pending connections and its events; the event_base
 // is borrowed. csc_server_free() in a callback closes at once and leaves the memory to the
-// outermost frame. One thread uses a server; the list of listening servers alone is shared, under
-// its mutex, and is touched when listening starts and stops, never on the accept path.
+// outermost frame.
 
 #include "server.h"
 
@@ -11,7 +10,6 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -23,50 +21,13 @@ enum {
     DEFAULT_EXPECTED_CONNECTIONS = 65536,
 };
 
-static pthread_mutex_t listening_servers_lock = PTHREAD_MUTEX_INITIALIZER;
-static csc_server *listening_servers;
-
-// The number alone does not tell: a stranger may have closed one server's descriptor, and the
-// number may have come back for another's socket.
-static bool is_same_descriptor(const csc__listening_socket *one,
-                               const csc__listening_socket *other) {
-    return one->descriptor == other->descriptor && one->device == other->device &&
-           one->inode == other->inode;
-}
-
-// False when another server already listens on this very descriptor.
-static bool register_listening(csc_server *server) {
-    bool unique = true;
-    pthread_mutex_lock(&listening_servers_lock);
-    for (csc_server *other = listening_servers; other; other = other->next_listening) {
-        unique = unique && !is_same_descriptor(&other->socket, &server->socket);
-    }
-    if (unique) {
-        server->next_listening = listening_servers;
-        listening_servers = server;
-    }
-    pthread_mutex_unlock(&listening_servers_lock);
-    return unique;
-}
-
-static void unregister_listening(csc_server *server) {
-    pthread_mutex_lock(&listening_servers_lock);
-    csc_server **link = &listening_servers;
-    while (*link && *link != server) {
-        link = &(*link)->next_listening;
-    }
-    if (*link) {
-        *link = server->next_listening;
-    }
-    pthread_mutex_unlock(&listening_servers_lock);
-}
-
 csc_server *csc_server_new(struct event_base *base) {
     csc_server *server = calloc(1, sizeof *server);
     if (!server) {
         return NULL;
     }
     server->base = base;
+    server->process = csc__process();
     server->socket = csc__no_listening_socket;
     server->check_timer = -1;
     server->in_flight = -1;
@@ -101,23 +62,33 @@ void csc__server_fail(csc_server *server, csc_call call, int errnum) {
     server->error = csc_error_from_errno(call, errnum, &server->error_text);
 }
 
+void csc__server_refuse_in_child(csc_server *server) {
+    csc_server_set_error(server, CSC_ERROR_OPERATION,
+                         "The server belongs to the process that forked this one");
+}
+
 // Undoes start_listening(); the descriptor that the program knows stays open.
 static void end_listening(csc_server *server) {
     server->generation++;
+    // First: in the list all numbers of a server are its own.
+    csc__listening_servers_remove(server);
     csc__accept_stop(server);
     csc__listener_check_stop(server);
-    unregister_listening(server);
+    if (server->left_in_parent && server->socket.own >= 0) {
+        close(server->socket.own); // open for its number alone
+        server->socket.own = -1;
+    }
     csc__listening_socket_release(&server->socket);
 }
 
 // On failure the server does not listen, and server->socket is for the caller to close or forget.
 static bool start_listening(csc_server *server, csc__failure *failure) {
-    if (!register_listening(server)) {
+    if (!csc__listening_servers_add(server)) {
         *failure = (csc__failure){.call = CSC_CALL_ADOPT, .errnum = EALREADY};
         return false;
     }
     if (!csc__listening_socket_duplicate(&server->socket, failure)) {
-        unregister_listening(server);
+        csc__listening_servers_remove(server);
         return false;
     }
     csc__grow_descriptor_table(&server->socket, server->expected_connections);
@@ -138,6 +109,10 @@ static bool refuse(csc_server *server, const csc__failure *failure) {
 
 static bool may_start(csc_server *server, const char *text_when_listening) {
     if (!server || server->freed) {
+        return false;
+    }
+    if (server->process != csc__process()) {
+        csc__server_refuse_in_child(server);
         return false;
     }
     if (csc__server_is_listening(server)) {
@@ -182,11 +157,12 @@ bool csc_server_adopt(csc_server *server, int descriptor) {
 }
 
 void csc__server_stop_listening(csc_server *server) {
-    if (!csc__server_is_listening(server)) {
+    if (server->socket.descriptor < 0) {
         return;
     }
     end_listening(server);
     csc__listening_socket_close(&server->socket);
+    server->left_in_parent = false;
 }
 
 void csc_server_close(csc_server *server) {

@@ -17,7 +17,7 @@ struct csc_server {
     struct event *check;             // looks after the listening socket when check_timer is due
     csc__listening_socket socket;
     csc__pending_queue pending;
-    csc_server *next_listening; // the process's list of listening servers, see server.c
+    csc_server *next_listening; // the process's list, see listening_servers.c
 
     int max_pending;
     int backlog;
@@ -34,6 +34,7 @@ struct csc_server {
     unsigned depth;        // our own frames on the stack that still use the server
     unsigned waits;        // csc_server_wait() calls on the stack
     uint64_t generation;   // changes whenever the server starts or stops listening
+    unsigned process;      // csc__process() when it was made
 
     bool armed; // the listener is enabled
     bool paused;
@@ -41,7 +42,8 @@ struct csc_server {
     bool backing_off;
     bool in_episode; // an accept error was reported; nothing accepted, no resume since
     bool pauses_on_error;
-    bool freed; // csc_server_free() was called; memory goes when depth is 0
+    bool left_in_parent; // listened when the process forked, and this is the child
+    bool freed;          // csc_server_free() was called; memory goes when depth is 0
 
     csc_new_connection_fn new_connection;
     void *new_connection_context;
@@ -63,13 +65,26 @@ static inline void csc__server_enter(csc_server *server) {
 void csc__server_leave(csc_server *server);
 
 static inline bool csc__server_is_listening(const csc_server *server) {
-    return server->socket.descriptor >= 0;
+    return server->socket.descriptor >= 0 && !server->left_in_parent;
 }
 
 void csc__server_fail(csc_server *server, csc_call call, int errnum);
 
 // Ends listening but keeps what is pending.
 void csc__server_stop_listening(csc_server *server);
+
+// Sets the error of what a forked child tries.
+void csc__server_refuse_in_child(csc_server *server);
+
+// listening_servers.c: what fork() must know.
+
+// Another number in each process that forked from this one.
+unsigned csc__process(void);
+
+// False when another server already listens on this very descriptor. As long as a server is in the
+// list, its descriptors are its own or -1.
+bool csc__listening_servers_add(csc_server *server);
+void csc__listening_servers_remove(csc_server *server);
 
 // accept.c: the one way in for a connection.
 

@@ -19,6 +19,13 @@
  * - NULL for the server is allowed everywhere and means a server that could not be made: it does
  * not listen, has nothing pending, and its error is CSC_ERROR_SOCKET_RESOURCE.
  * - Descriptors are close-on-exec and non-blocking from their first moment.
+ * - A server stays with the process that made it. In a child of fork() that does not exec it no
+ * longer listens, csc_server_listen(), csc_server_adopt() and csc_server_wait() fail with
+ * CSC_ERROR_OPERATION, and csc_server_free() closes the child's copies of its descriptors; nothing
+ * of that reaches the parent. A child that is to accept from the same queue makes an event_base and
+ * a server of its own, which adopts a duplicate of csc_server_descriptor(). The loop of the parent
+ * is libevent's to protect: the child leaves the inherited event_base alone, or calls
+ * event_reinit().
  *
  * Exactly once: at any time outside a callback
  * `accepted + added == delivered + pending + discarded_on_close` (see csc_statistics).

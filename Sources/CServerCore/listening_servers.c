@@ -1,0 +1,101 @@
+// The process's list of listening servers, and what fork() does to them.
+//
+// A forked child has copies of every descriptor, but its epoll is the parent's own: what the child
+// deletes there, closing its copy of a server, the parent never hears of again, and what it accepts
+// the parent never gets. So a server stays with the process that made it. In the child its two
+// watched numbers stand for nothing from the first moment: libevent may do what it likes to them.
+//
+// One thread uses a server; this list alone is shared, under its mutex, and is touched when
+// listening starts and stops and when the process forks, never on the accept path.
+
+#include "server.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static csc_server *first;
+static unsigned forks; // between the first process and this one
+
+static void before_fork(void) {
+    pthread_mutex_lock(&lock);
+}
+
+static void after_fork_in_parent(void) {
+    pthread_mutex_unlock(&lock);
+}
+
+// The number stays in use: a duplicate of the listening socket that got it would be what the
+// parent's epoll knows by this number.
+static void replace(int *number, int nothing) {
+    if (*number < 0) {
+        return;
+    }
+    if (nothing < 0 || dup3(nothing, *number, O_CLOEXEC) < 0) {
+        close(*number);
+        *number = -1;
+    }
+}
+
+static void after_fork_in_child(void) {
+    forks++;
+    int nothing = first ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
+    for (csc_server *server = first; server; server = server->next_listening) {
+        server->left_in_parent = true;
+        replace(&server->socket.own, nothing);
+        replace(&server->check_timer, nothing);
+        csc__server_refuse_in_child(server);
+    }
+    if (nothing >= 0) {
+        close(nothing);
+    }
+    first = NULL;
+    pthread_mutex_unlock(&lock);
+}
+
+static void watch_forks(void) {
+    // It fails for lack of memory only; forks then go unnoticed.
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+unsigned csc__process(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_forks);
+    return forks;
+}
+
+// The number alone does not tell: a stranger may have closed one server's descriptor, and the
+// number may have come back for another's socket.
+static bool is_same_descriptor(const csc__listening_socket *one,
+                               const csc__listening_socket *other) {
+    return one->descriptor == other->descriptor && one->device == other->device &&
+           one->inode == other->inode;
+}
+
+bool csc__listening_servers_add(csc_server *server) {
+    bool unique = true;
+    pthread_mutex_lock(&lock);
+    for (csc_server *other = first; other; other = other->next_listening) {
+        unique = unique && !is_same_descriptor(&other->socket, &server->socket);
+    }
+    if (unique) {
+        server->next_listening = first;
+        first = server;
+    }
+    pthread_mutex_unlock(&lock);
+    return unique;
+}
+
+void csc__listening_servers_remove(csc_server *server) {
+    pthread_mutex_lock(&lock);
+    csc_server **link = &first;
+    while (*link && *link != server) {
+        link = &(*link)->next_listening;
+    }
+    if (*link) {
+        *link = server->next_listening;
+    }
+    pthread_mutex_unlock(&lock);
+}

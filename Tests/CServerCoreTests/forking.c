@@ -1,0 +1,244 @@
+// Children of fork() that do not exec: whatever one does with the server it inherited, the parent
+// goes on serving; and what the child may do instead.
+
+#include "fixture.h"
+
+#include <event2/event.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+// Runs in a child, whose status says whether all was as it should be.
+typedef bool (*childs_part)(fixture *it);
+
+static void in_child(fixture *it, childs_part part) {
+    int status = -1;
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(20);
+        _exit(part(it) ? 0 : 1);
+    }
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+// By the loop and by a wait, after limits were met, and with the check of the socket.
+static void assert_serves(fixture *it) {
+    int before = it->new_connections;
+    fixture_connect(it);
+    fixture_run_until(it, &it->new_connections, before + 1);
+    char byte = 0;
+    int client = fixture_connect(it);
+    assert_true(csc_server_has_pending(it->server));
+    fixture_take(it);
+    assert_true(csc_server_wait(it->server, 10000, NULL));
+    int connection = fixture_take(it).descriptor;
+    assert_int_equal(write(connection, "x", 1), 1);
+    assert_int_equal(read(client, &byte, 1), 1);
+    assert_int_equal(it->accept_errors, 0);
+    fault_stop_clock();
+    fault_advance_clock(1000);
+    fault_reset_counts();
+    fixture_run_ready(it);
+    assert_true(fault_calls(FAULT_FSTAT) >= 2);
+    fault_start_clock();
+    assert_true(csc_server_is_listening(it->server));
+}
+
+static bool belongs_to_the_parent(const csc_server *server) {
+    return csc_server_error(server) == CSC_ERROR_OPERATION &&
+           strcmp(csc_server_error_string(server),
+                  "The server belongs to the process that forked this one") == 0;
+}
+
+static bool do_nothing(fixture *it) {
+    (void)it;
+    return true;
+}
+
+static bool close_the_server(fixture *it) {
+    csc_server_close(it->server);
+    return !csc_server_is_listening(it->server) && fault_bad_closes() == 0;
+}
+
+static bool free_the_server(fixture *it) {
+    int number = csc_server_descriptor(it->server);
+    csc_server_free(it->server);
+    return fcntl(number, F_GETFD) < 0 && fault_bad_closes() == 0;
+}
+
+static bool finish_it(fixture *it) {
+    csc_server_finish(it->server);
+    return fixture_statistics(it).accepted == fixture_statistics(it).delivered;
+}
+
+static bool change_everything(fixture *it) {
+    csc_server_pause(it->server);
+    csc_server_resume(it->server);
+    csc_server_set_max_pending(it->server, 0);
+    csc_server_set_max_pending(it->server, 10);
+    csc_server_set_accept_batch(it->server, 1);
+    csc_server_pause(it->server);
+    return true;
+}
+
+static bool ask_and_be_refused(fixture *it) {
+    csc_address address = address_of("127.0.0.1", 0);
+    bool timed_out = true;
+    int number = csc_server_descriptor(it->server);
+    return !csc_server_is_listening(it->server) && csc_server_port(it->server) == 0 &&
+           !csc_server_wait(it->server, 0, &timed_out) && belongs_to_the_parent(it->server) &&
+           !csc_server_listen(it->server, &address) && belongs_to_the_parent(it->server) &&
+           !csc_server_adopt(it->server, dup(number)) && belongs_to_the_parent(it->server);
+}
+
+// The duplicate may get the very number that the parent's epoll knows.
+static bool free_with_a_duplicate_at_hand(fixture *it) {
+    for (int i = 0; i < 10; i++) {
+        if (dup(csc_server_descriptor(it->server)) < 0) {
+            return false;
+        }
+    }
+    csc_server_free(it->server);
+    return true;
+}
+
+static bool run_the_inherited_loop(fixture *it) {
+    csc_address address = csc_server_address(it->server);
+    return event_reinit(it->base) == 0 && address.port == 0 &&
+           event_base_loop(it->base, EVLOOP_NONBLOCK) == 0 &&
+           fixture_statistics(it).accepted == fixture_statistics(it).delivered;
+}
+
+static void whatever_a_child_does_its_parent_goes_on(void **state) {
+    fixture *it = *state;
+    const childs_part parts[] = {
+        do_nothing,
+        close_the_server,
+        free_the_server,
+        finish_it,
+        change_everything,
+        ask_and_be_refused,
+        free_with_a_duplicate_at_hand,
+        run_the_inherited_loop,
+    };
+    fixture_listen(it);
+    fixture_watch(it);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        in_child(it, parts[i]);
+        assert_serves(it);
+    }
+}
+
+static void so_it_does_with_clients_in_both_queues(void **state) {
+    fixture *it = *state;
+    enum { TAKEN = 3, PENDING = 4, WAITING = 5 };
+    char byte = 0;
+    const childs_part parts[] = {do_nothing, close_the_server, free_the_server};
+    fixture_listen(it);
+    fixture_watch(it);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        int clients[TAKEN + PENDING + WAITING];
+        int connections[TAKEN];
+        it->new_connections = 0;
+        csc_server_set_max_pending(it->server, TAKEN + PENDING);
+        for (int client = 0; client < TAKEN + PENDING + WAITING; client++) {
+            clients[client] = fixture_connect(it);
+        }
+        fixture_run_until(it, &it->new_connections, TAKEN + PENDING);
+        csc_server_set_max_pending(it->server, PENDING);
+        for (int taken = 0; taken < TAKEN; taken++) {
+            connections[taken] = fixture_take(it).descriptor;
+        }
+        in_child(it, parts[i]);
+
+        for (int taken = 0; taken < TAKEN; taken++) {
+            assert_int_equal(write(connections[taken], "x", 1), 1);
+        }
+        csc_server_set_max_pending(it->server, 30);
+        fixture_run_until(it, &it->new_connections, TAKEN + PENDING + WAITING);
+        for (int rest = 0; rest < PENDING + WAITING; rest++) {
+            assert_int_equal(write(fixture_take(it).descriptor, "x", 1), 1);
+        }
+        for (int client = 0; client < TAKEN + PENDING + WAITING; client++) {
+            assert_int_equal(read(clients[client], &byte, 1), 1);
+            assert_int_equal(recv(clients[client], &byte, 1, MSG_DONTWAIT),
+                             -1); // neither FIN nor RST
+        }
+    }
+}
+
+static bool not_even_one_that_does_not_listen(fixture *it) {
+    csc_address address = address_of("127.0.0.1", 0);
+    return !csc_server_listen(it->server, &address) && belongs_to_the_parent(it->server);
+}
+
+static void a_server_made_before_the_fork_cannot_listen_in_the_child(void **state) {
+    fixture *it = *state;
+    in_child(it, not_even_one_that_does_not_listen);
+    fixture_listen(it);
+    fixture_watch(it);
+    assert_serves(it);
+}
+
+static bool serve_one_with_a_server_of_ones_own(fixture *it) {
+    struct event_base *base = event_base_new();
+    csc_server *own = csc_server_new(base);
+    csc_connection connection;
+    bool served = csc_server_adopt(own, dup(csc_server_descriptor(it->server))) &&
+                  csc_server_wait(own, 10000, NULL) && csc_server_next_pending(own, &connection) &&
+                  write(connection.descriptor, "c", 1) == 1;
+    csc_server_free(it->server);
+    csc_server_free(own);
+    event_base_free(base);
+    return served;
+}
+
+static void a_child_may_accept_from_the_same_queue(void **state) {
+    fixture *it = *state;
+    char byte = 0;
+    fixture_listen(it);
+    fixture_watch(it);
+    int client = fixture_connect(it); // waits, as the parent's loop does not run
+    in_child(it, serve_one_with_a_server_of_ones_own);
+    assert_int_equal(read(client, &byte, 1), 1);
+    assert_int_equal(byte, 'c');
+    assert_int_equal(read(client, &byte, 1), 0);
+    assert_serves(it);
+}
+
+static bool fork_again(fixture *it) {
+    int status = -1;
+    csc_server_free(it->server);
+    it->server = csc_server_new(NULL);
+    fixture_listen(it);
+    csc_address address = csc_server_address(it->server);
+    pid_t child = fork();
+    if (child == 0) {
+        _exit(ask_and_be_refused(it) && free_the_server(it) ? 0 : 1);
+    }
+    return waitpid(child, &status, 0) == child && status == 0 && connect_to(&address) >= 0 &&
+           csc_server_wait(it->server, 10000, NULL);
+}
+
+static void children_have_children(void **state) {
+    fixture *it = *state;
+    fixture_listen(it);
+    fixture_watch(it);
+    in_child(it, fork_again);
+    assert_serves(it);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        fact(whatever_a_child_does_its_parent_goes_on),
+        fact(so_it_does_with_clients_in_both_queues),
+        fact(a_server_made_before_the_fork_cannot_listen_in_the_child),
+        fact(a_child_may_accept_from_the_same_queue),
+        fact(children_have_children),
+    };
+    return cmocka_run_group_tests_name("forking", tests, NULL, NULL);
+}
