@@ -3,8 +3,11 @@
 
 #include "fixture.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -15,10 +18,11 @@ typedef bool (*childs_part)(fixture *it);
 
 static void in_child(fixture *it, childs_part part) {
     int status = -1;
+    fflush(NULL); // exit() would write what is buffered once more
     pid_t child = fork();
     if (child == 0) {
         alarm(20);
-        _exit(part(it) ? 0 : 1);
+        exit(part(it) ? 0 : 1);
     }
     assert_true(child > 0);
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -113,6 +117,12 @@ static bool run_the_inherited_loop(fixture *it) {
            fixture_statistics(it).accepted == fixture_statistics(it).delivered;
 }
 
+// Without event_reinit(), as nobody should.
+static bool run_the_loop(fixture *it) {
+    event_base_loop(it->base, EVLOOP_NONBLOCK);
+    return fixture_statistics(it).accepted == fixture_statistics(it).delivered;
+}
+
 static void whatever_a_child_does_its_parent_goes_on(void **state) {
     fixture *it = *state;
     const childs_part parts[] = {
@@ -124,11 +134,25 @@ static void whatever_a_child_does_its_parent_goes_on(void **state) {
         ask_and_be_refused,
         free_with_a_duplicate_at_hand,
         run_the_inherited_loop,
+        run_the_loop,
     };
     fixture_listen(it);
     fixture_watch(it);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         in_child(it, parts[i]);
+        assert_serves(it);
+    }
+}
+
+static void a_child_without_descriptors_closes_its_copies(void **state) {
+    fixture *it = *state;
+    const childs_part parts[] = {do_nothing, free_the_server, change_everything, run_the_loop};
+    fixture_listen(it);
+    fixture_watch(it);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        fault_fail(FAULT_EVENTFD, 1, -1, EMFILE);
+        in_child(it, parts[i]);
+        fault_clear();
         assert_serves(it);
     }
 }
@@ -235,6 +259,7 @@ static void children_have_children(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(whatever_a_child_does_its_parent_goes_on),
+        fact(a_child_without_descriptors_closes_its_copies),
         fact(so_it_does_with_clients_in_both_queues),
         fact(a_server_made_before_the_fork_cannot_listen_in_the_child),
         fact(a_child_may_accept_from_the_same_queue),
