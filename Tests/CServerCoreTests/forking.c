@@ -242,7 +242,7 @@ static bool fork_again(fixture *it) {
     csc_address address = csc_server_address(it->server);
     pid_t child = fork();
     if (child == 0) {
-        _exit(ask_and_be_refused(it) && free_the_server(it) ? 0 : 1);
+        exit(ask_and_be_refused(it) && free_the_server(it) ? 0 : 1);
     }
     return waitpid(child, &status, 0) == child && status == 0 && connect_to(&address) >= 0 &&
            csc_server_wait(it->server, 10000, NULL);
