@@ -1,6 +1,5 @@
-// Any call from any callback: each operation in each callback, through the loop and through a wait.
-// The sanitizers judge the memory, the fixture the descriptors and the counters; what the server is
-// afterwards is asserted here.
+// Calls from callbacks: what their clients and other servers see of it. That each call is allowed
+// in each callback is reentrancy.c's.
 
 #include "fixture.h"
 
@@ -8,247 +7,60 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-typedef enum operation {
-    NOTHING,
-    CLOSE,
-    FINISH,
-    FREE,
-    LISTEN,
-    LISTEN_ANEW, // after close
-    ADOPT,
-    ADOPT_ANEW,
-    WAIT,
-    LIMIT_ZERO,
-    LIMIT_HIGH,
-    BATCH_ONE,
-    PAUSE,
-    RESUME,
-    PAUSE_AND_RESUME,
-    TAKE,
-    TAKE_AND_FREE,
-    ADD,
-    REMOVE_CALLBACKS,
-    STRICT,
-    OPERATIONS
-} operation;
-
-typedef enum callback { NEW_CONNECTION, INCOMING, ACCEPT_ERROR, CALLBACKS } callback;
-
+// What a test does in its first callback.
 typedef struct scene {
     fixture *it;
-    operation operation;
-    callback callback;
-    int operated; // the operation happens once
-    int adoptable;
+    void (*operate)(struct scene *now, csc_server *server);
+    bool operated;
     bool freed;
 } scene;
 
 static void take_all(scene *now, csc_server *server) {
     csc_connection connection;
     while (csc_server_next_pending(server, &connection)) {
-        if (connection.descriptor >= 0) {
-            fixture_own(now->it, connection.descriptor);
-        }
+        fixture_own(now->it, connection.descriptor);
     }
 }
 
-static bool listen_anew(csc_server *server) {
+static void nothing(scene *now, csc_server *server) {
+    (void)now;
+    (void)server;
+}
+
+static void close_it(scene *now, csc_server *server) {
+    (void)now;
+    csc_server_close(server);
+}
+
+static void free_it(scene *now, csc_server *server) {
+    now->freed = true;
+    csc_server_free(server);
+}
+
+static void take_and_free(scene *now, csc_server *server) {
+    take_all(now, server);
+    free_it(now, server);
+}
+
+static void listen_anew(scene *now, csc_server *server) {
+    (void)now;
     csc_address address = address_of("127.0.0.1", 0);
-    return csc_server_listen(server, &address);
-}
-
-static void operate(scene *now, csc_server *server) {
-    if (now->operated++ > 0) {
-        return;
-    }
-    csc_connection place = {.descriptor = -1};
-    switch (now->operation) {
-    case NOTHING:
-    case OPERATIONS:
-        break;
-    case CLOSE:
-        csc_server_close(server);
-        break;
-    case FINISH:
-        csc_server_finish(server);
-        break;
-    case FREE:
-        now->freed = true;
-        csc_server_free(server);
-        break;
-    case LISTEN:
-        assert_false(listen_anew(server));
-        break;
-    case LISTEN_ANEW:
-        csc_server_close(server);
-        assert_true(listen_anew(server));
-        break;
-    case ADOPT:
-        assert_false(csc_server_adopt(server, now->adoptable));
-        break;
-    case ADOPT_ANEW:
-        csc_server_close(server);
-        assert_true(csc_server_adopt(server, now->adoptable));
-        now->adoptable = -1;
-        break;
-    case WAIT:
-        take_all(now, server);
-        csc_server_wait(server, 0, NULL);
-        break;
-    case LIMIT_ZERO:
-        csc_server_set_max_pending(server, 0);
-        break;
-    case LIMIT_HIGH:
-        csc_server_set_max_pending(server, 1000);
-        break;
-    case BATCH_ONE:
-        csc_server_set_accept_batch(server, 1);
-        break;
-    case PAUSE:
-        csc_server_pause(server);
-        break;
-    case RESUME:
-        csc_server_resume(server);
-        break;
-    case PAUSE_AND_RESUME:
-        csc_server_pause(server);
-        csc_server_resume(server);
-        break;
-    case TAKE:
-        take_all(now, server);
-        break;
-    case TAKE_AND_FREE:
-        take_all(now, server);
-        now->freed = true;
-        csc_server_free(server);
-        break;
-    case ADD:
-        for (int i = 0; i < 100; i++) {
-            assert_true(csc_server_add_pending(server, &place));
-        }
-        break;
-    case REMOVE_CALLBACKS:
-        csc_server_on_new_connection(server, NULL, NULL);
-        csc_server_on_incoming_connection(server, NULL, NULL);
-        csc_server_on_accept_error(server, NULL, NULL);
-        break;
-    case STRICT:
-        csc_server_set_pauses_on_error(server, true);
-        break;
-    }
+    csc_server_close(server);
+    assert_true(csc_server_listen(server, &address));
 }
 
 static void on_new_connection(csc_server *server, void *context) {
     scene *now = context;
     now->it->new_connections++;
-    if (now->callback == NEW_CONNECTION) {
-        operate(now, server);
+    if (!now->operated) {
+        now->operated = true;
+        now->operate(now, server);
     }
-}
-
-static void on_incoming(csc_server *server, const csc_connection *connection, void *context) {
-    scene *now = context;
-    fixture_own(now->it, connection->descriptor);
-    operate(now, server);
-}
-
-static void on_accept_error(csc_server *server, csc_error error, void *context) {
-    scene *now = context;
-    assert_int_equal(error, CSC_ERROR_SOCKET_RESOURCE);
-    now->it->accept_errors++;
-    if (now->callback == ACCEPT_ERROR) {
-        operate(now, server);
-    }
-}
-
-static void play(fixture *it, callback callback, operation operation, bool wait) {
-    enum { CLIENTS = 8 };
-    scene now = {.it = it, .callback = callback, .operation = operation};
-    it->new_connections = 0;
-    it->accept_errors = 0;
-    it->server = csc_server_new(it->base);
-    csc_server_set_max_pending(it->server, 5);
-    csc_server_on_new_connection(it->server, on_new_connection, &now);
-    csc_server_on_accept_error(it->server, on_accept_error, &now);
-    if (callback == INCOMING) {
-        csc_server_on_incoming_connection(it->server, on_incoming, &now);
-    }
-    fixture_listen(it);
-    fixture_connect_many(it, CLIENTS);
-    now.adoptable = raw_listener("127.0.0.1", 5);
-    if (callback == ACCEPT_ERROR) {
-        fault_fail(FAULT_ACCEPT4, 3, 1, EMFILE);
-    }
-
-    for (int turn = 0; turn < 6 && !now.freed; turn++) {
-        if (wait) {
-            csc_server_wait(it->server, 0, NULL);
-        } else {
-            fixture_run_ready(it);
-        }
-        fault_advance_clock(1000);
-    }
-    assert_true(now.operated >= 1);
-    fault_clear();
-
-    if (now.freed) {
-        it->server = NULL;
-    } else {
-        bool listening = csc_server_is_listening(it->server);
-        assert_int_equal(listening, operation != CLOSE && operation != FINISH);
-        fixture_assert_balance(it);
-        // Whatever was stopped goes on when it is asked to, and everybody is served once.
-        take_all(&now, it->server);
-        csc_server_on_new_connection(it->server, NULL, NULL);
-        csc_server_on_incoming_connection(it->server, NULL, NULL);
-        csc_server_set_max_pending(it->server, 1000);
-        csc_server_resume(it->server);
-        if (listening) {
-            bool anew = operation == LISTEN_ANEW || operation == ADOPT_ANEW;
-            uint64_t before = fixture_statistics(it).accepted;
-            fixture_connect(it);
-            fixture_run_ready(it);
-            if (anew) {
-                assert_int_equal(fixture_statistics(it).accepted, before + 1);
-            } else {
-                assert_int_equal(fixture_statistics(it).accepted, CLIENTS + 1);
-            }
-        }
-        take_all(&now, it->server);
-        fixture_free_server(it);
-    }
-    if (now.adoptable >= 0) {
-        assert_int_equal(close(now.adoptable), 0);
-    }
-    while (it->owned_count > 0) {
-        fixture_close(it, it->owned[0]);
-    }
-}
-
-static void play_all(fixture *it, callback callback) {
-    fixture_free_server(it);
-    for (int operation = NOTHING; operation < OPERATIONS; operation++) {
-        for (int wait = 0; wait < 2; wait++) {
-            play(it, callback, (enum operation)operation, wait);
-        }
-    }
-}
-
-static void any_call_is_allowed_in_the_new_connection_callback(void **state) {
-    play_all(*state, NEW_CONNECTION);
-}
-
-static void any_call_is_allowed_in_the_incoming_callback(void **state) {
-    play_all(*state, INCOMING);
-}
-
-static void any_call_is_allowed_in_the_accept_error_callback(void **state) {
-    play_all(*state, ACCEPT_ERROR);
 }
 
 static void a_connection_taken_before_the_server_is_freed_stays_open(void **state) {
     fixture *it = *state;
-    scene now = {.it = it, .operation = TAKE_AND_FREE};
+    scene now = {.it = it, .operate = take_and_free};
     csc_server_on_new_connection(it->server, on_new_connection, &now);
     fixture_listen(it);
     int client = fixture_connect(it);
@@ -262,7 +74,7 @@ static void a_connection_taken_before_the_server_is_freed_stays_open(void **stat
 
 static void after_close_in_a_callback_nothing_more_is_accepted(void **state) {
     fixture *it = *state;
-    scene now = {.it = it, .operation = CLOSE};
+    scene now = {.it = it, .operate = close_it};
     csc_server_on_new_connection(it->server, on_new_connection, &now);
     fixture_listen(it);
     fixture_connect_many(it, 5);
@@ -274,7 +86,7 @@ static void after_close_in_a_callback_nothing_more_is_accepted(void **state) {
 
 static void a_server_that_listens_anew_in_a_callback_goes_on_there(void **state) {
     fixture *it = *state;
-    scene now = {.it = it, .operation = LISTEN_ANEW};
+    scene now = {.it = it, .operate = listen_anew};
     csc_server_on_new_connection(it->server, on_new_connection, &now);
     fixture_listen(it);
     uint16_t old_port = csc_server_port(it->server);
@@ -288,7 +100,7 @@ static void a_server_that_listens_anew_in_a_callback_goes_on_there(void **state)
 
 static void a_server_freed_while_it_finishes_is_gone_afterwards(void **state) {
     fixture *it = *state;
-    scene now = {.it = it, .operation = FREE};
+    scene now = {.it = it, .operate = free_it};
     csc_server_on_new_connection(it->server, on_new_connection, &now);
     fixture_listen(it);
     fixture_connect_many(it, 5);
@@ -300,7 +112,7 @@ static void a_server_freed_while_it_finishes_is_gone_afterwards(void **state) {
 
 static void a_server_that_listens_anew_while_it_finishes_goes_on_there(void **state) {
     fixture *it = *state;
-    scene now = {.it = it, .operation = LISTEN_ANEW};
+    scene now = {.it = it, .operate = listen_anew};
     csc_server_on_new_connection(it->server, on_new_connection, &now);
     fixture_listen(it);
     fixture_connect_many(it, 5);
@@ -313,7 +125,7 @@ static void a_server_that_listens_anew_while_it_finishes_goes_on_there(void **st
 
 static void taking_in_the_callback_keeps_the_limit_out_of_the_way(void **state) {
     fixture *it = *state;
-    scene now = {.it = it, .operation = NOTHING};
+    scene now = {.it = it, .operate = nothing};
     csc_server_set_max_pending(it->server, 1);
     fixture_listen(it);
     fixture_connect_many(it, 50);
@@ -395,9 +207,6 @@ static void a_freed_server_refuses_until_its_callback_returns(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        fact(any_call_is_allowed_in_the_new_connection_callback),
-        fact(any_call_is_allowed_in_the_incoming_callback),
-        fact(any_call_is_allowed_in_the_accept_error_callback),
         fact(a_connection_taken_before_the_server_is_freed_stays_open),
         fact(after_close_in_a_callback_nothing_more_is_accepted),
         fact(a_server_that_listens_anew_in_a_callback_goes_on_there),

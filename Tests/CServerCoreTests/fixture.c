@@ -141,7 +141,7 @@ void fixture_watch(fixture *it) {
 }
 
 const char *own_loopback(void) {
-    static char literal[sizeof "127.255.255.255"];
+    static _Thread_local char literal[sizeof "127.255.255.255"];
     unsigned process = (unsigned)getpid();
     snprintf(literal, sizeof literal, "127.%u.%u.%u", 1 + (process >> 16) % 250,
              (process >> 8) % 256, process % 256);
