@@ -6,7 +6,12 @@
 // evconnlistener calls accept4 until the kernel's queue is empty or we disable it, so every limit
 // is kept by disabling *before* it is crossed, in the callback of the connection that fills it.
 // What the listener should be is never remembered in pieces: csc__accept_update() computes it from
-// the whole state.
+// the whole state, together with the room: how many connections may come before it has to be asked
+// again.
+//
+// Disabling and enabling would cost an epoll_ctl each, at every end of a batch. A second event on
+// the same socket, the watch, keeps it in the poll set meanwhile, so that both are free; only when
+// clients wake the loop by it although nothing may be accepted, it goes too.
 //
 // Errors of accept have classes (see classify). A lack of resources leaves the kernel's queue as it
 // is, pauses with back-off and resumes by itself; a broken listening socket stops the server, once.
@@ -146,22 +151,30 @@ bool csc__accept_failed(csc_server *server, int errnum) {
     return true;
 }
 
-static void take_connection(csc_server *server, const csc_connection *connection) {
+// The address goes straight to its place in the queue, where it stays unless the program takes the
+// descriptor itself.
+static void take_connection(csc_server *server, int descriptor, const struct sockaddr *peer,
+                            socklen_t length) {
     server->statistics.accepted++;
     server->in_batch++;
+    server->room--;
     server->peer_error_streak = 0;
-    server->in_episode = false;
     server->retry_delay = 0;
+    server->in_episode = false;
     if (server->incoming_connection) {
+        csc_connection connection = {.descriptor = descriptor};
+        csc_address_from_sockaddr(peer, length, &connection.peer);
         int outer = server->in_flight;
-        server->in_flight = connection->descriptor;
-        server->incoming_connection(server, connection, server->incoming_connection_context);
-        if (server->in_flight == connection->descriptor) {
+        server->in_flight = descriptor;
+        server->incoming_connection(server, &connection, server->incoming_connection_context);
+        if (server->in_flight == descriptor) {
             server->statistics.delivered++;
         }
         server->in_flight = outer;
     } else {
-        csc__pending_push(&server->pending, connection);
+        csc_connection *place = csc__pending_push_place(&server->pending);
+        place->descriptor = descriptor;
+        csc_address_from_sockaddr(peer, length, &place->peer);
     }
     if (server->new_connection && !server->freed) {
         server->new_connection(server, server->new_connection_context);
@@ -172,37 +185,61 @@ static bool below_limit(const csc_server *server) {
     return server->max_pending > 0 && server->pending.count < (size_t)server->max_pending;
 }
 
+// How many connections may be taken now, as far as can be told; at least 1 when any may be.
+static int find_room(const csc_server *server) {
+    if (server->paused || server->paused_by_error || server->backing_off || !below_limit(server)) {
+        return 0;
+    }
+    int room = server->accept_batch - server->in_batch;
+    uint32_t until_limit = (uint32_t)server->max_pending - server->pending.count;
+    return room > 0 && until_limit < (uint32_t)room ? (int)until_limit : room;
+}
+
+static bool arm(csc_server *server) {
+    if (!server->watched) {
+        server->watched = event_add(server->watch, NULL) == 0;
+    }
+    server->armed = server->watched && evconnlistener_enable(server->listener) == 0;
+    return server->armed;
+}
+
 void csc__accept_update(csc_server *server) {
     if (!server->listener) {
         return;
     }
-    bool wanted = !server->paused && !server->paused_by_error && !server->backing_off &&
-                  server->in_batch < server->accept_batch && below_limit(server);
-    if (wanted && !csc__pending_reserve(&server->pending)) {
-        csc__accept_failed(server, ENOMEM); // backs off, and comes here again to disable
+    int room = find_room(server);
+    if (room > 0) {
+        if (!csc__pending_reserve(&server->pending) || (!server->armed && !arm(server))) {
+            csc__accept_failed(server, ENOMEM); // backs off, and comes here again to disable
+            return;
+        }
+        uint32_t reserved = server->pending.capacity - server->pending.count;
+        server->room = reserved < (uint32_t)room ? (int)reserved : room;
         return;
     }
-    if (!wanted) {
-        if (server->armed) {
-            evconnlistener_disable(server->listener);
-            server->armed = false;
-        }
-        // Not only when the batch has just been used up: it may have been made smaller since.
-        if (server->in_batch >= server->accept_batch) {
-            csc__accept_update_soon(server);
-        }
-    } else if (!server->armed) {
-        if (evconnlistener_enable(server->listener) == 0) {
-            server->armed = true;
-        } else {
-            csc__accept_failed(server, ENOMEM);
-        }
+    server->room = 0;
+    if (server->armed) {
+        evconnlistener_disable(server->listener);
+        server->armed = false;
+        server->spares_watch = true;
+    }
+    // Not only when the batch has just been used up: it may have been made smaller since.
+    if (server->in_batch >= server->accept_batch) {
+        csc__accept_update_soon(server);
     }
 }
 
 void csc__accept_update_soon(csc_server *server) {
-    if (server->rearm && !server->armed) {
-        event_active(server->rearm, EV_TIMEOUT, 0);
+    if (server->watch && !server->armed) {
+        event_active(server->watch, EV_TIMEOUT, 0);
+    }
+}
+
+void csc__accept_has_room(csc_server *server) {
+    if (server->watched) {
+        csc__accept_update(server);
+    } else {
+        csc__accept_update_soon(server);
     }
 }
 
@@ -210,11 +247,11 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t descripto
                       struct sockaddr *peer, int length, void *context) {
     (void)listener;
     csc_server *server = context;
-    csc_connection connection = {.descriptor = descriptor};
-    csc_address_from_sockaddr(peer, (size_t)length, &connection.peer);
     csc__server_enter(server);
-    take_connection(server, &connection);
-    csc__accept_update(server);
+    take_connection(server, descriptor, peer, (socklen_t)length);
+    if (server->room <= 0) {
+        csc__accept_update(server);
+    }
     csc__server_leave(server);
 }
 
@@ -227,13 +264,22 @@ static void on_accept_error(struct evconnlistener *listener, void *context) {
     csc__server_leave(server);
 }
 
-static void on_rearm(evutil_socket_t descriptor, short events, void *context) {
+// A new turn of the loop, or activated by csc__accept_update_soon().
+static void on_watch(evutil_socket_t descriptor, short events, void *context) {
     (void)descriptor;
-    (void)events;
     csc_server *server = context;
     csc__server_enter(server);
     server->in_batch = 0;
     csc__accept_update(server);
+    if (!server->armed && server->watched && (events & EV_READ)) {
+        // In the turn that disabled the listener it tells nothing new: the program may yet make
+        // room.
+        if (!server->spares_watch) {
+            event_del(server->watch);
+            server->watched = false;
+        }
+        server->spares_watch = false;
+    }
     csc__server_leave(server);
 }
 
@@ -255,25 +301,25 @@ bool csc__accept_start(csc_server *server) {
         return true;
     }
     errno = ENOMEM; // libevent's allocations do not set it
-    server->rearm = event_new(server->base, -1, 0, on_rearm, server);
+    server->watch =
+        event_new(server->base, server->socket.own, EV_READ | EV_PERSIST, on_watch, server);
     server->retry = event_new(server->base, -1, 0, on_retry, server);
     // Backlog 0 leaves the queue alone. The descriptor stays ours to close.
     server->listener =
         evconnlistener_new(server->base, on_accept, server,
                            LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_DISABLED, 0, server->socket.own);
-    bool watched = server->rearm && server->retry && server->listener;
-    if (watched) {
+    bool started = server->watch && server->retry && server->listener;
+    if (started) {
         evconnlistener_set_error_cb(server->listener, on_accept_error);
-        // Enabled once whatever the limits say: a loop that cannot watch the socket must fail now.
-        watched = evconnlistener_enable(server->listener) == 0;
-        server->armed = watched;
+        // Once whatever the limits say: a loop that cannot watch the socket must fail now.
+        started = arm(server);
     }
-    if (!watched) {
+    if (!started) {
         int errnum = errno;
         csc__accept_stop(server);
         errno = errnum;
     }
-    return watched;
+    return started;
 }
 
 void csc__accept_stop(csc_server *server) {
@@ -283,16 +329,17 @@ void csc__accept_stop(csc_server *server) {
         evconnlistener_disable(server->listener);
         evconnlistener_free(server->listener);
     }
-    if (server->rearm) {
-        event_free(server->rearm);
+    if (server->watch) {
+        event_free(server->watch);
     }
     if (server->retry) {
         event_free(server->retry);
     }
     server->listener = NULL;
-    server->rearm = NULL;
+    server->watch = NULL;
     server->retry = NULL;
     server->armed = false;
+    server->watched = false;
     server->backing_off = false;
 }
 
@@ -300,14 +347,12 @@ void csc__accept_stop(csc_server *server) {
 static int accept_one(csc_server *server) {
     struct sockaddr_storage peer;
     socklen_t length = sizeof peer;
-    csc_connection connection;
-    connection.descriptor = accept4(server->socket.own, (struct sockaddr *)&peer, &length,
-                                    SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (connection.descriptor < 0) {
+    int descriptor = accept4(server->socket.own, (struct sockaddr *)&peer, &length,
+                             SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (descriptor < 0) {
         return errno;
     }
-    csc_address_from_sockaddr((struct sockaddr *)&peer, length, &connection.peer);
-    take_connection(server, &connection);
+    take_connection(server, descriptor, (struct sockaddr *)&peer, length);
     return 0;
 }
 

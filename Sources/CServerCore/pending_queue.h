@@ -19,10 +19,9 @@ static inline bool csc__pending_reserve(csc__pending_queue *queue) {
     return queue->count < queue->capacity || csc__pending_grow(queue);
 }
 
-// The caller has made sure that there is room.
-static inline void csc__pending_push(csc__pending_queue *queue, const csc_connection *connection) {
-    queue->slots[(queue->head + queue->count) & (queue->capacity - 1)] = *connection;
-    queue->count++;
+// A place at the end, for the caller to fill. The caller has made sure that there is room.
+static inline csc_connection *csc__pending_push_place(csc__pending_queue *queue) {
+    return &queue->slots[(queue->head + queue->count++) & (queue->capacity - 1)];
 }
 
 static inline bool csc__pending_pop(csc__pending_queue *queue, csc_connection *connection) {

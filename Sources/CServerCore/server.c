@@ -50,10 +50,7 @@ void csc_server_free(csc_server *server) {
     csc__server_leave(server);
 }
 
-void csc__server_leave(csc_server *server) {
-    if (--server->depth > 0 || !server->freed) {
-        return;
-    }
+void csc__server_end(csc_server *server) {
     csc__pending_free(&server->pending);
     free(server);
 }
@@ -257,6 +254,7 @@ int csc_server_backlog(const csc_server *server) {
 void csc_server_set_accept_batch(csc_server *server, int count) {
     if (server) {
         server->accept_batch = count < 1 ? 1 : count;
+        csc__accept_update(server);
     }
 }
 
@@ -294,7 +292,7 @@ bool csc_server_next_pending(csc_server *server, csc_connection *connection) {
     }
     server->statistics.delivered++;
     if (!server->armed) {
-        csc__accept_update_soon(server);
+        csc__accept_has_room(server);
     }
     return true;
 }
@@ -307,7 +305,7 @@ bool csc_server_add_pending(csc_server *server, const csc_connection *connection
         csc_server_set_error(server, CSC_ERROR_SOCKET_RESOURCE, "Out of resources");
         return false;
     }
-    csc__pending_push(&server->pending, connection);
+    *csc__pending_push_place(&server->pending) = *connection;
     if (connection->descriptor >= 0 && connection->descriptor == server->in_flight) {
         server->in_flight = -1; // the incoming callback gives back what it was just handed
     } else {

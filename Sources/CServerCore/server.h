@@ -10,33 +10,23 @@ struct event;
 struct evconnlistener;
 
 struct csc_server {
-    struct event_base *base;         // borrowed; NULL: csc_server_wait() only
+    // What each connection touches, side by side.
     struct evconnlistener *listener; // NULL when not listening, or without a base
-    struct event *rearm;             // activated, never added: "look again on the loop's next turn"
-    struct event *retry;             // timer of a back-off
-    struct event *check;             // looks after the listening socket when check_timer is due
-    csc__listening_socket socket;
+    csc_new_connection_fn new_connection;
+    void *new_connection_context;
+    csc_incoming_connection_fn incoming_connection;
+    void *incoming_connection_context;
     csc__pending_queue pending;
-    csc_server *next_listening; // the process's list, see listening_servers.c
-
-    int max_pending;
-    int backlog;
-    int accept_batch;
-    int expected_connections;
-
-    int in_batch;          // accepted since the last turn that had room
+    int room;              // connections that may come until csc__accept_update() has to look again
+    int in_batch;          // accepted in this turn of the loop
     int peer_error_streak; // peer errors in a row without an accepted connection
     int retry_delay;       // milliseconds of the present back-off; 0 when there is none
-    int64_t retry_time;    // monotonic milliseconds at which it ends
-    int check_timer;       // timerfd; -1 when not listening, or without a base
-    int64_t check_time;    // monotonic milliseconds at which a wait looks after the socket
     int in_flight;         // descriptor that the incoming callback holds now; -1 for none
     unsigned depth;        // our own frames on the stack that still use the server
-    unsigned waits;        // csc_server_wait() calls on the stack
-    uint64_t generation;   // changes whenever the server starts or stops listening
-    unsigned process;      // csc__process() when it was made
 
-    bool armed; // the listener is enabled
+    bool armed;        // the listener is enabled
+    bool watched;      // the watch is added
+    bool spares_watch; // the listener was disabled in this turn of the loop
     bool paused;
     bool paused_by_error; // strict mode: until resume, or until listening starts anew
     bool backing_off;
@@ -45,24 +35,46 @@ struct csc_server {
     bool left_in_parent; // listened when the process forked, and this is the child
     bool freed;          // csc_server_free() was called; memory goes when depth is 0
 
-    csc_new_connection_fn new_connection;
-    void *new_connection_context;
-    csc_incoming_connection_fn incoming_connection;
-    void *incoming_connection_context;
+    csc_statistics
+        statistics; // without pending and the kernel's queue, which are read when asked for
+
+    struct event_base *base; // borrowed; NULL: csc_server_wait() only
+    struct event *watch;     // keeps the socket in the loop's poll set, see accept.c
+    struct event *retry;     // timer of a back-off
+    struct event *check;     // looks after the listening socket when check_timer is due
+    csc__listening_socket socket;
+    csc_server *next_listening; // the process's list of listening servers, see listening_servers.c
+
+    int max_pending;
+    int backlog;
+    int accept_batch;
+    int expected_connections;
+
+    int64_t retry_time;  // monotonic milliseconds at which the back-off ends
+    int check_timer;     // timerfd; -1 when not listening, or without a base
+    int64_t check_time;  // monotonic milliseconds at which a wait looks after the socket
+    unsigned waits;      // csc_server_wait() calls on the stack
+    uint64_t generation; // changes whenever the server starts or stops listening
+    unsigned process;    // csc__process() when it was made
+
     csc_accept_error_fn accept_error;
     void *accept_error_context;
 
     csc_error error;
     const char *error_text;
-    csc_statistics
-        statistics; // without pending and the kernel's queue, which are read when asked for
 };
+
+void csc__server_end(csc_server *server);
 
 // Our frames between these two may outlive csc_server_free(): a callback may call it.
 static inline void csc__server_enter(csc_server *server) {
     server->depth++;
 }
-void csc__server_leave(csc_server *server);
+static inline void csc__server_leave(csc_server *server) {
+    if (--server->depth == 0 && server->freed) {
+        csc__server_end(server);
+    }
+}
 
 static inline bool csc__server_is_listening(const csc_server *server) {
     return server->socket.descriptor >= 0 && !server->left_in_parent;
@@ -92,11 +104,15 @@ void csc__listening_servers_remove(csc_server *server);
 bool csc__accept_start(csc_server *server);
 void csc__accept_stop(csc_server *server);
 
-// Enables or disables the listener, whichever its state, limits and room ask for.
+// Enables or disables the listener, whichever its state and limits ask for, and finds its room.
 void csc__accept_update(csc_server *server);
 
-// Does so on the loop's next turn: many taken connections then cost one system call, not one each.
+// Does so after this turn of the loop: many taken connections then cost one system call, not one
+// each.
 void csc__accept_update_soon(csc_server *server);
+
+// A pending connection was taken: does one of the two, at once where that costs no system call.
+void csc__accept_has_room(csc_server *server);
 
 // Accepts without the loop until the kernel's queue is empty, a limit is met or an error occurs.
 // Returns how many; *failed tells whether an error ended it that pauses accepting or stops the

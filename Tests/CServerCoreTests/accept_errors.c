@@ -376,6 +376,7 @@ static void a_loop_that_cannot_watch_again_backs_off(void **state) {
     start_failing(it);
     fixture_connect(it);
     fixture_run_until(it, &it->new_connections, 1);
+    fixture_run_ready(it); // until the loop does not watch the socket any more
     fault_fail(FAULT_EPOLL_CTL, 1, 2, ENOSPC);
     fixture_take(it);
     fixture_run_until(it, &it->accept_errors, 1);
