@@ -191,8 +191,8 @@ static int find_room(const csc_server *server) {
         return 0;
     }
     int room = server->accept_batch - server->in_batch;
-    uint32_t until_limit = (uint32_t)server->max_pending - server->pending.count;
-    return room > 0 && until_limit < (uint32_t)room ? (int)until_limit : room;
+    int until_limit = server->max_pending - (int)server->pending.count;
+    return until_limit < room ? until_limit : room;
 }
 
 static bool arm(csc_server *server) {
@@ -213,8 +213,8 @@ void csc__accept_update(csc_server *server) {
             csc__accept_failed(server, ENOMEM); // backs off, and comes here again to disable
             return;
         }
-        uint32_t reserved = server->pending.capacity - server->pending.count;
-        server->room = reserved < (uint32_t)room ? (int)reserved : room;
+        size_t reserved = server->pending.capacity - server->pending.count;
+        server->room = reserved < (size_t)room ? (int)reserved : room;
         return;
     }
     server->room = 0;
