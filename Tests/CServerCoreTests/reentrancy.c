@@ -172,6 +172,7 @@ static void prepare(stage *now) {
         csc_server_set_pauses_on_error(it->server, now->cell->place == STRICT_ERROR);
         if (now->cell->way == BY_RESUME) {
             csc_server_pause(it->server);
+            fixture_run_ready(it); // clients wait, so that the loop gives the socket up
             fault_fail(FAULT_EPOLL_CTL, 1, 1, ENOMEM);
         } else {
             fault_fail(FAULT_ACCEPT4, 3, 1, EMFILE);
