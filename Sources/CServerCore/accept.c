@@ -151,8 +151,8 @@ bool csc__accept_failed(csc_server *server, int errnum) {
     return true;
 }
 
-// The address goes straight to its place in the queue, where it stays unless the program takes the
-// descriptor itself.
+// Queues the connection or hands it to the incoming callback. The address goes straight to its
+// place in the queue, where it stays unless the program takes the descriptor itself.
 static void take_connection(csc_server *server, int descriptor, const struct sockaddr *peer,
                             socklen_t length) {
     server->statistics.accepted++;
@@ -176,6 +176,9 @@ static void take_connection(csc_server *server, int descriptor, const struct soc
         place->descriptor = descriptor;
         csc_address_from_sockaddr(peer, length, &place->peer);
     }
+}
+
+static void tell_of_connection(csc_server *server) {
     if (server->new_connection && !server->freed) {
         server->new_connection(server, server->new_connection_context);
     }
@@ -249,6 +252,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t descripto
     csc_server *server = context;
     csc__server_enter(server);
     take_connection(server, descriptor, peer, (socklen_t)length);
+    tell_of_connection(server);
     if (server->room <= 0) {
         csc__accept_update(server);
     }
@@ -353,6 +357,10 @@ static int accept_one(csc_server *server) {
         return errno;
     }
     take_connection(server, descriptor, (struct sockaddr *)&peer, length);
+    if (server->armed) {
+        csc__accept_update(server); // the callback may run the loop: it must know of this one
+    }
+    tell_of_connection(server);
     return 0;
 }
 

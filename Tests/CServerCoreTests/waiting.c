@@ -273,6 +273,37 @@ static void waits_nest_sixteen_deep(void **state) {
     assert_times_out(it, 0);
 }
 
+// With as many pending, which fills the queue to its limit or to its last place.
+enum { FULL = 32 };
+
+static void run_the_loop_when_full(csc_server *server, void *context) {
+    fixture *it = context;
+    if (fixture_statistics(it).pending == FULL) {
+        fixture_run_ready(it);
+        assert_true(fixture_statistics(it).pending == FULL || csc_server_max_pending(server) > FULL);
+    }
+}
+
+static void a_callback_of_a_wait_may_run_the_loop(void **state) {
+    fixture *it = *state;
+    csc_server_set_max_pending(it->server, FULL);
+    fixture_listen(it);
+    csc_server_on_new_connection(it->server, run_the_loop_when_full, it);
+    fixture_connect_many(it, FULL + 8);
+    assert_true(csc_server_wait(it->server, 10000, NULL));
+    assert_int_equal(fixture_take_all(it), FULL);
+}
+
+static void finishing_may_run_the_loop_too(void **state) {
+    fixture *it = *state;
+    csc_server_set_max_pending(it->server, 2 * FULL);
+    fixture_listen(it);
+    csc_server_on_new_connection(it->server, run_the_loop_when_full, it);
+    fixture_connect_many(it, FULL + 8);
+    csc_server_finish(it->server);
+    assert_int_equal(fixture_take_all(it), FULL + 8);
+}
+
 static void a_wait_and_the_loop_serve_the_same_queue(void **state) {
     fixture *it = *state;
     fixture_listen(it);
@@ -330,6 +361,8 @@ int main(void) {
         fact(a_connection_that_another_process_took_is_waited_for),
         fact(a_timeout_is_reported_every_time),
         fact(waits_nest_sixteen_deep),
+        fact(a_callback_of_a_wait_may_run_the_loop),
+        fact(finishing_may_run_the_loop_too),
         fact(a_wait_and_the_loop_serve_the_same_queue),
         fact_without_base(nothing_new_times_out),
         fact_without_base(a_wait_accepts_all_that_the_kernel_holds),
