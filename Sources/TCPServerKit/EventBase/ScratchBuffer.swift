@@ -2,7 +2,9 @@
 @safe final class ScratchBuffer {
   static let size = 65536
 
-  private let memory: UnsafeMutableRawBufferPointer
+  private var memory: UnsafeMutableRawBufferPointer
+  /// A body reads the memory, and may do anything meanwhile.
+  private var isBeingRead = false
   /// The socket whose unread bytes are `unread`; it moves them away before another may read.
   private var borrower: Unmanaged<TCPSocket>?
   private(set) var unread: Range<Int> = 0..<0
@@ -15,10 +17,28 @@
     unsafe memory.deallocate()
   }
 
-  /// The whole buffer, for the kernel to write to. What an earlier borrower has not read is saved first.
+  /// The whole buffer, for the kernel to write to. What an earlier borrower has not read is saved first, and what a
+  /// body is reading stays.
   func take() -> UnsafeMutableRawBufferPointer {
     unsafe borrower?.takeUnretainedValue().keepLentBytes()
+    if isBeingRead {
+      isBeingRead = false
+      unsafe memory = .allocate(byteCount: Self.size, alignment: 16)
+    }
     return unsafe memory
+  }
+
+  /// Lets `body` read a part of the memory, which stays as it is until `body` returns.
+  @inline(__always)
+  func whileRead(_ bytes: UnsafeRawBufferPointer, _ body: (RawSpan) -> Void) {
+    let read = unsafe memory
+    isBeingRead = true
+    unsafe body(bytes.bytes)
+    if unsafe read.baseAddress == memory.baseAddress {
+      isBeingRead = false
+    } else {
+      unsafe read.deallocate()
+    }
   }
 
   func lend(_ count: Int, to socket: TCPSocket) {

@@ -180,7 +180,7 @@ extension TCPSocket {
     while bytesAvailable < count && !isAtEnd {
       if !flags.contains(.drained) {
         let before = bytesAvailable
-        switch receiveIntoQueue() {
+        switch receiveIntoQueue(roomFor: count - before) {
         case .bytes:
           if usesUpTurn(bytesAvailable - before) { flags.insert(.drained) }
           continue
@@ -209,7 +209,7 @@ extension TCPSocket {
     let outcome = unsafe SystemCalls.receive(descriptor, into: memory)
     if case .value(let count) = outcome, count > 0 {
       noteReceived(count, room: memory.count)
-      unsafe body(UnsafeRawBufferPointer(rebasing: memory[..<count]).bytes)
+      unsafe scratch.whileRead(UnsafeRawBufferPointer(rebasing: memory[..<count]), body)
       return true
     }
     try handleUnread(outcome)

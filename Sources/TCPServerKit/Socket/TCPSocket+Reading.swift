@@ -6,7 +6,9 @@ extension TCPSocket {
   /// How many bytes the socket may hold unread: 0, the default, sets no limit.
   ///
   /// When the limit is reached the rest stays in the kernel, which slows the peer down; reading resumes as
-  /// soon as there is room or the limit changes.
+  /// soon as there is room or the limit changes. Set one where ``readyRead`` has a handler that may leave bytes
+  /// unread: without it the peer decides how much memory they take. An `async` call that asks for more bytes than
+  /// the limit, or for a longer line, gets them.
   public var readBufferSize: Int {
     get { existingDetails?.readBufferSize ?? 0 }
     set {
@@ -64,8 +66,8 @@ extension TCPSocket {
 
   /// Lends everything that has arrived to `body`, without waiting and without copying it.
   ///
-  /// - Parameter body: is given the bytes, at least one, and has then read them. The span is valid only during
-  ///   the call. Not called where nothing has arrived.
+  /// - Parameter body: is given the bytes, at least one, which count as read from then on: what it reads of the
+  ///   socket itself comes after them. The span is valid only during the call. Not called where nothing has arrived.
   public func readAll(_ body: (RawSpan) -> Void) {
     pullIfEmpty()
     if bytesAvailable > 0 {
@@ -130,12 +132,19 @@ extension TCPSocket {
 
   /// Lends what is held here, and takes it.
   func lendUnread(to body: (RawSpan) -> Void) {
-    // The body may close the socket, which lets go of what it is reading.
-    let held = input
-    let bytes = unsafe unreadBytes
-    unsafe body(bytes.bytes)
-    consume(min(bytes.count, bytesAvailable))
-    withExtendedLifetime(held) {}
+    // Taken before, because the body may read on, which moves what is held here, or close the socket.
+    if let held = input {
+      input = nil
+      unsafe body(held.bytes.bytes)
+      withExtendedLifetime(held) {}
+    } else if let scratch = engine?.scratch {
+      let bytes = unsafe scratch.unreadBytes
+      scratch.forget(self)
+      unsafe scratch.whileRead(bytes, body)
+    }
+    if readBufferSize > 0 {
+      updateReadWatch()
+    }
   }
 
   func consume(_ count: Int) {
@@ -192,10 +201,11 @@ extension TCPSocket {
   }
 
   /// Reads once from the kernel into `input`.
+  /// - Parameter least: how many bytes there is room for, whatever the limit says.
   @discardableResult
-  func receiveIntoQueue() -> Received {
+  func receiveIntoQueue(roomFor least: Int = 0) -> Received {
     guard !flags.contains(.inputEnded) else { return .end }
-    let room = min(roomForInput, ScratchBuffer.size)
+    let room = min(max(roomForInput, least), ScratchBuffer.size)
     guard room > 0 else { return .nothing }
     keepLentBytes()
     let queue = input ?? ByteQueue()

@@ -51,6 +51,23 @@ struct AsyncReadTests {
     }
   }
 
+  @Test("A length or a line that is asked for may be longer than the read buffer")
+  func longerThanTheBuffer() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      pair.socket.readBufferSize = 4
+      let exact = start { try await pair.socket.read(exactly: 10) }
+      for part in ["abcdef", "ghij"] {
+        await turns(5)
+        pair.client.send(part)
+      }
+      #expect(text(try await exact.value) == "abcdefghij")
+      pair.client.send("a long line\nrest")
+      #expect(text(try await pair.socket.readLine()) == "a long line\n")
+      #expect(pair.socket.bytesAvailable <= 4)
+    }
+  }
+
   @Test("Reads up to a length, and an exact one over several arrivals")
   func lengths() async throws {
     try await onLoop { _ in
