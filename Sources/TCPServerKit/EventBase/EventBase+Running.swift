@@ -17,7 +17,7 @@ extension EventBase {
       self.stop()
     }
     while true {
-      run()
+      precondition(runHere(), "EventBase.run(_:) was called while another thread runs this event base")
       if let result = outcome.get() {
         return try result.get()
       }

@@ -52,11 +52,16 @@ public final class EventBase: Sendable {
   /// Runs the loop on this thread until ``stop()`` is called.
   ///
   /// Returns at once when ``stop()`` was called since the last run, or when the loop is running already:
-  /// libevent's loop cannot be nested.
+  /// libevent's loop cannot be nested. In debug builds the program stops when it is another thread that runs it.
   public func run() {
+    _ = runHere()
+  }
+
+  /// False when another thread runs the loop.
+  func runHere() -> Bool {
     let previous = CurrentEventBase.exchange(self)
-    engine.run()
-    CurrentEventBase.set(previous)
+    defer { CurrentEventBase.set(previous) }
+    return engine.run()
   }
 
   /// Runs one turn of the loop: waits for events, handles those that are there, and returns.

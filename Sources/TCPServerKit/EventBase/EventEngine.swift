@@ -110,7 +110,9 @@ internal import Synchronization
 
   // MARK: - Turns
 
-  func run() {
+  /// - Returns: false when another thread runs the loop.
+  @discardableResult
+  func run() -> Bool {
     whileOwningThread {
       while !stopRequested.exchange(false, ordering: .acquiringAndReleasing) {
         turn(flags: 0)
@@ -133,14 +135,27 @@ internal import Synchronization
     }
   }
 
-  /// Does nothing within itself: libevent's loop cannot be nested.
-  private func whileOwningThread(_ body: () -> Void) {
-    guard !isRunning else { return }
+  /// Does nothing within itself: libevent's loop cannot be nested. Nor while another thread runs the loop, which
+  /// only a mistake can bring about.
+  ///
+  /// - Returns: false in that last case.
+  @discardableResult
+  private func whileOwningThread(_ body: () -> Void) -> Bool {
+    let thread = UInt(pthread_self())
+    let (isFree, holder) = owner.compareExchange(
+      expected: 0,
+      desired: thread,
+      ordering: .acquiringAndReleasing
+    )
+    guard isFree else {
+      assert(holder == thread, "An EventBase was run by a thread while another runs it")
+      return holder == thread
+    }
     isRunning = true
-    owner.store(UInt(pthread_self()), ordering: .relaxed)
     body()
-    owner.store(0, ordering: .relaxed)
     isRunning = false
+    owner.store(0, ordering: .releasing)
+    return true
   }
 
   private func turn(flags: CInt) {
@@ -158,19 +173,10 @@ internal import Synchronization
   func stopOnSignals(_ signals: [CInt]) -> Bool {
     let context = unsafe Unmanaged.passUnretained(self).toOpaque()
     for signal in signals {
-      guard
-        let event = unsafe event_new(
-          base,
-          signal,
-          Int16(CLIBEVENT_SIGNAL | CLIBEVENT_PERSIST),
-          signalCallback,
-          context
-        ),
-        unsafe event_add(event, nil) == 0
-      else {
-        return false
-      }
+      let kind = Int16(CLIBEVENT_SIGNAL | CLIBEVENT_PERSIST)
+      guard let event = unsafe event_new(base, signal, kind, signalCallback, context) else { return false }
       unsafe signalEvents.append(event)
+      guard unsafe event_add(event, nil) == 0 else { return false }
     }
     return true
   }
@@ -257,13 +263,17 @@ internal import Synchronization
   func abortEverything() {
     isAbandoned = true
     while jobs.popFirst() != nil {}
+    // A job may hold a socket, which holds this engine. Released out of the lock, because that runs others' code.
+    let posted = inbox.withLock { exchange(&$0.jobs, with: []) }
+    withExtendedLifetime(posted) {}
     unsafe TCPSocket.abortAll(on: base)
   }
 }
 
 extension timeval {
+  /// At least zero and at most 31 years: libevent adds the time of its clock, and aborts for some negative sums.
   init(_ duration: Duration) {
-    let (seconds, attoseconds) = duration.components
+    let (seconds, attoseconds) = duration.limited.components
     // Rounded up: a wait must not end before its time.
     self.init(
       tv_sec: time_t(clamping: seconds),
@@ -273,6 +283,13 @@ extension timeval {
       tv_sec += 1
       tv_usec = 0
     }
+  }
+}
+
+extension Duration {
+  /// From zero to a thousand million seconds, which is as good as for ever and can be counted with.
+  var limited: Duration {
+    max(.zero, min(self, .seconds(1_000_000_000)))
   }
 }
 

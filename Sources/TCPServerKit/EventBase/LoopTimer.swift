@@ -21,7 +21,7 @@ internal import CLibevent
     var interval = timeval(max(delay, .zero))
     if unsafe event == nil || event_add(event, &interval) != 0 {
       // No memory for a timer: firing early is better than never.
-      engine.later(action)
+      engine.later { [weak self] in self?.fire() }
     }
   }
 

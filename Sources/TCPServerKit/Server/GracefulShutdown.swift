@@ -29,7 +29,7 @@ public final class GracefulShutdown: Sendable {
   ///
   /// - Parameter timeout: how long the handlers may take.
   public func begin(timeout: Duration = .seconds(30)) {
-    let deadline = ContinuousClock.now + timeout
+    let deadline = ContinuousClock.now + timeout.limited
     let callbacks = state.withLock { state in
       guard state.deadline == nil else { return [@Sendable (ContinuousClock.Instant) -> Void]() }
       state.deadline = deadline

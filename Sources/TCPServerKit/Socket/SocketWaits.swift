@@ -30,7 +30,7 @@ final class SocketWaits: CancellableWait {
     private var end: ContinuousClock.Instant?
 
     init(_ timeout: Duration) {
-      self.timeout = timeout
+      self.timeout = timeout.limited
     }
 
     /// What is left of it.

@@ -110,7 +110,7 @@ extension TCPSocket {
   }
 
   private func deadline(_ msec: Int) -> ContinuousClock.Instant? {
-    msec < 0 ? nil : .now + .milliseconds(msec)
+    msec < 0 ? nil : .now + Duration.milliseconds(msec).limited
   }
 
   private func becomesConnected(by deadline: ContinuousClock.Instant?) -> Bool {

@@ -153,6 +153,21 @@ struct EventBaseTests {
     withExtendedLifetime(ran) {}
   }
 
+  @Test("So is one that holds a socket of the event base, and the socket with it")
+  func releaseDropsJobsWithSockets() throws {
+    var base: EventBase? = try EventBase()
+    func post() throws -> PlainClient {
+      let pair = try connectedPair(base)
+      nonisolated(unsafe) let socket = pair.socket
+      base?.execute { unsafe socket.write("never") }
+      return pair.peer
+    }
+    let peer = try post()
+    #expect(peer.input() == .nothing)
+    base = nil
+    #expect(peer.nextInput() == .end)
+  }
+
   // MARK: - A C program's event_base
 
   /// An event_base as a C program makes it.

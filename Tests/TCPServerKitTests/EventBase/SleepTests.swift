@@ -44,6 +44,50 @@ struct SleepTests {
     var list: [Int] = []
   }
 
+  @Test(
+    "A very long time does not pass at once: of a sleep, a read, a turn, a shutdown",
+    arguments: [.seconds(2_000_000_000), .seconds(Int64.max), .seconds(Int64.max) * 10] as [Duration]
+  )
+  func veryLong(duration: Duration) async throws {
+    try await onLoop { base in
+      let pair = try await Pair()
+      let sleeping = start { try await base.sleep(for: duration) }
+      let reading = start { try await pair.socket.read(maxLength: 1, timeout: duration) }
+      await turns()
+      pair.client.send("x")
+      #expect(text(try await reading.value) == "x")
+      sleeping.cancel()
+      await #expect(throws: CancellationError.self) { try await sleeping.value }
+
+      let server = try listening()
+      let (bound, gate, shutdown) = (LoopBound(server), Gate(), GracefulShutdown())
+      let serving = start { try await bound.value.serve(shutdown: shutdown) { _ in await gate.pass() } }
+      let client = try #require(PlainClient(to: server))
+      try await until { server.statistics.delivered == 1 }
+      shutdown.begin(timeout: duration)
+      await turns()
+      gate.open()
+      #expect(try await serving.value.numbers == [1, 0, 1, 0])
+      withExtendedLifetime(client) {}
+    }
+    let base = try EventBase()
+    let job = OtherThread { base.execute {} }
+    base.runOnce(timeout: duration)
+    job.join()
+    #expect(base.statistics.jobs == 1)
+  }
+
+  @Test("Less than no time has passed at once")
+  func negative() async throws {
+    try await onLoop { base in
+      try await base.sleep(for: .seconds(-5))
+      let pair = try await Pair()
+      await #expect(throws: SocketError.socketTimeout) {
+        try await pair.socket.read(maxLength: 1, timeout: .milliseconds(-1))
+      }
+    }
+  }
+
   @Test("Cancellation ends it at once", arguments: [false, true])
   func cancelled(fromElsewhere: Bool) async throws {
     try await onLoop { base in

@@ -60,6 +60,28 @@ import Testing
       #expect(text(result?.standardErrorContent)?.contains(Self.advice) == true)
     }
 
+    @Test("A loop that a second thread runs meanwhile stops the program", arguments: [0, 1, 2])
+    func loop(call: Int) async {
+      let result = await #expect(
+        processExitsWith: .failure,
+        observing: [\.standardErrorContent]
+      ) { [call] in
+        guard let base = try? EventBase() else { exit(0) }
+        base.execute {
+          OtherThread {
+            switch call {
+            case 0: base.run()
+            case 1: base.runOnce(timeout: .zero)
+            default: try? base.run {}
+            }
+          }.join()
+          exit(0)
+        }
+        base.run()
+      }
+      #expect(text(result?.standardErrorContent)?.contains("while another runs it") == true)
+    }
+
     @Test("A loop that does not run may be prepared on one thread and run on another")
     func prepared() throws {
       let base = try EventBase()

@@ -251,4 +251,15 @@ struct SocketConnectingTests {
     #expect(!client.waitForBytesWritten(msec: 10000), "nothing is held")
     #expect(client.state == .connected)
   }
+
+  @Test("A wait of the longest number of milliseconds, while connecting, waits")
+  func longestWait() throws {
+    let server = TCPServer(eventBase: nil)
+    try #require(server.listen(address: .localHost))
+    let client = TCPSocket(eventBase: nil)
+    client.connectToHost(.localHost, port: server.serverPort)
+    #expect(try acceptedSocket(of: server).write("x") == 1)
+    #expect(client.waitForReadyRead(msec: .max))
+    expectBalanced(server)
+  }
 }
