@@ -78,7 +78,11 @@ bool csc_server_wait(csc_server *server, int msec, bool *timed_out) {
                              "waitForNewConnection() called from within itself too often");
         return false;
     }
-    int64_t deadline = msec < 0 ? -1 : csc__monotonic_milliseconds() + msec;
+    int64_t deadline = -1;
+    if (msec >= 0) {
+        // Of the millisecond that it is now, a part has passed: without one more it would end early.
+        deadline = csc__monotonic_milliseconds() + msec + (msec > 0);
+    }
     csc__server_enter(server);
     server->waits++;
     wait_result result = wait_until(server, deadline);
