@@ -2,12 +2,13 @@
 
 PORT ?= 4242
 ARGS ?=
+SECONDS ?= 60
 SWIFT_TEST = swift test
 
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
 .NOTPARALLEL:
 .PHONY: help run bench bench-quick test test-swift test-c test-examples test-benchmarks test-sanitizers check \
-	coverage check-counts check-thread-confinement check-documentation check-async-documentation docs \
+	coverage fuzz check-counts check-thread-confinement check-documentation check-async-documentation docs \
 	format format-check clean dependencies-run dependencies-test
 
 help:
@@ -15,10 +16,11 @@ help:
 	@echo 'make test                        all tests and checks'
 	@echo 'make test-sanitizers             the tests under the address, undefined and thread sanitizers'
 	@echo 'make coverage                    which lines and branches the tests reach'
+	@echo 'make fuzz [SECONDS=60]           random input and calls for the C core, so long for each target'
 	@echo 'make docs                        build the documentation as a site in build/documentation'
 	@echo 'make format                      format all code'
 	@echo 'make format-check                check its format'
-	@echo 'make check                       what CI runs: make test, make coverage, make test-sanitizers'
+	@echo 'make check                       what CI runs: make test, and all of the above for a short time'
 	@echo 'make bench                       measure beside other servers, into benchmarks/RESULTS.md (25 minutes)'
 	@echo 'make bench-quick                 the same with few servers and loads, tables only (3 minutes)'
 	@echo 'make clean                       remove everything that was built'
@@ -69,6 +71,9 @@ test-sanitizers: dependencies-test
 
 coverage: dependencies-test
 	@scripts/step 'Coverage' scripts/coverage
+
+fuzz: dependencies-test
+	@scripts/step 'Fuzzing' scripts/fuzz '$(SECONDS)'
 
 check:
 	@.ci/run
