@@ -1,5 +1,5 @@
-// malloc(), calloc() and realloc() that count, and fail on demand. They stand on glibc's own names
-// for its allocator, because looking up the real functions with dlsym() allocates.
+// malloc(), calloc(), realloc() and free() that count, and fail on demand. They stand on glibc's
+// own names for its allocator, because looking up the real functions with dlsym() allocates.
 
 #include "plans.h"
 
@@ -18,20 +18,42 @@
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *memory, size_t size);
+void __libc_free(void *memory);
 
 void *malloc(size_t size);
 void *malloc(size_t size) {
-    return fault__allocation_fails() ? NULL : __libc_malloc(size);
+    void *memory = fault__allocation_fails() ? NULL : __libc_malloc(size);
+    fault__allocated(memory);
+    return memory;
 }
 
 void *calloc(size_t count, size_t size);
 void *calloc(size_t count, size_t size) {
-    return fault__allocation_fails() ? NULL : __libc_calloc(count, size);
+    void *memory = fault__allocation_fails() ? NULL : __libc_calloc(count, size);
+    fault__allocated(memory);
+    return memory;
 }
 
+// Moves what is there, unless there was nothing, or nothing is wanted: then it allocates or frees.
 void *realloc(void *memory, size_t size);
 void *realloc(void *memory, size_t size) {
-    return fault__allocation_fails() ? NULL : __libc_realloc(memory, size);
+    if (fault__allocation_fails()) {
+        return NULL;
+    }
+    bool had_memory = memory;
+    void *moved = __libc_realloc(memory, size);
+    if (!had_memory) {
+        fault__allocated(moved);
+    } else if (!moved && size == 0) {
+        fault__freed(&moved);
+    }
+    return moved;
+}
+
+void free(void *memory);
+void free(void *memory) {
+    fault__freed(memory);
+    __libc_free(memory);
 }
 
 #endif

@@ -11,6 +11,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/types.h>
@@ -19,12 +20,12 @@ struct addrinfo;
 struct epoll_event;
 struct iovec;
 struct msghdr;
-struct pollfd;
 struct sockaddr;
 struct stat;
 
 typedef unsigned int socket_length; // socklen_t
-typedef unsigned long poll_count;   // nfds_t
+
+enum { AF_INET6 = 10, REMOVE = 2 }; // EPOLL_CTL_DEL
 
 // A sanitizer's own version of a call comes before the C library's, as it would without the shim.
 void *fault__find_real(const char *name) {
@@ -44,6 +45,27 @@ void *fault__find_real(const char *name) {
         return fault__fails(call) || !real.object ? -1 : real.function arguments;                  \
     }
 
+// For calls that return a new descriptor.
+#define INTERPOSE_OPENING(call, name, parameters, arguments)                                       \
+    int name parameters;                                                                           \
+    int name parameters {                                                                          \
+        REAL(int, name, parameters)                                                                \
+        return fault__fails(call) || !real.object ? -1 : fault__opened(real.function arguments);   \
+    }
+
+// For calls that fill an array with two new descriptors.
+#define INTERPOSE_OPENING_TWO(call, name, parameters, arguments, both)                             \
+    int name parameters;                                                                           \
+    int name parameters {                                                                          \
+        REAL(int, name, parameters)                                                                \
+        if (fault__fails(call) || !real.object || real.function arguments != 0) {                  \
+            return -1;                                                                             \
+        }                                                                                          \
+        fault__opened((both)[0]);                                                                  \
+        fault__opened((both)[1]);                                                                  \
+        return 0;                                                                                  \
+    }
+
 // For calls with a parameter `size` that says how much to move.
 #define INTERPOSE_TRANSFER(call, name, parameters, arguments)                                      \
     ssize_t name parameters;                                                                       \
@@ -53,35 +75,34 @@ void *fault__find_real(const char *name) {
                                                                      : real.function arguments;    \
     }
 
-INTERPOSE(int, FAULT_ACCEPT, accept, (int fd, struct sockaddr *address, socket_length *length),
-          (fd, address, length))
-INTERPOSE(int, FAULT_ACCEPT4, accept4,
-          (int fd, struct sockaddr *address, socket_length *length, int flags),
-          (fd, address, length, flags))
+INTERPOSE_OPENING(FAULT_ACCEPT, accept, (int fd, struct sockaddr *address, socket_length *length),
+                  (fd, address, length))
+INTERPOSE_OPENING(FAULT_ACCEPT4, accept4,
+                  (int fd, struct sockaddr *address, socket_length *length, int flags),
+                  (fd, address, length, flags))
 INTERPOSE(int, FAULT_BIND, bind, (int fd, const struct sockaddr *address, socket_length length),
           (fd, address, length))
 INTERPOSE(int, FAULT_CONNECT, connect,
           (int fd, const struct sockaddr *address, socket_length length), (fd, address, length))
-INTERPOSE(int, FAULT_EPOLL_CREATE1, epoll_create1, (int flags), (flags))
-INTERPOSE(int, FAULT_EPOLL_CTL, epoll_ctl,
-          (int epoll, int operation, int fd, struct epoll_event *event),
-          (epoll, operation, fd, event))
-INTERPOSE(int, FAULT_EPOLL_WAIT, epoll_wait,
-          (int epoll, struct epoll_event *events, int most, int msec), (epoll, events, most, msec))
-INTERPOSE(int, FAULT_EVENTFD, eventfd, (unsigned int count, int flags), (count, flags))
+INTERPOSE_OPENING(FAULT_EPOLL_CREATE, epoll_create, (int size), (size))
+INTERPOSE_OPENING(FAULT_EPOLL_CREATE1, epoll_create1, (int flags), (flags))
+INTERPOSE_OPENING(FAULT_EVENTFD, eventfd, (unsigned int count, int flags), (count, flags))
 INTERPOSE(int, FAULT_FSTAT, fstat, (int fd, struct stat *status), (fd, status))
 INTERPOSE(int, FAULT_GETPEERNAME, getpeername,
           (int fd, struct sockaddr *address, socket_length *length), (fd, address, length))
 INTERPOSE(int, FAULT_GETSOCKNAME, getsockname,
           (int fd, struct sockaddr *address, socket_length *length), (fd, address, length))
 INTERPOSE(int, FAULT_LISTEN, listen, (int fd, int backlog), (fd, backlog))
-INTERPOSE(int, FAULT_POLL, poll, (struct pollfd * entries, poll_count count, int msec),
-          (entries, count, msec))
 INTERPOSE(int, FAULT_SETSOCKOPT, setsockopt,
           (int fd, int level, int option, const void *value, socket_length length),
           (fd, level, option, value, length))
 INTERPOSE(int, FAULT_SHUTDOWN, shutdown, (int fd, int how), (fd, how))
-INTERPOSE(int, FAULT_SOCKET, socket, (int domain, int type, int protocol), (domain, type, protocol))
+
+INTERPOSE_OPENING_TWO(FAULT_PIPE, pipe, (int both[2]), (both), both)
+INTERPOSE_OPENING_TWO(FAULT_PIPE2, pipe2, (int both[2], int flags), (both, flags), both)
+INTERPOSE_OPENING_TWO(FAULT_SOCKETPAIR, socketpair,
+                      (int domain, int type, int protocol, int both[2]),
+                      (domain, type, protocol, both), both)
 
 INTERPOSE_TRANSFER(FAULT_READ, read, (int fd, void *buffer, size_t size), (fd, buffer, size))
 INTERPOSE_TRANSFER(FAULT_RECV, recv, (int fd, void *buffer, size_t size, int flags),
@@ -114,6 +135,25 @@ int getsockopt(int fd, int level, int option, void *value, socket_length *length
     return result;
 }
 
+static _Thread_local bool ipv6_is_hidden;
+
+void fault_hide_ipv6(bool hide) {
+    ipv6_is_hidden = hide;
+}
+
+int socket(int domain, int type, int protocol);
+int socket(int domain, int type, int protocol) {
+    REAL(int, socket, (int domain, int type, int protocol))
+    if (fault__fails(FAULT_SOCKET) || !real.object) {
+        return -1;
+    }
+    if (domain == AF_INET6 && ipv6_is_hidden) {
+        errno = EAFNOSUPPORT;
+        return -1;
+    }
+    return fault__opened(real.function(domain, type, protocol));
+}
+
 int close(int fd);
 int close(int fd) {
     REAL(int, close, (int fd))
@@ -122,10 +162,22 @@ int close(int fd) {
     }
     fault__forget_timer(fd);
     int result = real.function(fd);
-    if (result != 0 && errno == EBADF) {
-        fault__count_bad_close();
-    }
+    fault__closes(fd, result == 0 || errno != EBADF);
     return fault__fails(FAULT_CLOSE) ? -1 : result;
+}
+
+// ENOENT and EBADF say that a descriptor to be removed is not there: then it must not be.
+int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event);
+int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event) {
+    REAL(int, epoll_ctl, (int epoll, int operation, int fd, struct epoll_event *event))
+    bool fails = fault__fails(FAULT_EPOLL_CTL) || !real.object;
+    int errnum = errno;
+    int result = -1;
+    if (real.object && (!fails || operation == REMOVE)) {
+        result = real.function(epoll, operation, fd, event);
+    }
+    errno = fails ? errnum : errno;
+    return fails ? -1 : result;
 }
 
 // The third argument is an int, a pointer, or missing; all arrive in the same register.
@@ -136,7 +188,11 @@ int fcntl(int fd, int command, ...) {
     va_start(arguments, command);
     void *argument = va_arg(arguments, void *);
     va_end(arguments);
-    return fault__fails(FAULT_FCNTL) || !real.object ? -1 : real.function(fd, command, argument);
+    if (fault__fails(FAULT_FCNTL) || !real.object) {
+        return -1;
+    }
+    int result = real.function(fd, command, argument);
+    return command == F_DUPFD || command == F_DUPFD_CLOEXEC ? fault__opened(result) : result;
 }
 
 // The same call for programs that are built with 64-bit file offsets.

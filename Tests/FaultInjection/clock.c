@@ -15,6 +15,7 @@ enum { CLOCKS = sizeof clocks / sizeof clocks[0] };
 
 static _Thread_local int64_t offset; // milliseconds
 static _Thread_local bool is_stopped;
+static _Thread_local bool skips_waits;
 static _Thread_local struct timespec stopped_at[CLOCKS];
 
 // A timerfd with an interval. The kernel is told of it anew whenever the clock is meddled with.
@@ -93,7 +94,9 @@ static void adjust_all(void) {
 
 int timerfd_create(clockid_t clock, int flags) {
     REAL(int, timerfd_create, (clockid_t clock, int flags))
-    return fault__fails(FAULT_TIMERFD_CREATE) || !real.object ? -1 : real.function(clock, flags);
+    return fault__fails(FAULT_TIMERFD_CREATE) || !real.object
+               ? -1
+               : fault__opened(real.function(clock, flags));
 }
 
 int timerfd_settime(int fd, int flags, const struct itimerspec *value, struct itimerspec *old) {
@@ -120,6 +123,26 @@ void fault__forget_timer(int fd) {
             timers[index] = (timer){0};
         }
     }
+}
+
+void fault_skip_waits(bool skip) {
+    skips_waits = skip;
+}
+
+bool fault__skips_waits(void) {
+    return skips_waits && is_stopped;
+}
+
+int64_t fault__until_next_timer(void) {
+    int64_t shortest = -1;
+    int64_t now = now_in_milliseconds();
+    for (int index = 0; index < TIMERS; index++) {
+        if (timers[index].fd > 0) {
+            int64_t left = timers[index].due > now ? timers[index].due - now : 0;
+            shortest = shortest < 0 || left < shortest ? left : shortest;
+        }
+    }
+    return shortest;
 }
 
 void fault_advance_clock(int64_t milliseconds) {

@@ -21,7 +21,49 @@ static _Thread_local uint64_t calls[FAULT_CALLS];
 static _Thread_local uint64_t failures[FAULT_CALLS];
 static _Thread_local uint64_t allocations;
 static _Thread_local unsigned own_work;
-static _Thread_local uint64_t bad_closes;
+static _Thread_local unsigned suspensions;
+static _Thread_local int64_t live_allocations;
+
+static const char *const names[FAULT_CALLS] = {
+    [FAULT_ACCEPT] = "accept",
+    [FAULT_ACCEPT4] = "accept4",
+    [FAULT_BIND] = "bind",
+    [FAULT_CLOSE] = "close",
+    [FAULT_CONNECT] = "connect",
+    [FAULT_EPOLL_CREATE] = "epoll_create",
+    [FAULT_EPOLL_CREATE1] = "epoll_create1",
+    [FAULT_EPOLL_CTL] = "epoll_ctl",
+    [FAULT_EPOLL_WAIT] = "epoll_wait",
+    [FAULT_EVENTFD] = "eventfd",
+    [FAULT_FCNTL] = "fcntl",
+    [FAULT_FSTAT] = "fstat",
+    [FAULT_GETADDRINFO] = "getaddrinfo",
+    [FAULT_GETPEERNAME] = "getpeername",
+    [FAULT_GETSOCKNAME] = "getsockname",
+    [FAULT_GETSOCKOPT] = "getsockopt",
+    [FAULT_LISTEN] = "listen",
+    [FAULT_PIPE] = "pipe",
+    [FAULT_PIPE2] = "pipe2",
+    [FAULT_POLL] = "poll",
+    [FAULT_READ] = "read",
+    [FAULT_READV] = "readv",
+    [FAULT_RECV] = "recv",
+    [FAULT_RECVMSG] = "recvmsg",
+    [FAULT_SEND] = "send",
+    [FAULT_SENDMSG] = "sendmsg",
+    [FAULT_SETSOCKOPT] = "setsockopt",
+    [FAULT_SHUTDOWN] = "shutdown",
+    [FAULT_SOCKET] = "socket",
+    [FAULT_SOCKETPAIR] = "socketpair",
+    [FAULT_TIMERFD_CREATE] = "timerfd_create",
+    [FAULT_TIMERFD_SETTIME] = "timerfd_settime",
+    [FAULT_WRITE] = "write",
+    [FAULT_WRITEV] = "writev",
+};
+
+const char *fault_call_name(fault_call call) {
+    return names[call];
+}
 
 static plan new_plan(int nth, int count) {
     return (plan){
@@ -80,8 +122,16 @@ uint64_t fault_failures(fault_call call) {
     return failures[call];
 }
 
-uint64_t fault_bad_closes(void) {
-    return bad_closes;
+void fault_suspend(void) {
+    suspensions++;
+}
+
+void fault_resume(void) {
+    suspensions--;
+}
+
+bool fault__is_suspended(void) {
+    return suspensions > 0;
 }
 
 uint64_t fault_allocations(void) {
@@ -109,7 +159,7 @@ void fault_reset_counts(void) {
         failures[call] = 0;
     }
     allocations = 0;
-    bad_closes = 0;
+    fault__reset_bad_closes();
 }
 
 bool fault__fails(fault_call call) {
@@ -118,7 +168,11 @@ bool fault__fails(fault_call call) {
 }
 
 bool fault__fails_or_shortens(fault_call call, size_t *size) {
+    if (suspensions > 0) {
+        return false;
+    }
     calls[call]++;
+    fault__note_site(call);
     if (!is_due(&plans[call])) {
         return false;
     }
@@ -141,7 +195,7 @@ bool fault__answers_option(int *value) {
 }
 
 bool fault__allocation_fails(void) {
-    if (own_work > 0) {
+    if (own_work > 0 || suspensions > 0) {
         return false;
     }
     allocations++;
@@ -160,6 +214,14 @@ void fault__end_own_work(void) {
     own_work--;
 }
 
-void fault__count_bad_close(void) {
-    bad_closes++;
+void fault__allocated(const void *memory) {
+    live_allocations += memory && own_work == 0;
+}
+
+void fault__freed(const void *memory) {
+    live_allocations -= memory && own_work == 0;
+}
+
+int64_t fault_live_allocations(void) {
+    return live_allocations;
 }

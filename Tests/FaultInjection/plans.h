@@ -21,9 +21,25 @@ bool fault__allocation_fails(void);
 void fault__begin_own_work(void);
 void fault__end_own_work(void);
 
-void fault__count_bad_close(void);
+bool fault__is_suspended(void);
 
-// The descriptor is about to be closed.
+// descriptors.c: what this thread opened. Both leave errno alone.
+int fault__opened(int fd);
+void fault__closes(int fd, bool was_open);
+void fault__reset_bad_closes(void);
+
+// sites.c: a call was made that counts.
+void fault__note_site(fault_call call);
+
+// clock.c: the descriptor is about to be closed.
 void fault__forget_timer(int fd);
+
+// clock.c: whether waits are skipped, and how long until the next timer of the thread; -1 for none.
+bool fault__skips_waits(void);
+int64_t fault__until_next_timer(void);
+
+// An allocation that the shim let through, and its end.
+void fault__allocated(const void *memory);
+void fault__freed(const void *memory);
 
 #endif

@@ -30,8 +30,9 @@ typedef enum fault_call {
     FAULT_BIND,
     FAULT_CLOSE, /**< a failing close() closes all the same, as the kernel's does */
     FAULT_CONNECT,
+    FAULT_EPOLL_CREATE,
     FAULT_EPOLL_CREATE1,
-    FAULT_EPOLL_CTL,
+    FAULT_EPOLL_CTL, /**< a failing EPOLL_CTL_DEL removes all the same, as its errnos say */
     FAULT_EPOLL_WAIT,
     FAULT_EVENTFD,
     FAULT_FCNTL,
@@ -41,6 +42,8 @@ typedef enum fault_call {
     FAULT_GETSOCKNAME,
     FAULT_GETSOCKOPT,
     FAULT_LISTEN,
+    FAULT_PIPE,
+    FAULT_PIPE2,
     FAULT_POLL,
     FAULT_READ,
     FAULT_READV,
@@ -51,6 +54,7 @@ typedef enum fault_call {
     FAULT_SETSOCKOPT,
     FAULT_SHUTDOWN,
     FAULT_SOCKET,
+    FAULT_SOCKETPAIR,
     FAULT_TIMERFD_CREATE,
     FAULT_TIMERFD_SETTIME,
     FAULT_WRITE,
@@ -91,8 +95,37 @@ uint64_t fault_calls(fault_call call);
 /** How many of those a plan made fail. */
 uint64_t fault_failures(fault_call call);
 
-/** How many close() calls of this thread were for a number that was not open: always a bug. */
+/** The call's name, such as "accept4". */
+const char *fault_call_name(fault_call call);
+
+/**
+ * Between these two, which may be nested, this thread's calls are the test's own: they are not
+ * counted, do not fail, and what they open is the test's.
+ */
+void fault_suspend(void);
+void fault_resume(void);
+
+/**
+ * How many close() calls of this thread were for a number that was not open, or, since
+ * fault_watch_closes(), for one that it had not opened: always a bug.
+ */
 uint64_t fault_bad_closes(void);
+
+/**
+ * What the first of those was and who called, one line a caller; empty when there was none. Valid
+ * until fault_reset_counts().
+ */
+const char *fault_bad_close_text(void);
+
+/**
+ * From now on a close() of this thread is bad unless the thread has opened the number since, with
+ * one of the calls above, or was given it. Forgets what was opened before. False ends it.
+ */
+void fault_watch_closes(bool watch);
+
+/** A watched thread may close this descriptor from now on, or no more. */
+void fault_give(int descriptor);
+void fault_take(int descriptor);
 
 /** Sets the counters of this thread to zero. */
 void fault_reset_counts(void);
@@ -102,6 +135,9 @@ void fault_reset_counts(void);
  * where fault_counts_allocations() is false.
  */
 uint64_t fault_allocations(void);
+
+/** How many of all allocations so far are not freed; of this thread, wherever others free them. */
+int64_t fault_live_allocations(void);
 
 /** False where a sanitizer or valgrind owns malloc(), or the C library is not glibc. */
 bool fault_counts_allocations(void);
@@ -122,6 +158,28 @@ void fault_advance_clock(int64_t milliseconds);
  */
 void fault_stop_clock(void);
 void fault_start_clock(void);
+
+/**
+ * While the clock is stopped: a poll() or epoll_wait() of this thread that finds nothing ready
+ * moves the clock on instead of sleeping, to its own timeout or to the next timer, and a failing
+ * one moves it by a millisecond. For tests in which nobody else makes descriptors ready.
+ */
+void fault_skip_waits(bool skip);
+
+/** Whether socket() has no IPv6 for this thread, as on a machine without it. */
+void fault_hide_ipv6(bool hide);
+
+/**
+ * Remembers where each call of this thread comes from, from now on; false ends it. For one thread
+ * at a time.
+ *
+ * @param depth how many callers tell one place from another; 0 for all below the executable, which
+ * suits a library under test that is a shared one
+ */
+void fault_record_sites(bool record, int depth);
+
+/** A number for the place that the nth recorded call came from, 1 being the first; 0 for none. */
+uint64_t fault_site(fault_call call, uint64_t nth);
 
 #ifdef __cplusplus
 }
