@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/listener.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -85,6 +86,7 @@ static void report_error(csc_server *server) {
     }
 }
 
+// Nothing is tried again before a delay has passed, which doubles each time in a row.
 static void back_off(csc_server *server, int first_delay) {
     server->retry_delay = server->retry_delay == 0 ? first_delay : server->retry_delay * 2;
     if (server->retry_delay > LONGEST_RETRY_MS) {
@@ -92,15 +94,23 @@ static void back_off(csc_server *server, int first_delay) {
     }
     server->retry_time = csc__monotonic_milliseconds() + server->retry_delay;
     server->backing_off = true;
-    if (server->pauses_on_error) {
-        server->paused_by_error = true;
-    } else if (server->retry) {
+    if (server->retry && !server->paused_by_error) {
         struct timeval delay = {.tv_sec = server->retry_delay / 1000,
                                 .tv_usec = server->retry_delay % 1000 * 1000};
-        if (event_add(server->retry, &delay) != 0) {
-            // No memory for a timer: retry on the next turn, since a pause without an end is worse.
-            event_active(server->retry, EV_TIMEOUT, 0);
-        }
+        // Without memory for a timer, the check of the listening socket ends the delay.
+        event_add(server->retry, &delay);
+    }
+}
+
+static void pause_for_error(csc_server *server, int errnum, int first_delay) {
+    csc__server_fail(server, CSC_CALL_ACCEPT, errnum);
+    server->paused_by_error = server->paused_by_error || server->pauses_on_error;
+    back_off(server, first_delay);
+    csc__accept_update(server);
+    if (!server->in_episode) {
+        server->in_episode = true;
+        server->statistics.error_episodes++;
+        report_error(server);
     }
 }
 
@@ -121,6 +131,7 @@ bool csc__accept_failed(csc_server *server, int errnum) {
         return false;
     case THIS_PEER:
         server->statistics.peer_errors++;
+        server->in_batch++; // not a turn in which nothing happened
         server->peer_error_streak++;
         if (server->peer_error_streak < LONGEST_PEER_ERROR_STREAK) {
             return false;
@@ -140,14 +151,7 @@ bool csc__accept_failed(csc_server *server, int errnum) {
         report_error(server);
         return true;
     }
-    csc__server_fail(server, CSC_CALL_ACCEPT, errnum);
-    back_off(server, first_delay);
-    csc__accept_update(server);
-    if (!server->in_episode) {
-        server->in_episode = true;
-        server->statistics.error_episodes++;
-        report_error(server);
-    }
+    pause_for_error(server, errnum, first_delay);
     return true;
 }
 
@@ -188,9 +192,14 @@ static bool below_limit(const csc_server *server) {
     return server->max_pending > 0 && server->pending.count < (size_t)server->max_pending;
 }
 
+static bool may_accept(const csc_server *server) {
+    return !server->paused && !server->paused_by_error && !server->backing_off &&
+           below_limit(server);
+}
+
 // How many connections may be taken now, as far as can be told; at least 1 when any may be.
 static int find_room(const csc_server *server) {
-    if (server->paused || server->paused_by_error || server->backing_off || !below_limit(server)) {
+    if (!may_accept(server)) {
         return 0;
     }
     int room = server->accept_batch - server->in_batch;
@@ -268,11 +277,63 @@ static void on_accept_error(struct evconnlistener *listener, void *context) {
     csc__server_leave(server);
 }
 
+// One accept4 of our own. The connection's errno when there is none, 0 when it was taken.
+static int accept_one(csc_server *server) {
+    struct sockaddr_storage peer;
+    socklen_t length = sizeof peer;
+    int descriptor = accept4(server->socket.own, (struct sockaddr *)&peer, &length,
+                             SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (descriptor < 0) {
+        return errno;
+    }
+    take_connection(server, descriptor, (struct sockaddr *)&peer, length);
+    if (server->armed) {
+        csc__accept_update(server); // the callback may run the loop: it must know of this one
+    }
+    tell_of_connection(server);
+    return 0;
+}
+
+static bool is_ready(const csc_server *server) {
+    struct pollfd entry = {.fd = server->socket.own, .events = POLLIN};
+    return poll(&entry, 1, 0) > 0;
+}
+
+// An attempt of our own, which sees every errno.
+static void accept_visibly(csc_server *server) {
+    if (!is_ready(server) || !csc__pending_reserve(&server->pending)) {
+        server->peer_error_streak = 0;
+        return;
+    }
+    int errnum = accept_one(server);
+    if (errnum == 0 || csc__accept_failed(server, errnum) || !is_ready(server)) {
+        return;
+    }
+    if (errnum == EAGAIN) {
+        back_off(server, FIRST_RETRY_MS); // no error to tell: others may be faster than we are
+        csc__accept_update(server);
+    } else {
+        pause_for_error(server, errnum, FIRST_RETRY_MS);
+    }
+}
+
+// libevent keeps EAGAIN, EINTR and ECONNABORTED to itself: without an end of them the loop would
+// find the socket ready again and again, and accept nothing.
+void csc__accept_found_nothing(csc_server *server) {
+    server->peer_error_streak++;
+    if (server->peer_error_streak >= LONGEST_PEER_ERROR_STREAK) {
+        accept_visibly(server);
+    }
+}
+
 // A new turn of the loop, or activated by csc__accept_update_soon().
 static void on_watch(evutil_socket_t descriptor, short events, void *context) {
     (void)descriptor;
     csc_server *server = context;
     csc__server_enter(server);
+    if (server->in_batch == 0 && server->armed && (events & EV_READ)) {
+        csc__accept_found_nothing(server);
+    }
     server->in_batch = 0;
     csc__accept_update(server);
     if (!server->armed && server->watched && (events & EV_READ)) {
@@ -287,14 +348,27 @@ static void on_watch(evutil_socket_t descriptor, short events, void *context) {
     csc__server_leave(server);
 }
 
+static void retry(csc_server *server) {
+    server->backing_off = false;
+    if (may_accept(server)) {
+        accept_visibly(server);
+    }
+    csc__accept_update(server);
+}
+
 static void on_retry(evutil_socket_t descriptor, short events, void *context) {
     (void)descriptor;
     (void)events;
     csc_server *server = context;
     csc__server_enter(server);
-    server->backing_off = false;
-    csc__accept_update(server);
+    retry(server);
     csc__server_leave(server);
+}
+
+void csc__accept_retry_if_due(csc_server *server, int64_t now) {
+    if (server->backing_off && !server->paused_by_error && now >= server->retry_time) {
+        retry(server);
+    }
 }
 
 bool csc__accept_start(csc_server *server) {
@@ -345,23 +419,6 @@ void csc__accept_stop(csc_server *server) {
     server->armed = false;
     server->watched = false;
     server->backing_off = false;
-}
-
-// One accept4 of our own. The connection's errno when there is none, 0 when it was taken.
-static int accept_one(csc_server *server) {
-    struct sockaddr_storage peer;
-    socklen_t length = sizeof peer;
-    int descriptor = accept4(server->socket.own, (struct sockaddr *)&peer, &length,
-                             SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (descriptor < 0) {
-        return errno;
-    }
-    take_connection(server, descriptor, (struct sockaddr *)&peer, length);
-    if (server->armed) {
-        csc__accept_update(server); // the callback may run the loop: it must know of this one
-    }
-    tell_of_connection(server);
-    return 0;
 }
 
 int csc__accept_now(csc_server *server, bool *failed) {

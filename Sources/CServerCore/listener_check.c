@@ -34,12 +34,15 @@ bool csc__listener_check(csc_server *server, int64_t now) {
 static void on_check(evutil_socket_t descriptor, short events, void *context) {
     (void)events;
     csc_server *server = context;
+    // Whether that can be read or not, a look does no harm.
     uint64_t expirations;
-    if (read(descriptor, &expirations, sizeof expirations) < 0) {
-        return; // not due yet, or not this time
-    }
+    ssize_t size = read(descriptor, &expirations, sizeof expirations);
+    (void)size;
     csc__server_enter(server);
-    csc__listener_check(server, csc__monotonic_milliseconds());
+    int64_t now = csc__monotonic_milliseconds();
+    if (!csc__listener_check(server, now)) {
+        csc__accept_retry_if_due(server, now);
+    }
     csc__server_leave(server);
 }
 
@@ -57,8 +60,9 @@ bool csc__listener_check_start(csc_server *server) {
         return false;
     }
     errno = ENOMEM; // libevent's allocations do not set it
-    server->check =
-        event_new(server->base, server->check_timer, EV_READ | EV_PERSIST, on_check, server);
+    // Edge-triggered, where the loop can: a timer that cannot be read must not keep it awake.
+    server->check = event_new(server->base, server->check_timer, EV_READ | EV_PERSIST | EV_ET,
+                              on_check, server);
     return server->check && event_add(server->check, NULL) == 0;
 }
 

@@ -39,6 +39,13 @@ static bool set_option(int descriptor, int level, int option, int value) {
     return setsockopt(descriptor, level, option, &value, sizeof value) == 0;
 }
 
+// 0 where the kernel does not tell: it gives every socket another number.
+static uint64_t cookie_of(int descriptor) {
+    uint64_t cookie = 0;
+    socklen_t length = sizeof cookie;
+    return getsockopt(descriptor, SOL_SOCKET, SO_COOKIE, &cookie, &length) == 0 ? cookie : 0;
+}
+
 // Reads back what the kernel knows: the identity that close is checked against, and the bound
 // address.
 static bool identify(csc__listening_socket *socket, int descriptor) {
@@ -53,6 +60,7 @@ static bool identify(csc__listening_socket *socket, int descriptor) {
     socket->own = -1;
     socket->device = status.st_dev;
     socket->inode = status.st_ino;
+    socket->cookie = cookie_of(descriptor);
     csc_address_from_sockaddr((struct sockaddr *)&name, length, &socket->address);
 
     static const uint8_t unspecified[16];
@@ -186,11 +194,19 @@ typedef enum holder { OURS, STRANGER, NOT_KNOWN } holder;
 
 static holder holder_of(const csc__listening_socket *listening, int descriptor) {
     struct stat status;
-    if (fstat(descriptor, &status) != 0) {
-        return errno == EBADF ? STRANGER : NOT_KNOWN;
+    if (fstat(descriptor, &status) == 0) {
+        bool same = status.st_dev == listening->device && status.st_ino == listening->inode;
+        return same ? OURS : STRANGER;
     }
-    return status.st_dev == listening->device && status.st_ino == listening->inode ? OURS
-                                                                                   : STRANGER;
+    if (errno == EBADF) {
+        return STRANGER;
+    }
+    // Without another way to tell, a socket whose inode cannot be asked would never be closed.
+    uint64_t cookie = cookie_of(descriptor);
+    if (cookie == 0 || listening->cookie == 0) {
+        return NOT_KNOWN;
+    }
+    return cookie == listening->cookie ? OURS : STRANGER;
 }
 
 bool csc__listening_socket_was_taken(const csc__listening_socket *listening) {

@@ -19,7 +19,7 @@ struct csc_server {
     csc__pending_queue pending;
     int room;              // connections that may come until csc__accept_update() has to look again
     int in_batch;          // accepted in this turn of the loop
-    int peer_error_streak; // peer errors in a row without an accepted connection
+    int peer_error_streak; // attempts in a row that only a peer's error came of, or nothing
     int retry_delay;       // milliseconds of the present back-off; 0 when there is none
     int in_flight;         // descriptor that the incoming callback holds now; -1 for none
     unsigned depth;        // our own frames on the stack that still use the server
@@ -124,6 +124,12 @@ void csc__accept_rest(csc_server *server);
 
 // Handles an errno of accept by its class. True when accepting paused or the server stopped.
 bool csc__accept_failed(csc_server *server, int errnum);
+
+// The socket was ready, and yet there was nothing to accept. Backs off when that does not end.
+void csc__accept_found_nothing(csc_server *server);
+
+// Ends a back-off whose time has come, if its timer did not.
+void csc__accept_retry_if_due(csc_server *server, int64_t now);
 
 // Ends a back-off, a pause of strict mode, and the episode.
 void csc__accept_forgive(csc_server *server);

@@ -42,7 +42,13 @@ static wait_result wait_once(csc_server *server, int64_t deadline) {
         if (accepted > 0) {
             return ACCEPTED;
         }
-        return failed ? FAILED : WAITING;
+        if (failed) {
+            return FAILED;
+        }
+        if (csc__server_is_listening(server)) {
+            csc__accept_found_nothing(server);
+        }
+        return WAITING;
     }
     if (ready < 0 && errno != EINTR) {
         csc__server_fail(server, CSC_CALL_ACCEPT, errno);

@@ -3,6 +3,7 @@
 
 #include "fixture.h"
 
+#include <errno.h>
 #include <event2/event.h>
 
 enum { CLIENTS = 100 };
@@ -118,9 +119,39 @@ static void a_wait_without_memory_fails_and_recovers(void **state) {
     assert_int_equal(fixture_take_all(it), 1);
 }
 
+static void a_back_off_without_memory_for_its_timer_does_not_hold_the_loop(void **state) {
+    (void)state;
+    if (!fault_counts_allocations()) {
+        print_message("skipped: malloc is not the shim's here\n");
+        skip();
+    }
+    fixture it = {.base = event_base_new()}; // which has never had a timer
+    it.server = csc_server_new(it.base);
+    fault_stop_clock();
+    fixture_watch(&it);
+    fixture_listen(&it);
+    fixture_connect(&it);
+    fault_fail(FAULT_ACCEPT4, 1, 1, EMFILE);
+    fault_fail_allocation(1, -1);
+    for (int turn = 0; turn < 10; turn++) {
+        event_base_loop(it.base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
+    }
+    assert_int_equal(it.accept_errors, 1);
+    assert_int_equal(it.new_connections, 0);
+    fault_advance_clock(1000); // memory is short all the time
+    event_base_loop(it.base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
+    assert_int_equal(it.new_connections, 1);
+    fault_clear();
+    fault_start_clock();
+    fixture_free_server(&it);
+    fixture_close(&it, it.owned[0]);
+    event_base_free(it.base);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(whichever_allocation_fails_the_server_lives_on),
+        fact(a_back_off_without_memory_for_its_timer_does_not_hold_the_loop),
         fact(without_memory_there_is_no_server),
         fact_without_base(a_wait_without_memory_fails_and_recovers),
     };
