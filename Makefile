@@ -8,12 +8,13 @@ SWIFT_TEST = swift test
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
 .NOTPARALLEL:
 .PHONY: help run bench bench-quick test test-swift test-c test-examples test-benchmarks test-sanitizers check \
-	coverage fuzz check-counts check-thread-confinement check-documentation check-async-documentation docs \
+	coverage fuzz torture check-counts check-thread-confinement check-documentation check-async-documentation docs \
 	format format-check clean dependencies-run dependencies-test
 
 help:
 	@echo 'make run [PORT=4242] [ARGS=...]  serve fortunes until Ctrl-C (PORT=0: any free port)'
 	@echo 'make test                        all tests and checks'
+	@echo 'make torture                     every system call and allocation fails, in every way (a few minutes)'
 	@echo 'make test-sanitizers             the tests under the address, undefined and thread sanitizers'
 	@echo 'make coverage                    which lines and branches the tests reach'
 	@echo 'make fuzz [SECONDS=60]           random input and calls for the C core, so long for each target'
@@ -41,6 +42,9 @@ test-c:
 
 test-examples:
 	@scripts/step 'Tests of the examples' $(SWIFT_TEST) --package-path Examples
+
+torture: dependencies-test
+	@scripts/step 'Torture' scripts/torture
 
 test-benchmarks:
 	@scripts/step 'Tests of the benchmarks' benchmarks/test

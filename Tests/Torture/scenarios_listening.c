@@ -1,0 +1,126 @@
+// How a server begins to listen, and what happens to its listening socket.
+
+#include "torture.h"
+
+#include <event2/event.h>
+#include <unistd.h>
+
+static const csc_address anywhere = {.family = CSC_FAMILY_ANY};
+
+static void serve_two(run *it) {
+    run_connect(it, 2);
+    run_serve(it, true);
+}
+
+static void listen_on_loopback(run *it) {
+    if (run_start(it) && run_listen(it)) {
+        serve_two(it);
+    }
+}
+
+static void listen_on_all_interfaces(run *it) {
+    if (run_start(it) && run_listen_on(it, &anywhere)) {
+        serve_two(it);
+        csc_statistics statistics;
+        csc_server_statistics(it->server, &statistics, sizeof statistics);
+    }
+}
+
+static void listen_without_ipv6(run *it) {
+    fault_hide_ipv6(true);
+    if (run_start(it) && run_listen_on(it, &anywhere)) {
+        serve_two(it);
+    }
+}
+
+// Twice the same port, so that the first must be gone.
+static void listen_again(run *it) {
+    if (!run_start(it) || !run_listen(it)) {
+        return;
+    }
+    csc_address where = csc_server_address(it->server);
+    serve_two(it);
+    run_close(it);
+    if (run_listen_on(it, &where)) {
+        serve_two(it);
+    }
+}
+
+static void adopt_a_socket(run *it) {
+    int descriptor = run_raw_listener();
+    bool adopted = run_start(it) && run_adopt(it, descriptor);
+    if (adopted) {
+        serve_two(it);
+        return;
+    }
+    fault_suspend();
+    if (close(descriptor) != 0) {
+        run_object(it, "a descriptor that was refused is gone");
+    }
+    fault_resume();
+}
+
+static void close_with_connections(run *it) {
+    if (run_start(it) && run_listen(it)) {
+        run_connect(it, 3);
+        run_serve(it, false);
+        run_connect(it, 2);
+        run_close(it);
+    }
+}
+
+static void free_with_connections(run *it) {
+    if (run_start(it) && run_listen(it)) {
+        run_connect(it, 3);
+        run_serve(it, false);
+        run_connect(it, 2);
+        run_free(it);
+    }
+}
+
+// Three seconds of looks at the socket, one while accepting pauses.
+static void look_after_the_socket(run *it) {
+    if (!run_start(it) || !run_listen(it)) {
+        return;
+    }
+    for (int second = 0; second < 3; second++) {
+        if (second == 1) {
+            csc_server_pause(it->server);
+        }
+        fault_advance_clock(1000);
+        run_turn(it);
+        csc_server_resume(it->server);
+    }
+    serve_two(it);
+}
+
+static void somebody_closes_the_socket(run *it) {
+    if (!run_start(it) || !run_listen(it)) {
+        return;
+    }
+    serve_two(it);
+    int descriptor = csc_server_descriptor(it->server);
+    if (descriptor < 0) {
+        return;
+    }
+    fault_suspend();
+    close(descriptor);
+    fault_resume();
+    for (int turn = 0; turn < 60 && run_is_listening(it); turn++) {
+        fault_advance_clock(25);
+        run_turn(it);
+    }
+}
+
+const scenario listening_scenarios[] = {
+    {"listen", listen_on_loopback},
+    {"listen on all interfaces", listen_on_all_interfaces},
+    {"listen without IPv6", listen_without_ipv6},
+    {"listen again", listen_again},
+    {"adopt", adopt_a_socket},
+    {"close with connections", close_with_connections},
+    {"free with connections", free_with_connections},
+    {"look after the socket", look_after_the_socket},
+    {"somebody closes the socket", somebody_closes_the_socket},
+    {NULL, NULL},
+};
