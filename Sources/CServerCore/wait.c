@@ -86,7 +86,8 @@ bool csc_server_wait(csc_server *server, int msec, bool *timed_out) {
     }
     int64_t deadline = -1;
     if (msec >= 0) {
-        // Of the millisecond that it is now, a part has passed: without one more it would end early.
+        // Of the millisecond that it is now, a part has passed: without one more it would end
+        // early.
         deadline = csc__monotonic_milliseconds() + msec + (msec > 0);
     }
     csc__server_enter(server);
