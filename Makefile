@@ -7,9 +7,9 @@ SWIFT_TEST = swift test
 
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
 .NOTPARALLEL:
-.PHONY: help run bench bench-quick test test-swift test-c test-examples test-benchmarks test-sanitizers check \
-	coverage fuzz torture check-counts check-thread-confinement check-documentation check-async-documentation docs \
-	format format-check clean dependencies-run dependencies-test
+.PHONY: help run bench bench-quick test test-swift test-c test-examples test-benchmarks test-hostile hostile \
+	test-sanitizers check coverage fuzz torture check-counts check-thread-confinement check-documentation \
+	check-async-documentation docs format format-check clean dependencies-run dependencies-test
 
 help:
 	@echo 'make run [PORT=4242] [ARGS=...]  serve fortunes until Ctrl-C (PORT=0: any free port)'
@@ -18,6 +18,7 @@ help:
 	@echo 'make test-sanitizers             the tests under the address, undefined and thread sanitizers'
 	@echo 'make coverage                    which lines and branches the tests reach'
 	@echo 'make fuzz [SECONDS=60]           random input and calls for the C core, so long for each target'
+	@echo 'make hostile                     floods, scans, limits, slow peers at length, with a table (10 minutes)'
 	@echo 'make docs                        build the documentation as a site in build/documentation'
 	@echo 'make format                      format all code'
 	@echo 'make format-check                check its format'
@@ -33,6 +34,14 @@ run: dependencies-run
 test: dependencies-test test-swift test-c test-examples check-counts check-thread-confinement \
 	check-documentation check-async-documentation docs format-check
 	@echo 'All tests passed.'
+
+test-hostile:
+	@scripts/install-dependencies hostile
+	@scripts/step 'Floods, scans, limits and other processes' Tests/Hostile/run $(ARGS)
+
+hostile:
+	@scripts/install-dependencies hostile
+	@Tests/Hostile/run --long $(ARGS)
 
 test-swift:
 	@scripts/step 'Swift tests' $(SWIFT_TEST)

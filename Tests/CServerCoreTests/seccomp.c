@@ -116,6 +116,14 @@ static csc_statistics statistics_of(const scene *scene) {
     return statistics;
 }
 
+// Until so many have been accepted, or for ten seconds.
+static bool run_until_accepted(const scene *scene, uint64_t count) {
+    for (int i = 0; i < 1000 && statistics_of(scene).accepted < count; i++) {
+        run_for(scene->base, 10);
+    }
+    return statistics_of(scene).accepted == count;
+}
+
 // The child's status is 0, or the number of what was not as it should be.
 typedef int (*childs_part)(int errnum);
 
@@ -174,8 +182,7 @@ static int serve_with_what_is_named(int errnum) {
     if (!begin(&scene, CLIENTS) || !allow_only_what_is_named()) {
         return 1;
     }
-    run_for(scene.base, 10);
-    if (statistics_of(&scene).pending != 30) {
+    if (!run_until_accepted(&scene, 30)) {
         return 2;
     }
     close_pending(scene.server, NULL);
@@ -188,8 +195,8 @@ static int serve_with_what_is_named(int errnum) {
     csc_server_resume(scene.server);
     close_pending(scene.server, NULL);
     run_for(scene.base, 1100);
-    csc_server_wait(scene.server, 10, NULL);
-    if (statistics_of(&scene).delivered != CLIENTS || told != 0) {
+    if (!run_until_accepted(&scene, CLIENTS) || statistics_of(&scene).delivered != CLIENTS ||
+        told != 0) {
         return 4;
     }
     csc_server_free(scene.server);

@@ -1,0 +1,1 @@
+"""Clients, networks and other processes that do to a server what the real ones do at their worst."""

@@ -1,0 +1,66 @@
+"""No descriptors, no memory, for as long as it takes."""
+
+import errno
+import resource
+import time
+
+from . import network
+from .processes import Subject
+from .report import scenario
+
+CLIENTS = 1000
+LIMIT = 64
+# Milliseconds until the next attempt, of which the longest back-off takes 1,000; the rest is for a busy machine.
+LATEST = 1500
+
+
+def limit_descriptors():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
+def watch_starving(figures, subject, what):
+    """CPU and wake-ups while nothing can be accepted."""
+    seconds = figures.many(3, 60 if what == "EMFILE" else 10)
+    # Its back-off reaches a second.
+    subject.wait_until("the longest back-off", lambda: subject.statistics()["resource_errors"] >= 9)
+    before = (subject.cpu_seconds(), subject.voluntary_switches(), subject.statistics())
+    time.sleep(seconds)
+    after = (subject.cpu_seconds(), subject.voluntary_switches(), subject.statistics())
+    figures.add(f"{what}: CPU", 100 * (after[0] - before[0]) / seconds, "% of a core", at_most=1.0)
+    figures.add(f"{what}: wake-ups", (after[1] - before[1]) / seconds, "/s", at_most=25)
+    figures.add(f"{what}: turns of the loop", (after[2]["turns"] - before[2]["turns"]) / seconds, "/s", at_most=25)
+    figures.add(f"{what}: attempts", (after[2]["accepts"] - before[2]["accepts"]) / seconds, "/s", at_most=3)
+    figures.add(f"{what}: errors told", after[2]["told"], exactly=1)
+
+
+@scenario("out-of-descriptors")
+def out_of_descriptors(figures):
+    """EMFILE with 1,000 clients waiting: no spin, nobody lost (G8, F1)."""
+    with Subject(figures, "hold", prepare=limit_descriptors) as subject:
+        clients = [network.connect(subject.port) for _ in range(CLIENTS)]
+        watch_starving(figures, subject, "EMFILE")
+        accepted = subject.statistics()["accepted"]
+        subject.tell("drop", 1)
+        figures.add("one served after an own close", 1000 * subject.accepted(accepted + 1), "ms", at_most=LATEST)
+        maximum = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.prlimit(subject.pid, resource.RLIMIT_NOFILE, (maximum, maximum))
+        figures.add("all served after a foreign one", 1000 * subject.accepted(CLIENTS), "ms", at_most=LATEST)
+        now = subject.judge(figures, CLIENTS)
+        figures.add("episodes", now["episodes"], at_most=2)
+        for client in clients:
+            client.close()
+
+
+@scenario("out-of-memory")
+def out_of_memory(figures):
+    """ENFILE, ENOBUFS, ENOMEM for ever, then no more (F2, F3)."""
+    for name in figures.many(["ENOBUFS"], ["ENFILE", "ENOBUFS", "ENOMEM"]):
+        with Subject(figures, "hold") as subject:
+            subject.tell("fail", -1, getattr(errno, name))
+            clients = [network.connect(subject.port) for _ in range(CLIENTS)]
+            watch_starving(figures, subject, name)
+            subject.tell("heal")
+            figures.add(f"{name}: all served after", 1000 * subject.accepted(CLIENTS), "ms", at_most=LATEST)
+            subject.judge(figures, CLIENTS)
+            for client in clients:
+                client.close()

@@ -1,0 +1,142 @@
+"""Peers who take their time, and a client who should not notice."""
+
+import random
+import select
+import subprocess
+import threading
+import time
+
+from . import network
+from .processes import EchoServer
+from .report import Failed, needs, percentile, scenario
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
+
+
+def ask(port):
+    """A client as they should be; milliseconds from connecting to the end of the answer."""
+    start = time.monotonic()
+    with network.connect(port, "127.0.0.100") as client:
+        client.sendall(REQUEST)
+        answer = b""
+        while piece := client.recv(4096):
+            answer += piece
+    if not answer.startswith(b"HTTP/1.1 200 ") or not answer.endswith(b"hello\n"):
+        raise Failed(f"a good client got {answer!r}")
+    return 1000 * (time.monotonic() - start)
+
+
+def ask_for(port, seconds):
+    times = []
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        times.append(ask(port))
+        time.sleep(0.005)
+    return times
+
+
+class Trickle(threading.Thread):
+    """Sends a byte of a request that never ends, now to this peer, now to that."""
+
+    def __init__(self, clients):
+        super().__init__()
+        self.clients = clients
+        self.over = threading.Event()
+        self.sent = 0
+
+    def run(self):
+        chooser = random.Random(1)
+        while not self.over.wait(0.01):
+            for client in chooser.sample(self.clients, 20):
+                try:
+                    client.send(b"X-a: b\r\n"[self.sent % 8:][:1])
+                    self.sent += 1
+                except OSError:
+                    pass  # cut off by the server, which may do so
+
+
+@scenario("slow-requests")
+def slow_requests(figures):
+    """Silent and trickling peers of an HTTP server: a good client is served at once (G15, F23)."""
+    silent, trickling = figures.many(2000, 5000), figures.many(1000, 2000)
+    with EchoServer(figures, "--http") as server:
+        ask_for(server.port, 0.3)
+        memory = server.memory()
+        peers = [network.connect(server.port, network.source(index)) for index in range(silent + trickling)]
+        for peer in peers[silent:]:
+            peer.sendall(b"GET / HTTP/1.1\r\n")
+        trickle = Trickle(peers[silent:])
+        trickle.start()
+        times = ask_for(server.port, figures.many(3, 30))
+        trickle.over.set()
+        trickle.join()
+        figures.add("silent and trickling peers", len(peers))
+        figures.add("bytes trickled", trickle.sent, at_least=100)
+        figures.add("good clients served", len(times), at_least=50)
+        figures.add("median", percentile(times, 0.5), "ms")
+        figures.add("p99", percentile(times, 0.99), "ms", at_most=50)
+        figures.add("memory for each peer", (server.memory() - memory) / len(peers), "bytes", at_most=4608)
+        for peer in peers:
+            peer.close()
+        server.stop()
+        server.judge_silence(figures)
+
+
+@scenario("slow-readers")
+def slow_readers(figures):
+    """Peers who ask and ask and never read: what the server holds for them is bounded (F23)."""
+    count = figures.many(100, 1000)
+    # What the kernel holds for them is its own business, and should not take long to fill.
+    with network.kernel_setting("net.ipv4.tcp_wmem", "4096 16384 131072"), EchoServer(figures, "--http") as server:
+        ask_for(server.port, 0.3)
+        memory = server.memory()
+        peers = [network.connect(server.port, network.source(index), receive_buffer=4096) for index in range(count)]
+        requests = REQUEST.replace(b"Connection: close\r\n", b"") * 200
+        offered = 0
+        poller = select.poll()
+        for peer in peers:
+            peer.setblocking(False)
+        # Until the kernel takes no more from any of them for a while.
+        quiet = 0
+        while quiet < 20:
+            progress = 0
+            for peer in peers:
+                try:
+                    progress += peer.send(requests)
+                except BlockingIOError:
+                    pass
+            offered += progress
+            quiet = 0 if progress else quiet + 1
+            poller.poll(10)
+        times = ask_for(server.port, figures.many(1, 10))
+        figures.add("megabytes of requests", offered / 1e6)
+        figures.add("p99", percentile(times, 0.99), "ms", at_most=50)
+        figures.add("memory for each peer", (server.memory() - memory) / count / 1024, "KiB", at_most=512)
+        for peer in peers:
+            peer.close()
+        server.stop()
+        server.judge_silence(figures)
+
+
+@scenario("slowhttptest")
+@needs("slowhttptest")
+def slowhttptest(figures):
+    """The tool of that name, with slow headers, slow bodies and slow reading (G15, F23)."""
+    count, seconds = figures.many(1000, 4000), figures.many(3, 30)
+    forms = [("headers", ["-H"]), ("bodies", ["-B"]), ("reading", ["-X", "-w", "10", "-y", "20"])]
+    for form, options in figures.many(forms[:1], forms):
+        with EchoServer(figures, "--http") as server:
+            tool = subprocess.Popen(
+                ["slowhttptest", *options, "-c", str(count), "-r", str(count), "-i", "1", "-l", str(seconds), "-p", "5",
+                 "-u", f"http://127.0.0.1:{server.port}/"],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                times = ask_for(server.port, seconds)
+                tool.wait(30)
+            finally:
+                tool.kill()
+                tool.wait()
+            figures.add(f"{form}: p99", percentile(times, 0.99), "ms", at_most=50)
+            server.stop()
+            figures.add(f"{form}: served", server.served(), at_least=count)
+            server.judge_silence(figures)

@@ -1,0 +1,123 @@
+"""Clocks that jump, and signals without end."""
+
+import errno
+import glob
+import os
+import tempfile
+import threading
+import time
+
+from . import network
+from .processes import EchoServer, Subject
+from .queue_sharing import connect_and_close
+from .report import Failed, Skipped, needs, percentile, scenario
+
+DAY = 86_400
+
+
+@scenario("signals")
+def signals(figures):
+    """10,000 signals a second, none restarting a call: nothing fails, waits end in time (G13, F8, F20)."""
+    seconds = figures.many(4, 60)
+    with Subject(figures, "close") as busy, Subject(figures, "hold") as waiting:
+        busy.tell("alarm", 100)
+        waiting.tell("alarm", 100)
+        served = []
+        done = threading.Event()
+
+        def storm():
+            while not done.is_set():
+                served.append(connect_and_close(busy.port, 200))
+
+        thread = threading.Thread(target=storm)
+        thread.start()
+        late = []
+        start = time.monotonic()
+        while time.monotonic() - start < seconds:
+            answer = waiting.tell("wait", 200)
+            figures.check("a wait did not time out", answer["timed_out"] and not answer["available"])
+            late.append(answer["microseconds"] / 1000 - 200)
+        done.set()
+        thread.join()
+        busy.tell("alarm", 0)
+        waiting.tell("alarm", 0)
+        figures.add("signals", waiting.statistics()["signals"] / seconds, "/s", at_least=1000)
+        figures.add("waits of 200 ms", len(late))
+        figures.add("earliest", min(late), "ms late", at_least=0)
+        figures.add("median", percentile(late, 0.5), "ms late", at_most=5)
+        figures.add("latest", max(late), "ms late", at_most=50)
+        figures.check("an error was told", busy.judge(figures, sum(served))["told"] == 0)
+        figures.check("a wait had an error", waiting.judge(figures, 0)["told"] == 0)
+
+
+def faketime():
+    found = glob.glob("/usr/lib/*/faketime/libfaketime.so.1") + glob.glob("/usr/lib*/faketime/libfaketime.so.1")
+    if not found:
+        raise Skipped("there is no libfaketime here (scripts/install-dependencies hostile)")
+    return found[0]
+
+
+class JumpingClock:
+    """The wall clock of processes that are started with its environment."""
+
+    def __init__(self):
+        self._file = tempfile.NamedTemporaryFile("w", prefix="faketime-")
+        self.environment = {"LD_PRELOAD": faketime(), "FAKETIME_TIMESTAMP_FILE": self._file.name,
+                            "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        self.jump(0)
+
+    def jump(self, seconds):
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(f"{seconds:+d}\n")
+        self._file.flush()
+
+
+@scenario("clock-jumps")
+def clock_jumps(figures):
+    """The wall clock jumps a day to and fro in waits, back-offs and a shutdown's grace (G14, F22)."""
+    clock = JumpingClock()
+    with Subject(figures, "hold", environment=clock.environment) as subject:
+        for number, jump in enumerate((DAY, -DAY)):
+            timer = threading.Timer(0.1, clock.jump, [jump])
+            timer.start()
+            answer = subject.tell("wait", 300)
+            timer.join()
+            shown = subject.statistics()["wall_clock"] - time.time() - jump
+            figures.check(f"the clock did not jump by {jump} s, but {shown} s otherwise", abs(shown) < 60)
+            figures.add(f"a wait of 300 ms, {jump:+d} s", answer["microseconds"] / 1000, "ms", at_least=299, at_most=400)
+
+            subject.tell("fail", -1, errno.ENOBUFS)
+            client = network.connect(subject.port)
+            subject.wait_until("a back-off", lambda: subject.statistics()["resource_errors"] >= 6 * (number + 1))
+            clock.jump(-jump)
+            subject.tell("heal")
+            figures.add(f"a back-off, {-jump:+d} s", 1000 * subject.accepted(number + 1), "ms", at_most=1500)
+            client.close()
+        subject.judge(figures, 2)
+    with EchoServer(figures, environment=clock.environment) as server:
+        clock.jump(0)
+        with network.connect(server.port) as client:
+            client.sendall(b"x")
+            client.recv(1)
+            timer = threading.Timer(0.5, clock.jump, [DAY])
+            timer.start()
+            figures.add("a grace of 3 s", server.stop(), "s", at_least=2.95, at_most=3.5)
+
+
+@scenario("monotonic-offset")
+@needs("unshare")
+def monotonic_offset(figures):
+    """A monotonic clock a day ahead of its neighbours', in a time namespace (G14, F22)."""
+    before = ["unshare", "-T", "--monotonic", str(DAY), "--fork"]
+    try:
+        network.run(*before, "true")
+    except OSError as error:
+        raise Skipped(f"no time namespace can be made here ({error})") from None
+    with Subject(figures, "hold", before=before) as subject:
+        figures.add("a wait of 200 ms", subject.tell("wait", 200)["microseconds"] / 1000, "ms", at_least=199,
+                    at_most=300)
+        subject.tell("fail", 8, errno.ENOBUFS)
+        with network.connect(subject.port):
+            figures.add("eight back-offs", 1000 * subject.accepted(1), "ms", at_least=500, at_most=2500)
+        subject.judge(figures, 1)
