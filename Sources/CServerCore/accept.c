@@ -188,6 +188,24 @@ static void tell_of_connection(csc_server *server) {
     }
 }
 
+bool csc_server_take(csc_server *server, const csc_connection *connection) {
+    if (!server || server->freed) {
+        return false;
+    }
+    if (!csc__pending_reserve(&server->pending)) {
+        csc_server_set_error(server, CSC_ERROR_SOCKET_RESOURCE, "Out of resources");
+        return false;
+    }
+    struct sockaddr_storage peer = {0};
+    socklen_t length = csc_address_to_sockaddr(&connection->peer, &peer);
+    csc__server_enter(server);
+    take_connection(server, connection->descriptor, (struct sockaddr *)&peer, length);
+    tell_of_connection(server);
+    csc__accept_update(server);
+    csc__server_leave(server);
+    return true;
+}
+
 static bool below_limit(const csc_server *server) {
     return server->max_pending > 0 && server->pending.count < (size_t)server->max_pending;
 }

@@ -59,6 +59,45 @@ static void what_was_added_comes_out_as_it_went_in(void **state) {
     assert_int_equal(fixture_statistics(it).accepted, 0);
 }
 
+static void what_came_another_way_counts_as_accepted_and_is_told(void **state) {
+    fixture *it = *state;
+    fixture_watch(it);
+    csc_server_set_max_pending(it->server, 0);
+    const char *peers[] = {"192.0.2.1", "2001:db8::1", "fe80::1%lo"};
+    for (int i = 0; i < 3; i++) {
+        csc_connection given = {.descriptor = new_descriptor(), .peer = address_of(peers[i], 77)};
+        assert_true(csc_server_take(it->server, &given));
+        assert_int_equal(it->new_connections, i + 1);
+        csc_connection taken = fixture_take(it);
+        assert_memory_equal(&taken, &given, sizeof taken);
+    }
+    csc_connection nameless = {.descriptor = new_descriptor()};
+    assert_true(csc_server_take(it->server, &nameless));
+    assert_int_equal(fixture_take(it).peer.family, CSC_FAMILY_NONE);
+    assert_int_equal(fixture_statistics(it).accepted, 4);
+    assert_int_equal(fixture_statistics(it).delivered, 4);
+    assert_int_equal(fixture_statistics(it).added, 0);
+    assert_false(csc_server_take(NULL, &nameless));
+}
+
+static void what_came_another_way_counts_against_the_limit(void **state) {
+    fixture *it = *state;
+    csc_server_set_max_pending(it->server, 2);
+    fixture_listen(it);
+    fixture_watch(it);
+    csc_connection given = {.descriptor = new_descriptor()};
+    assert_true(csc_server_take(it->server, &given));
+    fixture_connect(it);
+    fixture_connect(it);
+    fixture_run_until(it, &it->new_connections, 2);
+    fixture_run_ready(it);
+    assert_int_equal(it->new_connections, 2);
+    for (int i = 0; i < 2; i++) {
+        fixture_take(it);
+    }
+    fixture_run_until(it, &it->new_connections, 3);
+}
+
 static void a_place_without_a_descriptor_keeps_its_turn(void **state) {
     fixture *it = *state;
     csc_connection first = {.descriptor = new_descriptor()};
@@ -242,6 +281,8 @@ int main(void) {
         fact(an_empty_queue_has_nothing_to_take),
         fact(connections_are_taken_in_the_order_they_came),
         fact(what_was_added_comes_out_as_it_went_in),
+        fact(what_came_another_way_counts_as_accepted_and_is_told),
+        fact(what_came_another_way_counts_against_the_limit),
         fact(a_place_without_a_descriptor_keeps_its_turn),
         fact(adding_ignores_the_limit_but_counts_towards_it),
         fact(the_queue_agrees_with_a_simple_model),

@@ -365,6 +365,16 @@ CSC_API bool csc_server_add_pending(csc_server *CSC_NULLABLE server,
                                     const csc_connection *connection);
 
 /**
+ * Lets in a connection that did not come through accept4(2), such as one that a proxy passed on: it
+ * counts as accepted, and goes through the same callbacks and the same queue, whatever the limit
+ * says. The server need not listen.
+ *
+ * @param connection *taken* on success, its descriptor close-on-exec and non-blocking
+ * @return false when memory is short; the connection is still the caller's then
+ */
+CSC_API bool csc_server_take(csc_server *CSC_NULLABLE server, const csc_connection *connection);
+
+/**
  * Waits for a connection without running the event loop (QTcpServer::waitForNewConnection).
  *
  * True at once when one is pending. Otherwise accepts what the kernel holds, up to the pending
