@@ -19,7 +19,7 @@ public struct HostAddress: Sendable {
   public let scopeID: UInt32
   let kind: Kind
 
-  private init(_ kind: Kind, high: UInt64 = 0, low: UInt64 = 0, scopeID: UInt32 = 0) {
+  init(_ kind: Kind, high: UInt64 = 0, low: UInt64 = 0, scopeID: UInt32 = 0) {
     self.kind = kind
     self.high = high
     self.low = low

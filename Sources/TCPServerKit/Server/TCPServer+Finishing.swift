@@ -6,6 +6,7 @@ extension TCPServer {
   /// the limits say, and what is pending can still be taken.
   public final func finish() {
     checkThread()
+    exchange(&bound, with: nil)?.finish()
     unsafe csc_server_finish(core)
     acceptWaiters.wakeAll()
   }

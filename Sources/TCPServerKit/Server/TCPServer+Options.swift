@@ -17,7 +17,7 @@ extension TCPServer {
   public final func setSocketOption(_ option: SocketOption, _ value: Int) -> Bool {
     checkThread()
     guard option != .pathMtu, CInt(exactly: value) != nil else { return false }
-    guard !isListening || option.set(value, for: socketDescriptor) else { return false }
+    guard socketDescriptor < 0 || option.set(value, for: socketDescriptor) else { return false }
     options[option] = value
     return true
   }

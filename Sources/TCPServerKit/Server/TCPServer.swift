@@ -56,7 +56,19 @@ internal import CServerCore
   /// uses none.
   public final var proxy: NetworkProxy = .default
 
+  /// How the server behaves when it listens through a proxy, from the next ``listen(address:port:)`` on.
+  public final var proxyListening = ProxyListening()
+
+  /// Emitted when a proxy that was asked anew listens at another address or port than before: see
+  /// ``proxyBindings``.
+  public final let serverAddressChanged = Signal<Void>()
+
   let core: OpaquePointer?
+  /// The requests at a proxy that the server listens through; nil when it does not.
+  final var bound: BoundListener?
+  final var isPaused = false
+  /// The last error's text, where it is not one of the core's.
+  final var ownErrorText = ""
   /// The tasks that wait in `accept()`.
   final let acceptWaiters = WaitingLine()
   /// What `finish(on:)` was given; see there.
@@ -64,7 +76,7 @@ internal import CServerCore
   /// Set on each listening socket; see `setSocketOption(_:_:)`.
   final var options: [SocketOption: Int] = [:]
   /// Why the listening socket broke; forgotten when the server listens anew.
-  private(set) var breakdown: SocketError?
+  final var breakdown: SocketError?
   /// Sockets that were added as objects; each has a place in the core's queue.
   private var added: [TCPSocket] = []
   /// The connection that an incoming callback is at work on.
@@ -86,6 +98,7 @@ internal import CServerCore
   }
 
   deinit {
+    bound?.close()
     endAdded()
     unsafe csc_server_free(core)
   }
@@ -103,10 +116,14 @@ internal import CServerCore
   @discardableResult
   public final func listen(address: HostAddress = .any, port: UInt16 = 0) -> Bool {
     checkThread()
-    guard proxy.isDirect || address.isLoopback else {
-      fail(.unsupportedSocketOperation, "Operation on socket is not supported")
-      return false
+    switch prepareListening(address, port) {
+    case .direct: return listenDirectly(address, port)
+    case .through(let listener): return listen(through: listener)
+    case .refused: return false
     }
+  }
+
+  func listenDirectly(_ address: HostAddress, _ port: UInt16) -> Bool {
     breakdown = nil
     var address = address.core(port: port)
     return unsafe csc_server_listen(core, &address) && applyOptions()
@@ -118,6 +135,7 @@ internal import CServerCore
   /// Clients that the kernel had queued for the server are reset.
   public final func close() {
     checkThread()
+    exchange(&bound, with: nil)?.close()
     unsafe csc_server_close(core)
     endAdded()
     acceptWaiters.wakeAll()
@@ -132,23 +150,23 @@ internal import CServerCore
 
   /// Whether the server listens.
   public final var isListening: Bool {
-    unsafe csc_server_is_listening(core)
+    unsafe csc_server_is_listening(core) || bound?.isListening == true
   }
 
   /// The address the server listens on; ``HostAddress/null`` when it does not.
   public final var serverAddress: HostAddress {
-    unsafe HostAddress(csc_server_address(core))
+    unsafe bound?.binding?.address ?? HostAddress(csc_server_address(core))
   }
 
   /// The port the server listens on; 0 when it does not.
   public final var serverPort: UInt16 {
-    unsafe csc_server_port(core)
+    unsafe bound?.binding?.port ?? csc_server_port(core)
   }
 
   /// The listening descriptor, which the server owns; -1 when it does not listen. The server holds a duplicate
   /// for its own use beside it.
   public final var socketDescriptor: CInt {
-    unsafe csc_server_descriptor(core)
+    unsafe bound?.socketDescriptor ?? csc_server_descriptor(core)
   }
 
   /// Takes over a listening socket, such as one that a service manager opened.
@@ -159,6 +177,10 @@ internal import CServerCore
   @discardableResult
   public final func setSocketDescriptor(_ socketDescriptor: CInt) -> Bool {
     checkThread()
+    guard bound == nil else {
+      fail(.operation, "setSocketDescriptor() called when already listening")
+      return false
+    }
     breakdown = nil
     return unsafe csc_server_adopt(core, socketDescriptor)
   }
@@ -193,7 +215,10 @@ internal import CServerCore
   /// connected. Taking a connection, or raising the limit, resumes. 0 or less accepts nothing.
   public final var maxPendingConnections: Int {
     get { unsafe Int(csc_server_max_pending(core)) }
-    set { unsafe csc_server_set_max_pending(core, CInt(clamping: newValue)) }
+    set {
+      unsafe csc_server_set_max_pending(core, CInt(clamping: newValue))
+      bound?.roomChanged()
+    }
   }
 
   /// How many connections one turn of the loop accepts at most; 64 at first.
@@ -215,6 +240,7 @@ internal import CServerCore
     checkThread()
     var connection = csc_connection()
     guard unsafe csc_server_next_pending(core, &connection) else { return nil }
+    bound?.roomChanged()
     guard connection.descriptor >= 0 else {
       return added.isEmpty ? nil : added.removeFirst()
     }
@@ -225,6 +251,7 @@ internal import CServerCore
   func takePending() -> csc_connection? {
     var connection = csc_connection()
     guard unsafe csc_server_next_pending(core, &connection) else { return nil }
+    bound?.roomChanged()
     if connection.descriptor < 0 {
       guard !added.isEmpty else { return nil }
       let socket = added.removeFirst()
@@ -288,47 +315,25 @@ internal import CServerCore
     timedOut: UnsafeMutablePointer<Bool>? = nil
   ) -> Bool {
     checkThread()
+    if let bound {
+      return unsafe wait(for: bound, msec: msec, timedOut)
+    }
     return unsafe csc_server_wait(core, CInt(clamping: msec), timedOut)
   }
 
   /// Stops accepting until ``resumeAccepting()``; the kernel goes on queuing clients. Harmless at any time.
   public final func pauseAccepting() {
     checkThread()
+    isPaused = true
     unsafe csc_server_pause(core)
   }
 
   /// Goes on accepting after ``pauseAccepting()``, or after an accept error with ``pausesOnAcceptError``.
   public final func resumeAccepting() {
     checkThread()
+    isPaused = false
     unsafe csc_server_resume(core)
-  }
-
-  // MARK: - Errors
-
-  /// The last error; ``SocketError/unknown`` at first. A later success does not clear it.
-  public final var serverError: SocketError {
-    unsafe SocketError(csc_server_error(core))
-  }
-
-  /// The last error for a person to read; empty at first.
-  public final var errorString: String {
-    unsafe String(cString: csc_server_error_string(core))
-  }
-
-  /// Whether a lack of descriptors or memory stops accepting until ``resumeAccepting()``, as in Qt.
-  ///
-  /// False, the default: accepting is tried again after 5 ms, doubling to 1 s, and no client is lost.
-  public final var pausesOnAcceptError: Bool {
-    get { unsafe csc_server_pauses_on_error(core) }
-    set { unsafe csc_server_set_pauses_on_error(core, newValue) }
-  }
-
-  @discardableResult
-  func fail(_ error: SocketError, _ text: StaticString) -> SocketError {
-    unsafe text.utf8Start.withMemoryRebound(to: CChar.self, capacity: text.utf8CodeUnitCount + 1) {
-      unsafe csc_server_set_error(core, error.core, $0)
-    }
-    return error
+    bound?.resume()
   }
 
   func checkThread() {
@@ -347,7 +352,7 @@ internal import CServerCore
     acceptWaiters.wakeFirst()
   }
 
-  fileprivate func announceError(_ error: SocketError) {
+  func announceError(_ error: SocketError) {
     if !isListening {
       breakdown = error
       acceptWaiters.wakeAll()

@@ -89,6 +89,17 @@ enum SystemCalls {
     }
   }
 
+  /// Waits for any of several descriptors, or until the deadline; a signal may shorten it.
+  static func waitForAny(
+    _ descriptors: [(descriptor: CInt, forWriting: Bool)],
+    until deadline: ContinuousClock.Instant?
+  ) {
+    var entries = descriptors.map {
+      pollfd(fd: $0.descriptor, events: Int16($0.forWriting ? POLLOUT : POLLIN), revents: 0)
+    }
+    unsafe poll(&entries, nfds_t(entries.count), milliseconds(until: deadline))
+  }
+
   /// Whether there is something to read now, the end of input or an error included.
   static func isReadable(_ descriptor: CInt) -> Bool {
     wait(for: descriptor, POLLIN, until: .now) != 0

@@ -6,13 +6,18 @@ final class ChildProcess {
   private var output: CInt = -1
 
   /// Starts a program that lies beside the test bundle; nil when it cannot be started.
-  init?(_ program: String, _ arguments: String...) {
+  convenience init?(_ program: String, _ arguments: String...) {
+    self.init(at: Self.folder + program, arguments)
+  }
+
+  /// Starts a program by its path; nil when it cannot be started.
+  init?(at path: String, _ arguments: [String]) {
     var ends: [CInt] = [-1, -1]
     let type = CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
     guard unsafe socketpair(AF_UNIX, type, 0, &ends) == 0 else { return nil }
     output = ends[0]
     defer { close(ends[1]) }
-    guard start([Self.folder + program] + arguments, output: ends[1]) else {
+    guard start([path] + arguments, output: ends[1]) else {
       close(output)
       return nil
     }
@@ -31,9 +36,17 @@ final class ChildProcess {
     unsafe posix_spawn_file_actions_init(&actions)
     defer { unsafe posix_spawn_file_actions_destroy(&actions) }
     unsafe posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO)
+    // A thread of a test may have blocked signals, which the child would inherit.
+    var attributes = posix_spawnattr_t()
+    unsafe posix_spawnattr_init(&attributes)
+    defer { unsafe posix_spawnattr_destroy(&attributes) }
+    var none = sigset_t()
+    unsafe sigemptyset(&none)
+    unsafe posix_spawnattr_setsigmask(&attributes, &none)
+    unsafe posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
     let arguments = unsafe command.map { unsafe strdup($0) } + [nil]
     defer { unsafe arguments.forEach { unsafe free($0) } }
-    return unsafe posix_spawn(&process, command[0], &actions, nil, arguments, environ) == 0
+    return unsafe posix_spawn(&process, command[0], &actions, &attributes, arguments, environ) == 0
   }
 
   /// Where the running test bundle lies, and the package's programs with it.
@@ -54,6 +67,21 @@ final class ChildProcess {
       line.append(byte)
     }
     return String(decoding: line, as: UTF8.self)
+  }
+
+  /// Whether it has not ended.
+  var isRunning: Bool {
+    guard process > 0 else { return false }
+    guard waitpid(process, nil, WNOHANG) == process else { return true }
+    process = 0
+    return false
+  }
+
+  /// Asks it to end, with the children that it may have, and waits until all have.
+  func terminate() {
+    guard process > 0 else { return }
+    kill(process, SIGTERM)
+    while !readLine().isEmpty {}
   }
 
   /// Waits for its end, which closes the output.

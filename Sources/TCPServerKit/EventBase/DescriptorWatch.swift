@@ -1,0 +1,39 @@
+internal import CLibevent
+
+/// The loop's eye on a descriptor, which somebody else owns, and closes only after ``stop()``.
+@safe final class DescriptorWatch {
+  private var event: OpaquePointer?
+  private let action: () -> Void
+
+  /// Calls `action` on the loop's thread at each turn in which the descriptor is ready, until the watch goes.
+  ///
+  /// Nil when the loop cannot watch it.
+  init?(_ engine: EventEngine, _ descriptor: CInt, forWriting: Bool, action: @escaping () -> Void) {
+    self.action = action
+    let events = Int16((forWriting ? CLIBEVENT_WRITE : CLIBEVENT_READ) | CLIBEVENT_PERSIST)
+    let context = unsafe Unmanaged.passUnretained(self).toOpaque()
+    unsafe event = event_new(engine.base, descriptor, events, descriptorReady, context)
+    guard let event = unsafe event, unsafe event_add(event, nil) == 0 else { return nil }
+  }
+
+  deinit {
+    stop()
+  }
+
+  /// Takes the descriptor off the loop. Before it is closed: the next one to have its number would not be watched.
+  /// Letting go of the watch is not enough within its own action, which it outlives.
+  func stop() {
+    if let event = unsafe event { unsafe event_free(event) }
+    unsafe event = nil
+  }
+
+  fileprivate func fire() {
+    action()
+  }
+}
+
+private func descriptorReady(_: CInt, _: Int16, context: UnsafeMutableRawPointer?) {
+  if let context = unsafe context {
+    unsafe Unmanaged<DescriptorWatch>.fromOpaque(context).takeUnretainedValue().fire()
+  }
+}

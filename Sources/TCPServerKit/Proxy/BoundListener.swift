@@ -1,0 +1,324 @@
+internal import CServerCore
+
+/// A server's listening through a SOCKS5 proxy: the requests that are open there, and what becomes of them.
+///
+/// The server owns it, and ends it by ``close()`` before it goes itself; a handler may do so at any time, so after
+/// each call into the server `isClosed` is looked at.
+final class BoundListener {
+  private unowned let server: TCPServer
+  private let engine: EventEngine?
+  private let route: ProxyRoute
+  private let requested: SocketAddress
+  private let settings: ProxyListening
+  private var requests: [ProxyRequest] = []
+  private var lastBinding: ProxyBinding?
+  private var isClosed = false
+  /// The first reply to the first request was good: the server listens.
+  private(set) var isListening = false
+  /// Why it never came to that.
+  private(set) var startFailure: Failure?
+  /// A failure was reported, and not all requests have stood at once since.
+  private var isInEpisode = false
+  private var deliveries = 0
+  private var reports = 0
+  private var waits = 0
+  private var ignoresLimits = false
+  private var isDeliveryDue = false
+  let starting = Starting()
+
+  private static let deepestWait = 16
+
+  init(
+    for server: TCPServer,
+    through route: ProxyRoute,
+    on requested: SocketAddress,
+    _ settings: ProxyListening
+  ) {
+    self.server = server
+    engine = server.eventBase?.engine
+    self.route = route
+    self.requested = requested
+    self.settings = settings
+  }
+
+  /// A task that waits until it is known whether the server listens.
+  final class Starting: CancellableWait {
+    var parking = Parking()
+
+    func cancelWait(_ wait: UInt32) {
+      parking.cancel(wait)?.resume()
+    }
+  }
+
+  // MARK: - What the server tells
+
+  var bindings: [ProxyBinding] {
+    requests.filter(\.isBound).compactMap(\.binding)
+  }
+
+  /// The first of them; the last there was while there is none.
+  var binding: ProxyBinding? {
+    isListening ? bindings.first ?? lastBinding : nil
+  }
+
+  var socketDescriptor: CInt {
+    requests.first { $0.isBound }?.connection?.descriptor ?? -1
+  }
+
+  // MARK: - Starting
+
+  /// Begins without waiting: ``starting`` is woken, or ``isListening`` and ``startFailure`` tell.
+  func begin() {
+    let first = ProxyRequest()
+    requests = [first]
+    begin(first)
+  }
+
+  /// Waits until the proxy has answered, without running the loop.
+  func beginAndWait() {
+    begin()
+    while !isListening && startFailure == nil && !isClosed {
+      step()
+    }
+  }
+
+  /// The others come once the first stands: a proxy that does not work is asked once.
+  private func didStart() {
+    isListening = true
+    for _ in 1..<max(settings.simultaneousBindings, 1) {
+      requests.append(ProxyRequest())
+    }
+    starting.parking.wake(.ready)?.resume()
+    for request in requests where request.isIdle && !isClosed {
+      begin(request)
+    }
+  }
+
+  // MARK: - Requests
+
+  private func begin(_ request: ProxyRequest) {
+    guard !isClosed else { return }
+    request.begin(through: route, port: requested.port, settings, requested.host)
+    startTimer(of: request)
+    advance(request)
+  }
+
+  private func startTimer(of request: ProxyRequest) {
+    request.startTimer(engine) { [weak self, weak request] in
+      if let self, let request { self.timeIsUp(for: request) }
+    }
+  }
+
+  /// Its attempt has taken too long, or its back-off is over.
+  private func timeIsUp(for request: ProxyRequest) {
+    guard !isClosed else { return }
+    if request.isIdle {
+      begin(request)
+    } else if let connection = request.connection {
+      failed(request, connection.timeOut())
+    }
+  }
+
+  private func advance(_ request: ProxyRequest) {
+    guard !isClosed, let connection = request.connection, !request.hasArrived else { return }
+    request.stopWatching()
+    switch connection.advance() {
+    case .waiting:
+      break
+    case .bound(let address):
+      return didBind(request, ProxyBinding(address: address.host, port: address.port))
+    case .arrived(let peer):
+      let expected = settings.expectedPeer
+      guard expected.isNull || expected == peer.host else {
+        let text = "The proxy passed on \(peer.host), not the peer that is expected"
+        return failed(request, route.naming(Failure(.proxyProtocol, text)))
+      }
+      request.didArrive(peer.core)
+      return deliverIfAllowed(request)
+    case .connected:
+      break
+    case .failed(let failure):
+      return failed(request, failure)
+    }
+    watch(request)
+  }
+
+  private func watch(_ request: ProxyRequest) {
+    let isWatched = request.updateWatch(engine) { [weak self, weak request] in
+      if let self, let request { self.advance(request) }
+    }
+    if !isWatched {
+      failed(request, Failure(.socketResource, "Out of resources"))
+    }
+  }
+
+  private func didBind(_ request: ProxyRequest, _ binding: ProxyBinding) {
+    let hasMoved = isListening && request.binding != nil && request.binding != binding
+    request.didBind(binding)
+    lastBinding = binding
+    if requests.allSatisfy(\.isBound) {
+      isInEpisode = false
+    }
+    // The peer may be there already. It is told at the next turn: nobody expects it from within listen().
+    watch(request)
+    guard !isClosed, request.isBound else { return }
+    if !isListening {
+      didStart()
+    } else if hasMoved {
+      server.serverAddressChanged.emit()
+    }
+  }
+
+  private func failed(_ request: ProxyRequest, _ failure: Failure) {
+    let mayBeThePort = request.asksForSamePort && !request.isBound && Self.isRefusal(failure.error)
+    request.stop()
+    guard isListening else {
+      startFailure = failure
+      starting.parking.wake(.ready)?.resume()
+      return
+    }
+    if mayBeThePort {
+      request.asksForAnyPort = true
+      return begin(request)
+    }
+    reports += 1
+    guard settings.rebinds else {
+      return end(request, because: failure)
+    }
+    if !server.pausesOnAcceptError {
+      request.backOff()
+      startTimer(of: request)
+    }
+    if !isInEpisode {
+      isInEpisode = true
+      server.reportProxyFailure(failure)
+    }
+  }
+
+  /// Whether the proxy has answered, and said no.
+  private static func isRefusal(_ error: SocketError) -> Bool {
+    switch error {
+    case .socketTimeout, .socketResource, .proxyConnectionRefused, .proxyConnectionClosed, .proxyNotFound,
+      .proxyAuthenticationRequired, .proxyProtocol:
+      false
+    default:
+      true
+    }
+  }
+
+  /// It is over for good, and with the last one the server stops listening.
+  private func end(_ request: ProxyRequest, because failure: Failure? = nil) {
+    requests.removeAll { $0 === request }
+    if requests.isEmpty {
+      close()
+      server.boundListenerEnded(self, because: failure)
+    } else if let failure {
+      server.reportProxyFailure(failure)
+    }
+  }
+
+  // MARK: - Delivering
+
+  private var mayDeliver: Bool {
+    if ignoresLimits { return true }
+    return (waits > 0 || !server.isPaused) && server.hasRoomForPending
+  }
+
+  private func deliverIfAllowed(_ request: ProxyRequest) {
+    guard !isClosed, mayDeliver, let connection = request.takeArrived() else { return }
+    deliveries += 1
+    if !settings.rebinds {
+      end(request)
+    }
+    server.takeFromProxy(connection)
+    if settings.rebinds && !ignoresLimits {
+      begin(request)
+    }
+  }
+
+  private func deliverArrived() {
+    isDeliveryDue = false
+    for request in requests where !isClosed {
+      deliverIfAllowed(request)
+    }
+  }
+
+  /// There may be room again, or the server is paused no longer. Not from within the caller's call.
+  func roomChanged() {
+    guard !isDeliveryDue, let engine, requests.contains(where: \.hasArrived) else { return }
+    isDeliveryDue = true
+    engine.later { [weak self] in self?.deliverArrived() }
+  }
+
+  /// Asks again for what a failure has ended, without the rest of its back-off.
+  func resume() {
+    isInEpisode = false
+    for request in requests where request.isIdle && isListening && !isClosed {
+      begin(request)
+    }
+    roomChanged()
+  }
+
+  // MARK: - Waiting without the loop
+
+  enum WaitResult {
+    case delivered
+    case timedOut
+    case failed
+    case nested
+  }
+
+  func wait(until deadline: ContinuousClock.Instant?) -> WaitResult {
+    guard waits < Self.deepestWait else { return .nested }
+    waits += 1
+    defer { waits -= 1 }
+    let (deliveriesBefore, reportsBefore) = (deliveries, reports)
+    deliverArrived()
+    while deliveries == deliveriesBefore {
+      guard !isClosed, reports == reportsBefore, isWaitingForSomething else { return .failed }
+      let isLast = deadline.map { $0 <= .now } ?? false
+      step(until: deadline)
+      if isLast && deliveries == deliveriesBefore && reports == reportsBefore { return .timedOut }
+    }
+    return .delivered
+  }
+
+  /// Not so where failures pause accepting: nothing happens until the program resumes it.
+  private var isWaitingForSomething: Bool {
+    requests.contains { !$0.isIdle || $0.deadline != nil }
+  }
+
+  /// One poll of everything that is open, and whatever it allows.
+  private func step(until deadline: ContinuousClock.Instant? = nil) {
+    let waiting = requests.filter { !$0.hasArrived }
+    let limits = waiting.compactMap(\.deadline) + (deadline.map { [$0] } ?? [])
+    SystemCalls.waitForAny(waiting.compactMap { $0.connection?.awaits }, until: limits.min())
+    for request in waiting where !isClosed {
+      advance(request)
+      if let limit = request.deadline, ContinuousClock.now >= limit {
+        timeIsUp(for: request)
+      }
+    }
+  }
+
+  // MARK: - Ending
+
+  /// Lets in the peers that have come by now, then ends.
+  func finish() {
+    ignoresLimits = true
+    for request in requests where !isClosed {
+      advance(request)
+      deliverIfAllowed(request)
+    }
+    close()
+  }
+
+  func close() {
+    isClosed = true
+    isListening = false
+    for request in exchange(&requests, with: []) {
+      request.stop()
+    }
+    starting.parking.wake(.ready)?.resume()
+  }
+}

@@ -1,0 +1,123 @@
+internal import CServerCore
+
+/// One BIND of a listener: asked for, waited on, taken up by a peer, and asked for again.
+final class ProxyRequest {
+  enum Phase {
+    /// Nothing is open; a back-off may be running.
+    case idle
+    case negotiating
+    case bound
+    /// A peer has come, and waits for room in the server's queue.
+    case arrived(csc_address)
+  }
+
+  private(set) var phase = Phase.idle
+  /// Where the proxy listens, or did when it last listened.
+  private(set) var binding: ProxyBinding?
+  /// When what runs now has taken too long; nil where that may take any time.
+  private(set) var deadline: ContinuousClock.Instant?
+  private(set) var connection: ProxyConnection?
+  private var watch: DescriptorWatch?
+  private var timer: LoopTimer?
+  private var retryDelay = Duration.zero
+  /// Whether the port asked for is the one of before, which nobody insists on.
+  private(set) var asksForSamePort = false
+  /// The proxy has refused the port of before.
+  var asksForAnyPort = false
+  private var bindingSince: ContinuousClock.Instant?
+
+  static let firstRetryDelay: Duration = .milliseconds(100)
+  static let longestRetryDelay: Duration = .seconds(10)
+
+  var isIdle: Bool {
+    if case .idle = phase { true } else { false }
+  }
+
+  var isBound: Bool {
+    switch phase {
+    case .bound, .arrived: true
+    case .idle, .negotiating: false
+    }
+  }
+
+  /// The peer that waits, with its connection's descriptor, which is the caller's from now on.
+  func takeArrived() -> csc_connection? {
+    guard case .arrived(let peer) = phase, let connection else { return nil }
+    let taken = csc_connection(descriptor: connection.takeDescriptor(), peer: peer)
+    stop()
+    return taken
+  }
+
+  var hasArrived: Bool {
+    if case .arrived = phase { true } else { false }
+  }
+
+  /// Opens it anew.
+  func begin(through route: ProxyRoute, port: UInt16, _ settings: ProxyListening, _ family: HostAddress) {
+    stop()
+    let wished = port != 0 || asksForAnyPort ? port : binding?.port ?? 0
+    asksForSamePort = port == 0 && wished != 0
+    // The address of the request is the peer's, not the server's: a proxy may turn every other peer away.
+    let peer = settings.expectedPeer.isNull ? family : settings.expectedPeer
+    connection = ProxyConnection(.bind, to: .address(peer, port: wished), through: route)
+    phase = .negotiating
+    deadline = .now + route.proxy.timeout
+  }
+
+  func didBind(_ binding: ProxyBinding) {
+    phase = .bound
+    self.binding = binding
+    bindingSince = .now
+    asksForAnyPort = false
+    deadline = nil
+    timer = nil
+  }
+
+  func didArrive(_ peer: csc_address) {
+    phase = .arrived(peer)
+    retryDelay = .zero
+  }
+
+  /// Closes what is open.
+  func stop() {
+    phase = .idle
+    stopWatching()
+    timer = nil
+    deadline = nil
+    connection?.close()
+    connection = nil
+  }
+
+  /// Puts the next attempt off, for longer each time; one that had stood for a while counts as a success.
+  func backOff() {
+    if let since = bindingSince, ContinuousClock.now - since > Self.longestRetryDelay {
+      retryDelay = .zero
+    }
+    bindingSince = nil
+    retryDelay = min(max(retryDelay * 2, Self.firstRetryDelay), Self.longestRetryDelay)
+    deadline = .now + retryDelay
+  }
+
+  /// Has `action` called when the deadline comes, if there is a loop and a deadline.
+  func startTimer(_ engine: EventEngine?, _ action: @escaping () -> Void) {
+    timer = nil
+    if let engine, let deadline {
+      timer = LoopTimer(engine, after: deadline - .now, action: action)
+    }
+  }
+
+  /// Before the connection goes on: that may close its descriptor.
+  func stopWatching() {
+    watch?.stop()
+    watch = nil
+  }
+
+  /// Watches for what the connection awaits; false when the loop cannot.
+  func updateWatch(_ engine: EventEngine?, _ action: @escaping () -> Void) -> Bool {
+    stopWatching()
+    guard let engine, let connection else { return true }
+    let (descriptor, forWriting) = connection.awaits
+    watch = DescriptorWatch(engine, descriptor, forWriting: forWriting, action: action)
+    return watch != nil
+  }
+}

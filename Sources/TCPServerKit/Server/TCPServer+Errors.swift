@@ -1,0 +1,41 @@
+internal import CServerCore
+
+/// The last error, and what an error does.
+extension TCPServer {
+  /// The last error; ``SocketError/unknown`` at first. A later success does not clear it.
+  public final var serverError: SocketError {
+    unsafe SocketError(csc_server_error(core))
+  }
+
+  /// The last error for a person to read; empty at first.
+  public final var errorString: String {
+    let text = unsafe csc_server_error_string(core)
+    return unsafe text == UnsafePointer(ownTextMark.utf8Start) ? ownErrorText : String(cString: text)
+  }
+
+  /// Whether a lack of descriptors or memory stops accepting until ``resumeAccepting()``, as in Qt.
+  ///
+  /// False, the default: accepting is tried again after 5 ms, doubling to 1 s, and no client is lost.
+  public final var pausesOnAcceptError: Bool {
+    get { unsafe csc_server_pauses_on_error(core) }
+    set { unsafe csc_server_set_pauses_on_error(core, newValue) }
+  }
+
+  @discardableResult
+  func fail(_ error: SocketError, _ text: StaticString) -> SocketError {
+    unsafe text.utf8Start.withMemoryRebound(to: CChar.self, capacity: text.utf8CodeUnitCount + 1) {
+      unsafe csc_server_set_error(core, error.core, $0)
+    }
+    return error
+  }
+
+  /// Records a failure whose text is made for the occasion.
+  @discardableResult
+  func fail(_ failure: Failure) -> SocketError {
+    ownErrorText = failure.text
+    return fail(failure.error, ownTextMark)
+  }
+}
+
+/// Stands in the core for a text that the server keeps itself.
+private let ownTextMark: StaticString = "The server has a text of its own"

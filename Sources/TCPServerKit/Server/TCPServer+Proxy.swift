@@ -1,0 +1,164 @@
+internal import CServerCore
+
+/// Listening through a proxy: what a server knows of it.
+extension TCPServer {
+  /// Where the proxy listens for this server: one place for each request that stands there now. Empty for a server
+  /// that listens without a proxy, and while the proxy is being asked anew.
+  public final var proxyBindings: [ProxyBinding] {
+    bound?.bindings ?? []
+  }
+
+  /// Listens as ``listen(address:port:)`` does; where that would block to ask a proxy, suspends instead.
+  ///
+  /// - Throws: why it failed; ``serverError`` and ``errorString`` then say the same, and nothing is left open.
+  ///   ``SocketError/operation`` where the server was closed meanwhile.
+  ///
+  /// ## Cancellation
+  ///
+  /// Gives the attempt up with ``SocketError/unfinishedSocketOperation``; nothing is left open.
+  ///
+  /// ## Isolation
+  ///
+  /// Runs where its caller does, which must be on the server's event base.
+  public final func startListening(
+    address: HostAddress = .any,
+    port: UInt16 = 0
+  ) async throws(SocketError) {
+    checkThread()
+    guard let engine = eventBase?.engine else {
+      throw fail(.operation, "startListening() called on a server without an event base")
+    }
+    let listener: BoundListener
+    switch prepareListening(address, port) {
+    case .direct:
+      guard listenDirectly(address, port) else { throw serverError }
+      return
+    case .refused(let error):
+      throw error
+    case .through(let prepared):
+      listener = prepared
+    }
+    let starting = listener.starting
+    let wait = starting.parking.begin()
+    listener.begin()
+    let wakening = await engine.suspend(on: starting, wait: wait) {
+      unsafe starting.parking.park($0)?.resume()
+    }
+    _ = starting.parking.end()
+    guard wakening != .cancelled else {
+      endListening(listener)
+      throw fail(.unfinishedSocketOperation, "The task was cancelled")
+    }
+    if let error = failedToStart(listener) {
+      throw error
+    }
+  }
+
+  // MARK: - For listen()
+
+  enum Preparation {
+    case direct
+    case refused(SocketError)
+    case through(BoundListener)
+  }
+
+  func prepareListening(_ address: HostAddress, _ port: UInt16) -> Preparation {
+    guard bound == nil else {
+      return .refused(fail(.operation, "listen() called when already listening"))
+    }
+    // The core refuses both, with its own errors.
+    guard !isListening, !address.isNull else { return .direct }
+    let query = NetworkProxyQuery(serverOn: port)
+    switch ProxyRoute.find(for: query, own: proxy, isLoopback: address.isLoopback) {
+    case .direct:
+      return .direct
+    case .impossible(let failure):
+      return .refused(fail(failure))
+    case .through(let route):
+      breakdown = nil
+      let family: HostAddress = address.isIPv6 && address.ipv4 == nil ? .anyIPv6 : .anyIPv4
+      let requested = SocketAddress(host: family, port: port)
+      let listener = BoundListener(for: self, through: route, on: requested, proxyListening)
+      bound = listener
+      return .through(listener)
+    }
+  }
+
+  func listen(through listener: BoundListener) -> Bool {
+    listener.beginAndWait()
+    return failedToStart(listener) == nil
+  }
+
+  /// The error of a listener that does not listen, which is gone then.
+  private func failedToStart(_ listener: BoundListener) -> SocketError? {
+    guard !listener.isListening else { return nil }
+    endListening(listener)
+    return fail(
+      listener.startFailure ?? Failure(.operation, "The server was closed before the proxy had answered")
+    )
+  }
+
+  private func endListening(_ listener: BoundListener) {
+    listener.close()
+    if bound === listener {
+      bound = nil
+    }
+  }
+
+  // MARK: - For the listener
+
+  var hasRoomForPending: Bool {
+    statistics.pending < UInt64(clamping: maxPendingConnections)
+  }
+
+  /// The same way in as the kernel's connections have.
+  func takeFromProxy(_ connection: csc_connection) {
+    var connection = connection
+    for (option, value) in options {
+      _ = option.set(value, for: connection.descriptor)
+    }
+    if unsafe !csc_server_take(core, &connection) {
+      SystemCalls.closeDescriptor(connection.descriptor)
+      announceError(serverError)
+    }
+  }
+
+  func reportProxyFailure(_ failure: Failure) {
+    fail(failure)
+    announceError(failure.error)
+  }
+
+  /// Its last request has ended; with a failure, it broke.
+  func boundListenerEnded(_ listener: BoundListener, because failure: Failure?) {
+    guard bound === listener else { return }
+    bound = nil
+    if let failure {
+      reportProxyFailure(failure)
+    } else {
+      acceptWaiters.wakeAll()
+    }
+  }
+
+  // MARK: - Waiting
+
+  func wait(for listener: BoundListener, msec: Int, _ timedOut: UnsafeMutablePointer<Bool>?) -> Bool {
+    guard listener.isListening else { return false }
+    unsafe timedOut?.pointee = false
+    if statistics.pending > 0 {
+      return true
+    }
+    switch listener.wait(until: msec < 0 ? nil : .now + .milliseconds(msec)) {
+    case .delivered:
+      return true
+    case .failed:
+      return false
+    case .nested:
+      fail(.operation, "waitForNewConnection() called from within itself too often")
+      return false
+    case .timedOut:
+      unsafe timedOut?.pointee = true
+      fail(.timedOut)
+      return false
+    }
+  }
+}

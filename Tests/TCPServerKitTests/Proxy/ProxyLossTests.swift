@@ -1,0 +1,247 @@
+import FaultInjection
+import Glibc
+import TCPServerKit
+import Testing
+
+extension Loop {
+  /// Turns the loop until `condition` holds, also while the clock stands still.
+  fileprivate func turn(until condition: () -> Bool) -> Bool {
+    let deadline = time(nil) + 10
+    while !condition() {
+      guard time(nil) < deadline else { return false }
+      base.runOnce(timeout: .zero)
+      sched_yield()
+    }
+    return true
+  }
+
+  /// Gives the loop turns in which something does not happen.
+  fileprivate func look() {
+    for _ in 0..<20 {
+      base.runOnce(timeout: .zero)
+    }
+  }
+}
+
+/// A proxy that goes away, or says no, after the server listens.
+@Suite("Listening through a proxy: losing it", .timeLimit(.minutes(1)))
+struct ProxyLossTests {
+  private final class Fixture {
+    let loop: Loop
+    let server: TCPServer
+    var errors: [SocketError] = []
+    var announced = 0
+
+    init(_ proxy: ScriptedProxy, _ settings: (inout ProxyListening) -> Void = { _ in }) throws {
+      loop = try Loop()
+      server = TCPServer(eventBase: loop.base)
+      server.proxy = proxy.proxy
+      settings(&server.proxyListening)
+      server.acceptError.connect { [unowned self] in errors.append($0) }
+      server.newConnection.connect { [unowned self] in announced += 1 }
+      try #require(server.listen(), "\(server.errorString)")
+    }
+  }
+
+  @Test(
+    "Told once, and the proxy is asked anew after a back-off, for the same port; what comes then is served",
+    arguments: [
+      ([.close], SocketError.proxyConnectionClosed, "Connection to proxy closed prematurely"),
+      ([.reset], .proxyConnectionClosed, "Connection to proxy closed prematurely"),
+      ([.send([5, 0, 0]), .close], .proxyConnectionClosed, "Connection to proxy closed prematurely"),
+      ([.send([5, 1, 0, 1, 0, 0, 0, 0, 0, 0])], .network, "General SOCKSv5 server failure"),
+      ([.send([5, 6])], .network, "TTL expired"),
+      ([.send([4])], .proxyProtocol, "SOCKS version 5 protocol error"),
+      ([.send([5, 0, 0, 3])], .proxyProtocol, "SOCKS version 5 protocol error"),
+    ] as [([ScriptedProxy.Step], SocketError, String)]
+  )
+  func lost(_ end: [ScriptedProxy.Step], _ error: SocketError, _ text: String) throws {
+    fault_stop_clock()
+    defer { fault_start_clock() }
+    let proxy = ScriptedProxy(ScriptedProxy.binds() + end, ScriptedProxy.binds(wish: 1286))
+    let it = try Fixture(proxy)
+    #expect(it.loop.turn { !it.errors.isEmpty })
+    #expect(it.errors == [error])
+    #expect(it.server.serverError == error)
+    #expect(it.server.errorString == "\(text) (SOCKS5 proxy 127.0.0.1:\(proxy.port), set on this server)")
+    #expect(it.server.isListening, "it goes on by itself")
+    #expect(it.server.socketDescriptor == -1)
+    #expect(it.server.serverPort == 1286, "where it was")
+    #expect(it.server.proxyBindings.isEmpty)
+    it.loop.look()
+    #expect(proxy.played == 1, "not before its time")
+    fault_advance_clock(100)
+    #expect(it.loop.turn { !it.server.proxyBindings.isEmpty })
+    #expect(proxy.wrong == nil)
+    #expect(proxy.waitUntilPlayed(2))
+    try #require(proxy.takeControl(1)).send(ScriptedProxy.reply())
+    #expect(it.loop.turn { it.announced == 1 })
+    #expect(it.errors.count == 1)
+    #expect(it.server.statistics.accepted == 1)
+    expectBalanced(it.server)
+  }
+
+  @Test("An episode is told once however long it lasts, with longer and longer pauses up to 10 seconds")
+  func backOff() throws {
+    fault_stop_clock()
+    defer { fault_start_clock() }
+    var proxy: ScriptedProxy? = ScriptedProxy(ScriptedProxy.binds() + [.close])
+    let it = try Fixture(try #require(proxy))
+    proxy = nil
+    #expect(it.loop.turn { !it.errors.isEmpty })
+    var waited: [Int64] = []
+    for _ in 0..<9 {
+      fault_reset_counts()
+      var milliseconds: Int64 = 0
+      while fault_calls(FAULT_CONNECT) == 0 && milliseconds < 20_000 {
+        fault_advance_clock(100)
+        milliseconds += 100
+        it.loop.look()
+      }
+      waited.append(milliseconds)
+    }
+    #expect(waited == [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000])
+    #expect(it.errors == [.proxyConnectionClosed])
+    it.server.close()
+    #expect(!it.server.isListening)
+    fault_reset_counts()
+    fault_advance_clock(20_000)
+    it.loop.look()
+    #expect(fault_calls(FAULT_SOCKET) == 0)
+  }
+
+  @Test("A port that the proxy does not give twice is given up for any other, at once and without an error")
+  func anotherPort() throws {
+    let proxy = ScriptedProxy(
+      ScriptedProxy.binds(),
+      [.expect([5, 1, 0]), .send([5, 0]), .expect(ScriptedProxy.request(port: 1286)), .send([5, 1])],
+      ScriptedProxy.binds(on: 99)
+    )
+    let it = try Fixture(proxy)
+    var moved = 0
+    it.server.serverAddressChanged.connect { moved += 1 }
+    try #require(proxy.takeControl()).send(ScriptedProxy.reply())
+    #expect(it.loop.turn { moved == 1 })
+    #expect(it.server.serverPort == 99)
+    #expect(it.errors == [])
+    #expect(proxy.wrong == nil)
+    expectBalanced(it.server)
+  }
+
+  @Test("A silent proxy is given up at its deadline, by the loop's timer")
+  func deadline() throws {
+    fault_stop_clock()
+    defer { fault_start_clock() }
+    let proxy = ScriptedProxy(ScriptedProxy.binds(), [.expect([5, 1, 0])])
+    let it = try Fixture(proxy)
+    try #require(proxy.takeControl()).send(ScriptedProxy.reply())
+    #expect(it.loop.turn { it.announced == 1 && proxy.played == 2 })
+    fault_advance_clock(4900)
+    it.loop.look()
+    // One that waits for peers has no deadline, one that is asked has.
+    #expect(it.errors == [])
+    fault_advance_clock(200)
+    #expect(it.loop.turn { !it.errors.isEmpty })
+    #expect(it.errors == [.socketTimeout])
+    #expect(it.server.isListening)
+  }
+
+  @Test("Waiting for a peer has no deadline")
+  func patience() throws {
+    fault_stop_clock()
+    defer { fault_start_clock() }
+    let proxy = ScriptedProxy(ScriptedProxy.binds())
+    let it = try Fixture(proxy)
+    fault_advance_clock(24 * 3600 * 1000)
+    it.loop.look()
+    #expect(it.errors == [])
+    try #require(proxy.takeControl()).send(ScriptedProxy.reply())
+    #expect(it.loop.turn { it.announced == 1 })
+  }
+
+  @Test("Without asking anew a lost proxy ends the server, with one error")
+  func ends() throws {
+    let proxy = ScriptedProxy(ScriptedProxy.binds() + [.close])
+    let it = try Fixture(proxy) { $0.rebinds = false }
+    var wasListening = true
+    it.server.acceptError.connect { [unowned it] _ in wasListening = it.server.isListening }
+    #expect(it.loop.turn { !it.errors.isEmpty })
+    #expect(!wasListening)
+    #expect(it.errors == [.proxyConnectionClosed])
+    #expect(it.server.serverPort == 0)
+    it.server.proxy = .none
+    #expect(it.server.listen(address: .localHost), "it can listen at once")
+  }
+
+  @Test("In strict mode it waits for resumeAccepting(), which asks at once")
+  func strict() throws {
+    let proxy = ScriptedProxy(ScriptedProxy.binds() + [.close], ScriptedProxy.binds(wish: 1286))
+    let it = try Fixture(proxy)
+    it.server.pausesOnAcceptError = true
+    #expect(it.loop.turn { !it.errors.isEmpty })
+    fault_advance_clock(60_000)
+    it.loop.look()
+    #expect(proxy.played == 1)
+    #expect(!it.server.waitForNewConnection(msec: -1), "nothing would ever come")
+    it.server.resumeAccepting()
+    #expect(it.loop.turn { !it.server.proxyBindings.isEmpty })
+  }
+
+  @Test("A wait without a loop tells the loss, and the next one asks the proxy anew")
+  func waiting() throws {
+    let proxy = ScriptedProxy(
+      ScriptedProxy.binds() + [.close],
+      ScriptedProxy.binds(wish: 1286) + [.send(ScriptedProxy.reply())]
+    )
+    let server = TCPServer(eventBase: nil)
+    server.proxy = proxy.proxy
+    try #require(server.listen())
+    var timedOut = true
+    #expect(!server.waitForNewConnection(msec: 5000, timedOut: &timedOut))
+    #expect(!timedOut)
+    #expect(server.serverError == .proxyConnectionClosed)
+    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(server.nextPendingConnection()?.peerPort == 4660)
+    expectBalanced(server)
+  }
+
+  @Test(
+    "Handlers may close, release or re-listen",
+    arguments: ["close", "release", "listen", "wait", "finish"]
+  )
+  func reentrancy(_ what: String) throws {
+    for signal in ["newConnection", "acceptError", "serverAddressChanged"] {
+      let loop = try Loop()
+      let end: [ScriptedProxy.Step] =
+        signal == "acceptError" ? [.close] : [.send(ScriptedProxy.reply())]
+      let proxy = ScriptedProxy(ScriptedProxy.binds() + end, ScriptedProxy.binds(on: 77, wish: 1286))
+      var server: TCPServer? = TCPServer(eventBase: loop.base)
+      server?.proxy = proxy.proxy
+      try #require(server?.listen() == true)
+      var done = false
+      let act = {
+        guard !done else { return }
+        done = true
+        switch what {
+        case "close": server?.close()
+        case "release": server = nil
+        case "wait": server?.waitForNewConnection(msec: 20)
+        case "finish": server?.finish()
+        default:
+          server?.close()
+          server?.proxy = .none
+          #expect(server?.listen(address: .localHost) == true)
+        }
+      }
+      switch signal {
+      case "newConnection": server?.newConnection.connect(act)
+      case "acceptError": server?.acceptError.connect { _ in act() }
+      default: server?.serverAddressChanged.connect(act)
+      }
+      #expect(loop.turn { done })
+      loop.look()
+      #expect(server?.isListening == ["close": false, "finish": false, "listen": true, "wait": true][what])
+      if let server { expectBalanced(server) }
+    }
+  }
+}
