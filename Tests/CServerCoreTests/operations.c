@@ -209,6 +209,14 @@ static void stop_loop(scene *now, csc_server *server) {
     }
 }
 
+// Within the loop libevent refuses; within a wait it runs.
+static void run_loop(scene *now, csc_server *server) {
+    (void)server;
+    if (now->it->base) {
+        event_base_loop(now->it->base, EVLOOP_NONBLOCK);
+    }
+}
+
 static void ask_everything(scene *now, csc_server *server) {
     (void)now;
     csc_statistics statistics;
@@ -249,6 +257,7 @@ const operation operations[] = {
     {.name = "no callbacks", .perform = remove_callbacks},
     {.name = "other callbacks", .perform = replace_callbacks},
     {.name = "stop the loop", .perform = stop_loop},
+    {.name = "run the loop", .perform = run_loop},
     {.name = "ask", .perform = ask_everything},
     {.name = NULL},
 };

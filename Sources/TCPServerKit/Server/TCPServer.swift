@@ -271,6 +271,8 @@ internal import CServerCore
     place.descriptor = -1
     if unsafe csc_server_add_pending(core, &place) {
       added.append(socket)
+      // Unlike a signal, a task that waits for what is pending is told of this, too.
+      acceptWaiters.wakeFirst()
     }
   }
 

@@ -145,4 +145,18 @@ struct AcceptTests {
       #expect(connection.peerAddress == .localHost)
     }
   }
+
+  @Test("A connection that the program adds is given to a task that waits already")
+  func added() async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let bound = LoopBound(server)
+      let accepting = start { try await bound.value.accept()?.peerPort }
+      await turns()
+      let pair = try await Pair()
+      server.addPendingConnection(pair.socket)
+      #expect(try await accepting.value == pair.client.port)
+      expectBalanced(server)
+    }
+  }
 }

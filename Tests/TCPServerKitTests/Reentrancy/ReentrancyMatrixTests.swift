@@ -1,0 +1,59 @@
+import Glibc
+import TCPServerKit
+import Testing
+
+/// Every operation in every place. The sanitizers judge the memory; here it is whether the server listens as the
+/// operation says, serves whoever comes then, has lost no connection, and leaves no object and no descriptor.
+@Suite("Any call in any place", .timeLimit(.minutes(2)))
+struct ReentrancyMatrixTests {
+  @Test("Is defined", arguments: Place.allCases, Operation.allCases)
+  func cell(place: Place, operation: Operation) throws {
+    // A task that waits for a loop which nobody runs any more waits for ever.
+    guard !(place.isAsync && operation == .releaseLoopToo) else { return }
+    weak var base: EventBase?
+    weak var server: TCPServer?
+    var clients: [PlainClient] = []
+    do {
+      let stage = try Stage(place, operation)
+      base = stage.base
+      server = stage.server
+      let listening = OpenFile(stage.server?.socketDescriptor ?? -1)
+      #expect(stage.play())
+      if operation == .release || operation == .releaseLoopToo {
+        #expect(stage.endTask(cancels: true))
+        #expect(server == nil)
+        #expect(listening?.isOpen != true)
+      } else {
+        try goOn(stage, place, operation)
+      }
+      #expect(stage.endTask(cancels: stage.server?.isListening ?? true))
+      clients = stage.clients
+      withExtendedLifetime(stage) {}
+    }
+    #expect(server == nil)
+    #expect(base == nil)
+    for client in clients where client.descriptor >= 0 {
+      var input = client.nextInput()
+      while case .bytes = input { input = client.nextInput() }
+      #expect([.end, .failed(ECONNRESET)].contains(input))
+    }
+  }
+
+  private func goOn(_ stage: Stage, _ place: Place, _ operation: Operation) throws {
+    let server = try #require(stage.server)
+    expectBalanced(server)
+    #expect(server.isListening == (operation.listens || !operation.stops && !place.isBroken))
+    if operation == .stopLoop {
+      stage.base?.run()
+    }
+    server.newConnection.disconnectAll()
+    server.acceptError.disconnectAll()
+    server.onIncoming = { server, descriptor in server.takeDefault(descriptor) }
+    server.maxPendingConnections = 30
+    server.resumeAccepting()
+    if server.isListening {
+      #expect(try stage.servesLateClient())
+    }
+    expectBalanced(server)
+  }
+}
