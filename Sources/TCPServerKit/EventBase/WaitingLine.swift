@@ -4,8 +4,12 @@ final class WaitingLine {
   final class Waiter: CancellableWait {
     private var parking = Parking()
 
-    fileprivate func begin() -> UInt32 {
-      parking.begin()
+    fileprivate func begin() {
+      _ = parking.begin()
+    }
+
+    fileprivate var wait: UInt32 {
+      parking.wait
     }
 
     fileprivate func park(_ continuation: UnsafeContinuation<Parking.Wakening, Never>) {
@@ -27,9 +31,11 @@ final class WaitingLine {
   /// One is enough where one task waits again and again, which is nearly always.
   private var spare: Waiter?
 
+  /// A place for a task that is to suspend in it at once. It counts as waiting from here on: see ``Parking``.
   func add() -> Waiter {
     let waiter = spare ?? Waiter()
     spare = nil
+    waiter.begin()
     waiters.append(waiter)
     isEmpty = false
     return waiter
@@ -60,6 +66,6 @@ extension EventEngine {
   /// Suspends the calling task in its place in a line.
   @discardableResult
   func suspend(on waiter: WaitingLine.Waiter) async -> Parking.Wakening {
-    await suspend(on: waiter, wait: waiter.begin()) { unsafe waiter.park($0) }
+    await suspend(on: waiter, wait: waiter.wait) { unsafe waiter.park($0) }
   }
 }

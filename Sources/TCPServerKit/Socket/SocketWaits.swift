@@ -48,14 +48,16 @@ final class SocketWaits: CancellableWait {
     case writer = 1
   }
 
-  /// The number of a new wait. Its last bit tells which of the two it is.
-  @inline(never) func begin(_ kind: Kind) -> UInt32 {
-    let wait =
-      switch kind {
-      case .reader: reader.begin()
-      case .writer: writer.begin()
-      }
-    return wait << 1 | kind.rawValue
+  @inline(never) func begin(_ kind: Kind) {
+    switch kind {
+    case .reader: _ = reader.begin()
+    case .writer: _ = writer.begin()
+    }
+  }
+
+  /// The number of the present wait. Its last bit tells which of the two it is.
+  @inline(never) private func number(of kind: Kind) -> UInt32 {
+    (kind == .reader ? reader.wait : writer.wait) << 1 | kind.rawValue
   }
 
   @inline(never) func park(_ kind: Kind, _ continuation: UnsafeContinuation<Parking.Wakening, Never>) {
@@ -79,7 +81,7 @@ final class SocketWaits: CancellableWait {
     _ engine: EventEngine,
     isolation: isolated (any Actor)? = #isolation
   ) async -> Parking.Wakening {
-    let wait = begin(kind)
+    let wait = number(of: kind)
     // Only retained there: see Job.
     nonisolated(unsafe) let waits = self
     await withTaskCancellationHandler {
@@ -110,18 +112,26 @@ extension TCPSocket {
     return waits
   }
 
-  /// Suspends the calling task until the loop has something for it.
+  /// The calling task is about to suspend. Before the loop is told what it waits for, because it may come before
+  /// the task has got there: see ``Parking``.
+  func beginWait(_ kind: SocketWaits.Kind) {
+    moved = 0
+    existingWaits.begin(kind)
+  }
+
+  /// Suspends the calling task, which has begun its wait, until the loop has something for it.
   ///
   /// - Throws: ``SocketError/unfinishedSocketOperation`` when the task was cancelled,
   ///   ``SocketError/socketTimeout`` when the time ran out.
   func suspend(_ kind: SocketWaits.Kind) async throws(SocketError) {
-    moved = 0
     let waits = existingWaits
     guard isServed(kind) else {
-      guard let engine else { throw refuseAsync("No event base to wait on") }
+      guard let engine else {
+        _ = waits.end(kind)
+        throw refuseAsync("No event base to wait on")
+      }
       return try check(await waits.suspend(kind, engine))
     }
-    _ = waits.begin(kind)
     _ = unsafe await withUnsafeContinuation { unsafe waits.park(kind, $0) }
     try check(waits.end(kind))
   }

@@ -261,6 +261,7 @@ extension TCPSocket {
     // They may have been connected while this task waited.
     guard !flags.contains(.wantsInput) else { throw refuseReader() }
     flags.remove(.drained)
+    beginWait(.reader)
     watchRead(for: waits?.existingSettings?.readPatience?.begin())
   }
 

@@ -44,6 +44,7 @@ extension TCPSocket {
         return accepted
       }
       do {
+        beginWait(.writer)
         watchWrite(for: timeout)
         try await suspend(.writer)
       } catch SocketError.unfinishedSocketOperation {
@@ -91,6 +92,7 @@ extension TCPSocket {
     try refuseSecondWriter()
     if noteTask(.writer) { throw cancelled() }
     while let held = output {
+      beginWait(.writer)
       watchWrite(for: timeout)
       try await suspend(.writer)
       // Sent to the last byte, even if the connection has ended since; or lost with it.
@@ -185,6 +187,7 @@ extension TCPSocket {
   /// Goes on after the loop has looked at the other sockets.
   private func letOthersRun() async {
     guard let engine else { return }
+    beginWait(.writer)
     engine.later { [self] in wakeWriter(.ready) }
     // Cancelled or not, the bytes are written.
     try? await suspend(.writer)

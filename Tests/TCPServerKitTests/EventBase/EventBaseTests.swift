@@ -189,9 +189,13 @@ struct EventBaseTests {
       let deadline = ContinuousClock.now + Loop.limit
       while !condition() {
         guard ContinuousClock.now < deadline else { return false }
-        unsafe event_base_loop(base, CInt(CLIBEVENT_LOOP_NONBLOCK))
+        turn()
       }
       return true
+    }
+
+    func turn() {
+      unsafe _ = event_base_loop(base, CInt(CLIBEVENT_LOOP_NONBLOCK))
     }
   }
 
@@ -230,6 +234,50 @@ struct EventBaseTests {
       base.execute { ran.increment() }
     }
     #expect(plain.run { ran.value == count })
+  }
+
+  @Test("An actor of the loop misses nothing that comes on its way to waiting")
+  func comesBeforeTheWait() throws {
+    let plain = try PlainBase()
+    let base = unsafe try EventBase(adopting: plain.base)
+    let server = TCPServer(eventBase: base)
+    #expect(server.listen(address: .localHost))
+    let peer = try #require(PlainClient(to: server))
+    #expect(plain.run { server.hasPendingConnections })
+    let socket = LoopBound(try #require(server.nextPendingConnection()))
+    let received = Counter()
+    let counting = Counting(on: base)
+    Task(executorPreference: base.taskExecutor) { try await counting.count(socket, in: received) }
+    // The actor needs many steps to get from a read to its wait. Bytes come between them, and are seen by turns of
+    // which it knows nothing.
+    let count = 200
+    for _ in 0..<count {
+      base.runOnce(timeout: .zero)
+      peer.send("x")
+      plain.turn()
+    }
+    peer.end()
+    #expect(Loop(base: base).run { received.value == count + 1 })
+  }
+
+  private actor Counting {
+    private let executor: any SerialExecutor
+
+    init(on base: EventBase) {
+      executor = base.serialExecutor
+    }
+
+    nonisolated var unownedExecutor: UnownedSerialExecutor {
+      unsafe executor.asUnownedSerialExecutor()
+    }
+
+    /// Counts bytes, and the end as one more.
+    func count(_ socket: LoopBound<TCPSocket>, in counter: Counter) async throws {
+      while let bytes = try await socket.value.read(maxLength: 1) {
+        for _ in bytes { counter.increment() }
+      }
+      counter.increment()
+    }
   }
 
   @Test("Failed attempts are told on an event_base that C code runs")

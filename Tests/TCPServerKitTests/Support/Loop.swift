@@ -6,6 +6,10 @@ struct Loop {
 
   let base: EventBase
 
+  init(base: EventBase) {
+    self.base = base
+  }
+
   init() throws {
     base = try EventBase()
   }
