@@ -135,8 +135,8 @@ internal import Synchronization
     }
   }
 
-  /// Does nothing within itself: libevent's loop cannot be nested. Nor while another thread runs the loop, which
-  /// only a mistake can bring about.
+  /// Runs what was posted before, then `body`. Nothing within itself: libevent's loop cannot be nested. Nor while
+  /// another thread runs the loop, which only a mistake can bring about.
   ///
   /// - Returns: false in that last case.
   @discardableResult
@@ -152,6 +152,8 @@ internal import Synchronization
       return holder == thread
     }
     isRunning = true
+    takePosted()
+    runJobs()
     body()
     isRunning = false
     owner.store(0, ordering: .releasing)
@@ -159,10 +161,10 @@ internal import Synchronization
   }
 
   private func turn(flags: CInt) {
-    let more = runJobs()
-    let wait = more ? CInt(CLIBEVENT_LOOP_NONBLOCK) : 0
+    let wait = jobs.count > 0 ? CInt(CLIBEVENT_LOOP_NONBLOCK) : 0
     unsafe event_base_loop(base, CInt(CLIBEVENT_LOOP_ONCE | CLIBEVENT_LOOP_NO_EXIT_ON_EMPTY) | wait | flags)
-    runJobs()
+    // What a task does in two steps, as with an actor of the loop, costs no look at the sockets in between.
+    if runJobs() { runJobs() }
   }
 
   func stop() {
@@ -222,13 +224,6 @@ internal import Synchronization
   /// - Returns: whether there are more.
   @discardableResult
   fileprivate func runJobs() -> Bool {
-    let posted = inbox.withLock { inbox in
-      inbox.wakePending = false
-      return inbox.jobs.isEmpty ? [] : exchange(&inbox.jobs, with: [])
-    }
-    for job in posted {
-      jobs.append(job)
-    }
     for _ in 0..<min(jobs.count, Self.longestBatch) {
       jobs.popFirst()?.run()
     }
@@ -241,8 +236,21 @@ internal import Synchronization
   }
 
   fileprivate func onWake() {
+    // Cleared first: what is posted after the look writes anew.
     SystemCalls.clear(wakeDescriptor)
+    takePosted()
     runJobsIfForeign()
+  }
+
+  /// Looks into the inbox, which takes a lock: where the loop begins, and when somebody woke it.
+  private func takePosted() {
+    let posted = inbox.withLock { inbox in
+      inbox.wakePending = false
+      return exchange(&inbox.jobs, with: [])
+    }
+    for job in posted {
+      jobs.append(job)
+    }
   }
 
   /// Where somebody else's code runs the loop: runs the jobs, and comes back at once for those that are left.
