@@ -3,12 +3,13 @@
 PORT ?= 4242
 ARGS ?=
 SECONDS ?= 60
+CONNECTIONS ?= 200000
 SWIFT_TEST = swift test
 
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
 .NOTPARALLEL:
 .PHONY: help run bench bench-quick test test-swift test-c test-examples test-benchmarks test-hostile hostile \
-	test-sanitizers check coverage fuzz torture check-counts check-thread-confinement check-documentation \
+	test-sanitizers check coverage fuzz soak torture check-counts check-thread-confinement check-documentation \
 	check-async-documentation docs format format-check clean dependencies-run dependencies-test
 
 help:
@@ -18,6 +19,7 @@ help:
 	@echo 'make test-sanitizers             the tests under the address, undefined and thread sanitizers'
 	@echo 'make coverage                    which lines and branches the tests reach'
 	@echo 'make fuzz [SECONDS=60]           random input and calls for the C core, so long for each target'
+	@echo 'make soak [CONNECTIONS=200000]   that many for each of our servers, while things happen to them'
 	@echo 'make hostile                     floods, scans, limits, slow peers at length, with a table (10 minutes)'
 	@echo 'make docs                        build the documentation as a site in build/documentation'
 	@echo 'make format                      format all code'
@@ -87,6 +89,9 @@ coverage: dependencies-test
 
 fuzz: dependencies-test
 	@scripts/step 'Fuzzing' scripts/fuzz '$(SECONDS)'
+
+soak: dependencies-test
+	@scripts/step 'Soak' scripts/soak '$(CONNECTIONS)'
 
 check:
 	@.ci/run

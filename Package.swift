@@ -48,6 +48,12 @@ let package = Package(
       path: "Tests/CrashingServer",
       swiftSettings: swiftSettings
     ),
+    .executableTarget(
+      name: "SoakServer",
+      dependencies: ["TCPServerKit"],
+      path: "Tests/Soak/SwiftServer",
+      swiftSettings: swiftSettings
+    ),
     .testTarget(
       name: "TCPServerKitTests",
       dependencies: ["TCPServerKit", "CServerCore", "CLibevent", "FaultInjection"],
