@@ -148,8 +148,9 @@ final class ProxyConnection {
       proxyAddress = address.host
       switch address.connect(descriptor) {
       case .value, .failed(EINPROGRESS), .failed(EINTR):
+        // Not further, though the proxy may be there already: callers expect no more of the call that begins.
         stage = .connecting
-        return nil
+        return .waiting
       case .failed(let errnum):
         note(errnum)
         close(candidate: descriptor)

@@ -61,7 +61,7 @@ final class ProxyRequest {
     let peer = settings.expectedPeer.isNull ? family : settings.expectedPeer
     connection = ProxyConnection(.bind, to: .address(peer, port: wished), through: route)
     phase = .negotiating
-    deadline = .now + route.proxy.timeout
+    deadline = .now + route.proxy.timeout.limited
   }
 
   func didBind(_ binding: ProxyBinding) {

@@ -147,7 +147,7 @@ extension TCPServer {
     if statistics.pending > 0 {
       return true
     }
-    switch listener.wait(until: msec < 0 ? nil : .now + .milliseconds(msec)) {
+    switch listener.wait(until: msec < 0 ? nil : .now + Duration.milliseconds(msec).limited) {
     case .delivered:
       return true
     case .failed:

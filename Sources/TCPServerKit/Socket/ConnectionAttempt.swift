@@ -4,6 +4,11 @@ final class ConnectionAttempt {
   var lookup: NameLookup?
   var candidates: [HostAddress] = []
   var next = 0
+  /// The conversation with the proxy that the connection goes through; nil without one.
+  var proxied: ProxyConnection?
+  /// When the proxy has taken too long; nil while it connects to the host.
+  var proxyDeadline: ContinuousClock.Instant?
+  var proxyTimer: LoopTimer?
   /// Why the candidate before failed; what is reported when it was the last.
   var failure = Failure(.hostNotFound, "Host not found")
 

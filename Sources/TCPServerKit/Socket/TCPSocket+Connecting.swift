@@ -17,18 +17,25 @@ extension TCPSocket {
       return connectToHost(address, port: port)
     }
     guard let attempt = beginAttempt(port: port) else { return }
+    let name = SOCKS5Machine.Destination.name(Array(hostName.utf8), port: port)
+    let isLoopback = hostName == "localhost"
+    guard !connectThroughProxy(attempt, to: hostName, name, isLoopback: isLoopback) else { return }
     guard let lookup = NameLookup(hostName) else {
       return attemptFailed(Failure(.socketResource, "Out of resources"))
     }
     attempt.lookup = lookup
     state = .hostLookup
-    watchWrite(true, lookup: lookup.descriptor)
+    watchWrite(true, on: (lookup.descriptor, forWriting: false))
   }
 
   /// Starts connecting to an address. ``HostAddress/any`` and its kind mean this machine.
   public func connectToHost(_ address: HostAddress, port: UInt16) {
     guard let attempt = beginAttempt(port: port) else { return }
-    attempt.candidates = [address == .any ? .localHost : address.ipv4 ?? address]
+    let address = address == .any ? .localHost : address.ipv4 ?? address
+    let destination = SOCKS5Machine.Destination.address(address, port: port)
+    let isLoopback = address.isLoopback
+    guard !connectThroughProxy(attempt, to: "\(address)", destination, isLoopback: isLoopback) else { return }
+    attempt.candidates = [address]
     connectNext()
   }
 
@@ -80,6 +87,7 @@ extension TCPSocket {
   }
 
   func continueConnecting() {
+    guard existingDetails?.attempt?.proxied == nil else { return continueThroughProxy() }
     let errnum = SystemCalls.option(descriptor, SOL_SOCKET, SO_ERROR) ?? EBADF
     if errnum == 0 {
       attemptSucceeded()
@@ -96,7 +104,7 @@ extension TCPSocket {
     descriptor = -1
   }
 
-  private func attemptSucceeded() {
+  func attemptSucceeded() {
     stopWatching()
     details.attempt = nil
     state = .connected
@@ -106,7 +114,7 @@ extension TCPSocket {
   }
 
   /// Not from within connectToHost() where there is a loop: its caller connects handlers afterwards.
-  private func attemptFailed(_ failure: Failure) {
+  func attemptFailed(_ failure: Failure) {
     let attempt = existingDetails?.attempt
     attempt?.failure = failure
     state = .connecting
@@ -124,7 +132,8 @@ extension TCPSocket {
   /// - Returns: whether it has.
   @discardableResult
   func finishFailedAttempt() -> Bool {
-    guard state == .connecting, descriptor < 0, let attempt = existingDetails?.attempt else { return false }
+    guard state == .connecting, descriptor < 0, let attempt = existingDetails?.attempt, attempt.proxied == nil
+    else { return false }
     connectionFailed(attempt.failure)
     return true
   }

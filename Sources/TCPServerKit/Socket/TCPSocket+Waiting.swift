@@ -19,14 +19,15 @@ extension TCPSocket {
     let deadline = deadline(msec)
     while state == .hostLookup || state == .connecting {
       guard !finishFailedAttempt() else { return false }
-      let lookup = existingDetails?.attempt?.lookup
-      let events =
-        if let lookup {
-          SystemCalls.wait(for: lookup.descriptor, POLLIN, until: deadline)
-        } else {
-          SystemCalls.wait(for: descriptor, POLLOUT, until: deadline)
+      let attempt = existingDetails?.attempt
+      let limit = attempt?.proxyDeadline.map { min($0, deadline ?? $0) } ?? deadline
+      let (awaited, forWriting) =
+        attempt?.lookup.map { ($0.descriptor, false) } ?? attempt?.proxied?.awaits ?? (descriptor, true)
+      guard SystemCalls.wait(for: awaited, forWriting ? POLLOUT : POLLIN, until: limit) != 0 else {
+        if let proxyDeadline = attempt?.proxyDeadline, proxyDeadline <= .now {
+          proxyTimedOut()
+          continue
         }
-      guard events != 0 else {
         record(.timedOut)
         return false
       }

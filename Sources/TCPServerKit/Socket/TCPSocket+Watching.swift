@@ -45,14 +45,20 @@ extension TCPSocket {
     updateKeptAlive()
   }
 
-  /// Watches the descriptor for room to write, or `other` (a name lookup's) for its result.
-  func watchWrite(_ wanted: Bool, lookup other: CInt? = nil) {
+  /// Watches the descriptor for room to write, or `other` (a name lookup's, a proxy's) for what comes next.
+  func watchWrite(_ wanted: Bool, on other: (descriptor: CInt, forWriting: Bool)? = nil) {
     guard let engine, wanted != flags.contains(.watchingWrite) else { return }
     engine.assertOnLoopThread()
     if wanted {
-      let events = Int16((other == nil ? CLIBEVENT_WRITE : CLIBEVENT_READ) | CLIBEVENT_PERSIST)
+      let events = Int16((other?.forWriting ?? true ? CLIBEVENT_WRITE : CLIBEVENT_READ) | CLIBEVENT_PERSIST)
       if unsafe details.writeWatch == nil {
-        unsafe details.writeWatch = event_new(engine.base, other ?? descriptor, events, onWritable, asContext)
+        unsafe details.writeWatch = event_new(
+          engine.base,
+          other?.descriptor ?? descriptor,
+          events,
+          onWritable,
+          asContext
+        )
       }
       if unsafe !add(details.writeWatch) {
         return watchFailed()

@@ -91,6 +91,7 @@ internal import CServerCore
     var writeWatch: OpaquePointer?
     var readBufferSize = 0
     var attempt: ConnectionAttempt?
+    var proxy = NetworkProxy.default
     var lingerEnd: ContinuousClock.Instant?
     var connected: Signal<Void>?
     var bytesWritten: Signal<Int>?

@@ -35,7 +35,7 @@ struct ProxyAsyncTests {
       #expect(!server.isListening)
       #expect(!server.listen(), "it is about to")
       #expect(server.errorString == "listen() called when already listening")
-      try #require(proxy.waitUntilPlayed(1))
+      try await until { proxy.played == 1 }
       let control = try #require(proxy.takeControl())
       control.send([5, 0] + ScriptedProxy.reply())
       try await starting.value
@@ -72,7 +72,7 @@ struct ProxyAsyncTests {
       let starting = start {
         await #expect(throws: SocketError.socketTimeout) { try await bound.value.startListening() }
       }
-      try #require(proxy.waitUntilPlayed(1))
+      try await until { proxy.played == 1 }
       fault_advance_clock(5000)
       _ = try await starting.value
       fault_start_clock()
