@@ -1,0 +1,32 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Programs of somebody who depends on this package: every warning is an error, concurrency is checked completely, in
+// Swift 6's mode without a setting more.
+let kit = Target.Dependency.product(name: "TCPServerKit", package: "TCPServerKit")
+
+let package = Package(
+  name: "Consumer",
+  dependencies: [.package(name: "TCPServerKit", path: "../../..")],
+  targets: [
+    .executableTarget(
+      name: "Callbacks",
+      dependencies: [kit],
+      swiftSettings: [.treatAllWarnings(as: .error)]
+    ),
+    .executableTarget(
+      name: "Serving",
+      dependencies: [kit],
+      swiftSettings: [.treatAllWarnings(as: .error)]
+    ),
+    .executableTarget(
+      name: "ServingInSwift5",
+      dependencies: [kit],
+      swiftSettings: [
+        .swiftLanguageMode(.v5),
+        .enableExperimentalFeature("StrictConcurrency"),
+        .treatAllWarnings(as: .error),
+      ]
+    ),
+  ]
+)
