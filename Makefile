@@ -8,7 +8,7 @@ SWIFT_TEST = swift test
 
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
 .NOTPARALLEL:
-.PHONY: help run bench bench-quick test test-swift test-c test-examples test-benchmarks test-hostile hostile \
+.PHONY: help run bench bench-quick test test-swift test-c test-examples test-consumer test-benchmarks test-hostile hostile \
 	test-sanitizers check coverage fuzz soak torture check-counts check-thread-confinement check-documentation \
 	check-async-documentation docs format format-check clean dependencies-run dependencies-test
 
@@ -33,7 +33,7 @@ run: dependencies-run
 	@swift build --package-path Examples --configuration release --product FortuneServer
 	@scripts/run-from-make Examples/.build/release/FortuneServer --port '$(PORT)' $(ARGS)
 
-test: dependencies-test test-swift test-c test-examples check-counts check-thread-confinement \
+test: dependencies-test test-swift test-c test-examples test-consumer check-counts check-thread-confinement \
 	check-documentation check-async-documentation docs format-check
 	@echo 'All tests passed.'
 
@@ -56,6 +56,9 @@ test-examples:
 
 torture: dependencies-test
 	@scripts/step 'Torture' scripts/torture
+
+test-consumer:
+	@scripts/step 'A package that depends on this one' Tests/Consumers/swift-package/check
 
 test-benchmarks:
 	@scripts/step 'Tests of the benchmarks' benchmarks/test
