@@ -4,7 +4,7 @@
   internal import Musl
 #endif
 
-/// An option of a socket, with the numbers of `QAbstractSocket::SocketOption`.
+/// An option of a socket, with the numbers of `QAbstractSocket::SocketOption`; what Qt does not have begins at 1000.
 public enum SocketOption: Int, CaseIterable, Sendable {
   /// 1 sends small writes at once (TCP_NODELAY); 0, the default, lets the kernel collect them.
   case lowDelay = 0
@@ -24,6 +24,10 @@ public enum SocketOption: Int, CaseIterable, Sendable {
   case keepAliveInterval = 9
   /// Probes without an answer before the connection is given up (TCP_KEEPCNT).
   case keepAliveCount = 10
+  /// Milliseconds that what was sent may go without an answer before the connection is given up, with
+  /// ``SocketError/socketTimeout`` (TCP_USER_TIMEOUT). 0, the default, leaves it to the kernel, which tries for a
+  /// quarter of an hour: probes do not help against a peer that vanishes while data is on its way.
+  case userTimeout = 1000
 
   /// Sets it for a socket; false when the kernel refuses.
   func set(_ value: Int, for descriptor: CInt) -> Bool {
@@ -63,6 +67,7 @@ public enum SocketOption: Int, CaseIterable, Sendable {
     case .keepAliveIdle: (tcp, TCP_KEEPIDLE)
     case .keepAliveInterval: (tcp, TCP_KEEPINTVL)
     case .keepAliveCount: (tcp, TCP_KEEPCNT)
+    case .userTimeout: (tcp, TCP_USER_TIMEOUT)
     }
   }
 }

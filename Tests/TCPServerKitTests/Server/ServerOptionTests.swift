@@ -7,6 +7,7 @@ struct ServerOptionTests {
   private static let options: [(SocketOption, Int)] = [
     (.lowDelay, 1), (.keepAlive, 1), (.typeOfService, 0x20), (.sendBufferSize, 32768),
     (.receiveBufferSize, 65536), (.keepAliveIdle, 77), (.keepAliveInterval, 7), (.keepAliveCount, 3),
+    (.userTimeout, 5000),
   ]
 
   private func expectInherited(_ server: TCPServer) throws {

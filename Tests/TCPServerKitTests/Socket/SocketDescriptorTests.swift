@@ -273,7 +273,7 @@ struct SocketDescriptorTests {
   static let optionRows: [(SocketOption, Int, Int)] = [
     (.lowDelay, 1, 1), (.keepAlive, 1, 1), (.typeOfService, 0x10, 0x10),
     (.sendBufferSize, 20000, 40000), (.receiveBufferSize, 20000, 40000),
-    (.keepAliveIdle, 77, 77), (.keepAliveInterval, 7, 7), (.keepAliveCount, 3, 3),
+    (.keepAliveIdle, 77, 77), (.keepAliveInterval, 7, 7), (.keepAliveCount, 3, 3), (.userTimeout, 5000, 5000),
   ]
 
   @Test("Options reach the kernel", arguments: optionRows, [false, true])
@@ -323,7 +323,7 @@ struct SocketDescriptorTests {
 
   @Test("The options' and states' numbers are Qt's")
   func numbers() {
-    #expect(SocketOption.allCases.map(\.rawValue) == [0, 1, 4, 5, 6, 7, 8, 9, 10])
+    #expect(SocketOption.allCases.map(\.rawValue) == [0, 1, 4, 5, 6, 7, 8, 9, 10, 1000])
     #expect(SocketState.unconnected.rawValue == 0)
     #expect(SocketState.hostLookup.rawValue == 1)
     #expect(SocketState.connecting.rawValue == 2)
