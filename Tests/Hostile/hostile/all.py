@@ -1,4 +1,5 @@
 """Every scenario, in the order of the run."""
 
 from . import (  # noqa: F401
-    queue_sharing, resets, breaking, holding, process_limits, children, time_and_signals, slow_peers, floods, cable)
+    queue_sharing, resets, breaking, holding, process_limits, children, time_and_signals, slow_peers, chaos, floods,
+    cable)

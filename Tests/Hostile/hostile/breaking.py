@@ -79,6 +79,34 @@ def ss_kills_connections(figures):
             client.close()
 
 
+@scenario("ss-kills-swift-connections")
+@needs("ss")
+def ss_kills_swift_connections(figures):
+    """The same for the Swift server, whose tasks and handlers wait for these connections."""
+    count = 200
+    for style in ("async", "callback"):
+        with EchoServer(figures, "--style", style) as server:
+            with network.connect(server.port) as client:
+                client.sendall(b"x")
+                client.recv(1)
+            server.wait_until("the first has ended", lambda: server.connections() == 0)
+            descriptors = server.descriptors()
+            clients = [network.connect(server.port) for _ in range(count)]
+            for client in clients[::2]:
+                client.sendall(b"x")
+                client.recv(1)
+            destroy("state", "established", "sport", "=", f":{server.port}")
+            server.wait_until("all ended", lambda: server.descriptors() == descriptors)
+            with network.connect(server.port) as client:
+                client.sendall(b"x")
+                figures.add(f"{style}: then an echo", client.recv(1).decode(), exactly="x")
+            for client in clients:
+                client.close()
+            server.stop()
+            figures.add(f"{style}: served", server.served(), exactly=count + 2)
+            server.judge_silence(figures)
+
+
 def is_broken(client):
     try:
         client.settimeout(0.2)

@@ -5,7 +5,7 @@ import resource
 import time
 
 from . import network
-from .processes import Subject
+from .processes import EchoServer, Subject
 from .report import scenario
 
 CLIENTS = 1000
@@ -64,3 +64,30 @@ def out_of_memory(figures):
             subject.judge(figures, CLIENTS)
             for client in clients:
                 client.close()
+
+
+@scenario("swift-out-of-descriptors")
+def swift_out_of_descriptors(figures):
+    """1,000 clients of a Swift server that may hold a few: it rests while none ends, then serves each in turn (G8, F1)."""
+    with EchoServer(figures, prepare=limit_descriptors) as server:
+        clients = [network.connect(server.port) for _ in range(CLIENTS)]
+        for client in clients:
+            client.sendall(b"x")
+        clients[0].recv(1)
+        time.sleep(1.5)  # until its back-off is at its longest
+        seconds = figures.many(2, 60)
+        cpu, switches = server.cpu_seconds(), server.voluntary_switches()
+        time.sleep(seconds)
+        figures.add("CPU", 100 * (server.cpu_seconds() - cpu) / seconds, "% of a core", at_most=1.0)
+        figures.add("wake-ups", (server.voluntary_switches() - switches) / seconds, "/s", at_most=25)
+        start = time.monotonic()
+        clients[0].close()
+        echoed = 1
+        for client in clients[1:]:
+            echoed += client.recv(1) == b"x"
+            client.close()
+        figures.add("clients served", echoed, exactly=CLIENTS)
+        figures.add("all served after", time.monotonic() - start, "s")
+        server.stop()
+        figures.add("connections served", server.served(), exactly=CLIENTS)
+        server.judge_silence(figures)
