@@ -30,6 +30,7 @@ help:
 	@echo 'make clean                       remove everything that was built'
 
 run: dependencies-run
+	@scripts/notice-new-files Examples
 	@swift build --package-path Examples --configuration release --product FortuneServer
 	@scripts/run-from-make Examples/.build/release/FortuneServer --port '$(PORT)' $(ARGS)
 
@@ -52,6 +53,7 @@ test-c:
 	@scripts/step 'C tests' scripts/test-c
 
 test-examples:
+	@scripts/notice-new-files Examples
 	@scripts/step 'Tests of the examples' $(SWIFT_TEST) --package-path Examples
 
 torture: dependencies-test

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import time
 
-from .places import BENCHMARKS, BUILD, PROGRAMS
+from .places import BENCHMARKS, BUILD, PROGRAMS, REPOSITORY
 
 # A Swift package with SwiftNIO needs some minutes the first time.
 LIMIT_SECONDS = 1800
@@ -62,6 +62,7 @@ class SwiftPackage(Builder):
 
     def build(self, names, say):
         self.require_tool()
+        run([REPOSITORY / "scripts/notice-new-files", self.folder.relative_to(REPOSITORY)], say)
         for name in names:
             run(["swift", "build", "--package-path", self.folder, "--configuration", "release", "--product", name], say)
 
