@@ -48,7 +48,21 @@ let package = Package(
       // Connections' handlers run where their sockets live, as the library's closures do.
       swiftSettings: [.enableUpcomingFeature("NonisolatedNonsendingByDefault")]
     ),
+    .executableTarget(
+      name: "Socks5Bind",
+      dependencies: [
+        "ServerProgram",
+        .product(name: "TCPServerKit", package: "TCPServerKit"),
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Socks5Bind"
+    ),
     .target(name: "ProgramTesting", path: "Tests/ProgramTesting"),
+    .testTarget(
+      name: "Socks5BindTests",
+      dependencies: ["ProgramTesting", "Socks5Bind"],
+      path: "Tests/Socks5BindTests"
+    ),
     .testTarget(
       name: "EchoTests",
       dependencies: ["ProgramTesting", "EchoServer"],

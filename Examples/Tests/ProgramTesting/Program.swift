@@ -16,8 +16,12 @@ package final class Program {
   private var hasEnded = false
 
   /// Starts the program of that name that was built together with these tests.
-  package init(_ name: String, _ arguments: [String]) throws {
-    let program = try Self.folder() + name
+  package convenience init(_ name: String, _ arguments: [String]) throws {
+    try self.init(path: try Self.folder() + name, arguments)
+  }
+
+  /// Starts another program, by its path.
+  package init(path program: String, _ arguments: [String]) throws {
     (process, output, errors) = try Self.starting.withLock { _ in
       let (output, outputInChild) = try makePipe()
       let (errors, errorsInChild) = try makePipe()
