@@ -16,7 +16,7 @@ help:
 	@echo 'make run [PORT=4242] [ARGS=...]  serve fortunes until Ctrl-C (PORT=0: any free port)'
 	@echo 'make test                        all tests and checks'
 	@echo 'make torture                     every system call and allocation fails, in every way (a few minutes)'
-	@echo 'make test-sanitizers             the tests under the address, undefined and thread sanitizers'
+	@echo 'make test-sanitizers             the tests under the sanitizers, the C tests under valgrind'
 	@echo 'make coverage                    which lines and branches the tests reach'
 	@echo 'make fuzz [SECONDS=60]           random input and calls for the C core, so long for each target'
 	@echo 'make soak [CONNECTIONS=200000]   that many for each of our servers, while things happen to them'
@@ -87,7 +87,7 @@ format:
 	@scripts/format
 
 test-sanitizers: dependencies-test
-	@scripts/test-sanitizers address undefined thread
+	@scripts/test-sanitizers address undefined thread valgrind
 
 coverage: dependencies-test
 	@scripts/step 'Coverage' scripts/coverage

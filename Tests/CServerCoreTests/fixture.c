@@ -148,6 +148,14 @@ const char *own_loopback(void) {
     return literal;
 }
 
+void skip_under_valgrind(const char *reason) {
+    const char *preloaded = getenv("LD_PRELOAD");
+    if (preloaded && strstr(preloaded, "/vgpreload_")) {
+        print_message("skipped: %s\n", reason);
+        skip();
+    }
+}
+
 void skip_without_ipv6(void) {
     csc_server *server = csc_server_new(NULL);
     csc_address address = address_of("::1", 0);
