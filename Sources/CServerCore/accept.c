@@ -21,14 +21,13 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/listener.h>
+#include <limits.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <time.h>
 
 enum {
-    FIRST_RETRY_MS = 5,
     FIRST_RETRY_REFUSED_MS = 100,
-    LONGEST_RETRY_MS = 1000,
     LONGEST_PEER_ERROR_STREAK = 64,
 };
 
@@ -80,50 +79,6 @@ static error_class classify(const csc_server *server, int errnum) {
     }
 }
 
-static void report_error(csc_server *server) {
-    if (server->accept_error) {
-        server->accept_error(server, server->error, server->accept_error_context);
-    }
-}
-
-// Nothing is tried again before a delay has passed, which doubles each time in a row.
-static void back_off(csc_server *server, int first_delay) {
-    server->retry_delay = server->retry_delay == 0 ? first_delay : server->retry_delay * 2;
-    if (server->retry_delay > LONGEST_RETRY_MS) {
-        server->retry_delay = LONGEST_RETRY_MS;
-    }
-    server->retry_time = csc__monotonic_milliseconds() + server->retry_delay;
-    server->backing_off = true;
-    if (server->retry && !server->paused_by_error) {
-        struct timeval delay = {.tv_sec = server->retry_delay / 1000,
-                                .tv_usec = server->retry_delay % 1000 * 1000};
-        // Without memory for a timer, the check of the listening socket ends the delay.
-        event_add(server->retry, &delay);
-    }
-}
-
-static void pause_for_error(csc_server *server, int errnum, int first_delay) {
-    csc__server_fail(server, CSC_CALL_ACCEPT, errnum);
-    server->paused_by_error = server->paused_by_error || server->pauses_on_error;
-    back_off(server, first_delay);
-    csc__accept_update(server);
-    if (!server->in_episode) {
-        server->in_episode = true;
-        server->statistics.error_episodes++;
-        report_error(server);
-    }
-}
-
-void csc__accept_forgive(csc_server *server) {
-    server->backing_off = false;
-    server->paused_by_error = false;
-    server->in_episode = false;
-    server->retry_delay = 0;
-    if (server->retry) {
-        event_del(server->retry);
-    }
-}
-
 bool csc__accept_failed(csc_server *server, int errnum) {
     int first_delay = FIRST_RETRY_MS;
     switch (classify(server, errnum)) {
@@ -148,23 +103,30 @@ bool csc__accept_failed(csc_server *server, int errnum) {
         server->statistics.listener_errors++;
         csc__server_fail(server, CSC_CALL_ACCEPT, errnum);
         csc__server_stop_listening(server);
-        report_error(server);
+        csc__report_error(server);
         return true;
     }
-    pause_for_error(server, errnum, first_delay);
+    csc__overload(server, errnum, first_delay);
     return true;
 }
 
-// Queues the connection or hands it to the incoming callback. The address goes straight to its
-// place in the queue, where it stays unless the program takes the descriptor itself.
-static void take_connection(csc_server *server, int descriptor, const struct sockaddr *peer,
+// Queues the connection or hands it to the incoming callback; false when it was turned away. The
+// address goes straight to its place in the queue, where it stays unless the program takes the
+// descriptor itself.
+static bool take_connection(csc_server *server, int descriptor, const struct sockaddr *peer,
                             socklen_t length) {
     server->statistics.accepted++;
     server->in_batch++;
     server->room--;
     server->peer_error_streak = 0;
     server->retry_delay = 0;
-    server->in_episode = false;
+    if (descriptor < server->watched_descriptor) {
+        server->in_episode = false;
+    }
+    if (server->live >= server->ask_at && !csc__admit(server, descriptor, peer, length)) {
+        return false;
+    }
+    server->live++;
     if (server->incoming_connection) {
         csc_connection connection = {.descriptor = descriptor};
         csc_address_from_sockaddr(peer, length, &connection.peer);
@@ -180,6 +142,7 @@ static void take_connection(csc_server *server, int descriptor, const struct soc
         place->descriptor = descriptor;
         csc_address_from_sockaddr(peer, length, &place->peer);
     }
+    return true;
 }
 
 static void tell_of_connection(csc_server *server) {
@@ -199,20 +162,29 @@ bool csc_server_take(csc_server *server, const csc_connection *connection) {
     struct sockaddr_storage peer = {0};
     socklen_t length = csc_address_to_sockaddr(&connection->peer, &peer);
     csc__server_enter(server);
-    take_connection(server, connection->descriptor, (struct sockaddr *)&peer, length);
-    tell_of_connection(server);
+    if (take_connection(server, connection->descriptor, (struct sockaddr *)&peer, length)) {
+        tell_of_connection(server);
+    }
     csc__accept_update(server);
     csc__server_leave(server);
     return true;
 }
 
+// Once the program has it, since it may have closed it already.
+static void look_at_number(csc_server *server, int descriptor) {
+    if (descriptor >= server->watched_descriptor) {
+        csc__overload_look(server);
+    }
+}
+
 static bool below_limit(const csc_server *server) {
-    return server->max_pending > 0 && server->pending.count < (size_t)server->max_pending;
+    return server->max_pending > 0 &&
+           server->pending.count + server->asked < (size_t)server->max_pending;
 }
 
 static bool may_accept(const csc_server *server) {
     return !server->paused && !server->paused_by_error && !server->backing_off &&
-           below_limit(server);
+           below_limit(server) && csc__has_room(server);
 }
 
 // How many connections may be taken now, as far as can be told; at least 1 when any may be.
@@ -221,8 +193,10 @@ static int find_room(const csc_server *server) {
         return 0;
     }
     int room = server->accept_batch - server->in_batch;
-    int until_limit = server->max_pending - (int)server->pending.count;
-    return until_limit < room ? until_limit : room;
+    int until_limit = server->max_pending - (int)(server->pending.count + server->asked);
+    uint32_t until_wait = server->wait_at - server->live - server->asked;
+    room = until_limit < room ? until_limit : room;
+    return until_wait < (uint32_t)room ? (int)until_wait : room;
 }
 
 static bool arm(csc_server *server) {
@@ -234,6 +208,10 @@ static bool arm(csc_server *server) {
 }
 
 void csc__accept_update(csc_server *server) {
+    bool overloaded = server->backing_off || server->paused_by_error || !csc__has_room(server);
+    if (overloaded != server->overloaded && csc__server_is_listening(server)) {
+        csc__overload_note(server, overloaded);
+    }
     if (!server->listener) {
         return;
     }
@@ -278,8 +256,10 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t descripto
     (void)listener;
     csc_server *server = context;
     csc__server_enter(server);
-    take_connection(server, descriptor, peer, (socklen_t)length);
-    tell_of_connection(server);
+    if (take_connection(server, descriptor, peer, (socklen_t)length)) {
+        tell_of_connection(server);
+    }
+    look_at_number(server, descriptor);
     if (server->room <= 0) {
         csc__accept_update(server);
     }
@@ -295,8 +275,9 @@ static void on_accept_error(struct evconnlistener *listener, void *context) {
     csc__server_leave(server);
 }
 
-// One accept4 of our own. The connection's errno when there is none, 0 when it was taken.
-static int accept_one(csc_server *server) {
+// One accept4 of our own. The connection's errno when there is none, 0 when it was taken, which is
+// counted, or turned away.
+static int accept_one(csc_server *server, int *taken) {
     struct sockaddr_storage peer;
     socklen_t length = sizeof peer;
     int descriptor = accept4(server->socket.own, (struct sockaddr *)&peer, &length,
@@ -304,11 +285,14 @@ static int accept_one(csc_server *server) {
     if (descriptor < 0) {
         return errno;
     }
-    take_connection(server, descriptor, (struct sockaddr *)&peer, length);
-    if (server->armed) {
-        csc__accept_update(server); // the callback may run the loop: it must know of this one
+    if (take_connection(server, descriptor, (struct sockaddr *)&peer, length)) {
+        ++*taken;
+        if (server->armed) {
+            csc__accept_update(server); // the callback may run the loop: it must know of this one
+        }
+        tell_of_connection(server);
     }
-    tell_of_connection(server);
+    look_at_number(server, descriptor);
     return 0;
 }
 
@@ -323,15 +307,17 @@ static void accept_visibly(csc_server *server) {
         server->peer_error_streak = 0;
         return;
     }
-    int errnum = accept_one(server);
+    int taken = 0;
+    int errnum = accept_one(server, &taken);
     if (errnum == 0 || csc__accept_failed(server, errnum) || !is_ready(server)) {
         return;
     }
     if (errnum == EAGAIN) {
-        back_off(server, FIRST_RETRY_MS); // no error to tell: others may be faster than we are
+        csc__overload_back_off(
+            server, FIRST_RETRY_MS); // no error to tell: others may be faster than we are
         csc__accept_update(server);
     } else {
-        pause_for_error(server, errnum, FIRST_RETRY_MS);
+        csc__overload(server, errnum, FIRST_RETRY_MS);
     }
 }
 
@@ -366,9 +352,12 @@ static void on_watch(evutil_socket_t descriptor, short events, void *context) {
     csc__server_leave(server);
 }
 
+// The time of a back-off is over, or a descriptor became free.
 static void retry(csc_server *server) {
-    server->backing_off = false;
-    if (may_accept(server)) {
+    if (!server->backing_off) {
+        return; // ended otherwise since
+    }
+    if (csc__overload_try_again(server) && may_accept(server)) {
         accept_visibly(server);
     }
     csc__accept_update(server);
@@ -392,7 +381,7 @@ void csc__accept_retry_if_due(csc_server *server, int64_t now) {
 bool csc__accept_start(csc_server *server) {
     server->in_batch = 0;
     server->peer_error_streak = 0;
-    csc__accept_forgive(server);
+    csc__overload_forgive(server);
     if (!server->base) {
         return true;
     }
@@ -436,23 +425,23 @@ void csc__accept_stop(csc_server *server) {
     server->retry = NULL;
     server->armed = false;
     server->watched = false;
-    server->backing_off = false;
 }
 
 int csc__accept_now(csc_server *server, bool *failed) {
-    int count = 0;
+    int attempts = 0;
+    int taken = 0;
     uint64_t generation = server->generation;
     *failed = false;
     // A callback may close the server, listen anew or free it; each ends the batch.
-    while (count < server->accept_batch && generation == server->generation &&
-           below_limit(server)) {
+    while (attempts < server->accept_batch && generation == server->generation &&
+           !server->backing_off && below_limit(server) && csc__has_room(server)) {
         if (!csc__pending_reserve(&server->pending)) {
             *failed = csc__accept_failed(server, ENOMEM);
             break;
         }
-        int errnum = accept_one(server);
+        int errnum = accept_one(server, &taken);
         if (errnum == 0) {
-            count++;
+            attempts++;
             continue;
         }
         *failed = csc__accept_failed(server, errnum);
@@ -462,7 +451,7 @@ int csc__accept_now(csc_server *server, bool *failed) {
     }
     server->in_batch = 0;
     csc__accept_update(server);
-    return count;
+    return taken;
 }
 
 // How many connections the kernel holds; where it does not tell, how many it may hold.
@@ -477,10 +466,12 @@ void csc__accept_rest(csc_server *server) {
     uint64_t generation = server->generation;
     uint64_t accepted = 0;
     uint64_t queued = length_of_queue(server);
+    int taken = 0;
     int errnum = 0;
+    server->watched_descriptor = INT_MAX; // the reserve is a limit, too
     while (accepted < queued && errnum != EAGAIN && generation == server->generation &&
            csc__pending_reserve(&server->pending)) {
-        errnum = accept_one(server);
+        errnum = accept_one(server, &taken);
         if (errnum == 0) {
             accepted++;
         } else if (csc__accept_failed(server, errnum)) {

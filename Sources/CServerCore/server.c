@@ -1,4 +1,4 @@
-// The life of a server: made, listening or adopting, closed, freed; its settings, its last error.
+// The life of a server: made, listening or adopting, closed, freed; its queue, its last error.
 //
 // The server owns its listening descriptor, its pending connections and its events; the event_base
 // is borrowed. csc_server_free() in a callback closes at once and leaves the memory to the
@@ -15,12 +15,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum {
-    DEFAULT_MAX_PENDING = 30,
-    DEFAULT_ACCEPT_BATCH = 64,
-    DEFAULT_EXPECTED_CONNECTIONS = 65536,
-};
-
 csc_server *csc_server_new(struct event_base *base) {
     csc_server *server = calloc(1, sizeof *server);
     if (!server) {
@@ -33,6 +27,12 @@ csc_server *csc_server_new(struct event_base *base) {
     server->in_flight = -1;
     server->max_pending = DEFAULT_MAX_PENDING;
     server->backlog = INT_MAX;
+    server->spare = -1;
+    server->max_connections = -1;
+    server->wait_at = UINT32_MAX;
+    server->ask_at = UINT32_MAX;
+    server->watched_descriptor = INT_MAX;
+    server->descriptor_reserve = DEFAULT_DESCRIPTOR_RESERVE;
     server->accept_batch = DEFAULT_ACCEPT_BATCH;
     server->expected_connections = DEFAULT_EXPECTED_CONNECTIONS;
     server->error = CSC_ERROR_UNKNOWN;
@@ -59,6 +59,12 @@ void csc__server_fail(csc_server *server, csc_call call, int errnum) {
     server->error = csc_error_from_errno(call, errnum, &server->error_text);
 }
 
+void csc__report_error(csc_server *server) {
+    if (server->accept_error) {
+        server->accept_error(server, server->error, server->accept_error_context);
+    }
+}
+
 void csc__server_refuse_in_child(csc_server *server) {
     csc_server_set_error(server, CSC_ERROR_OPERATION,
                          "The server belongs to the process that forked this one");
@@ -69,6 +75,7 @@ static void end_listening(csc_server *server) {
     server->generation++;
     // First: in the list all numbers of a server are its own.
     csc__listening_servers_remove(server);
+    csc__overload_forgive(server);
     csc__accept_stop(server);
     csc__listener_check_stop(server);
     if (server->left_in_parent && server->socket.own >= 0) {
@@ -76,6 +83,10 @@ static void end_listening(csc_server *server) {
         server->socket.own = -1;
     }
     csc__listening_socket_release(&server->socket);
+    csc__overload_keep_spare(server);
+    if (server->overloaded) {
+        csc__overload_note(server, false);
+    }
 }
 
 // On failure the server does not listen, and server->socket is for the caller to close or forget.
@@ -95,6 +106,8 @@ static bool start_listening(csc_server *server, csc__failure *failure) {
         return false;
     }
     server->generation++;
+    csc__overload_keep_spare(server);
+    csc__descriptors_are_short(server);
     return true;
 }
 
@@ -166,12 +179,14 @@ void csc_server_close(csc_server *server) {
     if (!server) {
         return;
     }
+    server->closings++;
     csc__server_stop_listening(server);
     csc_connection connection;
     while (csc__pending_pop(&server->pending, &connection)) {
         server->statistics.discarded_on_close++;
         if (connection.descriptor >= 0) {
             close(connection.descriptor);
+            csc__live_ended(server);
         }
     }
 }
@@ -207,81 +222,6 @@ int csc_server_descriptor(const csc_server *server) {
     return server ? server->socket.descriptor : -1;
 }
 
-void csc_server_on_new_connection(csc_server *server, csc_new_connection_fn callback,
-                                  void *context) {
-    if (server) {
-        server->new_connection = callback;
-        server->new_connection_context = context;
-    }
-}
-
-void csc_server_on_incoming_connection(csc_server *server, csc_incoming_connection_fn callback,
-                                       void *context) {
-    if (server) {
-        server->incoming_connection = callback;
-        server->incoming_connection_context = context;
-    }
-}
-
-void csc_server_on_accept_error(csc_server *server, csc_accept_error_fn callback, void *context) {
-    if (server) {
-        server->accept_error = callback;
-        server->accept_error_context = context;
-    }
-}
-
-void csc_server_set_max_pending(csc_server *server, int count) {
-    if (server) {
-        server->max_pending = count;
-        csc__accept_update(server);
-    }
-}
-
-int csc_server_max_pending(const csc_server *server) {
-    return server ? server->max_pending : DEFAULT_MAX_PENDING;
-}
-
-void csc_server_set_backlog(csc_server *server, int length) {
-    if (server) {
-        server->backlog = length;
-    }
-}
-
-int csc_server_backlog(const csc_server *server) {
-    return server ? server->backlog : INT_MAX;
-}
-
-void csc_server_set_accept_batch(csc_server *server, int count) {
-    if (server) {
-        server->accept_batch = count < 1 ? 1 : count;
-        csc__accept_update(server);
-    }
-}
-
-int csc_server_accept_batch(const csc_server *server) {
-    return server ? server->accept_batch : DEFAULT_ACCEPT_BATCH;
-}
-
-void csc_server_set_expected_connections(csc_server *server, int count) {
-    if (server) {
-        server->expected_connections = count;
-    }
-}
-
-int csc_server_expected_connections(const csc_server *server) {
-    return server ? server->expected_connections : DEFAULT_EXPECTED_CONNECTIONS;
-}
-
-void csc_server_set_pauses_on_error(csc_server *server, bool pauses) {
-    if (server) {
-        server->pauses_on_error = pauses;
-    }
-}
-
-bool csc_server_pauses_on_error(const csc_server *server) {
-    return server && server->pauses_on_error;
-}
-
 bool csc_server_has_pending(const csc_server *server) {
     return server && server->pending.count > 0;
 }
@@ -310,6 +250,7 @@ bool csc_server_add_pending(csc_server *server, const csc_connection *connection
         server->in_flight = -1; // the incoming callback gives back what it was just handed
     } else {
         server->statistics.added++;
+        server->live++;
     }
     csc__accept_update(server);
     return true;
@@ -325,7 +266,7 @@ void csc_server_pause(csc_server *server) {
 void csc_server_resume(csc_server *server) {
     if (server) {
         server->paused = false;
-        csc__accept_forgive(server);
+        csc__overload_forgive(server);
         csc__accept_update(server);
     }
 }
@@ -350,6 +291,11 @@ void csc_server_statistics(const csc_server *server, csc_statistics *statistics,
     if (server) {
         snapshot = server->statistics;
         snapshot.pending = server->pending.count;
+        snapshot.live = server->live;
+        if (server->overloaded) {
+            snapshot.paused_milliseconds +=
+                (uint64_t)(csc__monotonic_milliseconds() - server->pause_time);
+        }
         // Of a listening socket TCP_INFO tells the queue: its length now and its limit.
         struct tcp_info info;
         socklen_t length = sizeof info;

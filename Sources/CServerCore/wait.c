@@ -27,30 +27,32 @@ typedef enum wait_result { WAITING, ACCEPTED, TIMED_OUT, FAILED } wait_result;
 static wait_result wait_once(csc_server *server, int64_t deadline) {
     int64_t now = csc__monotonic_milliseconds();
     if (server->backing_off && now >= server->retry_time) {
-        server->backing_off = false;
+        csc__overload_try_again(server);
     }
     if (now >= server->check_time && csc__listener_check(server, now)) {
         return FAILED;
     }
-    // While backing off the socket is readable all the time: sleep without it. The same at limit 0.
-    bool watch = !server->backing_off && server->max_pending > 0;
+    // While backing off the socket is readable all the time: sleep without it. The same at a limit.
+    bool watch = !server->backing_off && server->max_pending > 0 && csc__has_room(server);
     struct pollfd entry = {.fd = watch ? server->socket.own : -1, .events = POLLIN};
     int ready = poll(&entry, 1, poll_timeout(server, deadline, now));
     if (ready > 0) {
         bool failed = false;
-        int accepted = csc__accept_now(server, &failed);
-        if (accepted > 0) {
+        uint64_t accepted = server->statistics.accepted;
+        if (csc__accept_now(server, &failed) > 0) {
             return ACCEPTED;
         }
         if (failed) {
             return FAILED;
         }
-        if (csc__server_is_listening(server)) {
-            csc__accept_found_nothing(server);
+        if (accepted == server->statistics.accepted) {
+            if (csc__server_is_listening(server)) {
+                csc__accept_found_nothing(server);
+            }
+            return WAITING;
         }
-        return WAITING;
-    }
-    if (ready < 0 && errno != EINTR) {
+        // Whoever came was turned away: a flood of them must not keep it past its deadline.
+    } else if (ready < 0 && errno != EINTR) {
         csc__server_fail(server, CSC_CALL_ACCEPT, errno);
         return FAILED;
     }

@@ -101,7 +101,8 @@ static void run_turns(fixture *it, int count) {
 static void nothing_to_accept_again_and_again_rests_and_tells_nobody(void **state) {
     fixture *it = *state;
     for (int strict = 0; strict <= 1; strict++) {
-        csc_server_set_pauses_on_error(it->server, strict);
+        csc_server_set_overload_policy(it->server,
+                                       strict ? CSC_OVERLOAD_STRICT : CSC_OVERLOAD_WAIT);
         start_failing(it);
         fault_stop_clock();
         fail_accept(-1, EAGAIN);
@@ -316,7 +317,7 @@ static void descriptors_really_run_out_and_come_back(void **state) {
 
 static void strict_mode_pauses_until_resume(void **state) {
     fixture *it = *state;
-    csc_server_set_pauses_on_error(it->server, true);
+    csc_server_set_overload_policy(it->server, CSC_OVERLOAD_STRICT);
     static const int errnums[] = {EMFILE, EPERM};
     for (each(errnum, errnums)) {
         start_failing(it);
@@ -346,7 +347,7 @@ static void strict_mode_pauses_until_resume(void **state) {
 
 static void strict_mode_passes_over_a_peers_error(void **state) {
     fixture *it = *state;
-    csc_server_set_pauses_on_error(it->server, true);
+    csc_server_set_overload_policy(it->server, CSC_OVERLOAD_STRICT);
     start_failing(it);
     fail_accept(20, EPROTO);
     fixture_run_until(it, &it->new_connections, 1);
@@ -355,7 +356,7 @@ static void strict_mode_passes_over_a_peers_error(void **state) {
 
 static void a_strict_pause_ends_with_close(void **state) {
     fixture *it = *state;
-    csc_server_set_pauses_on_error(it->server, true);
+    csc_server_set_overload_policy(it->server, CSC_OVERLOAD_STRICT);
     start_failing(it);
     fail_accept(1, EMFILE);
     fixture_run_until(it, &it->accept_errors, 1);

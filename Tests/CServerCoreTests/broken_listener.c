@@ -131,7 +131,7 @@ static void so_it_is_while_nothing_is_accepted(void **state) {
             if (condition == PAUSED) {
                 csc_server_pause(it->server);
             } else if (condition == BACKING_OFF) {
-                csc_server_set_pauses_on_error(it->server, true);
+                csc_server_set_overload_policy(it->server, CSC_OVERLOAD_STRICT);
                 fixture_connect(it);
                 fail_accept(1, EMFILE);
                 fixture_run_until(it, &it->accept_errors, 1);

@@ -85,7 +85,7 @@ static void a_new_server_has_its_documented_settings(void **state) {
     assert_int_equal(csc_server_backlog(it->server), INT_MAX);
     assert_int_equal(csc_server_accept_batch(it->server), 64);
     assert_int_equal(csc_server_expected_connections(it->server), 65536);
-    assert_false(csc_server_pauses_on_error(it->server));
+    assert_int_equal(csc_server_overload_policy(it->server), CSC_OVERLOAD_WAIT);
 }
 
 static void settings_read_back_as_they_were_set(void **state) {
@@ -101,8 +101,8 @@ static void settings_read_back_as_they_were_set(void **state) {
         assert_int_equal(csc_server_accept_batch(it->server), numbers[i] < 1 ? 1 : numbers[i]);
         assert_int_equal(csc_server_expected_connections(it->server), numbers[i]);
     }
-    csc_server_set_pauses_on_error(it->server, true);
-    assert_true(csc_server_pauses_on_error(it->server));
+    csc_server_set_overload_policy(it->server, CSC_OVERLOAD_STRICT);
+    assert_int_equal(csc_server_overload_policy(it->server), CSC_OVERLOAD_STRICT);
 }
 
 static void port_zero_lets_the_kernel_choose(void **state) {
@@ -199,6 +199,7 @@ static void the_backlog_is_the_length_of_the_kernels_queue(void **state) {
 static void listening_grows_the_descriptor_table_once(void **state) {
     fixture *it = *state;
     csc_server_set_expected_connections(it->server, 0);
+    csc_server_set_descriptor_reserve(it->server, 0);
     fixture_listen(it);
     csc_server_close(it->server);
     assert_int_equal(fault_calls(FAULT_FCNTL), 1); // our own duplicate of the socket

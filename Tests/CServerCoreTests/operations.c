@@ -3,6 +3,7 @@
 #include "operations.h"
 
 #include <event2/event.h>
+#include <limits.h>
 #include <unistd.h>
 
 void operations_take_all(scene *now, csc_server *server) {
@@ -170,7 +171,44 @@ static void pause_and_resume(scene *now, csc_server *server) {
 
 static void be_strict(scene *now, csc_server *server) {
     (void)now;
-    csc_server_set_pauses_on_error(server, true);
+    csc_server_set_overload_policy(server, CSC_OVERLOAD_STRICT);
+}
+
+static void shed_clients(scene *now, csc_server *server) {
+    (void)now;
+    csc_server_set_overload_policy(server, CSC_OVERLOAD_SHED);
+}
+
+static void keep_much(scene *now, csc_server *server) {
+    (void)now;
+    csc_server_set_descriptor_reserve(server, INT_MAX);
+}
+
+static void admit_nobody(scene *now, csc_server *server) {
+    (void)now;
+    csc_server_set_max_connections(server, 0, CSC_EXCESS_WAIT);
+}
+
+static void reset_excess(scene *now, csc_server *server) {
+    (void)now;
+    csc_server_set_max_connections(server, 2, CSC_EXCESS_RESET);
+}
+
+static void tell_of_ends(scene *now, csc_server *server) {
+    (void)now;
+    csc_server_connection_ended(server);
+    csc_server_descriptor_freed(server);
+}
+
+static csc_admission refuse_one(csc_server *server, const csc_address *peer, void *context) {
+    (void)context;
+    assert_int_equal(peer->family, CSC_FAMILY_IPV4);
+    csc_server_on_admission(server, NULL, NULL);
+    return CSC_REFUSE;
+}
+
+static void refuse_next(scene *now, csc_server *server) {
+    csc_server_on_admission(server, refuse_one, now);
 }
 
 static void remove_callbacks(scene *now, csc_server *server) {
@@ -178,6 +216,8 @@ static void remove_callbacks(scene *now, csc_server *server) {
     csc_server_on_new_connection(server, NULL, NULL);
     csc_server_on_incoming_connection(server, NULL, NULL);
     csc_server_on_accept_error(server, NULL, NULL);
+    csc_server_on_admission(server, NULL, NULL);
+    csc_server_on_rejected(server, NULL, NULL);
 }
 
 static void ignore_connection(csc_server *server, void *context) {
@@ -254,6 +294,12 @@ const operation operations[] = {
     {.name = "resume", .perform = resume},
     {.name = "pause and resume", .perform = pause_and_resume},
     {.name = "strict", .perform = be_strict},
+    {.name = "shed", .perform = shed_clients},
+    {.name = "reserve", .perform = keep_much},
+    {.name = "no room", .perform = admit_nobody},
+    {.name = "little room", .perform = reset_excess},
+    {.name = "tell of ends", .perform = tell_of_ends},
+    {.name = "refuse", .perform = refuse_next},
     {.name = "no callbacks", .perform = remove_callbacks},
     {.name = "other callbacks", .perform = replace_callbacks},
     {.name = "stop the loop", .perform = stop_loop},

@@ -31,6 +31,8 @@ typedef enum place {
     ERROR_IN_WAIT,    // an accept error in a wait in a new connection callback
     OTHER_SERVER,     // the new connection callback of another server of the loop
     JOB,              // an event of the program's
+    ADMISSION,
+    REJECTED,
     PLACES
 } place;
 
@@ -61,6 +63,10 @@ static const struct {
                        1 << BY_LOOP | 1 << BY_WAIT | 1 << BY_WAIT_WITHOUT_BASE | 1 << BY_FINISH},
     [OTHER_SERVER] = {"another server", true, false, 1 << BY_LOOP},
     [JOB] = {"an event", true, false, 1 << BY_LOOP},
+    [ADMISSION] = {"admission", true, false,
+                   1 << BY_LOOP | 1 << BY_WAIT | 1 << BY_WAIT_WITHOUT_BASE | 1 << BY_FINISH},
+    [REJECTED] = {"rejected", true, false,
+                  1 << BY_LOOP | 1 << BY_WAIT | 1 << BY_WAIT_WITHOUT_BASE | 1 << BY_FINISH},
 };
 
 typedef struct cell {
@@ -140,6 +146,26 @@ static void on_accept_error(csc_server *server, csc_error error, void *context) 
     operate(context);
 }
 
+static csc_admission on_admission(csc_server *server, const csc_address *peer, void *context) {
+    stage *now = context;
+    (void)server;
+    assert_int_equal(peer->family, CSC_FAMILY_IPV4);
+    if (now->cell->place == ADMISSION) {
+        operate(now);
+        return CSC_ADMIT;
+    }
+    return now->calls == 0 || now->cell->always ? CSC_REFUSE : CSC_ADMIT;
+}
+
+static void on_rejected(csc_server *server, const csc_rejection *rejection, void *context) {
+    stage *now = context;
+    (void)server;
+    assert_int_equal(rejection->local.family, CSC_FAMILY_IPV4);
+    if (now->cell->place == REJECTED) {
+        operate(now);
+    }
+}
+
 static void on_other_connection(csc_server *server, void *context) {
     (void)server;
     operate(context);
@@ -159,6 +185,10 @@ static void connect_callbacks(stage *now) {
     if (place == INCOMING || place == WAIT_IN_INCOMING) {
         csc_server_on_incoming_connection(server, on_incoming, now);
     }
+    if (place == ADMISSION || place == REJECTED) {
+        csc_server_on_admission(server, on_admission, now);
+        csc_server_on_rejected(server, on_rejected, now);
+    }
 }
 
 // What has to be so for the callback to come.
@@ -169,7 +199,8 @@ static void prepare(stage *now) {
     switch (now->cell->place) {
     case STRICT_ERROR:
     case RESOURCE_ERROR:
-        csc_server_set_pauses_on_error(it->server, now->cell->place == STRICT_ERROR);
+        csc_server_set_overload_policy(
+            it->server, now->cell->place == STRICT_ERROR ? CSC_OVERLOAD_STRICT : CSC_OVERLOAD_WAIT);
         if (now->cell->way == BY_RESUME) {
             csc_server_pause(it->server);
             fixture_run_ready(it); // clients wait, so that the loop gives the socket up
@@ -251,6 +282,10 @@ static void serve_on(stage *now) {
     csc_server_on_new_connection(it->server, NULL, NULL);
     csc_server_on_incoming_connection(it->server, NULL, NULL);
     csc_server_on_accept_error(it->server, NULL, NULL);
+    csc_server_on_admission(it->server, NULL, NULL);
+    csc_server_on_rejected(it->server, NULL, NULL);
+    csc_server_set_max_connections(it->server, -1, CSC_EXCESS_WAIT);
+    csc_server_set_descriptor_reserve(it->server, 0);
     csc_server_set_max_pending(it->server, 1000);
     csc_server_set_accept_batch(it->server, 64);
     csc_server_resume(it->server);

@@ -31,10 +31,12 @@ static void the_counters_follow_a_connection(void **state) {
     now = fixture_statistics(it);
     assert_int_equal(now.delivered, 1);
     assert_int_equal(now.pending, 3);
+    assert_int_equal(now.live, 4);
 
     csc_server_close(it->server);
     now = fixture_statistics(it);
     assert_int_equal(now.discarded_on_close, 3);
+    assert_int_equal(now.live, 1);
     assert_int_equal(now.pending, 0);
     assert_int_equal(now.kernel_queue, 0);
     assert_int_equal(now.kernel_queue_limit, 0);
@@ -102,6 +104,19 @@ static void on_accept_error(csc_server *server, csc_error error, void *context) 
     (void)context;
 }
 
+static csc_admission on_admission(csc_server *server, const csc_address *peer, void *context) {
+    (void)server;
+    (void)peer;
+    (void)context;
+    return CSC_ADMIT;
+}
+
+static void on_rejected(csc_server *server, const csc_rejection *rejection, void *context) {
+    (void)server;
+    (void)rejection;
+    (void)context;
+}
+
 static void no_server_is_allowed_everywhere(void **state) {
     (void)state;
     csc_address address = address_of("127.0.0.1", 0);
@@ -123,7 +138,12 @@ static void no_server_is_allowed_everywhere(void **state) {
     csc_server_set_backlog(NULL, 1);
     csc_server_set_accept_batch(NULL, 1);
     csc_server_set_expected_connections(NULL, 1);
-    csc_server_set_pauses_on_error(NULL, true);
+    csc_server_set_overload_policy(NULL, CSC_OVERLOAD_STRICT);
+    csc_server_on_admission(NULL, on_admission, NULL);
+    csc_server_on_rejected(NULL, on_rejected, NULL);
+    csc_server_set_descriptor_reserve(NULL, 1);
+    csc_server_set_max_connections(NULL, 1, CSC_EXCESS_CLOSE);
+    csc_server_connection_ended(NULL);
     csc_server_set_error(NULL, CSC_ERROR_NETWORK, "");
 
     assert_false(csc_server_listen(NULL, &address));
@@ -136,7 +156,12 @@ static void no_server_is_allowed_everywhere(void **state) {
     assert_int_equal(csc_server_backlog(NULL), 2147483647);
     assert_int_equal(csc_server_accept_batch(NULL), 64);
     assert_int_equal(csc_server_expected_connections(NULL), 65536);
-    assert_false(csc_server_pauses_on_error(NULL));
+    assert_int_equal(csc_server_overload_policy(NULL), CSC_OVERLOAD_WAIT);
+    assert_int_equal(csc_server_descriptor_reserve(NULL), 32);
+    assert_int_equal(csc_server_descriptor_headroom(NULL), 0);
+    assert_false(csc_server_descriptor_freed(NULL));
+    assert_int_equal(csc_server_max_connections(NULL), -1);
+    assert_int_equal(csc_server_excess(NULL), CSC_EXCESS_WAIT);
     assert_false(csc_server_has_pending(NULL));
     assert_false(csc_server_next_pending(NULL, &connection));
     assert_false(csc_server_add_pending(NULL, &connection));

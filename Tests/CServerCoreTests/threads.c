@@ -42,7 +42,8 @@ static void assert_balance(const csc_server *server) {
     csc_statistics now;
     csc_server_statistics(server, &now, sizeof now);
     assert_int_equal(now.accepted + now.added,
-                     now.delivered + now.pending + now.discarded_on_close);
+                     now.delivered + now.pending + now.discarded_on_close + now.shed +
+                         now.rejected_by_admission + now.rejected_by_limit);
 }
 
 static void operate(worker *self, csc_server *server, const operation *operation) {

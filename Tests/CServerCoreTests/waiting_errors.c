@@ -98,7 +98,7 @@ static void a_wait_notices_a_listener_that_was_shut_down(void **state) {
 
 static void a_strict_pause_outlives_a_wait(void **state) {
     fixture *it = *state;
-    csc_server_set_pauses_on_error(it->server, true);
+    csc_server_set_overload_policy(it->server, CSC_OVERLOAD_STRICT);
     start_failing(it);
     fail_accept(1, EMFILE);
     fixture_run_until(it, &it->accept_errors, 1);

@@ -128,8 +128,10 @@ static void observe(subject *it) {
     CHECK(csc_server_has_pending(it->server) == (it->pending.count > 0), "%zu", it->pending.count);
     CHECK(now.discarded_on_close == it->discarded, "%d", (int)now.discarded_on_close);
     uint64_t on_their_way = it->in_incoming;
-    CHECK(it->in_incoming > 0 ||
-              now.accepted + now.added == now.delivered + now.pending + now.discarded_on_close,
+    CHECK(it->in_incoming > 0 || now.accepted + now.added == now.delivered + now.pending +
+                                                                 now.discarded_on_close + now.shed +
+                                                                 now.rejected_by_admission +
+                                                                 now.rejected_by_limit,
           "%d accepted, %d added, %d delivered", (int)now.accepted, (int)now.added,
           (int)now.delivered);
     // One on its way counts as delivered when its callback returns.

@@ -254,7 +254,8 @@ static void set_number(subject *it, unsigned choice) {
         CHECK(csc_server_accept_batch(it->server) == (number < 1 ? 1 : number), "%d", number);
         break;
     default:
-        csc_server_set_pauses_on_error(it->server, number != 0);
+        csc_server_set_overload_policy(it->server,
+                                       number ? CSC_OVERLOAD_STRICT : CSC_OVERLOAD_WAIT);
         csc_server_set_expected_connections(it->server, number);
     }
 }

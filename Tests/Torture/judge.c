@@ -72,7 +72,7 @@ static void look_for_spinning(run *it) {
 // Nothing fails any more: whoever waits is served, and so is a new client, unless the server said
 // that it stopped; then it can listen again.
 static void must_serve(run *it) {
-    if (it->server && csc_server_pauses_on_error(it->server)) {
+    if (it->server && csc_server_overload_policy(it->server) == CSC_OVERLOAD_STRICT) {
         csc_server_resume(it->server);
     }
     run_serve(it, true);

@@ -39,7 +39,9 @@ csc_statistics run_statistics(const run *it) {
 // The one place that knows the equation of CServerCore.h.
 static void check_balance(run *it) {
     csc_statistics now = run_statistics(it);
-    if (now.accepted + now.added != now.delivered + now.pending + now.discarded_on_close) {
+    uint64_t turned_away = now.shed + now.rejected_by_admission + now.rejected_by_limit;
+    if (now.accepted + now.added !=
+        now.delivered + now.pending + now.discarded_on_close + turned_away) {
         run_object(it, "%lu accepted + %lu added are not %lu delivered + %lu pending + %lu closed",
                    now.accepted, now.added, now.delivered, now.pending, now.discarded_on_close);
     }

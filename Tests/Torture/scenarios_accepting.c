@@ -68,7 +68,7 @@ static void pause_and_resume(run *it) {
 
 static void pause_on_an_error(run *it) {
     if (run_start(it)) {
-        csc_server_set_pauses_on_error(it->server, true);
+        csc_server_set_overload_policy(it->server, CSC_OVERLOAD_STRICT);
         if (run_listen(it)) {
             run_connect(it, 2);
             run_serve(it, true);

@@ -30,8 +30,8 @@
  * is libevent's to protect: the child leaves the inherited event_base alone, or calls
  * event_reinit().
  *
- * Exactly once: at any time outside a callback
- * `accepted + added == delivered + pending + discarded_on_close` (see csc_statistics).
+ * Exactly once: at any time outside a callback `accepted + added == delivered + pending +
+ * discarded_on_close + shed + rejected_by_admission + rejected_by_limit` (see csc_statistics).
  */
 #ifndef CSERVERCORE_H
 #define CSERVERCORE_H
@@ -235,6 +235,39 @@ typedef void (*csc_incoming_connection_fn)(csc_server *server, const csc_connect
 typedef void (*csc_accept_error_fn)(csc_server *server, csc_error error,
                                     void *CSC_NULLABLE context);
 
+/** What an admission callback decides. */
+typedef enum csc_admission {
+    CSC_ADMIT,
+    CSC_REFUSE, /**< closes the connection */
+    CSC_RESET   /**< resets it, which leaves nothing of it in the kernel */
+} csc_admission;
+
+/**
+ * Called for each connection before anything is made of it.
+ *
+ * @param peer *borrowed* for the call
+ */
+typedef csc_admission (*csc_admission_fn)(csc_server *server, const csc_address *peer,
+                                          void *CSC_NULLABLE context);
+
+/** Why a connection was turned away. */
+typedef enum csc_rejection_reason {
+    CSC_REJECTED_BY_ADMISSION, /**< the admission callback said so */
+    CSC_REJECTED_BY_LIMIT,     /**< csc_server_set_max_connections() was reached */
+    CSC_REJECTED_BY_OVERLOAD   /**< CSC_OVERLOAD_SHED, or no memory to queue it */
+} csc_rejection_reason;
+
+/** A connection that was turned away. */
+typedef struct csc_rejection {
+    csc_address peer;
+    csc_address local; /**< the address that the client connected to */
+    csc_rejection_reason reason;
+} csc_rejection;
+
+/** Called for each connection that was turned away, when its descriptor has been closed. */
+typedef void (*csc_rejected_fn)(csc_server *server, const csc_rejection *rejection,
+                                void *CSC_NULLABLE context);
+
 /** Sets the callback for new connections; NULL for none. */
 CSC_API void csc_server_on_new_connection(csc_server *CSC_NULLABLE server,
                                           csc_new_connection_fn CSC_NULLABLE callback,
@@ -249,6 +282,16 @@ CSC_API void csc_server_on_incoming_connection(csc_server *CSC_NULLABLE server,
 CSC_API void csc_server_on_accept_error(csc_server *CSC_NULLABLE server,
                                         csc_accept_error_fn CSC_NULLABLE callback,
                                         void *CSC_NULLABLE context);
+
+/** Sets the callback that admits connections; NULL, the default, admits all. */
+CSC_API void csc_server_on_admission(csc_server *CSC_NULLABLE server,
+                                     csc_admission_fn CSC_NULLABLE callback,
+                                     void *CSC_NULLABLE context);
+
+/** Sets the callback for connections that were turned away; NULL for none. */
+CSC_API void csc_server_on_rejected(csc_server *CSC_NULLABLE server,
+                                    csc_rejected_fn CSC_NULLABLE callback,
+                                    void *CSC_NULLABLE context);
 
 /**
  * Listens on an address and port (QTcpServer::listen).
@@ -335,12 +378,82 @@ CSC_API int csc_server_accept_batch(const csc_server *CSC_NULLABLE server);
 CSC_API void csc_server_set_expected_connections(csc_server *CSC_NULLABLE server, int count);
 CSC_API int csc_server_expected_connections(const csc_server *CSC_NULLABLE server);
 
+/** What a lack of descriptors or memory does. */
+typedef enum csc_overload_policy {
+    /** Pause, retry after 5 ms doubling to 1 s, lose nothing: clients wait in the kernel's queue.
+     */
+    CSC_OVERLOAD_WAIT,
+    /** The same, but first the clients in the kernel's queue are turned away, a batch at most each
+     * time descriptors have run out: they learn at once that they will not be served. */
+    CSC_OVERLOAD_SHED,
+    /** Pause until csc_server_resume(), as Qt does. */
+    CSC_OVERLOAD_STRICT
+} csc_overload_policy;
+
 /**
- * Chooses what a lack of descriptors or memory does. False, the default: pause, retry after 5 ms
- * doubling to 1 s, lose nothing. True: pause until csc_server_resume(), as Qt does.
+ * Chooses what a lack of descriptors or memory does from the next one on; CSC_OVERLOAD_WAIT at
+ * first.
+ *
+ * With CSC_OVERLOAD_SHED a listening server holds one descriptor more, which it gives up for a
+ * moment to take a client and close the connection. While others have taken that descriptor, it
+ * behaves as with CSC_OVERLOAD_WAIT.
  */
-CSC_API void csc_server_set_pauses_on_error(csc_server *CSC_NULLABLE server, bool pauses);
-CSC_API bool csc_server_pauses_on_error(const csc_server *CSC_NULLABLE server);
+CSC_API void csc_server_set_overload_policy(csc_server *CSC_NULLABLE server,
+                                            csc_overload_policy policy);
+CSC_API csc_overload_policy csc_server_overload_policy(const csc_server *CSC_NULLABLE server);
+
+/**
+ * Sets how many descriptors accepting leaves to the rest of the program; 32 at first, at most a
+ * quarter of RLIMIT_NOFILE. 0 or less leaves none.
+ *
+ * When no others are left, accepting pauses as for EMFILE, with the same error. The limit is read
+ * when the server starts to listen and whenever descriptors seem to run out, each end of a back-off
+ * included, so that a changed one is noticed.
+ */
+CSC_API void csc_server_set_descriptor_reserve(csc_server *CSC_NULLABLE server, int count);
+CSC_API int csc_server_descriptor_reserve(const csc_server *CSC_NULLABLE server);
+
+/**
+ * How many more descriptors the process may open before the reserve is touched. Counted in
+ * /proc/self/fd when asked, which takes longer the more there are.
+ */
+CSC_API int csc_server_descriptor_headroom(const csc_server *CSC_NULLABLE server);
+
+/**
+ * Tells that the program has closed a descriptor: a back-off for lack of resources then ends on the
+ * loop's next turn instead of when its time is over. Harmless at any time, calls no callback.
+ *
+ * csc_server_connection_ended() does the same.
+ *
+ * @return whether the server still lacks resources, as far as it knows: until then each further
+ *   descriptor is worth telling
+ */
+CSC_API bool csc_server_descriptor_freed(csc_server *CSC_NULLABLE server);
+
+/** What becomes of clients beyond csc_server_set_max_connections(). */
+typedef enum csc_excess {
+    CSC_EXCESS_WAIT,  /**< they wait in the kernel's queue until a connection ends */
+    CSC_EXCESS_CLOSE, /**< they are accepted and closed */
+    CSC_EXCESS_RESET  /**< they are accepted and reset */
+} csc_excess;
+
+/**
+ * Sets how many connections may be live at once: pending, or delivered and not yet ended by
+ * csc_server_connection_ended(). Raising it resumes accepting.
+ *
+ * @param count less than 0, as at first, for no limit; 0 admits nobody
+ */
+CSC_API void csc_server_set_max_connections(csc_server *CSC_NULLABLE server, int count,
+                                            csc_excess excess);
+CSC_API int csc_server_max_connections(const csc_server *CSC_NULLABLE server);
+CSC_API csc_excess csc_server_excess(const csc_server *CSC_NULLABLE server);
+
+/**
+ * Tells that a delivered connection has ended: once for each, after its descriptor was closed.
+ * Makes room below csc_server_set_max_connections(), and ends a back-off for lack of resources.
+ * Calls no callback; a program that sets no limit may do without it.
+ */
+CSC_API void csc_server_connection_ended(csc_server *CSC_NULLABLE server);
 
 /** True when a connection is pending. */
 CSC_API bool csc_server_has_pending(const csc_server *CSC_NULLABLE server);
@@ -355,10 +468,14 @@ CSC_API bool csc_server_has_pending(const csc_server *CSC_NULLABLE server);
 CSC_API bool csc_server_next_pending(csc_server *CSC_NULLABLE server, csc_connection *connection);
 
 /**
- * Appends a connection to the queue (QTcpServer::addPendingConnection), whatever the limit says.
+ * Appends a connection to the queue (QTcpServer::addPendingConnection), whatever the limits say.
+ *
+ * It is live from now on; one that was delivered before is to end by csc_server_connection_ended()
+ * first, unless the incoming callback gives back what it was just handed.
  *
  * @param connection *taken* on success. A descriptor of -1 is allowed: it keeps a place in the
- * order for something the caller holds itself.
+ * order for something the caller holds itself, and whose end it tells even when the server was
+ * closed.
  * @return false when memory is short; the connection is still the caller's then
  */
 CSC_API bool csc_server_add_pending(csc_server *CSC_NULLABLE server,
@@ -366,10 +483,11 @@ CSC_API bool csc_server_add_pending(csc_server *CSC_NULLABLE server,
 
 /**
  * Lets in a connection that did not come through accept4(2), such as one that a proxy passed on: it
- * counts as accepted, and goes through the same callbacks and the same queue, whatever the limit
- * says. The server need not listen.
+ * counts as accepted, and goes through the same callbacks and the same queue, whatever the limits
+ * say that make clients wait. The server need not listen.
  *
- * @param connection *taken* on success, its descriptor close-on-exec and non-blocking
+ * @param connection *taken* on success, which being turned away is too, its descriptor
+ * close-on-exec and non-blocking
  * @return false when memory is short; the connection is still the caller's then
  */
 CSC_API bool csc_server_take(csc_server *CSC_NULLABLE server, const csc_connection *connection);
@@ -409,18 +527,25 @@ CSC_API void csc_server_set_error(csc_server *CSC_NULLABLE server, csc_error err
 
 /** Counters since the server was made; 64 bits, never reset. */
 typedef struct csc_statistics {
-    uint64_t accepted;           /**< connections that accept4(2) returned */
-    uint64_t added;              /**< csc_server_add_pending() of something not just accepted */
-    uint64_t delivered;          /**< taken by next_pending, or by the incoming callback */
-    uint64_t pending;            /**< in the queue now */
-    uint64_t discarded_on_close; /**< pending when the server was closed or freed */
-    uint64_t peer_errors;        /**< accept errors that concerned one peer only */
-    uint64_t resource_errors;    /**< accept errors for lack of descriptors or memory */
-    uint64_t refused_errors;     /**< accept errors by policy: EPERM, EACCES, ENOSYS */
-    uint64_t listener_errors;    /**< times that the listening socket was broken */
-    uint64_t error_episodes;     /**< times that accepting paused for an error */
-    uint64_t kernel_queue;       /**< completed connections in the kernel's queue now */
-    uint64_t kernel_queue_limit; /**< length of that queue */
+    uint64_t accepted;              /**< connections that accept4(2) returned */
+    uint64_t added;                 /**< csc_server_add_pending() of something not just accepted */
+    uint64_t delivered;             /**< taken by next_pending, or by the incoming callback */
+    uint64_t pending;               /**< in the queue now */
+    uint64_t discarded_on_close;    /**< pending when the server was closed or freed */
+    uint64_t shed;                  /**< turned away for lack of descriptors or memory */
+    uint64_t rejected_by_admission; /**< turned away by the admission callback */
+    uint64_t rejected_by_limit;     /**< turned away beyond csc_server_set_max_connections() */
+    uint64_t live;                /**< pending, or delivered and not yet told to have ended, now */
+    uint64_t peer_errors;         /**< accept errors that concerned one peer only */
+    uint64_t resource_errors;     /**< attempts in vain for lack of descriptors or memory */
+    uint64_t refused_errors;      /**< accept errors by policy: EPERM, EACCES, ENOSYS */
+    uint64_t listener_errors;     /**< times that the listening socket was broken */
+    uint64_t error_episodes;      /**< times that accept_error was told of a pause */
+    uint64_t pauses;              /**< times that accepting paused for an error, a lack of resources
+                                       or the limit of connections; not for what is pending */
+    uint64_t paused_milliseconds; /**< how long all those were, one that lasts included */
+    uint64_t kernel_queue;        /**< completed connections in the kernel's queue now */
+    uint64_t kernel_queue_limit;  /**< length of that queue */
 } csc_statistics;
 
 /**

@@ -185,7 +185,7 @@ final class BoundListener {
     guard settings.rebinds else {
       return end(request, because: failure)
     }
-    if !server.pausesOnAcceptError {
+    if server.overloadPolicy != .strict {
       request.backOff()
       startTimer(of: request)
     }

@@ -3,7 +3,8 @@ internal import CServerCore
 extension TCPServer {
   /// Counters of a server since it was made.
   ///
-  /// Exactly once: outside a handler, `accepted + added == delivered + pending + discardedOnClose`.
+  /// Exactly once: outside a handler, `accepted + added == delivered + pending + discardedOnClose + shed +
+  /// rejectedByAdmission + rejectedByLimit`.
   public struct Statistics: Hashable, Sendable {
     /// Connections that the kernel handed over.
     public var accepted: UInt64
@@ -16,16 +17,29 @@ extension TCPServer {
     public var pending: UInt64
     /// Connections that were pending when the server was closed.
     public var discardedOnClose: UInt64
+    /// Connections turned away for lack of descriptors or memory.
+    public var shed: UInt64
+    /// Connections turned away by the admission handler.
+    public var rejectedByAdmission: UInt64
+    /// Connections turned away beyond the limit of live ones.
+    public var rejectedByLimit: UInt64
+    /// Connections of this server that are pending, or were taken and have not ended, now.
+    public var live: UInt64
     /// Accept errors that concerned one peer only.
     public var peerErrors: UInt64
-    /// Accept errors for lack of descriptors or memory.
+    /// Attempts to accept in vain for lack of descriptors or memory.
     public var resourceErrors: UInt64
     /// Accept errors by a security policy.
     public var refusedErrors: UInt64
     /// How often the listening socket was found broken.
     public var listenerErrors: UInt64
-    /// How often accepting paused for an error.
+    /// How often ``TCPServer/acceptError`` was emitted for an error that pauses accepting.
     public var errorEpisodes: UInt64
+    /// How often accepting paused for an error, a lack of resources or the limit of live connections; not
+    /// because of ``TCPServer/maxPendingConnections`` or ``TCPServer/pauseAccepting()``.
+    public var pauses: UInt64
+    /// How long it paused for those reasons, one that lasts included.
+    public var pausedTime: Duration
     /// Completed connections in the kernel's queue now.
     public var kernelQueue: UInt64
     /// The length of the kernel's queue.
@@ -37,11 +51,17 @@ extension TCPServer {
       delivered = core.delivered
       pending = core.pending
       discardedOnClose = core.discarded_on_close
+      shed = core.shed
+      rejectedByAdmission = core.rejected_by_admission
+      rejectedByLimit = core.rejected_by_limit
+      live = core.live
       peerErrors = core.peer_errors
       resourceErrors = core.resource_errors
       refusedErrors = core.refused_errors
       listenerErrors = core.listener_errors
       errorEpisodes = core.error_episodes
+      pauses = core.pauses
+      pausedTime = .milliseconds(core.paused_milliseconds)
       kernelQueue = core.kernel_queue
       kernelQueueLimit = core.kernel_queue_limit
     }

@@ -13,14 +13,6 @@ extension TCPServer {
     return unsafe text == UnsafePointer(ownTextMark.utf8Start) ? ownErrorText : String(cString: text)
   }
 
-  /// Whether a lack of descriptors or memory stops accepting until ``resumeAccepting()``, as in Qt.
-  ///
-  /// False, the default: accepting is tried again after 5 ms, doubling to 1 s, and no client is lost.
-  public final var pausesOnAcceptError: Bool {
-    get { unsafe csc_server_pauses_on_error(core) }
-    set { unsafe csc_server_set_pauses_on_error(core, newValue) }
-  }
-
   @discardableResult
   func fail(_ error: SocketError, _ text: StaticString) -> SocketError {
     unsafe text.utf8Start.withMemoryRebound(to: CChar.self, capacity: text.utf8CodeUnitCount + 1) {

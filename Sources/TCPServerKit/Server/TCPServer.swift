@@ -44,7 +44,7 @@ internal import CServerCore
   /// Emitted when accepting fails for a reason that the program should know, once for each episode.
   ///
   /// Errors that concern one peer only are counted but not told. On a lack of descriptors or memory the server
-  /// goes on by itself when there are some again; see ``pausesOnAcceptError``. When the listening socket
+  /// goes on by itself when there are some again; see ``overloadPolicy``. When the listening socket
   /// itself is broken, the server has stopped listening: it looks every second whether another part of the
   /// program has closed or replaced the descriptor, or shut the socket down.
   public final let acceptError = Signal<SocketError>()
@@ -330,7 +330,7 @@ internal import CServerCore
     unsafe csc_server_pause(core)
   }
 
-  /// Goes on accepting after ``pauseAccepting()``, or after an accept error with ``pausesOnAcceptError``.
+  /// Goes on accepting after ``pauseAccepting()``, or after an accept error with ``OverloadPolicy/strict``.
   public final func resumeAccepting() {
     checkThread()
     isPaused = false

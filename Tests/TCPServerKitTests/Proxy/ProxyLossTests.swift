@@ -177,7 +177,7 @@ struct ProxyLossTests {
   func strict() throws {
     let proxy = ScriptedProxy(ScriptedProxy.binds() + [.close], ScriptedProxy.binds(wish: 1286))
     let it = try Fixture(proxy)
-    it.server.pausesOnAcceptError = true
+    it.server.overloadPolicy = .strict
     #expect(it.loop.turn { !it.errors.isEmpty })
     fault_advance_clock(60_000)
     it.loop.look()

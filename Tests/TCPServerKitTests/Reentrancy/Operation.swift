@@ -57,7 +57,7 @@ enum Operation: String, CaseIterable {
     case .pauseAndResume:
       server.pauseAccepting()
       server.resumeAccepting()
-    case .strict: server.pausesOnAcceptError = true
+    case .strict: server.overloadPolicy = .strict
     case .removeHandlers, .replaceHandlers, .emit: changeHandlers(of: server)
     case .stopLoop: stage.base?.stop()
     case .turnLoop: stage.base?.runOnce(timeout: .zero)

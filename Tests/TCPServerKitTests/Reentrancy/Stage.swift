@@ -105,7 +105,7 @@ final class Stage {
   }
 
   private func leadToAcceptError(_ server: OverridingServer) {
-    server.pausesOnAcceptError = place == .strictAcceptError
+    server.overloadPolicy = place == .strictAcceptError ? .strict : .wait
     if place == .waitInAcceptError {
       server.acceptError.connect { [unowned self] _ in self.server?.waitForNewConnection(msec: 10000) }
       server.newConnection.connect { [unowned self] in operate() }

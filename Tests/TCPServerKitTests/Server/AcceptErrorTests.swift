@@ -143,10 +143,10 @@ struct AcceptErrorTests {
     expectBalanced(fixture.server)
   }
 
-  @Test("pausesOnAcceptError waits for resumeAccepting(), as Qt does")
+  @Test("The strict overload policy waits for resumeAccepting(), as Qt does")
   func strictMode() throws {
     let fixture = try Fixture()
-    fixture.server.pausesOnAcceptError = true
+    fixture.server.overloadPolicy = .strict
     fixture.fail(EMFILE)
     let client = try fixture.connect()
     #expect(fixture.loop.run { !fixture.told.isEmpty })

@@ -6,7 +6,8 @@ func expectBalanced(_ server: TCPServer, sourceLocation: SourceLocation = #_sour
   let statistics = server.statistics
   #expect(
     statistics.accepted + statistics.added
-      == statistics.delivered + statistics.pending + statistics.discardedOnClose,
+      == statistics.delivered + statistics.pending + statistics.discardedOnClose + statistics.shed
+      + statistics.rejectedByAdmission + statistics.rejectedByLimit,
     "\(statistics)",
     sourceLocation: sourceLocation
   )

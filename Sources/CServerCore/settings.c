@@ -1,0 +1,136 @@
+// What a program sets and asks of a server: callbacks and limits. Each may be called at any time;
+// what a change means for accepting is csc__accept_update()'s business.
+
+#include "server.h"
+
+#include <limits.h>
+
+void csc_server_on_new_connection(csc_server *server, csc_new_connection_fn callback,
+                                  void *context) {
+    if (server) {
+        server->new_connection = callback;
+        server->new_connection_context = context;
+    }
+}
+
+void csc_server_on_incoming_connection(csc_server *server, csc_incoming_connection_fn callback,
+                                       void *context) {
+    if (server) {
+        server->incoming_connection = callback;
+        server->incoming_connection_context = context;
+    }
+}
+
+void csc_server_on_accept_error(csc_server *server, csc_accept_error_fn callback, void *context) {
+    if (server) {
+        server->accept_error = callback;
+        server->accept_error_context = context;
+    }
+}
+
+// What the accept path compares with, so that it asks for nothing where nothing was set.
+static void set_limits(csc_server *server) {
+    uint32_t limit = server->max_connections < 0 ? UINT32_MAX : (uint32_t)server->max_connections;
+    bool waits = server->excess == CSC_EXCESS_WAIT;
+    server->wait_at = waits ? limit : UINT32_MAX;
+    server->ask_at = server->admission ? 0 : waits ? UINT32_MAX : limit;
+}
+
+void csc_server_on_admission(csc_server *server, csc_admission_fn callback, void *context) {
+    if (server) {
+        server->admission = callback;
+        server->admission_context = context;
+        set_limits(server);
+    }
+}
+
+void csc_server_on_rejected(csc_server *server, csc_rejected_fn callback, void *context) {
+    if (server) {
+        server->rejected = callback;
+        server->rejected_context = context;
+    }
+}
+
+void csc_server_set_max_pending(csc_server *server, int count) {
+    if (server) {
+        server->max_pending = count;
+        csc__accept_update(server);
+    }
+}
+
+int csc_server_max_pending(const csc_server *server) {
+    return server ? server->max_pending : DEFAULT_MAX_PENDING;
+}
+
+void csc_server_set_backlog(csc_server *server, int length) {
+    if (server) {
+        server->backlog = length;
+    }
+}
+
+int csc_server_backlog(const csc_server *server) {
+    return server ? server->backlog : INT_MAX;
+}
+
+void csc_server_set_accept_batch(csc_server *server, int count) {
+    if (server) {
+        server->accept_batch = count < 1 ? 1 : count;
+        csc__accept_update(server);
+    }
+}
+
+int csc_server_accept_batch(const csc_server *server) {
+    return server ? server->accept_batch : DEFAULT_ACCEPT_BATCH;
+}
+
+void csc_server_set_expected_connections(csc_server *server, int count) {
+    if (server) {
+        server->expected_connections = count;
+    }
+}
+
+int csc_server_expected_connections(const csc_server *server) {
+    return server ? server->expected_connections : DEFAULT_EXPECTED_CONNECTIONS;
+}
+
+void csc_server_set_overload_policy(csc_server *server, csc_overload_policy policy) {
+    if (server) {
+        server->overload_policy = policy;
+        csc__overload_keep_spare(server);
+    }
+}
+
+csc_overload_policy csc_server_overload_policy(const csc_server *server) {
+    return server ? server->overload_policy : CSC_OVERLOAD_WAIT;
+}
+
+void csc_server_set_descriptor_reserve(csc_server *server, int count) {
+    if (server) {
+        server->descriptor_reserve = count;
+        if (csc__server_is_listening(server)) {
+            csc__descriptors_are_short(server);
+        }
+        csc_server_descriptor_freed(server); // a smaller reserve may be what a back-off waits for
+    }
+}
+
+int csc_server_descriptor_reserve(const csc_server *server) {
+    return server ? server->descriptor_reserve : DEFAULT_DESCRIPTOR_RESERVE;
+}
+
+void csc_server_set_max_connections(csc_server *server, int count, csc_excess excess) {
+    if (server) {
+        server->max_connections = count < 0 ? -1 : count;
+        server->excess = excess;
+        set_limits(server);
+        csc__accept_update(server);
+    }
+}
+
+int csc_server_max_connections(const csc_server *server) {
+    return server ? server->max_connections : -1;
+}
+
+csc_excess csc_server_excess(const csc_server *server) {
+    return server ? server->excess : CSC_EXCESS_WAIT;
+}
