@@ -37,6 +37,8 @@ final class ProxyConnection {
   private var candidates: ArraySlice<HostAddress> = []
   private var unsent: [UInt8] = []
   private var sentCount = 0
+  /// Nothing more can be sent.
+  private var isSendingBroken = false
   private var failure = Failure(.proxyNotFound, "Proxy host not found")
   private(set) var descriptor: CInt = -1
   /// The proxy's address, once it is known.
@@ -201,7 +203,7 @@ final class ProxyConnection {
     switch outcome {
     case .value(let count) where count > 0:
       return handle(machine.receive(room[..<count]).event)
-    case .failed where outcome.wouldBlock:
+    case .failed where outcome.wouldBlock && !isSendingBroken:
       return .waiting
     default:
       return handle(machine.endOfInput())
@@ -220,6 +222,8 @@ final class ProxyConnection {
       if case .value(let count) = outcome {
         sentCount += count
         guard sentCount == unsent.count else { continue }
+      } else {
+        isSendingBroken = true
       }
       SOCKS5Machine.wipe(&unsent)
       sentCount = 0

@@ -242,6 +242,7 @@ struct ProxyLossTests {
       loop.look()
       #expect(server?.isListening == ["close": false, "finish": false, "listen": true, "wait": true][what])
       if let server { expectBalanced(server) }
+      server = nil
     }
   }
 }
