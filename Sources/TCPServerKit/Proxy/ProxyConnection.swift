@@ -41,6 +41,8 @@ final class ProxyConnection {
   private var isSendingBroken = false
   private var failure = Failure(.proxyNotFound, "Proxy host not found")
   private(set) var descriptor: CInt = -1
+  /// The options that the descriptor had before it waited for a peer.
+  private var keptOptions: [SocketOption: Int] = [:]
   /// The proxy's address, once it is known.
   private(set) var proxyAddress = HostAddress.null
 
@@ -82,7 +84,7 @@ final class ProxyConnection {
 
   /// The descriptor with the stream of the user, who owns it from now on.
   func takeDescriptor() -> CInt {
-    setKeepAlive(false)
+    endKeepAlive()
     return exchange(&descriptor, with: -1)
   }
 
@@ -239,7 +241,7 @@ final class ProxyConnection {
       unsent = bytes
       return nil
     case .bound(let address, let port):
-      setKeepAlive(true)
+      startKeepAlive()
       let isEverywhere = address == .anyIPv4 || address == .anyIPv6
       return .bound(SocketAddress(host: isEverywhere ? proxyAddress : address, port: port))
     case .arrived(let address, let port):
@@ -252,12 +254,17 @@ final class ProxyConnection {
   }
 
   /// A peer may come in hours: a proxy that has gone without a word must be noticed before.
-  private func setKeepAlive(_ wanted: Bool) {
-    guard descriptor >= 0 else { return }
-    _ = SystemCalls.setOption(descriptor, SOL_SOCKET, SO_KEEPALIVE, wanted ? 1 : 0)
-    if wanted {
-      _ = SystemCalls.setOption(descriptor, CInt(IPPROTO_TCP), TCP_KEEPIDLE, 60)
-      _ = SystemCalls.setOption(descriptor, CInt(IPPROTO_TCP), TCP_KEEPINTVL, 15)
+  private func startKeepAlive() {
+    for (option, value) in [SocketOption.keepAlive: 1, .keepAliveIdle: 60, .keepAliveInterval: 15] {
+      keptOptions[option] = option.value(for: descriptor)
+      _ = option.set(value, for: descriptor)
+    }
+  }
+
+  /// What a user sets later is to mean what it means on every other connection.
+  private func endKeepAlive() {
+    for (option, value) in exchange(&keptOptions, with: [:]) {
+      _ = option.set(value, for: descriptor)
     }
   }
 

@@ -46,7 +46,8 @@ internal import CServerCore
   /// Errors that concern one peer only are counted but not told. On a lack of descriptors or memory the server
   /// goes on by itself when there are some again; see ``overloadPolicy``. When the listening socket
   /// itself is broken, the server has stopped listening: it looks every second whether another part of the
-  /// program has closed or replaced the descriptor, or shut the socket down.
+  /// program has closed or replaced the descriptor, or shut the socket down. A server that listens through a
+  /// proxy tells when it has lost it; see <doc:ListeningThroughAProxy>.
   public final let acceptError = Signal<SocketError>()
 
   /// Which proxy the server listens through, from the next ``listen(address:port:)`` on.
@@ -107,6 +108,9 @@ internal import CServerCore
 
   /// Listens for connections on an address and port.
   ///
+  /// Through a ``proxy`` it blocks until that has answered, for ``NetworkProxy/timeout`` at most;
+  /// ``startListening(address:port:)`` suspends instead.
+  ///
   /// - Parameters:
   ///   - address: one of this machine's addresses; ``HostAddress/any``, the default, is every interface, IPv4
   ///     and IPv6. ``HostAddress/null`` is refused.
@@ -153,18 +157,18 @@ internal import CServerCore
     unsafe csc_server_is_listening(core) || bound?.isListening == true
   }
 
-  /// The address the server listens on; ``HostAddress/null`` when it does not.
+  /// The address the server listens on, or a proxy for it; ``HostAddress/null`` when it does not.
   public final var serverAddress: HostAddress {
     unsafe bound?.binding?.address ?? HostAddress(csc_server_address(core))
   }
 
-  /// The port the server listens on; 0 when it does not.
+  /// The port the server listens on, or a proxy for it; 0 when it does not.
   public final var serverPort: UInt16 {
     unsafe bound?.binding?.port ?? csc_server_port(core)
   }
 
   /// The listening descriptor, which the server owns; -1 when it does not listen. The server holds a duplicate
-  /// for its own use beside it.
+  /// for its own use beside it. Through a proxy, the connection to that; -1 while none stands.
   public final var socketDescriptor: CInt {
     unsafe bound?.socketDescriptor ?? csc_server_descriptor(core)
   }

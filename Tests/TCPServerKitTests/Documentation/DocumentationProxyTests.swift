@@ -94,32 +94,53 @@ struct DocumentationProxyTests {
     Better: it always is.
     """
   )
-  func nativeListeningDescriptor() {
+  func nativeListeningDescriptor() throws {
+    let proxy = ScriptedProxy(ScriptedProxy.binds())
     let server = TCPServer(eventBase: nil)
-    server.proxy = Self.proxies[1]
+    server.proxy = proxy.proxy
+    try #require(server.listen(), "\(server.errorString)")
+    let control = try #require(proxy.takeControl())
+    #expect(Endpoint(localOf: server.socketDescriptor)?.port != nil)
+    // What the proxy sees of it.
+    unsafe _ = send(server.socketDescriptor, "native", 6, CInt(MSG_NOSIGNAL))
+    #expect(control.receive(exactly: 6) == Array("native".utf8))
+    server.close()
+    #expect(server.socketDescriptor == -1)
+    server.proxy = .none
     #expect(server.listen(address: .localHost))
     #expect(Descriptors.option(server.socketDescriptor, SOL_SOCKET, SO_ACCEPTCONN) == 1)
-    #expect(Endpoint(localOf: server.socketDescriptor)?.port == server.serverPort)
   }
 
   @Test(
     """
     "If this server is using QNetworkProxy then the socketDescriptor may not be usable with native socket functions, \
-    and should only be used with QTcpSocket::setSocketDescriptor()." Better: it always is.
-    """
+    and should only be used with QTcpSocket::setSocketDescriptor()." Better: it always is, and with that on any thread.
+    """,
+    arguments: [true, false]
   )
-  func nativeConnectionDescriptor() throws {
+  func nativeConnectionDescriptor(_ natively: Bool) throws {
+    let proxy = ScriptedProxy(ScriptedProxy.binds() + [.send(ScriptedProxy.reply())])
     let server = OverridingServer(eventBase: nil)
-    server.proxy = Self.proxies[1]
+    server.proxy = proxy.proxy
     server.onIncoming = { _, descriptor in
-      unsafe _ = send(descriptor, "native", 6, CInt(MSG_NOSIGNAL))
-      close(descriptor)
+      guard !natively else {
+        unsafe _ = send(descriptor, "peer", 4, CInt(MSG_NOSIGNAL))
+        close(descriptor)
+        return
+      }
+      let other = OtherThread {
+        let socket = TCPSocket(eventBase: nil)
+        #expect(socket.setSocketDescriptor(descriptor))
+        socket.write("peer")
+        socket.disconnectFromHost()
+      }
+      other.join()
     }
-    try #require(server.listen(address: .localHost))
-    let client = try #require(PlainClient(to: server))
+    try #require(server.listen())
     #expect(server.waitForNewConnection(msec: 5000))
-    #expect(client.nextInput() == .bytes(Array("native".utf8)))
-    #expect(client.nextInput() == .end)
+    let control = try #require(proxy.takeControl())
+    #expect(control.nextInput() == .bytes(Array("peer".utf8)))
+    #expect(control.nextInput() == .end)
     expectBalanced(server)
   }
 }

@@ -33,6 +33,9 @@ struct ProxyAcceptTests {
     let control = try #require(proxy.takeControl())
     loop.settle()
     #expect(announced == 0, "the first reply is no connection")
+    #expect(server.socketOption(.keepAlive) == 1)
+    #expect(server.socketOption(.keepAliveIdle) == 60)
+    let tcp = CInt(IPPROTO_TCP)
     for byte in ScriptedProxy.reply().dropLast() {
       control.send([byte])
       loop.settle(turns: 2)
@@ -48,6 +51,15 @@ struct ProxyAcceptTests {
     socket.write("back")
     #expect(control.receive(exactly: 4) == Array("back".utf8))
     #expect(socket.socketOption(.keepAlive) == 0, "that was for the time of waiting")
+    let plain = Descriptors.stream()
+    defer { close(plain) }
+    #expect(
+      socket.socketOption(.keepAliveIdle).map { CInt($0) } == Descriptors.option(plain, tcp, TCP_KEEPIDLE)
+    )
+    #expect(
+      socket.socketOption(.keepAliveInterval).map { CInt($0) }
+        == Descriptors.option(plain, tcp, TCP_KEEPINTVL)
+    )
 
     #expect(loop.run { moved == 1 })
     #expect(server.isListening)
