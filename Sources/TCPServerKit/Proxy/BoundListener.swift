@@ -12,6 +12,8 @@ final class BoundListener {
   private let settings: ProxyListening
   private var requests: [ProxyRequest] = []
   private var lastBinding: ProxyBinding?
+  /// Where the proxy was reached last: its name is looked up anew only after it was lost.
+  private var proxyAddress: HostAddress?
   private var isClosed = false
   /// The first reply to the first request was good: the server listens.
   private(set) var isListening = false
@@ -98,7 +100,7 @@ final class BoundListener {
 
   private func begin(_ request: ProxyRequest) {
     guard !isClosed else { return }
-    request.begin(through: route, port: requested.port, settings, requested.host)
+    request.begin(through: route, at: proxyAddress, port: requested.port, settings, requested.host)
     startTimer(of: request)
     advance(request)
   }
@@ -156,6 +158,7 @@ final class BoundListener {
     let hasMoved = isListening && request.binding != nil && request.binding != binding
     request.didBind(binding)
     lastBinding = binding
+    proxyAddress = request.connection?.proxyAddress
     if requests.allSatisfy(\.isBound) {
       isInEpisode = false
     }
@@ -182,6 +185,7 @@ final class BoundListener {
       return begin(request)
     }
     reports += 1
+    proxyAddress = nil
     guard settings.rebinds else {
       return end(request, because: failure)
     }

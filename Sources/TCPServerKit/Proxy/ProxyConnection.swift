@@ -32,6 +32,7 @@ final class ProxyConnection {
   }
 
   private let route: ProxyRoute
+  private let knownAddress: HostAddress?
   private var machine: SOCKS5Machine
   private var stage: Stage
   private var candidates: ArraySlice<HostAddress> = []
@@ -46,9 +47,15 @@ final class ProxyConnection {
   /// The proxy's address, once it is known.
   private(set) var proxyAddress = HostAddress.null
 
-  init(_ command: SOCKS5Machine.Command, to destination: SOCKS5Machine.Destination, through route: ProxyRoute)
-  {
+  /// - Parameter knownAddress: where the proxy's name led to before; nil to look it up.
+  init(
+    _ command: SOCKS5Machine.Command,
+    to destination: SOCKS5Machine.Destination,
+    through route: ProxyRoute,
+    at knownAddress: HostAddress? = nil
+  ) {
     self.route = route
+    self.knownAddress = knownAddress
     stage = .unstarted
     var credentials: [UInt8]?
     if route.proxy.hasCredentials {
@@ -117,7 +124,7 @@ final class ProxyConnection {
   // MARK: - Reaching the proxy
 
   private func begin() -> Progress? {
-    if let address = HostAddress(route.proxy.hostName), address != .any {
+    if let address = knownAddress ?? HostAddress(route.proxy.hostName), address != .any {
       candidates = [address]
       return connectNext()
     }

@@ -53,13 +53,19 @@ final class ProxyRequest {
   }
 
   /// Opens it anew.
-  func begin(through route: ProxyRoute, port: UInt16, _ settings: ProxyListening, _ family: HostAddress) {
+  func begin(
+    through route: ProxyRoute,
+    at address: HostAddress?,
+    port: UInt16,
+    _ settings: ProxyListening,
+    _ family: HostAddress
+  ) {
     stop()
     let wished = port != 0 || asksForAnyPort ? port : binding?.port ?? 0
     asksForSamePort = port == 0 && wished != 0
     // The address of the request is the peer's, not the server's: a proxy may turn every other peer away.
     let peer = settings.expectedPeer.isNull ? family : settings.expectedPeer
-    connection = ProxyConnection(.bind, to: .address(peer, port: wished), through: route)
+    connection = ProxyConnection(.bind, to: .address(peer, port: wished), through: route, at: address)
     phase = .negotiating
     deadline = .now + route.proxy.timeout.limited
   }

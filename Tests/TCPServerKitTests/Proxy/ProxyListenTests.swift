@@ -69,6 +69,30 @@ struct ProxyListenTests {
     }
   }
 
+  @Test("A proxy on IPv6, for a server on IPv6", .enabled(if: Machine.hasIPv6, "no IPv6 here"))
+  func ipv6() throws {
+    let address: [UInt8] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]
+    let proxy = ScriptedProxy(
+      on: "::1",
+      [
+        [
+          .expect([5, 1, 0]), .send([5, 0]), .expect([5, 2, 0, 4] + [UInt8](repeating: 0, count: 18)),
+          .sendBytes(ScriptedProxy.reply([UInt8](repeating: 0, count: 16), port: 80)),
+          .sendBytes(ScriptedProxy.reply(address, port: 81)),
+        ]
+      ]
+    )
+    let server = server(proxy.proxy)
+    try #require(server.listen(address: .anyIPv6), "\(server.errorString)")
+    #expect(proxy.wrong == nil)
+    #expect(server.serverAddress == .localHostIPv6, "the proxy's own")
+    #expect(server.waitForNewConnection(msec: 5000))
+    let socket = try #require(server.nextPendingConnection())
+    #expect(socket.peerAddress == HostAddress("2001:db8::7"))
+    #expect(socket.peerPort == 81)
+    expectBalanced(server)
+  }
+
   @Test("User and password are given when the proxy asks, in one piece, and not when it does not")
   func credentials() throws {
     let login: [UInt8] = [1, 2, 109, 101, 6] + Array("secret".utf8)
@@ -141,10 +165,9 @@ struct ProxyListenTests {
   }
 
   @Test("A proxy that refuses, and one that no name leads to")
-  func unreachable() {
-    let closed = Descriptors.listening()
-    let port = Endpoint(localOf: closed)?.port ?? 0
-    close(closed)
+  func unreachable() throws {
+    let closed = try SocketConnectingTests.ClosedPort()
+    let port = closed.port
     var server = server(.socks5(hostName: "127.0.0.1", port: port))
     #expect(!server.listen())
     #expect(server.serverError == .proxyConnectionRefused)

@@ -110,6 +110,29 @@ struct ProxyLossTests {
     #expect(fault_calls(FAULT_SOCKET) == 0)
   }
 
+  @Test("A proxy's name is looked up when it is first asked, and when it was lost; not for each peer")
+  func lookups() throws {
+    let anyPort: [ScriptedProxy.Step] = [.send([5, 0] + ScriptedProxy.reply([1, 2, 3, 4], port: 1286))]
+    let proxy = ScriptedProxy(anyPort, anyPort, anyPort + [.close], anyPort)
+    let loop = try Loop()
+    let server = TCPServer(eventBase: loop.base)
+    server.proxy = proxy.proxy
+    server.proxy.hostName = "localhost"
+    fault_reset_counts()
+    try #require(server.listen(), "\(server.errorString)")
+    // Each lookup has a descriptor that tells of its end.
+    #expect(fault_calls(FAULT_EVENTFD) == 1)
+    for index in 0..<2 {
+      try #require(proxy.takeControl(index)).send(ScriptedProxy.reply())
+      #expect(loop.turn { server.hasPendingConnections && proxy.played > index + 1 })
+      #expect(server.nextPendingConnection()?.peerPort == 4660)
+    }
+    #expect(fault_calls(FAULT_EVENTFD) == 1)
+    #expect(loop.turn { proxy.played == 4 && !server.proxyBindings.isEmpty })
+    #expect(fault_calls(FAULT_EVENTFD) == 2)
+    expectBalanced(server)
+  }
+
   @Test("A port that the proxy does not give twice is given up for any other, at once and without an error")
   func anotherPort() throws {
     let proxy = ScriptedProxy(

@@ -30,34 +30,71 @@ final class ScriptedProxy: Sendable {
     [5, 0, 0, address.count == 4 ? 1 : 4] + address + [UInt8(port >> 8), UInt8(port & 0xff)]
   }
 
-  private struct State {
-    var controls: [CInt] = []
-    var wrong: [UInt8]?
+  /// What the thread and the test share. The proxy itself is the test's alone, so that it ends on its thread.
+  private final class Course: Sendable {
+    struct State {
+      var controls: [CInt] = []
+      var wrong: [UInt8]?
+    }
+
+    let state = Mutex(State())
+
+    func play(_ script: [Step], on control: CInt) {
+      _ = fcntl(control, F_SETFD, FD_CLOEXEC)
+      let client = PlainClient(adopting: control)
+      defer { client.forget() }
+      Descriptors.setOption(control, CInt(IPPROTO_TCP), TCP_NODELAY, 1)
+      var isOpen = true
+      for step in script where isOpen {
+        switch step {
+        case .expect(let expected):
+          let got = client.receive(exactly: expected.count)
+          if got != expected {
+            state.withLock { $0.wrong = got }
+            isOpen = false
+          }
+        case .send(let bytes):
+          client.send(bytes)
+        case .sendBytes(let bytes):
+          for byte in bytes { client.send([byte]) }
+        case .close:
+          client.end()
+          isOpen = false
+        case .reset:
+          client.reset()
+          isOpen = false
+        }
+      }
+      state.withLock { $0.controls.append(client.descriptor) }
+    }
   }
 
   let port: UInt16
+  private let address: String
   private let listening: CInt
-  private let state = Mutex(State())
+  private let course = Course()
   private let thread = Mutex<OtherThread?>(nil)
 
   /// The first connection gets the first script, and so on; further ones wait in the kernel.
-  init(_ scripts: [Step]...) {
-    listening = Descriptors.listening()
+  convenience init(_ scripts: [Step]...) {
+    self.init(on: "127.0.0.1", scripts)
+  }
+
+  /// The same on another address of this machine.
+  init(on address: String, _ scripts: [[Step]]) {
+    self.address = address
+    listening = Descriptors.listening(on: address)
+    _ = fcntl(listening, F_SETFD, FD_CLOEXEC)
     port = Endpoint(localOf: listening)?.port ?? 0
     run(scripts)
   }
 
   private func run(_ scripts: [[Step]]) {
-    let listening = listening
-    let started = OtherThread { [weak self] in
+    let started = OtherThread { [listening, course] in
       for script in scripts {
         let control = accept(listening, nil, nil)
         guard control >= 0 else { return }
-        guard let self else {
-          close(control)
-          return
-        }
-        self.play(script, on: control)
+        course.play(script, on: control)
       }
     }
     thread.withLock { $0 = started }
@@ -67,54 +104,25 @@ final class ScriptedProxy: Sendable {
     shutdown(listening, CInt(SHUT_RDWR))
     thread.withLock { $0 }?.join()
     close(listening)
-    for control in state.withLock({ $0.controls }) where control >= 0 {
+    for control in course.state.withLock({ $0.controls }) where control >= 0 {
       close(control)
     }
   }
 
-  private func play(_ script: [Step], on control: CInt) {
-    _ = fcntl(control, F_SETFD, FD_CLOEXEC)
-    let client = PlainClient(adopting: control)
-    defer { client.forget() }
-    Descriptors.setOption(control, CInt(IPPROTO_TCP), TCP_NODELAY, 1)
-    var isOpen = true
-    for step in script where isOpen {
-      switch step {
-      case .expect(let expected):
-        let got = client.receive(exactly: expected.count)
-        if got != expected {
-          state.withLock { $0.wrong = got }
-          isOpen = false
-        }
-      case .send(let bytes):
-        client.send(bytes)
-      case .sendBytes(let bytes):
-        for byte in bytes { client.send([byte]) }
-      case .close:
-        client.end()
-        isOpen = false
-      case .reset:
-        client.reset()
-        isOpen = false
-      }
-    }
-    state.withLock { $0.controls.append(client.descriptor) }
-  }
-
   /// What came instead of what a script expected.
   var wrong: [UInt8]? {
-    state.withLock { $0.wrong }
+    course.state.withLock { $0.wrong }
   }
 
   /// How many scripts have been played.
   var played: Int {
-    state.withLock { $0.controls.count }
+    course.state.withLock { $0.controls.count }
   }
 
   /// Takes the connection that was the `index`th, once its script has ended; nil where that closed it.
   func takeControl(_ index: Int = 0) -> PlainClient? {
     guard waitUntilPlayed(index + 1) else { return nil }
-    let descriptor = state.withLock { state in
+    let descriptor = course.state.withLock { state in
       guard state.controls.indices.contains(index) else { return CInt(-1) }
       defer { state.controls[index] = -1 }
       return state.controls[index]
@@ -134,7 +142,7 @@ final class ScriptedProxy: Sendable {
 
   /// The way through it, for loopback addresses too.
   var proxy: NetworkProxy {
-    var proxy = NetworkProxy.socks5(hostName: "127.0.0.1", port: port)
+    var proxy = NetworkProxy.socks5(hostName: address, port: port)
     proxy.proxiesLoopback = true
     return proxy
   }
