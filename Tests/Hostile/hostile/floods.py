@@ -68,7 +68,7 @@ def scan(ports, is_long):
     numbers = ",".join(str(port) for port in ports)
     kinds = ["-sS", "-sT", "-sN", "-sF", "-sX", "-sA", "-sM", "-sW"]
     # Asking an echo server for its version takes its time.
-    probing = ["-O", "--osscan-guess"] + (["-sV", "--version-intensity", "9"] if is_long else [])
+    probing = ["-O", "--osscan-guess"] + (["-sV", "--host-timeout", "240s"] if is_long else [])
     for options in [[kind] for kind in kinds] + [["-sS", *probing]]:
         network.run("nmap", "-n", "-Pn", "-T5", "--max-retries", "1", "-p", numbers, *options, "127.0.0.1", timeout=300)
 

@@ -97,7 +97,7 @@ def clock_jumps(figures):
             timer.join()
             shown = subject.statistics()["wall_clock"] - time.time() - jump
             figures.check(f"the clock did not jump by {jump} s, but {shown} s otherwise", abs(shown) < 60)
-            figures.add(f"a wait of 300 ms, {jump:+d} s", answer["microseconds"] / 1000, "ms", at_least=299, at_most=400)
+            figures.add(f"a wait of 300 ms, {jump:+d} s", answer["microseconds"] / 1000, "ms", at_least=300, at_most=1000)
 
             subject.tell("fail", -1, errno.ENOBUFS)
             client = network.connect(subject.port)
@@ -114,7 +114,7 @@ def clock_jumps(figures):
             client.recv(1)
             timer = threading.Timer(0.5, clock.jump, [DAY])
             timer.start()
-            figures.add("a grace of 3 s", server.stop(), "s", at_least=2.95, at_most=3.5)
+            figures.add("a grace of 3 s", server.stop(), "s", at_least=2.95, at_most=4.5)
 
 
 @scenario("monotonic-offset")
@@ -127,9 +127,9 @@ def monotonic_offset(figures):
     except OSError as error:
         raise Skipped(f"no time namespace can be made here ({error})") from None
     with Subject(figures, "hold", before=before) as subject:
-        figures.add("a wait of 200 ms", subject.tell("wait", 200)["microseconds"] / 1000, "ms", at_least=199,
-                    at_most=300)
+        figures.add("a wait of 200 ms", subject.tell("wait", 200)["microseconds"] / 1000, "ms", at_least=200,
+                    at_most=1000)
         subject.tell("fail", 8, errno.ENOBUFS)
         with network.connect(subject.port):
-            figures.add("eight back-offs", 1000 * subject.accepted(1), "ms", at_least=500, at_most=2500)
+            figures.add("eight back-offs", 1000 * subject.accepted(1), "ms", at_least=500, at_most=3500)
         subject.judge(figures, 1)
