@@ -19,6 +19,12 @@ static void ignore_log(int severity, const char *message) {
     (void)message;
 }
 
+// What libevent takes for hopeless ends the program, and nothing of ours may bring it there.
+static void tell_of_the_end(int error) {
+    print_error("libevent ended the program with error %d\n", error);
+    abort();
+}
+
 static void read_open_descriptors(bool open[MOST_DESCRIPTORS]) {
     memset(open, 0, MOST_DESCRIPTORS * sizeof open[0]);
     DIR *directory = opendir("/proc/self/fd");
@@ -54,6 +60,7 @@ static int set_up(void **state, bool with_base) {
     assert_non_null(it);
     *state = it;
     event_set_log_callback(ignore_log); // libevent prints what injected faults do to it
+    event_set_fatal_callback(tell_of_the_end);
     raise_descriptor_limit(it);
     fault_clear();
     fault_reset_counts();

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,19 +30,29 @@ static void in_child(fixture *it, childs_part part) {
     assert_int_equal(status, 0);
 }
 
+// The byte that comes within ten seconds, or the end as 0; -1 for neither.
+static int read_byte(int descriptor) {
+    char byte = 0;
+    struct pollfd entry = {.fd = descriptor, .events = POLLIN};
+    if (poll(&entry, 1, 10000) != 1) {
+        return -1;
+    }
+    ssize_t count = read(descriptor, &byte, 1);
+    return count == 1 ? byte : (int)count;
+}
+
 // By the loop and by a wait, after limits were met, and with the check of the socket.
 static void assert_serves(fixture *it) {
     int before = it->new_connections;
     fixture_connect(it);
     fixture_run_until(it, &it->new_connections, before + 1);
-    char byte = 0;
     int client = fixture_connect(it);
     assert_true(csc_server_has_pending(it->server));
     fixture_take(it);
     assert_true(csc_server_wait(it->server, 10000, NULL));
     int connection = fixture_take(it).descriptor;
     assert_int_equal(write(connection, "x", 1), 1);
-    assert_int_equal(read(client, &byte, 1), 1);
+    assert_int_equal(read_byte(client), 'x');
     assert_int_equal(it->accept_errors, 0);
     fault_stop_clock();
     fault_advance_clock(1000);
@@ -188,7 +199,7 @@ static void so_it_does_with_clients_in_both_queues(void **state) {
             assert_int_equal(write(fixture_take(it).descriptor, "x", 1), 1);
         }
         for (int client = 0; client < TAKEN + PENDING + WAITING; client++) {
-            assert_int_equal(read(clients[client], &byte, 1), 1);
+            assert_int_equal(read_byte(clients[client]), 'x');
             assert_int_equal(recv(clients[client], &byte, 1, MSG_DONTWAIT),
                              -1); // neither FIN nor RST
         }
@@ -223,14 +234,49 @@ static bool serve_one_with_a_server_of_ones_own(fixture *it) {
 
 static void a_child_may_accept_from_the_same_queue(void **state) {
     fixture *it = *state;
-    char byte = 0;
     fixture_listen(it);
     fixture_watch(it);
     int client = fixture_connect(it); // waits, as the parent's loop does not run
     in_child(it, serve_one_with_a_server_of_ones_own);
-    assert_int_equal(read(client, &byte, 1), 1);
-    assert_int_equal(byte, 'c');
-    assert_int_equal(read(client, &byte, 1), 0);
+    assert_int_equal(read_byte(client), 'c');
+    assert_int_equal(read_byte(client), 0);
+    assert_serves(it);
+}
+
+static int childs_status;
+
+// The child ends the server in its own callback, and the loop goes on.
+static void fork_in_the_callback(csc_server *server, void *context) {
+    fixture *it = context;
+    it->new_connections++;
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(20);
+        csc_server_free(server);
+        it->server = NULL;
+        event_base_loopexit(it->base, NULL);
+    } else {
+        waitpid(child, &childs_status, 0);
+    }
+}
+
+static void a_child_may_be_born_in_a_callback(void **state) {
+    fixture *it = *state;
+    pid_t parent = getpid();
+    fixture_listen(it);
+    csc_server_on_new_connection(it->server, fork_in_the_callback, it);
+    for (int i = 1; i <= 3; i++) {
+        fixture_connect(it);
+        childs_status = -1;
+        fixture_run_until(it, &it->new_connections, i);
+        if (getpid() != parent) {
+            exit(it->server == NULL && fault_bad_closes() == 0 ? 0 : 1);
+        }
+        assert_int_equal(childs_status, 0);
+    }
+    fixture_watch(it);
+    assert_int_equal(fixture_take_all(it), 3);
     assert_serves(it);
 }
 
@@ -263,6 +309,7 @@ int main(void) {
         fact(so_it_does_with_clients_in_both_queues),
         fact(a_server_made_before_the_fork_cannot_listen_in_the_child),
         fact(a_child_may_accept_from_the_same_queue),
+        fact(a_child_may_be_born_in_a_callback),
         fact(children_have_children),
     };
     return cmocka_run_group_tests_name("forking", tests, NULL, NULL);

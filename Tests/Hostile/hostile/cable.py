@@ -1,6 +1,7 @@
 """A cable that is pulled."""
 
 import errno
+import socket
 import subprocess
 import sys
 
@@ -56,3 +57,33 @@ def cable_pulled(figures):
         peer.wait()
         for stream in (peer.stdin, peer.stdout):
             stream.close()
+
+
+@scenario("address-goes-and-comes")
+def address_goes_and_comes(figures):
+    """The address that a server listens on is taken from the machine, and given back: nobody has to start it anew."""
+    interface, address = "coming", "10.97.0.1"
+    network.run("ip", "link", "add", interface, "type", "veth", "peer", "name", "going")
+    network.run("ip", "link", "set", interface, "up")
+    network.run("ip", "addr", "add", f"{address}/24", "dev", interface)
+    try:
+        with Subject(figures, "echo", "--address", address) as subject:
+            for accepted in range(1, 4):
+                with socket.create_connection((address, subject.port), 5) as client:
+                    client.sendall(b"x")
+                    figures.check("no echo", client.recv(1) == b"x")
+                subject.accepted(accepted)
+                network.run("ip", "addr", "del", f"{address}/24", "dev", interface)
+                try:
+                    socket.create_connection((address, subject.port), 0.2).close()
+                    figures.check("a client came to an address that is gone", False)
+                except OSError:
+                    pass
+                network.run("ip", "addr", "add", f"{address}/24", "dev", interface)
+            with socket.create_connection((address, subject.port), 5) as client:
+                client.sendall(b"x")
+                figures.add("then an echo", client.recv(1).decode(), exactly="x")
+            now = subject.judge(figures, 4)
+            figures.add("errors told", now["told"], exactly=0)
+    finally:
+        network.run("ip", "link", "del", interface)

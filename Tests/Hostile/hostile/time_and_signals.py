@@ -2,7 +2,7 @@
 
 import errno
 import glob
-import os
+import signal
 import tempfile
 import threading
 import time
@@ -10,7 +10,7 @@ import time
 from . import network
 from .processes import EchoServer, Subject
 from .queue_sharing import connect_and_close
-from .report import Failed, Skipped, needs, percentile, scenario
+from .report import Skipped, long_only, needs, percentile, scenario
 
 DAY = 86_400
 
@@ -133,3 +133,62 @@ def monotonic_offset(figures):
         with network.connect(subject.port):
             figures.add("eight back-offs", 1000 * subject.accepted(1), "ms", at_least=500, at_most=3500)
         subject.judge(figures, 1)
+
+
+@scenario("stopped-and-continued")
+def stopped_and_continued(figures):
+    """SIGSTOP for a second in a storm, in a wait and in a back-off: it goes on where it was (G13)."""
+    with Subject(figures, "close") as busy, Subject(figures, "hold") as waiting, EchoServer(figures) as swift:
+        servers = (busy, waiting, swift)
+        waiting.tell("fail", -1, errno.ENOMEM)
+        held = [network.connect(port) for port in (waiting.port, swift.port)]
+        waiting.wait_until("a back-off", lambda: waiting.statistics()["resource_errors"] >= 5)
+        served = []
+        storm = threading.Thread(target=lambda: served.append(connect_and_close(busy.port, 5000)))
+        storm.start()
+        for server in servers:
+            server.child.send_signal(signal.SIGSTOP)
+        held[1].sendall(b"x")
+        time.sleep(1)
+        for server in servers:
+            server.child.send_signal(signal.SIGCONT)
+        storm.join()
+        busy.judge(figures, sum(served))
+        figures.add("an echo that had to wait", held[1].recv(1).decode(), exactly="x")
+        waiting.tell("heal")
+        figures.add("a back-off over after", 1000 * waiting.accepted(1), "ms", at_most=1500)
+
+        # The time goes on while the process does not.
+        stop = threading.Timer(0.1, waiting.child.send_signal, [signal.SIGSTOP])
+        go_on = threading.Timer(0.4, waiting.child.send_signal, [signal.SIGCONT])
+        stop.start()
+        go_on.start()
+        answer = waiting.tell("wait", 600)
+        go_on.join()
+        figures.check("a wait did not time out", answer["timed_out"])
+        figures.add("a wait of 600 ms", answer["microseconds"] / 1000, "ms", at_least=600, at_most=1500)
+        waiting.judge(figures, 1)
+        for client in held:
+            client.close()
+        swift.stop()
+        swift.judge_silence(figures)
+
+
+@scenario("interrupted-again")
+@long_only
+def interrupted_again(figures):
+    """SIGINT some hundred times in a shutdown's grace: it ends at its deadline, and well."""
+    for loops in (1, 3):
+        with EchoServer(figures, "--loops", str(loops)) as server:
+            with network.connect(server.port) as client:
+                client.sendall(b"x")
+                client.recv(1)
+                start = time.monotonic()
+                sent = 0
+                while server.child.poll() is None and time.monotonic() - start < 10:
+                    server.child.send_signal(signal.SIGINT)
+                    sent += 1
+                    time.sleep(0.005)
+            figures.add(f"{loops} loops: signals", sent)
+            figures.add(f"{loops} loops: ended after", time.monotonic() - start, "s", at_least=2.95, at_most=4.5)
+            figures.add(f"{loops} loops: status", server.child.wait(5), exactly=0)
