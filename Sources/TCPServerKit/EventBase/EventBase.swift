@@ -14,6 +14,8 @@ internal import CLibevent
 /// When the last reference to an event base goes, connections that still wait for events on it are aborted.
 public final class EventBase: Sendable {
   let engine: EventEngine
+  /// Of sockets here that no server counts.
+  let home: SocketHome
   // One of each: the runtime sees by identity that a task is already where it wants to be.
   let loopTaskExecutor: LoopTaskExecutor
   let loopSerialExecutor: LoopSerialExecutor
@@ -23,6 +25,7 @@ public final class EventBase: Sendable {
   /// - Throws: ``SocketError/socketResource`` when descriptors or memory are short.
   public init() throws(SocketError) {
     engine = try EventEngine()
+    home = SocketHome(engine: engine)
     loopTaskExecutor = LoopTaskExecutor(engine: engine)
     loopSerialExecutor = LoopSerialExecutor(engine: engine)
     CurrentEventBase.setIfNone(self)
@@ -35,6 +38,7 @@ public final class EventBase: Sendable {
   /// - Throws: ``SocketError/socketResource`` when descriptors or memory are short.
   public init(adopting base: OpaquePointer) throws(SocketError) {
     engine = unsafe try EventEngine(adopting: base)
+    home = SocketHome(engine: engine)
     loopTaskExecutor = LoopTaskExecutor(engine: engine)
     loopSerialExecutor = LoopSerialExecutor(engine: engine)
     CurrentEventBase.setIfNone(self)

@@ -34,6 +34,12 @@ internal import Synchronization
   private var isRunning = false
   private var isAbandoned = false
 
+  /// Servers that lacked descriptors or memory when they last tried; looked at whenever a socket closes its own.
+  private var starving: [ServerCore] = []
+  private(set) var hasStarvingServers = false
+  /// What an overridden `incomingConnection(_:)` is being handed, until a socket has taken it.
+  var incoming: (descriptor: CInt, home: SocketHome)?
+
   /// At most this many jobs run between two looks at the sockets.
   private static let longestBatch = 4096
 
@@ -263,6 +269,19 @@ internal import Synchronization
 
   fileprivate func wakeUp() {
     SystemCalls.signal(wakeDescriptor)
+  }
+
+  // MARK: - Servers without descriptors
+
+  func addStarving(_ server: ServerCore) {
+    guard !starving.contains(where: { $0 === server }) else { return }
+    starving.append(server)
+    hasStarvingServers = true
+  }
+
+  func descriptorFreed() {
+    starving.removeAll { !$0.descriptorFreed() }
+    hasStarvingServers = !starving.isEmpty
   }
 
   // MARK: - End

@@ -67,7 +67,7 @@ extension TCPServer {
   fileprivate final func acceptIncoming() async throws(SocketError) -> IncomingConnection? {
     while try await waitForPending() {
       if let connection = takePending() {
-        return IncomingConnection(connection)
+        return IncomingConnection(connection, of: elsewhere)
       }
     }
     return nil
@@ -81,16 +81,19 @@ public final class IncomingConnection: Sendable {
   private let peer: csc_address
   /// -1 once it was taken.
   private let descriptor: Atomic<CInt>
+  private let server: ServerElsewhere
 
-  init(_ connection: csc_connection) {
+  init(_ connection: csc_connection, of server: ServerElsewhere) {
+    self.server = server
     peer = connection.peer
     descriptor = Atomic(connection.descriptor)
   }
 
   deinit {
-    let left = takeDescriptor()
+    let left = exchangeDescriptor()
     if left >= 0 {
       SystemCalls.closeDescriptor(left)
+      server.connectionEnded()
     }
   }
 
@@ -109,16 +112,26 @@ public final class IncomingConnection: Sendable {
   /// - Parameter eventBase: the loop that the socket is to live on.
   /// - Throws: ``SocketError/operation`` when the connection was taken before.
   public func socket(on eventBase: EventBase? = .current) throws(SocketError) -> sending TCPSocket {
-    let descriptor = takeDescriptor()
+    let descriptor = exchangeDescriptor()
     guard descriptor >= 0 else { throw .operation }
     return TCPSocket(
       accepted: csc_connection(descriptor: descriptor, peer: peer),
-      engine: eventBase?.engine
+      home: server.home(on: eventBase?.engine)
     )
   }
 
   /// Takes the bare descriptor, which the caller owns from now on; -1 when the connection was taken before.
+  ///
+  /// For ``TCPServer/maxConnections`` it has ended then.
   public func takeDescriptor() -> CInt {
+    let descriptor = exchangeDescriptor()
+    if descriptor >= 0 {
+      server.connectionEnded()
+    }
+    return descriptor
+  }
+
+  private func exchangeDescriptor() -> CInt {
     descriptor.exchange(-1, ordering: .relaxed)
   }
 }

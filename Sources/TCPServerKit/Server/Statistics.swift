@@ -19,9 +19,9 @@ extension TCPServer {
     public var discardedOnClose: UInt64
     /// Connections turned away for lack of descriptors or memory.
     public var shed: UInt64
-    /// Connections turned away by the admission handler.
+    /// Connections turned away by ``TCPServer/admission``.
     public var rejectedByAdmission: UInt64
-    /// Connections turned away beyond the limit of live ones.
+    /// Connections turned away beyond ``TCPServer/maxConnections``.
     public var rejectedByLimit: UInt64
     /// Connections of this server that are pending, or were taken and have not ended, now.
     public var live: UInt64
@@ -65,5 +65,12 @@ extension TCPServer {
       kernelQueue = core.kernel_queue
       kernelQueueLimit = core.kernel_queue_limit
     }
+  }
+
+  /// Counters since the server was made.
+  public final var statistics: Statistics {
+    var snapshot = csc_statistics()
+    unsafe csc_server_statistics(core, &snapshot, MemoryLayout<csc_statistics>.size)
+    return Statistics(snapshot)
   }
 }

@@ -36,6 +36,51 @@ extension TCPServer {
     }
   }
 
+  /// How many connections of this server may be there at once; nil, the default, for no limit.
+  ///
+  /// A connection counts from the accept until its ``TCPSocket`` closes it or gives it away, pending ones included.
+  /// What becomes of clients beyond the limit is ``excessConnections``' choice. Raising it resumes accepting.
+  public final var maxConnections: Int? {
+    get {
+      let count = unsafe csc_server_max_connections(core)
+      return count < 0 ? nil : Int(count)
+    }
+    set { limitConnections(to: newValue, excessConnections) }
+  }
+
+  /// What becomes of clients beyond ``maxConnections``; ``ExcessConnections/wait`` at first.
+  public final var excessConnections: ExcessConnections {
+    get {
+      switch unsafe csc_server_excess(core) {
+      case CSC_EXCESS_CLOSE: .close
+      case CSC_EXCESS_RESET: .reset
+      default: .wait
+      }
+    }
+    set { limitConnections(to: maxConnections, newValue) }
+  }
+
+  private final func limitConnections(to count: Int?, _ excess: ExcessConnections) {
+    checkThread()
+    let excess =
+      switch excess {
+      case .wait: CSC_EXCESS_WAIT
+      case .close: CSC_EXCESS_CLOSE
+      case .reset: CSC_EXCESS_RESET
+      }
+    unsafe csc_server_set_max_connections(core, count.map { CInt(clamping: max($0, 0)) } ?? -1, excess)
+    bound?.roomChanged()
+  }
+
+  /// Tells that a connection has ended whose bare descriptor an override of ``incomingConnection(_:)`` has kept:
+  /// once for each, after it was closed. Sockets tell by themselves.
+  ///
+  /// Without it the connection counts for ``maxConnections`` and ``Statistics/live`` for ever.
+  public final func connectionEnded() {
+    checkThread()
+    home.server?.connectionEnded()
+  }
+
   /// How many descriptors accepting leaves to the rest of the program; 32 at first, at most a quarter of the
   /// process's limit (`RLIMIT_NOFILE`). 0 leaves none.
   ///
@@ -51,5 +96,47 @@ extension TCPServer {
   /// Counted when asked, which takes longer the more there are.
   public final var descriptorHeadroom: Int {
     unsafe Int(csc_server_descriptor_headroom(core))
+  }
+
+  // MARK: - Queues
+
+  /// How many connections may be pending; 30 at first.
+  ///
+  /// At the limit the server stops accepting and the kernel queues the clients, which see themselves
+  /// connected. Taking a connection, or raising the limit, resumes. 0 or less accepts nothing.
+  public final var maxPendingConnections: Int {
+    get { unsafe Int(csc_server_max_pending(core)) }
+    set {
+      unsafe csc_server_set_max_pending(core, CInt(clamping: newValue))
+      bound?.roomChanged()
+    }
+  }
+
+  /// How many connections one turn of the loop accepts at most; 64 at first.
+  public final var acceptBatchSize: Int {
+    get { unsafe Int(csc_server_accept_batch(core)) }
+    set { unsafe csc_server_set_accept_batch(core, CInt(clamping: newValue)) }
+  }
+
+  /// The length of the kernel's queue of completed connections, for the next ``listen(address:port:)``.
+  ///
+  /// `Int.max`, the default, is whatever the kernel allows (net.core.somaxconn). Qt's default is 50, and
+  /// clients beyond a full queue wait seconds for an answer.
+  public final var listenBacklogSize: Int {
+    get {
+      let backlog = unsafe csc_server_backlog(core)
+      return backlog == .max ? .max : Int(backlog)
+    }
+    set { unsafe csc_server_set_backlog(core, CInt(clamping: newValue)) }
+  }
+
+  /// How many descriptors the process expects to have open, for the next ``listen(address:port:)``; 65,536 at
+  /// first, within the process's limit.
+  ///
+  /// Listening makes room for them once, at 8 bytes of kernel memory each: growing the table later would stall
+  /// accepting for milliseconds in a process with threads. 0 leaves the table alone.
+  public final var expectedConnections: Int {
+    get { unsafe Int(csc_server_expected_connections(core)) }
+    set { unsafe csc_server_set_expected_connections(core, CInt(clamping: newValue)) }
   }
 }

@@ -80,6 +80,7 @@ extension TCPServer {
       let requested = SocketAddress(host: family, port: port)
       let listener = BoundListener(for: self, through: route, on: requested, proxyListening)
       bound = listener
+      home.server?.onRoom = { [weak self] in self?.bound?.roomChanged() }
       return .through(listener)
     }
   }
@@ -108,7 +109,10 @@ extension TCPServer {
   // MARK: - For the listener
 
   var hasRoomForPending: Bool {
-    statistics.pending < UInt64(clamping: maxPendingConnections)
+    let now = statistics
+    let waits = excessConnections == .wait
+    return now.pending < UInt64(clamping: maxPendingConnections)
+      && (!waits || now.live < maxConnections.map { UInt64(clamping: $0) } ?? .max)
   }
 
   /// The same way in as the kernel's connections have.

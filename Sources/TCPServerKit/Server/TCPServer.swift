@@ -64,7 +64,27 @@ internal import CServerCore
   /// ``proxyBindings``.
   public final let serverAddressChanged = Signal<Void>()
 
+  /// Decides about each client before anything is made for it; nil, the default, admits all.
+  ///
+  /// Called with the client's address and port. It may call anything of the server, ``close()`` included, and
+  /// release it.
+  public final var admission: ((HostAddress, UInt16) -> Admission)? {
+    didSet {
+      let context = unsafe Unmanaged.passUnretained(self).toOpaque()
+      unsafe csc_server_on_admission(core, admission == nil ? nil : onAdmission, context)
+    }
+  }
+
+  /// Emitted for each client that was turned away: by ``admission``, by ``maxConnections`` or for lack of
+  /// descriptors. Its connection has been closed by then.
+  public final let connectionRejected = Signal<RejectedConnection>()
+
+  /// The same as its home's, which owns it.
   let core: OpaquePointer?
+  /// Of the sockets that this server makes.
+  final let home: SocketHome
+  /// For connections that may leave the loop.
+  private var existingElsewhere: ServerElsewhere?
   /// The requests at a proxy that the server listens through; nil when it does not.
   final var bound: BoundListener?
   final var isPaused = false
@@ -89,9 +109,11 @@ internal import CServerCore
   public init(eventBase: EventBase? = .current) {
     self.eventBase = eventBase
     unsafe core = csc_server_new(eventBase?.engine.base)
+    home = unsafe SocketHome(engine: eventBase?.engine, server: ServerCore(core))
     let context = unsafe Unmanaged.passUnretained(self).toOpaque()
     unsafe csc_server_on_new_connection(core, onNewConnection, context)
     unsafe csc_server_on_accept_error(core, onAcceptError, context)
+    unsafe csc_server_on_rejected(core, onRejected, context)
     // Only a subclass can override incomingConnection(_:); a plain server does without the call.
     if type(of: self) != TCPServer.self {
       unsafe csc_server_on_incoming_connection(core, onIncomingConnection, context)
@@ -101,7 +123,14 @@ internal import CServerCore
   deinit {
     bound?.close()
     endAdded()
-    unsafe csc_server_free(core)
+    existingElsewhere?.serverEnds()
+    // It may stay for the sockets that it counts.
+    unsafe csc_server_close(core)
+    unsafe csc_server_on_new_connection(core, nil, nil)
+    unsafe csc_server_on_accept_error(core, nil, nil)
+    unsafe csc_server_on_incoming_connection(core, nil, nil)
+    unsafe csc_server_on_admission(core, nil, nil)
+    unsafe csc_server_on_rejected(core, nil, nil)
   }
 
   // MARK: - Listening
@@ -189,47 +218,7 @@ internal import CServerCore
     return unsafe csc_server_adopt(core, socketDescriptor)
   }
 
-  /// The length of the kernel's queue of completed connections, for the next ``listen(address:port:)``.
-  ///
-  /// `Int.max`, the default, is whatever the kernel allows (net.core.somaxconn). Qt's default is 50, and
-  /// clients beyond a full queue wait seconds for an answer.
-  public final var listenBacklogSize: Int {
-    get {
-      let backlog = unsafe csc_server_backlog(core)
-      return backlog == .max ? .max : Int(backlog)
-    }
-    set { unsafe csc_server_set_backlog(core, CInt(clamping: newValue)) }
-  }
-
-  /// How many descriptors the process expects to have open, for the next ``listen(address:port:)``; 65,536 at
-  /// first, within the process's limit.
-  ///
-  /// Listening makes room for them once, at 8 bytes of kernel memory each: growing the table later would stall
-  /// accepting for milliseconds in a process with threads. 0 leaves the table alone.
-  public final var expectedConnections: Int {
-    get { unsafe Int(csc_server_expected_connections(core)) }
-    set { unsafe csc_server_set_expected_connections(core, CInt(clamping: newValue)) }
-  }
-
   // MARK: - Connections
-
-  /// How many connections may be pending; 30 at first.
-  ///
-  /// At the limit the server stops accepting and the kernel queues the clients, which see themselves
-  /// connected. Taking a connection, or raising the limit, resumes. 0 or less accepts nothing.
-  public final var maxPendingConnections: Int {
-    get { unsafe Int(csc_server_max_pending(core)) }
-    set {
-      unsafe csc_server_set_max_pending(core, CInt(clamping: newValue))
-      bound?.roomChanged()
-    }
-  }
-
-  /// How many connections one turn of the loop accepts at most; 64 at first.
-  public final var acceptBatchSize: Int {
-    get { unsafe Int(csc_server_accept_batch(core)) }
-    set { unsafe csc_server_set_accept_batch(core, CInt(clamping: newValue)) }
-  }
 
   /// Whether a connection is pending.
   open var hasPendingConnections: Bool {
@@ -248,7 +237,16 @@ internal import CServerCore
     guard connection.descriptor >= 0 else {
       return added.isEmpty ? nil : added.removeFirst()
     }
-    return TCPSocket(accepted: connection, engine: eventBase?.engine)
+    return TCPSocket(accepted: connection, home: home)
+  }
+
+  var elsewhere: ServerElsewhere {
+    if let existingElsewhere {
+      return existingElsewhere
+    }
+    let elsewhere = ServerElsewhere(self)
+    existingElsewhere = elsewhere
+    return elsewhere
   }
 
   /// Takes the oldest pending connection as its bare descriptor, out of its socket if it was added as one.
@@ -260,7 +258,13 @@ internal import CServerCore
       guard !added.isEmpty else { return nil }
       let socket = added.removeFirst()
       connection.peer = socket.peer
+      // Still counted, but not by the socket any more, unless it keeps its connection.
+      let wasCounted = socket.flags.contains(.counted)
+      socket.flags.remove(.counted)
       connection.descriptor = socket.detach()
+      if connection.descriptor < 0 && wasCounted {
+        socket.flags.insert(.counted)
+      }
     }
     return connection.descriptor >= 0 ? connection : nil
   }
@@ -275,8 +279,23 @@ internal import CServerCore
     place.descriptor = -1
     if unsafe csc_server_add_pending(core, &place) {
       added.append(socket)
+      count(socket)
       // Unlike a signal, a task that waits for what is pending is told of this, too.
       acceptWaiters.wakeFirst()
+    }
+  }
+
+  /// Its place in the queue counts from now on, instead of what counted before.
+  private func count(_ socket: TCPSocket) {
+    if socket.flags.contains(.counted) {
+      socket.stopBeingCounted()
+    } else if let inFlight, inFlight.descriptor == socket.descriptor {
+      connectionEnded()
+    }
+    if socket.descriptor >= 0 {
+      socket.beCounted(by: home)
+    } else {
+      connectionEnded()
     }
   }
 
@@ -286,6 +305,9 @@ internal import CServerCore
   /// it passes it to ``TCPSocket/setSocketDescriptor(_:)``, on any thread, or closes it, or calls `super` with
   /// it. Without ``addPendingConnection(_:)`` the pending mechanism is not used for that connection.
   ///
+  /// A ``TCPSocket`` on this loop that takes the descriptor within the call tells the server when it has ended;
+  /// otherwise the override does so, by ``connectionEnded()``.
+  ///
   /// - Parameter socketDescriptor: non-blocking and close-on-exec; an override owns it.
   open func incomingConnection(_ socketDescriptor: CInt) {
     checkThread()
@@ -293,6 +315,7 @@ internal import CServerCore
       inFlight = nil
       if unsafe !csc_server_add_pending(core, &connection) {
         SystemCalls.closeDescriptor(socketDescriptor)
+        connectionEnded()
       }
       return
     }
@@ -346,13 +369,6 @@ internal import CServerCore
     eventBase?.engine.assertOnLoopThread()
   }
 
-  /// Counters since the server was made.
-  public final var statistics: Statistics {
-    var snapshot = csc_statistics()
-    unsafe csc_server_statistics(core, &snapshot, MemoryLayout<csc_statistics>.size)
-    return Statistics(snapshot)
-  }
-
   fileprivate func announceConnection() {
     newConnection.emit()
     acceptWaiters.wakeFirst()
@@ -368,20 +384,32 @@ internal import CServerCore
 
   fileprivate func takeIncoming(_ connection: csc_connection) {
     let outer = inFlight
+    let engine = eventBase?.engine
+    let outerIncoming = engine?.incoming
     inFlight = connection
+    engine?.incoming = (connection.descriptor, home)
     incomingConnection(connection.descriptor)
     inFlight = outer
+    engine?.incoming = outerIncoming
+  }
+
+  fileprivate func coreFailed(_ error: SocketError) {
+    if isListening, let server = home.server {
+      eventBase?.engine.addStarving(server)
+    }
+    announceError(error)
+  }
+
+  /// The server that a callback of its core was given.
+  static func of(_ context: UnsafeMutableRawPointer?) -> TCPServer? {
+    unsafe context.map { unsafe Unmanaged<TCPServer>.fromOpaque($0).takeUnretainedValue() }
   }
 }
 
 // MARK: - Callbacks of the core
 
-private func server(_ context: UnsafeMutableRawPointer?) -> TCPServer? {
-  unsafe context.map { unsafe Unmanaged<TCPServer>.fromOpaque($0).takeUnretainedValue() }
-}
-
 private func onNewConnection(_: OpaquePointer, context: UnsafeMutableRawPointer?) {
-  unsafe server(context)?.announceConnection()
+  unsafe TCPServer.of(context)?.announceConnection()
 }
 
 private func onIncomingConnection(
@@ -389,9 +417,9 @@ private func onIncomingConnection(
   connection: UnsafePointer<csc_connection>,
   context: UnsafeMutableRawPointer?
 ) {
-  unsafe server(context)?.takeIncoming(connection.pointee)
+  unsafe TCPServer.of(context)?.takeIncoming(connection.pointee)
 }
 
 private func onAcceptError(_: OpaquePointer, error: csc_error, context: UnsafeMutableRawPointer?) {
-  unsafe server(context)?.announceError(SocketError(error))
+  unsafe TCPServer.of(context)?.coreFailed(SocketError(error))
 }

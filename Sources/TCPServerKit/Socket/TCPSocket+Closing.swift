@@ -88,9 +88,8 @@ extension TCPSocket {
     stopWatching()
     keepLentBytes()
     if descriptor >= 0 {
-      SystemCalls.closeDescriptor(descriptor)
+      closeDescriptor()
     }
-    descriptor = -1
     output = nil
     flags.remove(.lingering)
     state = .unconnected

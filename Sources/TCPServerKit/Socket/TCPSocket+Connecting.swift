@@ -100,8 +100,7 @@ extension TCPSocket {
   private func candidateFailed(_ errnum: CInt) {
     existingDetails?.attempt?.failure = Failure(CSC_CALL_CONNECT, errno: errnum)
     stopWatching()
-    SystemCalls.closeDescriptor(descriptor)
-    descriptor = -1
+    closeDescriptor()
   }
 
   func attemptSucceeded() {

@@ -33,6 +33,10 @@ extension TCPSocket {
     }
     resetForConnection()
     descriptor = socketDescriptor
+    if let engine, let incoming = engine.incoming, incoming.descriptor == socketDescriptor {
+      engine.incoming = nil
+      beCounted(by: incoming.home)
+    }
     if let peer = SocketAddress.peer(of: socketDescriptor) {
       self.peer = peer.core
     }
@@ -59,6 +63,7 @@ extension TCPSocket {
     stopWatching()
     let detached = descriptor
     descriptor = -1
+    stopBeingCounted()
     state = .unconnected
     wakeEverybody()
     if flags.contains(.accepted) {

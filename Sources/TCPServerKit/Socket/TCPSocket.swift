@@ -26,7 +26,7 @@ internal import CServerCore
 /// thread, pass on the descriptor that ``detach()`` returns.
 @safe public final class TCPSocket {
   // What every accepted connection carries, in an order without gaps. What only some need is in `details`.
-  let engine: EventEngine?
+  var home: SocketHome
   var descriptor: CInt = -1
   var flags: Flags = []
   /// Sent, but not yet told by `bytesWritten`; at most, where nobody wants to know.
@@ -83,6 +83,8 @@ internal import CServerCore
     static let readTimed = Flags(rawValue: 1 << 20)
     /// There was a connection, and it has ended.
     static let hasEnded = Flags(rawValue: 1 << 17)
+    /// A server counts it among its connections; see SocketHome.swift.
+    static let counted = Flags(rawValue: 1 << 21)
   }
 
   /// What a socket needs once it is used for more than reading and writing.
@@ -104,14 +106,14 @@ internal import CServerCore
   ///
   /// - Parameter eventBase: the loop it lives on; nil for use with the `waitFor` calls alone.
   public init(eventBase: EventBase? = .current) {
-    engine = eventBase?.engine
+    home = eventBase?.home ?? .withoutLoop
   }
 
   /// The socket of an accepted connection: one allocation, no system call.
-  init(accepted connection: csc_connection, engine: EventEngine?) {
-    self.engine = engine
+  init(accepted connection: csc_connection, home: SocketHome) {
+    self.home = home
     descriptor = connection.descriptor
-    flags = .accepted
+    flags = [.accepted, .counted]
     currentState = .connected
     peer = connection.peer
   }
@@ -120,8 +122,12 @@ internal import CServerCore
     freeWatches()
     engine?.scratch.forget(self)
     if descriptor >= 0 {
-      SystemCalls.closeDescriptor(descriptor)
+      closeDescriptor()
     }
+  }
+
+  var engine: EventEngine? {
+    home.engine
   }
 
   func releaseHandlers() {

@@ -10,6 +10,7 @@ enum Place: String, CaseIterable {
     brokenListenerOfWait
   case waitInNewConnection, waitInIncoming, waitInAcceptError
   case readyRead, bytesWritten, readChannelFinished, disconnected, errorOccurred, job
+  case admission, rejection
   case afterAccept, servingHandler, connectionOfSequence, jobWhileAccepting
 
   var isAsync: Bool {
@@ -87,6 +88,14 @@ final class Stage {
     case .brokenListener, .brokenListenerOfWait:
       server.acceptError.connect { [unowned self] _ in operate() }
       shutdown(server.socketDescriptor, CInt(SHUT_RDWR))
+    case .admission:
+      server.admission = { [unowned self] _, _ in
+        operate()
+        return .admit
+      }
+    case .rejection:
+      server.admission = { [unowned self] _, _ in hasOperated ? .admit : .refuse }
+      server.connectionRejected.connect { [unowned self] _ in operate() }
     case .readyRead, .bytesWritten, .readChannelFinished, .disconnected, .errorOccurred:
       server.newConnection.connect { [unowned self] in leadToSignal() }
     case .job:

@@ -1,0 +1,130 @@
+internal import CServerCore
+
+/// Where a socket lives: its loop, and the server that counts it among its connections, if one does. Shared by all
+/// sockets of a place, so that a socket has one reference for both.
+///
+/// `@unchecked Sendable` because of this invariant: it never changes, and what it refers to is used on the loop's
+/// thread alone.
+final class SocketHome: @unchecked Sendable {
+  let engine: EventEngine?
+  /// The server, where it lives on the same loop, or without one.
+  let server: ServerCore?
+  private let elsewhere: ServerElsewhere?
+
+  init(engine: EventEngine?, server: ServerCore? = nil) {
+    self.engine = engine
+    self.server = server
+    elsewhere = nil
+  }
+
+  init(engine: EventEngine?, of server: ServerElsewhere) {
+    self.engine = engine
+    self.server = nil
+    elsewhere = server
+  }
+
+  /// For sockets that need no loop.
+  static let withoutLoop = SocketHome(engine: nil)
+
+  /// A connection has ended, which its server counted.
+  func connectionEnded() {
+    if let server {
+      server.connectionEnded()
+    } else {
+      elsewhere?.connectionEnded()
+    }
+  }
+}
+
+/// The core of a server. It stays until the last socket has gone that tells it of its end.
+@safe final class ServerCore {
+  let pointer: OpaquePointer?
+  /// What else waits for room, beside the core itself.
+  var onRoom: (() -> Void)?
+
+  init(_ pointer: OpaquePointer?) {
+    unsafe self.pointer = pointer
+  }
+
+  deinit {
+    unsafe csc_server_free(pointer)
+  }
+
+  func connectionEnded() {
+    unsafe csc_server_connection_ended(pointer)
+    onRoom?()
+  }
+
+  /// Somebody on the loop has closed a descriptor.
+  ///
+  /// - Returns: whether the server still lacks resources, as far as it knows.
+  func descriptorFreed() -> Bool {
+    unsafe csc_server_descriptor_freed(pointer)
+  }
+}
+
+/// A server as its connections know it that may be on any thread.
+///
+/// `@unchecked Sendable` because of this invariant: the server is looked at on its loop alone, where it ends as well;
+/// the rest never changes.
+@safe final class ServerElsewhere: @unchecked Sendable {
+  private weak var engine: EventEngine?
+  /// Only compared, while there is a server, which keeps its loop alive.
+  private let engineID: ObjectIdentifier?
+  // Not weak: taking a weak reference, and each one to the server from then on, would cost hundreds of instructions.
+  private unowned(unsafe) var server: TCPServer?
+
+  init(_ server: TCPServer) {
+    unsafe self.server = server
+    engine = server.eventBase?.engine
+    engineID = (server.eventBase?.engine).map { ObjectIdentifier($0) }
+  }
+
+  /// From the server's end.
+  func serverEnds() {
+    unsafe server = nil
+  }
+
+  /// A connection has ended that the server counted; from any thread.
+  func connectionEnded() {
+    guard let engine else { return }
+    if engine.isOwner {
+      unsafe server?.connectionEnded()
+    } else {
+      engine.post(.closure { unsafe self.server?.connectionEnded() })
+    }
+  }
+
+  /// Where a connection of the server lives that becomes a socket on the loop of the calling thread.
+  func home(on engine: EventEngine?) -> SocketHome {
+    if let engine, ObjectIdentifier(engine) == engineID, let server = unsafe server {
+      return server.home
+    }
+    return SocketHome(engine: engine, of: self)
+  }
+}
+
+/// Being counted by a server, from the accept until the descriptor is closed or given away.
+extension TCPSocket {
+  /// The server of `home` counts this socket from now on.
+  func beCounted(by home: SocketHome) {
+    self.home = home.engine === engine ? home : SocketHome(engine: engine, server: home.server)
+    flags.insert(.counted)
+  }
+
+  /// No server counts it any more.
+  func stopBeingCounted() {
+    guard flags.contains(.counted) else { return }
+    flags.remove(.counted)
+    home.connectionEnded()
+  }
+
+  func closeDescriptor() {
+    SystemCalls.closeDescriptor(descriptor)
+    descriptor = -1
+    stopBeingCounted()
+    if let engine, engine.hasStarvingServers {
+      engine.descriptorFreed()
+    }
+  }
+}

@@ -1,0 +1,241 @@
+import Glibc
+import TCPServerKit
+import Testing
+
+/// How many connections a server has at once, and what ends one.
+@Suite("The limit of live connections")
+struct ConnectionLimitTests {
+  private let loop: Loop
+  private let server: OverridingServer
+
+  init() throws {
+    let fixture = try OverridingFixture()
+    (loop, server) = (fixture.loop, fixture.server)
+  }
+
+  private func connect(_ count: Int) throws -> [PlainClient] {
+    try (0..<count).map { _ in try #require(PlainClient(to: server)) }
+  }
+
+  private func take() throws -> TCPSocket {
+    #expect(loop.run { server.hasPendingConnections })
+    return try #require(server.nextPendingConnection())
+  }
+
+  @Test("Clients beyond it wait until a connection ends, or the limit is raised or removed")
+  func waits() throws {
+    #expect(server.maxConnections == nil)
+    #expect(server.excessConnections == .wait)
+    server.maxConnections = 2
+    #expect(server.maxConnections == 2)
+    let clients = try connect(5)
+    let first = try take()
+    let second = try take()
+    loop.settle()
+    #expect(server.statistics.live == 2)
+    #expect(server.statistics.kernelQueue == 3)
+    #expect(server.statistics.pauses == 1)
+    first.abort()
+    #expect(try take().peerPort == clients[2].port)  // released at once, so the next follows
+    #expect(try take().peerPort == clients[3].port)
+    server.maxConnections = 3
+    let kept = [try take(), second]
+    server.maxConnections = nil
+    #expect(server.statistics.live == UInt64(kept.count))
+    expectBalanced(server)
+  }
+
+  @Test("Or they are turned away, and told", arguments: [ExcessConnections.close, .reset])
+  func turnsAway(_ excess: ExcessConnections) throws {
+    var rejected: [RejectedConnection] = []
+    server.connectionRejected.connect { rejected.append($0) }
+    server.maxConnections = 1
+    server.excessConnections = excess
+    #expect(server.maxConnections == 1 && server.excessConnections == excess)
+    let clients = try connect(2)
+    let socket = try take()
+    #expect(loop.run { rejected.count == 1 })
+    #expect(rejected.first?.reason == .limit)
+    #expect(rejected.first?.peerPort == clients[1].port)
+    #expect(rejected.first?.peerAddress == .localHost)
+    #expect(rejected.first?.localAddress == .localHost)
+    #expect(rejected.first?.localPort == server.serverPort)
+    #expect(clients[1].nextInput() == (excess == .close ? .end : .failed(ECONNRESET)))
+    #expect(server.statistics.rejectedByLimit == 1)
+    socket.abort()
+    let late = try connect(1)
+    #expect(try take().peerPort == late[0].port)
+    expectBalanced(server)
+  }
+
+  enum End: CaseIterable {
+    case abort, disconnect, close, release, detach, peer, addedAndAborted
+  }
+
+  @Test("However a connection ends, its place is free", arguments: End.allCases)
+  func ends(_ end: End) throws {
+    let clients = try connect(1)
+    var socket: TCPSocket? = try take()
+    #expect(server.statistics.live == 1)
+    switch end {
+    case .abort: socket?.abort()
+    case .disconnect: socket?.disconnectFromHost()
+    case .close: socket?.close()
+    case .release: socket = nil
+    case .detach: close(socket?.detach() ?? -1)
+    case .peer:
+      socket?.readyRead.connect {}
+      clients[0].end()
+      #expect(loop.run { socket?.state == .unconnected })
+    case .addedAndAborted:
+      if let socket { server.addPendingConnection(socket) }
+      #expect(server.statistics.live == 1)
+      #expect(server.nextPendingConnection() === socket)
+      socket?.abort()
+    }
+    #expect(server.statistics.live == 0)
+    socket?.abort()
+    #expect(server.statistics.live == 0)
+    expectBalanced(server)
+  }
+
+  @Test("A socket made in incomingConnection(_:) counts, added or not; a bare descriptor until it is told")
+  func overriding() throws {
+    var sockets: [TCPSocket] = []
+    var bare: CInt = -1
+    var count = 0
+    server.onIncoming = { server, descriptor in
+      count += 1
+      if count == 3 {
+        bare = descriptor
+        return
+      }
+      let socket = TCPSocket(eventBase: server.eventBase)
+      #expect(socket.setSocketDescriptor(descriptor))
+      sockets.append(socket)
+      if count == 1 { server.addPendingConnection(socket) }
+    }
+    let clients = try connect(3)
+    #expect(loop.run { count == 3 })
+    #expect(server.statistics.live == 3)
+    #expect(server.nextPendingConnection() === sockets[0])
+    sockets.removeLast()
+    #expect(server.statistics.live == 2)
+    sockets.removeAll()
+    #expect(server.statistics.live == 1)
+    close(bare)
+    server.connectionEnded()
+    #expect(server.statistics.live == 0)
+    withExtendedLifetime(clients) {}
+    expectBalanced(server)
+  }
+
+  @Test("The same without a loop, where the socket is added")
+  func overridingWithoutLoop() throws {
+    let server = OverridingServer(eventBase: nil)
+    try #require(server.listen(address: .localHost))
+    server.onIncoming = { server, descriptor in
+      let socket = TCPSocket(eventBase: nil)
+      #expect(socket.setSocketDescriptor(descriptor))
+      server.addPendingConnection(socket)
+    }
+    let client = try #require(PlainClient(to: server))
+    let socket = try acceptedSocket(of: server)
+    #expect(server.statistics.live == 1)
+    socket.abort()
+    #expect(server.statistics.live == 0)
+    withExtendedLifetime(client) {}
+    expectBalanced(server)
+  }
+
+  @Test("Sockets outlive their server, and end without it")
+  func outlived() throws {
+    weak var released: TCPServer?
+    var sockets: [TCPSocket] = []
+    do {
+      let server = TCPServer(eventBase: loop.base)
+      released = server
+      try #require(server.listen(address: .localHost))
+      let client = try #require(PlainClient(to: server))
+      sockets.append(try acceptedSocket(of: server))
+      client.end()
+    }
+    #expect(released == nil)
+    #expect(sockets[0].state == .connected)
+    sockets[0].abort()
+    sockets.removeAll()
+  }
+
+  @Test("What close() discards counts no more, pending sockets included")
+  func closing() throws {
+    let clients = try connect(2)
+    #expect(loop.run { server.statistics.pending == 2 })
+    let (other, peer) = try connectedPair(loop.base)
+    server.addPendingConnection(other)
+    server.addPendingConnection(TCPSocket(eventBase: loop.base))
+    #expect(server.statistics.live == 3, "one that is not connected does not count")
+    server.close()
+    #expect(server.statistics.live == 0)
+    withExtendedLifetime((clients, peer)) {}
+    expectBalanced(server)
+  }
+
+  @Test("serve() makes room for the next as each handler ends")
+  func serving() async throws {
+    try await onLoop { base in
+      let server = try listening()
+      server.maxConnections = 1
+      let bound = LoopBound(server)
+      let serving = start {
+        try await bound.value.serve { socket in
+          while let line = try await socket.readLine() { try await socket.write(line) }
+        }
+      }
+      for _ in 0..<3 {
+        let client = try #require(PlainClient(to: server))
+        client.send("x\n")
+        client.endWriting()
+        try await until {
+          _ = client.input()
+          return client.hasEnded
+        }
+        #expect(server.statistics.live <= 1)
+      }
+      serving.cancel()
+      #expect(try await serving.value.served == 3)
+      #expect(server.statistics.live == 0)
+      expectBalanced(server)
+    }
+  }
+
+  @Test("A connection of the sequence counts on its way, as a socket of any loop, and until it is given away")
+  func sequence() async throws {
+    try await onLoop { base in
+      let server = try listening()
+      server.maxConnections = 4
+      let clients = try (0..<4).map { _ in try #require(PlainClient(to: server)) }
+      var taken: [IncomingConnection] = []
+      for try await connection in server.connections {
+        taken.append(connection)
+        if taken.count == 4 { break }
+      }
+      #expect(server.statistics.live == 4)
+      var socket: TCPSocket? = try taken[0].socket()
+      #expect(server.statistics.live == 4)
+      _ = socket?.peerPort
+      socket = nil
+      #expect(server.statistics.live == 3)
+      close(taken[1].takeDescriptor())
+      #expect(server.statistics.live == 2)
+      let elsewhere = taken[2]
+      try await EventBase.withThread { other in
+        try elsewhere.socket(on: other).abort()
+      }
+      try await until { server.statistics.live == 1 }
+      taken.removeAll()
+      #expect(server.statistics.live == 0, "one that nobody wanted was closed")
+      withExtendedLifetime(clients) {}
+      expectBalanced(server)
+    }
+  }
+}
