@@ -231,13 +231,13 @@ final class BoundListener {
   private func deliverIfAllowed(_ request: ProxyRequest) {
     guard !isClosed, mayDeliver, let connection = request.takeArrived() else { return }
     deliveries += 1
+    // Before the program is told: it may wait for the next peer from within its handler.
     if !settings.rebinds {
       end(request)
-    }
-    server.takeFromProxy(connection)
-    if settings.rebinds && !ignoresLimits {
+    } else if !ignoresLimits {
       begin(request)
     }
+    server.takeFromProxy(connection)
   }
 
   private func deliverArrived() {

@@ -126,6 +126,27 @@ struct ProxyAcceptTests {
     expectBalanced(server)
   }
 
+  @Test("Waits within newConnection nest 16 deep through a proxy, too, then refuse")
+  func nestedWaits() throws {
+    let peer = ScriptedProxy.reply([1, 2, 3, 4], port: 1286) + ScriptedProxy.reply()
+    let proxy = ScriptedProxy(on: "127.0.0.1", Array(repeating: [.send([5, 0] + peer)], count: 17))
+    let server = try listening(proxy)
+    var depth = 0
+    var deepest = 0
+    var refusal: String?
+    server.newConnection.connect { [unowned server] in
+      depth += 1
+      deepest = max(deepest, depth)
+      _ = server.nextPendingConnection()
+      if !server.waitForNewConnection(msec: 5000), refusal == nil { refusal = server.errorString }
+      depth -= 1
+    }
+    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(deepest == 16)
+    #expect(refusal == "waitForNewConnection() called from within itself too often")
+    expectBalanced(server)
+  }
+
   @Test("waitForNewConnection(0) looks, and takes a peer that is there")
   func polling() throws {
     let proxy = ScriptedProxy(ScriptedProxy.binds())
