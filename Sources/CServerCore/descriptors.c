@@ -21,10 +21,8 @@
 // The first number that accepting leaves to others, as the limit is now.
 static int end_of_ours(const csc_server *server) {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > INT_MAX) {
-        return INT_MAX;
-    }
-    int count = (int)limit.rlim_cur;
+    bool is_known = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur <= INT_MAX;
+    int count = is_known ? (int)limit.rlim_cur : INT_MAX;
     int reserve = server->descriptor_reserve < 0 ? 0 : server->descriptor_reserve;
     return count - (reserve < count / 4 ? reserve : count / 4);
 }

@@ -258,9 +258,11 @@ static void what_cannot_be_asked_for_a_moment_is_not_broken(void **state) {
     fault_stop_clock();
     listen_anew(it);
     fault_fail(FAULT_FSTAT, 1, 2, ENOMEM);
+    fault_fail(FAULT_GETSOCKOPT, 1, 2, ENOMEM); // the other way to tell
     fault_advance_clock(1000);
     fixture_run_ready(it);
     assert_int_equal(fault_failures(FAULT_FSTAT), 2);
+    assert_int_equal(fault_failures(FAULT_GETSOCKOPT), 2);
     assert_true(csc_server_is_listening(it->server));
     assert_int_equal(it->accept_errors, 0);
 }

@@ -137,6 +137,32 @@ static void accepting_leaves_the_reserve_alone(void **state) {
     assert_int_equal(it->accept_errors, 1);
 }
 
+static int until_close;
+
+static void close_after_some(csc_server *server, void *context) {
+    ((fixture *)context)->new_connections++;
+    if (--until_close == 0) {
+        csc_server_close(server);
+    }
+}
+
+// One of them has the number at which the server looks how many are left.
+static void a_server_closed_by_any_connection_looks_no_further(void **state) {
+    fixture *it = *state;
+    for (int nth = 1; nth <= FREE - 4; nth++) {
+        start(it, 4);
+        csc_server_on_new_connection(it->server, close_after_some, it);
+        it->new_connections = 0;
+        until_close = nth;
+        fixture_run_ready(it);
+        assert_int_equal(it->new_connections, nth);
+        assert_int_equal(it->accept_errors, 0);
+        assert_int_equal(fixture_statistics(it).resource_errors, 0);
+        fixture_restore_descriptors(it);
+        fault_start_clock();
+    }
+}
+
 static void a_smaller_reserve_goes_on_at_once(void **state) {
     fixture *it = *state;
     start(it, 5);
@@ -428,6 +454,7 @@ int main(void) {
         fact(a_descriptor_that_others_free_is_found_within_a_second),
         fact_without_base(a_wait_goes_on_when_a_descriptor_was_freed),
         fact(accepting_leaves_the_reserve_alone),
+        fact(a_server_closed_by_any_connection_looks_no_further),
         fact(a_smaller_reserve_goes_on_at_once),
         fact(the_reserve_is_a_quarter_of_the_limit_at_most),
         fact(a_raised_limit_is_noticed_without_a_pause),

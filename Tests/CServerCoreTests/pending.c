@@ -276,6 +276,21 @@ static void without_memory_adding_leaves_the_connection_to_the_caller(void **sta
     assert_int_equal(fixture_take(it).descriptor, connection.descriptor);
 }
 
+static void nor_is_what_came_another_way_taken_without_memory(void **state) {
+    fixture *it = *state;
+    if (!fault_counts_allocations()) {
+        print_message("skipped: malloc is not the shim's here\n");
+        skip();
+    }
+    csc_connection connection = {.descriptor = new_descriptor()};
+    fault_fail_allocation(1, 1);
+    assert_false(csc_server_take(it->server, &connection));
+    fixture_assert_error(it, CSC_ERROR_SOCKET_RESOURCE, "Out of resources");
+    assert_int_equal(fixture_statistics(it).accepted, 0);
+    assert_true(csc_server_take(it->server, &connection));
+    assert_int_equal(fixture_take(it).descriptor, connection.descriptor);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(an_empty_queue_has_nothing_to_take),
@@ -291,6 +306,7 @@ int main(void) {
         fact(what_the_incoming_callback_gives_back_meets_the_limit),
         fact(a_null_callback_queues_again),
         fact(without_memory_adding_leaves_the_connection_to_the_caller),
+        fact(nor_is_what_came_another_way_taken_without_memory),
     };
     return cmocka_run_group_tests_name("pending", tests, NULL, NULL);
 }
