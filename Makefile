@@ -9,7 +9,7 @@ SWIFT_TEST = swift test
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
 .NOTPARALLEL:
 .PHONY: help run bench bench-quick test test-swift test-c test-examples test-consumer test-benchmarks test-hostile hostile \
-	test-sanitizers check coverage fuzz soak torture check-counts check-thread-confinement check-documentation \
+	test-sanitizers check coverage fuzz soak torture check-error-texts check-counts check-thread-confinement check-documentation \
 	check-async-documentation docs format format-check clean dependencies-run dependencies-test
 
 help:
@@ -34,7 +34,7 @@ run: dependencies-run
 	@swift build --package-path Examples --configuration release --product FortuneServer
 	@scripts/run-from-make Examples/.build/release/FortuneServer --port '$(PORT)' $(ARGS)
 
-test: dependencies-test test-swift test-c test-examples test-consumer check-counts check-thread-confinement \
+test: dependencies-test check-error-texts test-swift test-c test-examples test-consumer check-counts check-thread-confinement \
 	check-documentation check-async-documentation docs format-check
 	@echo 'All tests passed.'
 
@@ -76,6 +76,9 @@ check-documentation:
 
 check-async-documentation:
 	@scripts/step 'Cancellation and isolation of async functions' scripts/check-async-documentation
+
+check-error-texts:
+	@scripts/step 'Every error text is tested' scripts/check-error-texts
 
 docs:
 	@scripts/step 'The documentation as a site' scripts/build-documentation

@@ -91,6 +91,7 @@ struct AsyncCloseTests {
         await #expect(throws: SocketError.operation) {
           try await client.connect(to: host, port: server.serverPort)
         }
+        #expect(client.errorString == "connect() called when already connected or connecting")
       }
     }
   }
@@ -111,9 +112,9 @@ struct AsyncCloseTests {
       #expect(client.state == .unconnected)
       #expect(server.listen(address: .localHost))
       try await client.connect(to: "127.0.0.1", port: server.serverPort)
-      await #expect(throws: SocketError.operation) {
-        try await TCPSocket(eventBase: nil).connect(to: "127.0.0.1", port: 1)
-      }
+      let loopless = TCPSocket(eventBase: nil)
+      await #expect(throws: SocketError.operation) { try await loopless.connect(to: "127.0.0.1", port: 1) }
+      #expect(loopless.errorString == "No event base to wait on")
     }
   }
 

@@ -223,6 +223,7 @@ struct AsyncReadTests {
         return try await pair.socket.readLine()
       }
       await #expect(throws: SocketError.unfinishedSocketOperation) { try await reading.value }
+      #expect(pair.socket.errorString == "The task was cancelled")
       #expect(text(try await pair.socket.readLine()) == "still there\n")
     }
   }
@@ -275,6 +276,7 @@ struct AsyncReadTests {
         try await pair.socket.read(maxLength: 10)
       }
       await #expect(throws: SocketError.operation) { try await pair.socket.readLine() }
+      #expect(pair.socket.errorString == "Another task is reading from this socket")
       pair.client.send("data")
       // Each job of this loop asks; one of them stands between the first reader's wake-up and its turn.
       var refused = 0
@@ -307,6 +309,7 @@ struct AsyncReadTests {
       pair.client.send("hello")
       try await until { received.count == 5 }
       await #expect(throws: SocketError.operation) { try await pair.socket.read(maxLength: 1) }
+      #expect(pair.socket.errorString == "The socket's signals have handlers, which read already")
       pair.socket.close()
     }
   }

@@ -106,6 +106,10 @@ struct ProxyAsyncTests {
         let error = byClosing ? SocketError.operation : .unfinishedSocketOperation
         await #expect(throws: error) { try await starting.value }
         #expect(server.serverError == error)
+        #expect(
+          server.errorString
+            == (byClosing ? "The server was closed before the proxy had answered" : "The task was cancelled")
+        )
         #expect(!server.isListening)
         _ = control.receive(exactly: 3)
         var rest = control.nextInput()

@@ -148,6 +148,7 @@ struct SocketConnectingTests {
     client.connectToHost(.localHost, port: server.serverPort)
     client.connectToHost(.localHost, port: 1)
     #expect(client.error == .operation)
+    #expect(client.errorString == "connectToHost() called when already connected or connecting")
     #expect(client.waitForConnected(msec: 10000))
     client.connectToHost("localhost", port: 1)
     #expect(client.error == .operation)

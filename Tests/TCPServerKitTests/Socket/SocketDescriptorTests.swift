@@ -111,6 +111,7 @@ struct SocketDescriptorTests {
     let (other, otherPeer) = try connectedPair(nil)
     #expect(!socket.setSocketDescriptor(other.socketDescriptor))
     #expect(socket.error == .operation)
+    #expect(socket.errorString == "setSocketDescriptor() called when already connected")
     #expect(other.state == .connected)
     otherPeer.send("x")
     #expect(other.waitForReadyRead(msec: 10000))
@@ -204,6 +205,7 @@ struct SocketDescriptorTests {
     #expect(socket.waitForReadyRead(msec: 10000))
     #expect(socket.detach() == -1)
     #expect(socket.error == .operation)
+    #expect(socket.errorString == "detach() called with unread or unsent bytes")
     #expect(socket.state == .connected)
     #expect(text(socket.readAll()) == "unread")
 
