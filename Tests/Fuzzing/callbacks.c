@@ -65,8 +65,26 @@ static void on_incoming_connection(csc_server *server, const csc_connection *con
     }
 }
 
+// Makes no calls: what became of the connection could not be told then.
+static csc_admission on_admission(csc_server *server, const csc_address *peer, void *context) {
+    static const csc_admission decisions[] = {CSC_ADMIT, CSC_REFUSE, CSC_ADMIT, CSC_RESET};
+    subject *it = context;
+    CHECK(server == it->server, "a callback of a server that was freed");
+    CHECK(peer->family != CSC_FAMILY_NONE, "nobody");
+    return decisions[world_byte(it->world) & 3];
+}
+
+static void on_rejected(csc_server *server, const csc_rejection *rejection, void *context) {
+    subject *it = context;
+    CHECK(server == it->server, "a callback of a server that was freed");
+    model_rejected(it, &rejection->peer);
+    operate_inside(it->world);
+}
+
 void set_callbacks(subject *it, unsigned choice) {
     it->handles_incoming = choice & 2;
+    csc_server_on_rejected(it->server, on_rejected, it);
+    csc_server_on_admission(it->server, choice & 8 ? on_admission : NULL, it);
     csc_server_on_new_connection(it->server, choice & 1 ? on_new_connection : NULL, it);
     csc_server_on_incoming_connection(it->server, choice & 2 ? on_incoming_connection : NULL, it);
     csc_server_on_accept_error(it->server, choice & 4 ? on_accept_error : NULL, it);

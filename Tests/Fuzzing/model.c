@@ -75,6 +75,26 @@ csc_address model_incoming(subject *it, const csc_connection *connection) {
     return name;
 }
 
+void model_rejected(subject *it, const csc_address *peer) {
+    uint64_t accepted = statistics(it).accepted;
+    CHECK(accepted > it->accepted, "nobody was accepted");
+    while (it->accepted + 1 < accepted) { // who came before, and was queued
+        csc_address name = pop(&it->kernel);
+        push(&it->pending, &name);
+        it->accepted++;
+    }
+    csc_address name = pop(&it->kernel);
+    CHECK(memcmp(peer, &name, sizeof name) == 0, "port %u, expected %u", peer->port, name.port);
+    it->accepted++;
+    it->rejected++;
+}
+
+void model_passed_on(subject *it, const csc_address *peer) {
+    push(&it->kernel, peer);
+    memmove(it->kernel.names + 1, it->kernel.names, (it->kernel.count - 1) * sizeof *peer);
+    it->kernel.names[0] = *peer;
+}
+
 void model_given_back(subject *it, const csc_address *name) {
     push(&it->pending, name);
     it->taken--;
@@ -127,6 +147,8 @@ static void observe(subject *it) {
           it->pending.count);
     CHECK(csc_server_has_pending(it->server) == (it->pending.count > 0), "%zu", it->pending.count);
     CHECK(now.discarded_on_close == it->discarded, "%d", (int)now.discarded_on_close);
+    uint64_t rejected = now.shed + now.rejected_by_admission + now.rejected_by_limit;
+    CHECK(rejected == it->rejected, "%d, the model has %d", (int)rejected, (int)it->rejected);
     uint64_t on_their_way = it->in_incoming;
     CHECK(it->in_incoming > 0 || now.accepted + now.added == now.delivered + now.pending +
                                                                  now.discarded_on_close + now.shed +
@@ -156,6 +178,7 @@ static int64_t monotonic_seconds(void) {
 void model_assert_drained(subject *it) {
     csc_server_set_max_pending(it->server, MOST_IN_QUEUE);
     it->limit = MOST_IN_QUEUE;
+    csc_server_set_max_connections(it->server, -1, CSC_EXCESS_WAIT);
     csc_server_resume(it->server);
     int64_t deadline = monotonic_seconds() + 10;
     while (it->listening && !it->tampered && it->kernel.count > 0) {

@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -254,9 +255,48 @@ static void set_number(subject *it, unsigned choice) {
         CHECK(csc_server_accept_batch(it->server) == (number < 1 ? 1 : number), "%d", number);
         break;
     default:
-        csc_server_set_overload_policy(it->server,
-                                       number ? CSC_OVERLOAD_STRICT : CSC_OVERLOAD_WAIT);
         csc_server_set_expected_connections(it->server, number);
+        csc_server_set_descriptor_reserve(it->server, number);
+    }
+}
+
+static void set_policy(subject *it, unsigned choice) {
+    static const csc_overload_policy policies[] = {CSC_OVERLOAD_WAIT, CSC_OVERLOAD_SHED,
+                                                   CSC_OVERLOAD_STRICT, CSC_OVERLOAD_SHED};
+    static const csc_excess excesses[] = {CSC_EXCESS_WAIT, CSC_EXCESS_CLOSE, CSC_EXCESS_RESET,
+                                          CSC_EXCESS_WAIT};
+    switch (choice & 3) {
+    case 0:
+        csc_server_set_overload_policy(it->server, policies[choice >> 2 & 3]);
+        break;
+    case 1:
+        csc_server_set_max_connections(it->server, (int)(choice >> 4) - 1,
+                                       excesses[choice >> 2 & 3]);
+        break;
+    default:
+        csc_server_connection_ended(it->server);
+    }
+}
+
+// A connection that a proxy would have passed on.
+static void pass_on(subject *it) {
+    static uint16_t port;
+    csc_address peer;
+    csc_address_parse("192.0.2.1", ++port, &peer);
+    csc_connection connection = {.peer = peer};
+    if (it->world->faulty || it->kernel.count + it->pending.count + MOST_CLIENTS >= MOST_IN_QUEUE) {
+        return;
+    }
+    connection.descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    CHECK(connection.descriptor >= 0, "errno %d", errno);
+    unsigned finishing = it->finishing;
+    unsigned epoch = it->epoch;
+    model_passed_on(it, &peer);
+    it->finishing++; // the limit makes it wait as little
+    CHECK(csc_server_take(it->server, &connection), "no memory");
+    if (it->server && it->epoch == epoch) {
+        model_observe(it->world);
+        it->finishing = finishing;
     }
 }
 
@@ -280,6 +320,24 @@ static void replace(subject *it, unsigned choice) {
     subject_begin(it, !it->world->running || (choice & 1) == 0);
     set_callbacks(it, choice >> 1);
 }
+
+// The descriptors run out while the loop runs.
+static void run_exhausted(world *it) {
+    struct rlimit before;
+    if (it->faulty || it->depth > 0 || getrlimit(RLIMIT_NOFILE, &before) != 0) {
+        return;
+    }
+    struct rlimit lowered = before;
+    int lowest_free = fcntl(0, F_DUPFD_CLOEXEC, 0);
+    close(lowest_free);
+    lowered.rlim_cur = (rlim_t)(lowest_free + world_byte(it) % 4);
+    it->faulty = true;
+    setrlimit(RLIMIT_NOFILE, &lowered);
+    run_ready(it);
+    setrlimit(RLIMIT_NOFILE, &before);
+}
+
+enum { OPERATIONS = 20 }; // the last ones run the loop
 
 static void call(subject *it, unsigned operation, unsigned choice) {
     switch (operation) {
@@ -327,33 +385,47 @@ static void call(subject *it, unsigned operation, unsigned choice) {
     case 14:
         set_callbacks(it, choice);
         break;
+    case 15:
+        set_policy(it, choice);
+        break;
+    case 16:
+        pass_on(it);
+        break;
+    case 17:
+        run_exhausted(it->world);
+        break;
     default:
         fault_advance_clock(choice * 10);
         run_ready(it->world);
     }
 }
 
-// One call: the operation, the server and whether something fails in one byte, its choice in
-// another.
+// One call: the operation and the server in one byte, its choice in another. The bits above say
+// whether the loop runs before, or something fails.
 void operate(world *it) {
     uint8_t first = world_byte(it);
-    uint8_t choice =
-        (first & 15) < 2 || ((first & 15) > 3 && (first & 15) < 6) ? 0 : world_byte(it);
-    subject *subject = &it->subjects[first >> 4 & 1];
+    uint8_t choice = world_byte(it);
+    subject *subject = &it->subjects[first >> 5 & 1];
     bool outermost = it->depth == 0;
-    if ((first & 0xe0) == 0xe0 && outermost) {
-        unsigned fault = world_byte(it);
-        it->faulty = true;
-        plan_fault(fault, world_byte(it));
-    }
-    if ((first >> 5 & 3) == 1) {
+    switch (first >> 6) {
+    case 1:
         run_ready(it);
         model_observe(it);
+        break;
+    case 3:
+        if (outermost) {
+            unsigned fault = world_byte(it);
+            it->faulty = true;
+            plan_fault(fault, world_byte(it));
+        }
+        break;
+    default:
+        break;
     }
     if (!subject->server) {
         subject_begin(subject, true);
     }
-    call(subject, first & 15, choice);
+    call(subject, (first & 31) % OPERATIONS, choice);
     model_observe(it);
     if (outermost) {
         fault_clear();

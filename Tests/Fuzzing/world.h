@@ -41,6 +41,7 @@ typedef struct subject {
     uint64_t accepted;
     uint64_t taken; // delivered less added: a connection given back is neither
     uint64_t discarded;
+    uint64_t rejected; // for whichever reason
     name_queue kernel;
     name_queue pending;
 } subject;
@@ -77,6 +78,9 @@ void world_take(world *it, int descriptor);
 void model_connected(subject *it, const csc_address *client);
 void model_added(subject *it);
 csc_address model_incoming(subject *it, const csc_connection *connection);
+void model_rejected(subject *it, const csc_address *peer);
+// One that comes another way than the kernel's queue: before all who stand there.
+void model_passed_on(subject *it, const csc_address *peer);
 void model_given_back(subject *it, const csc_address *name);
 void model_popped(subject *it, const csc_connection *connection);
 void model_listens(subject *it, int backlog);
