@@ -1,3 +1,4 @@
+import FaultInjection
 import Glibc
 import TCPServerKit
 import Testing
@@ -262,5 +263,35 @@ struct SocketConnectingTests {
     #expect(try acceptedSocket(of: server).write("x") == 1)
     #expect(client.waitForReadyRead(msec: .max))
     expectBalanced(server)
+  }
+
+  @Test("Without a descriptor to connect with, it says so")
+  func noDescriptor() throws {
+    let loop = try Loop()
+    defer { fault_clear() }
+    let client = TCPSocket(eventBase: loop.base)
+    var told: SocketError?
+    client.errorOccurred.connect { told = $0 }
+    fault_fail(FAULT_SOCKET, 1, 1, EMFILE)
+    client.connectToHost(.localHost, port: 1)
+    #expect(loop.run { told != nil })
+    #expect(told == .socketResource)
+    #expect(client.errorString == "Out of resources")
+    #expect(client.state == .unconnected)
+  }
+
+  @Test("A socket that the loop cannot watch ends with an error, instead of waiting for ever")
+  func notWatched() throws {
+    let loop = try Loop()
+    defer { fault_clear() }
+    let (socket, peer) = try connectedPair(loop.base)
+    var told: SocketError?
+    fault_fail(FAULT_EPOLL_CTL, 1, 1, ENOMEM)
+    socket.errorOccurred.connect { told = $0 }  // from now on it is to be watched
+    #expect(loop.run { told != nil })
+    #expect(told == .socketResource)
+    #expect(socket.errorString == "Out of resources")
+    #expect(socket.state == .unconnected)
+    withExtendedLifetime(peer) {}
   }
 }

@@ -13,10 +13,13 @@ struct SocketWritingTests {
     #expect(socket.write(["a", "b"].lazy.map { $0.utf8.first ?? 0 }) == 2)
     let raw = unsafe [UInt8](repeating: 9, count: 5).withUnsafeBytes { unsafe socket.write($0) }
     #expect(raw == 5)
+    let spanned: [UInt8] = [6, 7]
+    let written = unsafe socket.write(spanned.span.bytes)
+    #expect(written == 2)
     #expect(socket.write("") == 0)
     #expect(socket.write([UInt8]()) == 0)
     socket.disconnectFromHost()
-    #expect(peer.readToEnd() == .whole(Array("text é".utf8) + [1, 2, 3, 2, 3, 97, 98, 9, 9, 9, 9, 9]))
+    #expect(peer.readToEnd() == .whole(Array("text é".utf8) + [1, 2, 3, 2, 3, 97, 98, 9, 9, 9, 9, 9, 6, 7]))
   }
 
   @Test("write() on a socket that is not connected gives -1 and says why")
