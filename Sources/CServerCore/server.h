@@ -15,6 +15,7 @@ enum {
     DEFAULT_EXPECTED_CONNECTIONS = 65536,
     DEFAULT_DESCRIPTOR_RESERVE = 32,
     FIRST_RETRY_MS = 5, // of a back-off
+    LONGEST_PEER_ERROR_STREAK = 64,
 };
 
 struct csc_server {
@@ -160,14 +161,16 @@ int csc__accept_now(csc_server *server, bool *failed);
 // Accepts what the kernel holds at this moment, without limits, or until an error occurs.
 void csc__accept_rest(csc_server *server);
 
-// Handles an errno of accept by its class. True when accepting paused or the server stopped.
-bool csc__accept_failed(csc_server *server, int errnum);
-
 // The socket was ready, and yet there was nothing to accept. Backs off when that does not end.
 void csc__accept_found_nothing(csc_server *server);
 
 // Ends a back-off whose time has come, if its timer did not.
 void csc__accept_retry_if_due(csc_server *server, int64_t now);
+
+// accept_errors.c: what accept can fail with.
+
+// Handles an errno of accept by its class. True when accepting paused or the server stopped.
+bool csc__accept_failed(csc_server *server, int errnum);
 
 // Asks the kernel. False as well when it cannot be asked.
 bool csc__accept_still_listens(const csc_server *server);

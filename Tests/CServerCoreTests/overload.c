@@ -2,34 +2,12 @@
 // how accepting goes on.
 
 #include "failing_accept.h"
+#include "running_out.h"
 
 #include <event2/event.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <unistd.h>
-
-enum { CLIENTS = 50, FREE = 12 };
-
-// Clients in the kernel's queue, and fewer free descriptors.
-static void start(fixture *it, int reserve) {
-    csc_server_set_max_pending(it->server, 1000);
-    csc_server_set_descriptor_reserve(it->server, 0);
-    fixture_listen(it);
-    fixture_watch(it);
-    fixture_connect_many(it, CLIENTS);
-    fixture_leave_descriptors(it, FREE);
-    csc_server_set_descriptor_reserve(it->server, reserve);
-    fault_stop_clock();
-    fault_reset_counts();
-}
-
-// Closes so many of the connections that are pending, and tells.
-static void end_connections(fixture *it, int count) {
-    for (int i = 0; i < count; i++) {
-        fixture_close(it, fixture_take(it).descriptor);
-        csc_server_connection_ended(it->server);
-    }
-}
 
 static void serve_the_rest(fixture *it) {
     fixture_restore_descriptors(it);
@@ -39,7 +17,7 @@ static void serve_the_rest(fixture *it) {
 
 static void an_ended_connection_lets_the_next_one_in_at_once(void **state) {
     fixture *it = *state;
-    start(it, 0);
+    run_out(it, 0);
     fixture_run_ready(it);
     assert_int_equal(it->new_connections, FREE);
     for (int i = 1; i <= 3; i++) {
@@ -74,7 +52,7 @@ static void a_freed_descriptor_ends_the_back_off_of_every_errno(void **state) {
 // Nobody told: the time is always running.
 static void a_descriptor_that_others_free_is_found_within_a_second(void **state) {
     fixture *it = *state;
-    start(it, 0);
+    run_out(it, 0);
     fixture_run_ready(it);
     for (int i = 0; i < 10; i++) {
         fault_advance_clock(1000);
@@ -92,7 +70,7 @@ static void a_descriptor_that_others_free_is_found_within_a_second(void **state)
 
 static void a_wait_goes_on_when_a_descriptor_was_freed(void **state) {
     fixture *it = *state;
-    start(it, 0);
+    run_out(it, 0);
     assert_true(csc_server_wait(it->server, 0, NULL));
     end_connections(it, FREE);
     assert_true(csc_server_wait(it->server, 0, NULL));
@@ -106,7 +84,7 @@ static void a_wait_goes_on_when_a_descriptor_was_freed(void **state) {
 static void accepting_leaves_the_reserve_alone(void **state) {
     fixture *it = *state;
     enum { RESERVE = 5 };
-    start(it, RESERVE);
+    run_out(it, RESERVE);
     assert_int_equal(csc_server_descriptor_headroom(it->server), FREE - RESERVE);
     fixture_run_ready(it);
     assert_int_equal(it->new_connections, FREE - RESERVE);
@@ -165,7 +143,7 @@ static void a_server_closed_by_any_connection_looks_no_further(void **state) {
 
 static void a_smaller_reserve_goes_on_at_once(void **state) {
     fixture *it = *state;
-    start(it, 5);
+    run_out(it, 5);
     fixture_run_ready(it);
     csc_server_set_descriptor_reserve(it->server, 3);
     fixture_run_ready(it);
@@ -180,7 +158,7 @@ static void a_smaller_reserve_goes_on_at_once(void **state) {
 static void the_reserve_is_a_quarter_of_the_limit_at_most(void **state) {
     fixture *it = *state;
     struct rlimit limit = it->descriptor_limit;
-    start(it, 0);
+    run_out(it, 0);
     limit.rlim_cur = 100;
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
     int all = csc_server_descriptor_headroom(it->server);
@@ -193,7 +171,7 @@ static void the_reserve_is_a_quarter_of_the_limit_at_most(void **state) {
 
 static void a_raised_limit_is_noticed_without_a_pause(void **state) {
     fixture *it = *state;
-    start(it, 5);
+    run_out(it, 5);
     fixture_restore_descriptors(it);
     fixture_run_ready(it);
     assert_int_equal(it->new_connections, CLIENTS);
@@ -202,7 +180,7 @@ static void a_raised_limit_is_noticed_without_a_pause(void **state) {
 
 static void a_process_that_is_full_when_it_listens_still_takes_one(void **state) {
     fixture *it = *state;
-    start(it, 1);
+    run_out(it, 1);
     for (int i = 0; i < FREE - 1; i++) {
         fixture_own(it, fcntl(0, F_DUPFD_CLOEXEC, 0));
     }
@@ -217,7 +195,7 @@ static void a_process_that_is_full_when_it_listens_still_takes_one(void **state)
 static void a_strict_server_leaves_the_reserve_until_it_resumes(void **state) {
     fixture *it = *state;
     csc_server_set_overload_policy(it->server, CSC_OVERLOAD_STRICT);
-    start(it, 5);
+    run_out(it, 5);
     fixture_run_ready(it);
     assert_int_equal(it->accept_errors, 1);
     end_connections(it, 2);
@@ -232,7 +210,7 @@ static void a_strict_server_leaves_the_reserve_until_it_resumes(void **state) {
 
 static void finishing_takes_the_reserve_too(void **state) {
     fixture *it = *state;
-    start(it, 5);
+    run_out(it, 5);
     csc_server_finish(it->server);
     assert_int_equal(it->new_connections, FREE);
 }
@@ -268,157 +246,6 @@ static void servers_that_share_one_limit_are_all_served(void **state) {
     }
     it->server = first;
 }
-
-// MARK: shedding
-
-typedef struct shedding {
-    fixture *it;
-    int rejected;
-    csc_address server;
-    bool closes;
-} shedding;
-
-static void on_shed(csc_server *server, const csc_rejection *rejection, void *context) {
-    shedding *now = context;
-    now->rejected++;
-    assert_int_equal(rejection->reason, CSC_REJECTED_BY_OVERLOAD);
-    assert_int_equal(rejection->peer.family, CSC_FAMILY_IPV4);
-    assert_memory_equal(&rejection->local, &now->server, sizeof now->server);
-    if (now->closes) {
-        csc_server_close(server);
-    }
-}
-
-static void start_shedding(fixture *it, shedding *now, int reserve) {
-    *now = (shedding){.it = it};
-    csc_server_set_overload_policy(it->server, CSC_OVERLOAD_SHED);
-    csc_server_on_rejected(it->server, on_shed, now);
-    start(it, reserve);
-    now->server = csc_server_address(it->server);
-}
-
-static void clients_are_shed_when_descriptors_run_out(void **state) {
-    fixture *it = *state;
-    for (int reserve = 0; reserve <= 5; reserve += 5) {
-        shedding now;
-        uint64_t before = fixture_statistics(it).shed;
-        it->new_connections = 0;
-        it->accept_errors = 0;
-        start_shedding(it, &now, reserve);
-        int last_client = it->owned[it->owned_count - 1];
-        fixture_run_ready(it);
-        assert_int_equal(it->new_connections, FREE - reserve);
-        assert_int_equal(now.rejected, CLIENTS - FREE + reserve);
-        assert_int_equal(fixture_statistics(it).shed - before, now.rejected);
-        assert_int_equal(it->accept_errors, 1);
-        assert_accept_error(it, EMFILE);
-        char byte;
-        assert_int_equal(read(last_client, &byte, 1), 0);
-
-        // Those that were not shed are served, and so is who comes when there is room.
-        end_connections(it, 1);
-        fixture_connect(it);
-        fixture_run_ready(it);
-        fault_advance_clock(5);
-        fixture_run_ready(it);
-        fixture_restore_descriptors(it);
-        fixture_connect(it);
-        fault_advance_clock(1000);
-        fixture_run_until(it, &it->new_connections, FREE - reserve + 1);
-        csc_server_close(it->server);
-        finish_failing(it);
-    }
-}
-
-static void a_batch_at_most_is_shed_before_the_next_back_off(void **state) {
-    fixture *it = *state;
-    shedding now;
-    csc_server_set_accept_batch(it->server, 8);
-    start_shedding(it, &now, 0);
-    fixture_run_ready(it);
-    static const int delays[] = {5, 10, 20};
-    for (int i = 0; i < 3; i++) {
-        assert_int_equal(now.rejected, (i + 1) * 8);
-        fault_advance_clock(delays[i] - 1);
-        fixture_run_ready(it);
-        assert_int_equal(now.rejected, (i + 1) * 8);
-        fault_advance_clock(1);
-        fixture_run_ready(it);
-    }
-    assert_int_equal(it->new_connections, FREE);
-}
-
-static void a_wait_sheds_as_well(void **state) {
-    fixture *it = *state;
-    shedding now;
-    start_shedding(it, &now, 0);
-    assert_true(csc_server_wait(it->server, 0, NULL));
-    assert_int_equal(it->new_connections, FREE);
-    assert_int_equal(now.rejected, CLIENTS - FREE);
-}
-
-static void only_a_lack_of_descriptors_sheds(void **state) {
-    fixture *it = *state;
-    csc_server_set_overload_policy(it->server, CSC_OVERLOAD_SHED);
-    for (each(errnum, resource_errors)) {
-        bool sheds = *errnum == EMFILE || *errnum == ENFILE;
-        uint64_t before = fixture_statistics(it).shed;
-        start_failing(it);
-        fail_accept(1, *errnum);
-        fixture_run_until(it, &it->accept_errors, 1);
-        assert_int_equal(fixture_statistics(it).shed - before, sheds);
-        finish_failing(it);
-    }
-}
-
-static void without_its_spare_descriptor_a_server_waits(void **state) {
-    fixture *it = *state;
-    shedding now;
-    start_shedding(it, &now, 0);
-    fault_fail(FAULT_EVENTFD, 1, -1, EMFILE);
-    fixture_run_ready(it);
-    assert_int_equal(now.rejected, 1); // lost with this one
-    for (int i = 0; i < 10; i++) {
-        fault_advance_clock(1000);
-        fixture_run_ready(it);
-    }
-    assert_int_equal(now.rejected, 1);
-    assert_int_equal(it->new_connections, FREE + 1); // with the descriptor that was the spare
-    assert_in_range(fault_calls(FAULT_ACCEPT4), FREE + 1, FREE + 20);
-
-    // It takes another as soon as there is one.
-    fault_clear();
-    end_connections(it, 1);
-    fixture_run_ready(it);
-    assert_int_equal(it->new_connections, FREE + 1);
-    assert_int_equal(now.rejected, CLIENTS - FREE - 1);
-}
-
-static void the_spare_descriptor_comes_and_goes_with_the_policy(void **state) {
-    fixture *it = *state;
-    fixture_listen(it);
-    csc_server_set_descriptor_reserve(it->server, 0);
-    int headroom = csc_server_descriptor_headroom(it->server);
-    csc_server_set_overload_policy(it->server, CSC_OVERLOAD_SHED);
-    assert_int_equal(csc_server_descriptor_headroom(it->server), headroom - 1);
-    csc_server_set_overload_policy(it->server, CSC_OVERLOAD_SHED);
-    assert_int_equal(csc_server_descriptor_headroom(it->server), headroom - 1);
-    csc_server_set_overload_policy(it->server, CSC_OVERLOAD_WAIT);
-    assert_int_equal(csc_server_descriptor_headroom(it->server), headroom);
-}
-
-static void a_server_closed_while_it_sheds_is_closed(void **state) {
-    fixture *it = *state;
-    shedding now;
-    start_shedding(it, &now, 0);
-    now.closes = true;
-    fixture_run_ready(it);
-    assert_int_equal(now.rejected, 1);
-    assert_int_equal(it->accept_errors, 0);
-    assert_false(csc_server_is_listening(it->server));
-}
-
-// MARK: counters
 
 static void pauses_are_counted_and_timed(void **state) {
     fixture *it = *state;
@@ -462,13 +289,6 @@ int main(void) {
         fact(a_strict_server_leaves_the_reserve_until_it_resumes),
         fact(finishing_takes_the_reserve_too),
         fact(servers_that_share_one_limit_are_all_served),
-        fact(clients_are_shed_when_descriptors_run_out),
-        fact(a_batch_at_most_is_shed_before_the_next_back_off),
-        fact_without_base(a_wait_sheds_as_well),
-        fact(only_a_lack_of_descriptors_sheds),
-        fact(without_its_spare_descriptor_a_server_waits),
-        fact(the_spare_descriptor_comes_and_goes_with_the_policy),
-        fact(a_server_closed_while_it_sheds_is_closed),
         fact(pauses_are_counted_and_timed),
     };
     return cmocka_run_group_tests_name("overload", tests, NULL, NULL);
