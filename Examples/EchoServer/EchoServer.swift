@@ -28,6 +28,9 @@ struct EchoServer: ParsableCommand {
   @Option(help: "How many loops, each on a thread of its own, share the connections.")
   var loops = 1
 
+  @Option(help: "How many connections an address may have at once.")
+  var perSource: Int?
+
   @Flag(help: "Answer each HTTP/1.1 request with hello.")
   var http = false
 
@@ -37,6 +40,9 @@ struct EchoServer: ParsableCommand {
   func validate() throws {
     guard (1...256).contains(loops) else {
       throw ValidationError("--loops takes a number from 1 to 256.")
+    }
+    guard perSource ?? 1 > 0 else {
+      throw ValidationError("--per-source takes a number from 1 on.")
     }
     guard !http || style == .async else {
       throw ValidationError("--http is there in the async style only.")
@@ -62,13 +68,18 @@ struct EchoServer: ParsableCommand {
   /// Runs on the first of the loops.
   private func serve(on loops: [EventBase], until shutdown: GracefulShutdown) async throws -> UInt64 {
     let server = TCPServer(eventBase: loops[0])
+    var handler = handler(until: shutdown)
+    if let perSource {
+      let limit = PerSourceLimit(perSource)
+      server.admission = { address, _ in limit.admit(address) }
+      handler = limit.counting(handler)
+    }
     guard server.listen(address: address, port: port) else {
       throw StartFailure(server)
     }
     let protocolName = http ? "HTTP" : "Echo"
     tell("\(protocolName) server is listening on \(server.serverAddress), port \(server.serverPort).")
 
-    let handler = handler(until: shutdown)
     if loops.count == 1 {
       return try await server.serve(shutdown: shutdown, handler: handler).served
     }

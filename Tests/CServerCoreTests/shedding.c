@@ -141,6 +141,17 @@ static void the_spare_descriptor_comes_and_goes_with_the_policy(void **state) {
     assert_int_equal(csc_server_descriptor_headroom(it->server), headroom);
 }
 
+static void finishing_sheds_nobody_whom_there_are_descriptors_for(void **state) {
+    fixture *it = *state;
+    shedding now;
+    start_shedding(it, &now, 0);
+    fixture_leave_descriptors(it, CLIENTS + 1);
+    csc_server_set_descriptor_reserve(it->server, 20);
+    csc_server_finish(it->server);
+    assert_int_equal(it->new_connections, CLIENTS);
+    assert_int_equal(now.rejected, 0);
+}
+
 static void a_server_closed_while_it_sheds_is_closed(void **state) {
     fixture *it = *state;
     shedding now;
@@ -160,6 +171,7 @@ int main(void) {
         fact(only_a_lack_of_descriptors_sheds),
         fact(without_its_spare_descriptor_a_server_waits),
         fact(the_spare_descriptor_comes_and_goes_with_the_policy),
+        fact(finishing_sheds_nobody_whom_there_are_descriptors_for),
         fact(a_server_closed_while_it_sheds_is_closed),
     };
     return cmocka_run_group_tests_name("shedding", tests, NULL, NULL);

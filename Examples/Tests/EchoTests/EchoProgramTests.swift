@@ -23,6 +23,28 @@ struct EchoProgramTests {
     }
   }
 
+  @Test("An address has no more connections than --per-source says", arguments: waysToServe)
+  func perSource(options: [String]) throws {
+    let server = try RunningEcho(options + ["--per-source", "2"])
+    var clients = try (0..<2).map { _ in try #require(Connection(port: server.port)) }
+    for client in clients {
+      client.send([1])
+      #expect(client.receive(1) == [1])
+    }
+    #expect(try #require(Connection(port: server.port)).receiveToEnd() == nil, "reset")
+    let last = clients.removeLast()
+    last.endSending()
+    #expect(last.receiveToEnd() == [])
+    // The server notices the end a moment later.
+    var echoed: [UInt8] = []
+    for _ in 0..<1000 where echoed.isEmpty {
+      let next = try #require(Connection(port: server.port))
+      next.send([2])
+      echoed = next.receive(1)
+    }
+    #expect(echoed == [2])
+  }
+
   @Test("A client that reads late loses nothing", arguments: waysToServe)
   func lateReader(options: [String]) throws {
     let server = try RunningEcho(options)
@@ -76,7 +98,9 @@ struct EchoProgramTests {
 
   @Test(
     "Options that make no sense are explained",
-    arguments: [["--loops", "0"], ["--http", "--style", "callback"], ["--style", "other"]]
+    arguments: [
+      ["--loops", "0"], ["--per-source", "0"], ["--http", "--style", "callback"], ["--style", "other"],
+    ]
   )
   func badOptions(options: [String]) throws {
     let end = try Program("EchoServer", options).end()
