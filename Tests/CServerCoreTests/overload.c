@@ -128,7 +128,7 @@ static void close_after_some(csc_server *server, void *context) {
 static void a_server_closed_by_any_connection_looks_no_further(void **state) {
     fixture *it = *state;
     for (int nth = 1; nth <= FREE - 4; nth++) {
-        start(it, 4);
+        run_out(it, 4);
         csc_server_on_new_connection(it->server, close_after_some, it);
         it->new_connections = 0;
         until_close = nth;
