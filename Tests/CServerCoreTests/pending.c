@@ -98,6 +98,26 @@ static void what_came_another_way_counts_against_the_limit(void **state) {
     fixture_run_until(it, &it->new_connections, 3);
 }
 
+static csc_admission turn_away(csc_server *server, const csc_address *peer, void *context) {
+    (void)server;
+    (void)peer;
+    (*(int *)context)++;
+    return CSC_REFUSE;
+}
+
+static void what_came_another_way_may_be_turned_away(void **state) {
+    fixture *it = *state;
+    int asked = 0;
+    fixture_watch(it);
+    csc_server_on_admission(it->server, turn_away, &asked);
+    csc_connection given = {.descriptor = new_descriptor()};
+    assert_true(csc_server_take(it->server, &given));
+    assert_int_equal(asked, 1);
+    assert_int_equal(fcntl(given.descriptor, F_GETFD), -1);
+    assert_int_equal(it->new_connections, 0);
+    assert_int_equal(fixture_statistics(it).rejected_by_admission, 1);
+}
+
 static void a_place_without_a_descriptor_keeps_its_turn(void **state) {
     fixture *it = *state;
     csc_connection first = {.descriptor = new_descriptor()};
@@ -272,6 +292,9 @@ static void without_memory_adding_leaves_the_connection_to_the_caller(void **sta
     fixture_assert_error(it, CSC_ERROR_SOCKET_RESOURCE, "Out of resources");
     assert_false(csc_server_has_pending(it->server));
     assert_int_equal(fixture_statistics(it).added, 0);
+    fault_fail_allocation(1, 1);
+    assert_false(csc_server_take(it->server, &connection));
+    assert_int_equal(fixture_statistics(it).accepted, 0);
     assert_true(csc_server_add_pending(it->server, &connection));
     assert_int_equal(fixture_take(it).descriptor, connection.descriptor);
 }
@@ -298,6 +321,7 @@ int main(void) {
         fact(what_was_added_comes_out_as_it_went_in),
         fact(what_came_another_way_counts_as_accepted_and_is_told),
         fact(what_came_another_way_counts_against_the_limit),
+        fact(what_came_another_way_may_be_turned_away),
         fact(a_place_without_a_descriptor_keeps_its_turn),
         fact(adding_ignores_the_limit_but_counts_towards_it),
         fact(the_queue_agrees_with_a_simple_model),

@@ -117,6 +117,7 @@ final class BoundListener {
     if request.isIdle {
       begin(request)
     } else if let connection = request.connection {
+      request.stopWatching()
       failed(request, connection.timeOut())
     }
   }
