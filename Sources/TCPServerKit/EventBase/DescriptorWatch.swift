@@ -1,9 +1,16 @@
 internal import CLibevent
 
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Musl
+#endif
+
 /// The loop's eye on a descriptor, which somebody else owns, and closes only after ``stop()``.
 @safe final class DescriptorWatch {
   private var event: OpaquePointer?
   private let action: () -> Void
+  private let process = getpid()
 
   /// Calls `action` on the loop's thread at each turn in which the descriptor is ready, until the watch goes.
   ///
@@ -22,8 +29,10 @@ internal import CLibevent
 
   /// Takes the descriptor off the loop. Before it is closed: the next one to have its number would not be watched.
   /// Letting go of the watch is not enough within its own action, which it outlives.
+  ///
+  /// Not in a forked child, whose epoll is its parent's own: there it would take the parent's off.
   func stop() {
-    if let event = unsafe event { unsafe event_free(event) }
+    if let event = unsafe event, getpid() == process { unsafe event_free(event) }
     unsafe event = nil
   }
 

@@ -182,6 +182,25 @@ struct ProxyLossTests {
     #expect(it.loop.turn { it.announced == 1 })
   }
 
+  @Test("A forked child that closes its copy of the server does not reach its parent's")
+  func forking() async {
+    await #expect(processExitsWith: .success) {
+      let proxy = ScriptedProxy(ScriptedProxy.binds())
+      let it = try Fixture(proxy)
+      // Swift hides it, and means what a child must not do.
+      typealias Fork = @convention(c) () -> pid_t
+      guard let symbol = unsafe dlsym(nil, "fork") else { fatalError("no fork()") }
+      let child = unsafe unsafeBitCast(symbol, to: Fork.self)()
+      if child == 0 {
+        it.server.close()
+        _exit(0)
+      }
+      guard waitpid(child, nil, 0) == child, let control = proxy.takeControl() else { fatalError("no child") }
+      control.send(ScriptedProxy.reply())
+      guard it.loop.turn(until: { it.announced == 1 }) else { fatalError("no peer") }
+    }
+  }
+
   @Test("Without asking anew a lost proxy ends the server, with one error")
   func ends() throws {
     let proxy = ScriptedProxy(ScriptedProxy.binds() + [.close])
