@@ -231,13 +231,15 @@ final class BoundListener {
 
   private func deliverIfAllowed(_ request: ProxyRequest) {
     guard !isClosed, mayDeliver, let connection = request.takeArrived() else { return }
-    deliveries += 1
     // Before the program is told: it may wait for the next peer from within its handler.
     if !settings.rebinds {
       end(request)
     } else if !ignoresLimits {
       begin(request)
+      // That may have failed, and a handler of the error have closed the server, or let go of it.
+      guard !isClosed else { return SystemCalls.closeDescriptor(connection.descriptor) }
     }
+    deliveries += 1
     server.takeFromProxy(connection)
   }
 

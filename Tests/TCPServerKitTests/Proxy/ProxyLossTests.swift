@@ -182,6 +182,35 @@ struct ProxyLossTests {
     #expect(it.loop.turn { it.announced == 1 })
   }
 
+  @Test(
+    "Asking anew fails at once, and the error's handler ends the server: so does the peer's connection",
+    arguments: [true, false]
+  )
+  func endedWhileAskingAnew(_ closes: Bool) throws {
+    defer { fault_clear() }
+    let proxy = ScriptedProxy(ScriptedProxy.binds())
+    let loop = try Loop()
+    var server: TCPServer? = TCPServer(eventBase: loop.base)
+    server?.proxy = proxy.proxy
+    var announced = 0
+    var errors: [SocketError] = []
+    server?.newConnection.connect { announced += 1 }
+    server?.acceptError.connect { error in
+      errors.append(error)
+      if closes { server?.close() } else { server = nil }
+    }
+    try #require(server?.listen() == true)
+    let control = try #require(proxy.takeControl())
+    fault_fail(FAULT_SOCKET, 1, 1, EMFILE)
+    control.send(ScriptedProxy.reply())
+    #expect(loop.turn { !errors.isEmpty })
+    #expect(errors == [.socketResource])
+    #expect(control.nextInput() == .end)
+    #expect(announced == 0)
+    if let server { expectBalanced(server) }
+    server = nil
+  }
+
   @Test("A forked child that closes its copy of the server does not reach its parent's")
   func forking() async {
     await #expect(processExitsWith: .success) {
