@@ -116,6 +116,9 @@ bool csc__overload_try_again(csc_server *server) {
     if (csc__descriptors_are_short(server)) {
         server->statistics.resource_errors++;
         csc__overload_back_off(server, FIRST_RETRY_MS);
+        if (server->overload_policy == CSC_OVERLOAD_SHED) {
+            shed(server); // who has come since is to learn it, too
+        }
         return false;
     }
     return true;

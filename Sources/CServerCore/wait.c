@@ -27,7 +27,11 @@ typedef enum wait_result { WAITING, ACCEPTED, TIMED_OUT, FAILED } wait_result;
 static wait_result wait_once(csc_server *server, int64_t deadline) {
     int64_t now = csc__monotonic_milliseconds();
     if (server->backing_off && now >= server->retry_time) {
+        uint64_t generation = server->generation;
         csc__overload_try_again(server);
+        if (generation != server->generation) {
+            return WAITING; // a callback has closed the server; whoever waits looks whether it did
+        }
     }
     if (now >= server->check_time && csc__listener_check(server, now)) {
         return FAILED;

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -196,6 +197,65 @@ static void servers_that_run_out_together_recover_together(void **state) {
     }
 }
 
+// Listens, and takes clients until only what is left to the rest of the program is free.
+static void fill_a_server_that_sheds(fixture *it) {
+    enum { ENOUGH = 20, RESERVE = 5 };
+    csc_server_set_overload_policy(it->server, CSC_OVERLOAD_SHED);
+    csc_server_set_descriptor_reserve(it->server, RESERVE);
+    fixture_leave_descriptors(it, RESERVE + ENOUGH); // each client takes two
+    fixture_listen(it);
+    fixture_watch(it);
+    fault_stop_clock();
+    for (int i = 0; i < ENOUGH && fixture_statistics(it).shed == 0; i++) {
+        fixture_connect(it);
+        fault_advance_clock(1000);
+        fixture_run_ready(it);
+    }
+    assert_int_equal(fixture_statistics(it).shed, 1);
+    assert_int_equal(it->accept_errors, 1);
+    fixture_take_all(it);
+}
+
+static void whoever_comes_to_a_full_server_that_sheds_is_turned_away(void **state) {
+    fixture *it = *state;
+    fill_a_server_that_sheds(it);
+    for (uint64_t round = 1; round <= 4; round++) {
+        char byte;
+        int client = fixture_connect(it);
+        fault_advance_clock(1000);
+        if (round % 2 == 0) {
+            csc_server_wait(it->server, 0, NULL);
+        } else {
+            fixture_run_ready(it);
+        }
+        assert_int_equal(fixture_statistics(it).shed, 1 + round);
+        assert_int_equal(recv(client, &byte, 1, MSG_DONTWAIT), 0);
+        fixture_close(it, client);
+    }
+    assert_int_equal(it->accept_errors, 1);
+}
+
+static void close_when_rejecting(csc_server *server, const csc_rejection *rejection,
+                                 void *context) {
+    (void)rejection;
+    (void)context;
+    csc_server_close(server);
+}
+
+static void a_server_that_is_closed_by_turning_away_in_a_wait_stays_closed(void **state) {
+    fixture *it = *state;
+    fill_a_server_that_sheds(it);
+    csc_server_on_rejected(it->server, close_when_rejecting, NULL);
+    fixture_connect(it);
+    fault_advance_clock(1000);
+    bool timed_out = true;
+    assert_false(csc_server_wait(it->server, 0, &timed_out));
+    assert_false(timed_out);
+    assert_false(csc_server_is_listening(it->server));
+    assert_int_equal(fixture_statistics(it).listener_errors, 0);
+    assert_int_equal(it->accept_errors, 1);
+}
+
 static volatile sig_atomic_t signals;
 
 static void count_signal(int number) {
@@ -247,6 +307,8 @@ int main(void) {
         fact(a_program_that_is_executed_inherits_nothing),
         fact(a_child_that_ends_takes_nothing_from_its_parent),
         fact(servers_that_run_out_together_recover_together),
+        fact(whoever_comes_to_a_full_server_that_sheds_is_turned_away),
+        fact(a_server_that_is_closed_by_turning_away_in_a_wait_stays_closed),
         fact(signals_disturb_neither_the_loop_nor_a_wait),
     };
     return cmocka_run_group_tests_name("surroundings", tests, NULL, NULL);

@@ -1,7 +1,7 @@
 // A server that does what its driver says, and tells what it sees.
 //
 // Usage: hostile_subject close|hold|echo|leave [--adopt DESCRIPTOR] [--address A] [--max-pending N]
-//        [--user-timeout MSEC] [--keep-alive SECONDS]
+//        [--user-timeout MSEC] [--keep-alive SECONDS] [--policy wait|shed]
 //
 // Says its port as "port N", then reads commands (commands.c). Ends with its standard input.
 
@@ -40,7 +40,8 @@ static void on_command(int descriptor, short events, void *context) {
 
 static int usage(void) {
     fputs("usage: hostile_subject close|hold|echo|leave [--adopt DESCRIPTOR] [--address A]"
-          " [--max-pending N] [--user-timeout MSEC] [--keep-alive SECONDS]\n",
+          " [--max-pending N] [--user-timeout MSEC] [--keep-alive SECONDS]"
+          " [--policy wait|shed]\n",
           stderr);
     return 2;
 }
@@ -83,6 +84,7 @@ int main(int argc, char *argv[]) {
     int max_pending = 30;
     int user_timeout = 0;
     int keep_alive = 0;
+    bool sheds = false;
     if (argc < 2 || argc % 2 != 0 || !parse_service(argv[1])) {
         return usage();
     }
@@ -97,6 +99,8 @@ int main(int argc, char *argv[]) {
             user_timeout = atoi(argv[i + 1]);
         } else if (strcmp(argv[i], "--keep-alive") == 0) {
             keep_alive = atoi(argv[i + 1]);
+        } else if (strcmp(argv[i], "--policy") == 0) {
+            sheds = strcmp(argv[i + 1], "shed") == 0;
         } else {
             return usage();
         }
@@ -107,6 +111,7 @@ int main(int argc, char *argv[]) {
     self.base = event_base_new();
     self.server = csc_server_new(self.base);
     csc_server_set_max_pending(self.server, max_pending);
+    csc_server_set_overload_policy(self.server, sheds ? CSC_OVERLOAD_SHED : CSC_OVERLOAD_WAIT);
     csc_server_on_new_connection(self.server, connections_serve, &self);
     csc_server_on_accept_error(self.server, count_accept_error, NULL);
     csc_address address;

@@ -40,14 +40,51 @@ def out_of_descriptors(figures):
         clients = [network.connect(subject.port) for _ in range(CLIENTS)]
         watch_starving(figures, subject, "EMFILE")
         accepted = subject.statistics()["accepted"]
-        subject.tell("drop", 1)
-        figures.add("one served after an own close", 1000 * subject.accepted(accepted + 1), "ms", at_most=LATEST)
+        figures.add("held", accepted)
+        # The goal is 20 ms; the rest is for a busy machine.
+        for number in range(1, 6):
+            subject.tell("drop", 1)
+            figures.add("one served after an own close", 1000 * subject.accepted(accepted + number), "ms", at_most=200)
         maximum = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.prlimit(subject.pid, resource.RLIMIT_NOFILE, (maximum, maximum))
         figures.add("all served after a foreign one", 1000 * subject.accepted(CLIENTS), "ms", at_most=LATEST)
         now = subject.judge(figures, CLIENTS)
-        figures.add("episodes", now["episodes"], at_most=2)
+        figures.add("episodes", now["episodes"], at_most=7)
         for client in clients:
+            client.close()
+
+
+@scenario("shedding")
+def shedding(figures):
+    """EMFILE and a server that turns away whom it cannot serve: they learn it, and nobody else suffers (G8)."""
+    # A batch of 64 each time that it looks again, a second apart in the end.
+    count = figures.many(300, 1000)
+    with Subject(figures, "hold", "--policy", "shed", prepare=limit_descriptors) as subject:
+        cpu, start = subject.cpu_seconds(), time.monotonic()
+        clients = [network.connect(subject.port) for _ in range(count)]
+        took = subject.accepted(count)
+        now = subject.judge(figures, count)
+        figures.add("held", now["held"], at_least=10)
+        figures.add("turned away", now["shed"], exactly=count - now["held"])
+        figures.add("all turned away after", took, "s")
+        ended = 0
+        for client in clients:
+            client.settimeout(0.01)
+            try:
+                ended += client.recv(1) == b""
+            except TimeoutError:
+                pass
+            except ConnectionResetError:
+                ended += 1
+        figures.add("clients that know", ended, exactly=now["shed"])
+        seconds = time.monotonic() - start
+        figures.add("CPU", 100 * (subject.cpu_seconds() - cpu) / seconds, "% of a core", at_most=10)
+        subject.tell("drop", 5)
+        more = [network.connect(subject.port) for _ in range(5)]
+        subject.accepted(count + 5)
+        subject.wait_until("five more held", lambda: subject.statistics()["held"] == now["held"], 5)
+        figures.add("errors told", subject.judge(figures, count + 5)["told"], at_least=1)
+        for client in clients + more:
             client.close()
 
 
