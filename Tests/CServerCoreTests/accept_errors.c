@@ -250,6 +250,21 @@ static void while_an_error_lasts_the_loop_does_not_spin(void **state) {
     }
 }
 
+// Where processes share a queue, the others may be faster each time. That is no error to tell.
+static void a_queue_that_is_always_found_empty_does_not_make_it_spin(void **state) {
+    fixture *it = *state;
+    start_failing(it);
+    fault_stop_clock();
+    fail_accept(-1, EAGAIN);
+    fixture_run_ready(it);
+    assert_in_range(fault_calls(FAULT_ACCEPT4), 1, 100);
+    assert_int_equal(it->accept_errors, 0);
+    assert_int_equal(it->new_connections, 0);
+    fault_clear();
+    fault_advance_clock(5);
+    fixture_run_until(it, &it->new_connections, 1);
+}
+
 static void a_pause_during_a_back_off_holds_when_it_ends(void **state) {
     fixture *it = *state;
     start_failing(it);
@@ -450,6 +465,7 @@ int main(void) {
         fact(the_back_off_of_a_refusal_starts_at_a_tenth_of_a_second),
         fact(twenty_failures_in_a_row_lose_nothing),
         fact(while_an_error_lasts_the_loop_does_not_spin),
+        fact(a_queue_that_is_always_found_empty_does_not_make_it_spin),
         fact(a_pause_during_a_back_off_holds_when_it_ends),
         fact(resume_ends_a_back_off_at_once),
         fact(close_ends_a_back_off),
