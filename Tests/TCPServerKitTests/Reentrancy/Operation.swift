@@ -8,7 +8,8 @@ enum Operation: String, CaseIterable {
   case listen, closeAndListen, finishAndListen, adopt, closeAndAdopt
   case takeOne, takeAll, add, wait, takeAllAndWait
   case limitOfZero, limitOfThousand, batchOfOne, setEverything
-  case pause, resume, pauseAndResume, strict
+  case pause, resume, pauseAndResume, strict, shed
+  case noRoom, resetExcess, refuseNext, allReserved, tellOfEnd
   case removeHandlers, replaceHandlers, emit
   case stopLoop, turnLoop, abortSockets, closeSockets, detachSockets, releaseSockets, ask
 
@@ -58,6 +59,18 @@ enum Operation: String, CaseIterable {
       server.pauseAccepting()
       server.resumeAccepting()
     case .strict: server.overloadPolicy = .strict
+    case .shed: server.overloadPolicy = .shed
+    case .noRoom: server.maxConnections = 0
+    case .resetExcess:
+      server.maxConnections = 1
+      server.excessConnections = .reset
+    case .refuseNext:
+      server.admission = { [unowned server] _, _ in
+        server.admission = nil
+        return .refuse
+      }
+    case .allReserved: server.descriptorReserve = .max
+    case .tellOfEnd: server.connectionEnded()
     case .removeHandlers, .replaceHandlers, .emit: changeHandlers(of: server)
     case .stopLoop: stage.base?.stop()
     case .turnLoop: stage.base?.runOnce(timeout: .zero)

@@ -50,6 +50,9 @@ struct ReentrancyMatrixTests {
     server.acceptError.disconnectAll()
     server.onIncoming = { server, descriptor in server.takeDefault(descriptor) }
     server.maxPendingConnections = 30
+    server.maxConnections = nil
+    server.admission = nil
+    server.descriptorReserve = 0
     server.resumeAccepting()
     if server.isListening {
       #expect(try stage.servesLateClient())
