@@ -11,6 +11,7 @@
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -43,8 +44,8 @@ static bool forbid_accepting(int errnum) {
 // Those that CServerCore.h names, those of malloc(), and one to end with.
 static bool allow_only_what_is_named(void) {
     const int calls[] = {
-        SYS_accept4,     SYS_epoll_ctl,     SYS_read, SYS_fstat,  SYS_newfstatat, SYS_getsockopt,
-        SYS_close,       SYS_clock_gettime,
+        SYS_accept4,     SYS_epoll_ctl,   SYS_read,  SYS_fstat,
+        SYS_newfstatat,  SYS_getsockopt,  SYS_close, SYS_clock_gettime,
 #ifdef SYS_epoll_wait
         SYS_epoll_wait,
 #endif
@@ -52,7 +53,12 @@ static bool allow_only_what_is_named(void) {
 #ifdef SYS_poll
         SYS_poll,
 #endif
-        SYS_ppoll,       SYS_brk,           SYS_mmap, SYS_munmap, SYS_futex,      SYS_exit_group,
+        SYS_ppoll,       SYS_brk,         SYS_mmap,  SYS_munmap,
+        SYS_futex,       SYS_exit_group,  SYS_fcntl, SYS_prlimit64,
+#ifdef SYS_getrlimit
+        SYS_getrlimit,
+#endif
+        SYS_eventfd2,    SYS_getsockname,
     };
     return filter(calls, sizeof calls / sizeof calls[0], SECCOMP_RET_ALLOW,
                   SECCOMP_RET_KILL_PROCESS);
@@ -218,12 +224,35 @@ static int serve_with_what_is_named(int errnum) {
     return 0;
 }
 
+// With no more descriptors than a few.
+static int shed_with_what_is_named(int errnum) {
+    scene scene;
+    (void)errnum;
+    if (!begin(&scene, CLIENTS)) {
+        return 1;
+    }
+    csc_server_set_overload_policy(scene.server, CSC_OVERLOAD_SHED);
+    csc_server_set_max_pending(scene.server, CLIENTS);
+    int last = dup(0);
+    struct rlimit limit = {.rlim_cur = (rlim_t)last + 20, .rlim_max = (rlim_t)last + 20};
+    close(last);
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || !allow_only_what_is_named()) {
+        return 2;
+    }
+    if (!run_until_accepted(&scene, CLIENTS)) {
+        return 3;
+    }
+    csc_statistics now = statistics_of(&scene);
+    return now.shed > 0 && now.pending + now.shed == CLIENTS && told > 0 ? 0 : 4;
+}
+
 static void what_is_named_is_all_that_serving_needs(void **state) {
     (void)state;
     if (!fault_counts_allocations()) {
         skip(); // a sanitizer makes calls of its own
     }
     in_child(serve_with_what_is_named, 0);
+    in_child(shed_with_what_is_named, 0);
 }
 
 int main(void) {

@@ -20,7 +20,8 @@
  * not listen, has nothing pending, and its error is CSC_ERROR_SOCKET_RESOURCE.
  * - Descriptors are close-on-exec and non-blocking from their first moment.
  * - System calls: once it listens, a server makes accept4, epoll_wait and epoll_ctl (by libevent),
- * poll, read, fstat, getsockopt, clock_gettime, close, and what malloc() needs. Where a filter
+ * poll, read, fstat, getsockopt, clock_gettime, close, what malloc() needs, and when descriptors
+ * run out fcntl, getrlimit, and for CSC_OVERLOAD_SHED eventfd and getsockname. Where a filter
  * forbids one to accept, that is an error like a lack of resources, with longer pauses.
  * - A server stays with the process that made it. In a child of fork() that does not exec it no
  * longer listens, csc_server_listen(), csc_server_adopt() and csc_server_wait() fail with
