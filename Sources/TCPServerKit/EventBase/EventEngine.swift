@@ -33,6 +33,8 @@ internal import Synchronization
   private var localCount: UInt64 = 0
   private var isRunning = false
   private var isAbandoned = false
+  /// Turns in a row in which the kernel would not wait.
+  private var rests = 0
 
   /// Servers that lacked descriptors or memory when they last tried; looked at whenever a socket closes its own.
   private var starving: [ServerCore] = []
@@ -72,7 +74,8 @@ internal import Synchronization
 
   private func prepare() throws(SocketError) {
     let context = unsafe Unmanaged.passUnretained(self).toOpaque()
-    let persistentRead = Int16(CLIBEVENT_READ | CLIBEVENT_PERSIST)
+    // Edge-triggered, where the loop can: a descriptor that cannot be read must not keep it awake.
+    let persistentRead = Int16(CLIBEVENT_READ | CLIBEVENT_PERSIST | CLIBEVENT_EDGE_TRIGGERED)
     unsafe wakeEvent = event_new(base, wakeDescriptor, persistentRead, wakeCallback, context)
     unsafe timer = event_new(base, -1, 0, timerCallback, context)
     guard wakeDescriptor >= 0, let wakeEvent = unsafe wakeEvent, unsafe timer != nil,
@@ -168,9 +171,29 @@ internal import Synchronization
 
   private func turn(flags: CInt) {
     let wait = jobs.count > 0 ? CInt(CLIBEVENT_LOOP_NONBLOCK) : 0
-    unsafe event_base_loop(base, CInt(CLIBEVENT_LOOP_ONCE | CLIBEVENT_LOOP_NO_EXIT_ON_EMPTY) | wait | flags)
+    let how = CInt(CLIBEVENT_LOOP_ONCE | CLIBEVENT_LOOP_NO_EXIT_ON_EMPTY) | wait | flags
+    if unsafe event_base_loop(base, how) < 0 {
+      rest()
+    } else if rests > 0 {
+      rests = 0
+    }
     // What a task does in two steps, as with an actor of the loop, costs no look at the sockets in between.
     if runJobs() { runJobs() }
+  }
+
+  /// The kernel does not wait for events, and may never again: trying at once would keep a core busy.
+  private func rest() {
+    let pause = min(5 << rests, 100)
+    rests = min(rests + 1, 5)
+    if case .value(Int(POLLIN)) = SystemCalls.wait(
+      for: wakeDescriptor,
+      POLLIN,
+      until: .now + .milliseconds(pause)
+    ) {
+      // The event that would say so does not come.
+      SystemCalls.clear(wakeDescriptor)
+      takePosted()
+    }
   }
 
   func stop() {

@@ -23,14 +23,12 @@ extension TCPSocket {
       let limit = attempt?.proxyDeadline.map { min($0, deadline ?? $0) } ?? deadline
       let (awaited, forWriting) =
         attempt?.lookup.map { ($0.descriptor, false) } ?? attempt?.proxied?.awaits ?? (descriptor, true)
-      guard SystemCalls.wait(for: awaited, forWriting ? POLLOUT : POLLIN, until: limit) != 0 else {
-        if let proxyDeadline = attempt?.proxyDeadline, proxyDeadline <= .now {
-          proxyTimedOut()
-          continue
-        }
-        record(.timedOut)
-        return false
+      let outcome = SystemCalls.wait(for: awaited, forWriting ? POLLOUT : POLLIN, until: limit)
+      if case .value(0) = outcome, let proxyDeadline = attempt?.proxyDeadline, proxyDeadline <= .now {
+        proxyTimedOut()
+        continue
       }
+      guard events(of: outcome) != nil else { return false }
       handleWritable()
     }
     return state == .connected
@@ -53,7 +51,7 @@ extension TCPSocket {
       }
       let waited = waitOnce(until: deadline)
       if waited.contains(.received) { return true }
-      if waited.contains(.timedOut) { return false }
+      if waited.contains(.gaveUp) { return false }
     }
     return false
   }
@@ -73,7 +71,7 @@ extension TCPSocket {
       guard output != nil else { return false }
       let waited = waitOnce(until: deadline)
       if waited.contains(.sent) { return true }
-      if waited.contains(.timedOut) { return false }
+      if waited.contains(.gaveUp) { return false }
     }
     announceWritten()
     return true
@@ -94,7 +92,7 @@ extension TCPSocket {
         disconnectFromHost()
         continue
       }
-      if waitOnce(until: deadline).contains(.timedOut) {
+      if waitOnce(until: deadline).contains(.gaveUp) {
         return false
       }
     }
@@ -107,7 +105,7 @@ extension TCPSocket {
     var rawValue: UInt8
     static let received = Waited(rawValue: 1)
     static let sent = Waited(rawValue: 2)
-    static let timedOut = Waited(rawValue: 4)
+    static let gaveUp = Waited(rawValue: 4)
   }
 
   private func deadline(_ msec: Int) -> ContinuousClock.Instant? {
@@ -126,6 +124,20 @@ extension TCPSocket {
     return true
   }
 
+  /// What a wait has found; nil, with the reason recorded, when the time ran out or the kernel would not wait.
+  private func events(of outcome: SystemCalls.Outcome) -> CInt? {
+    switch outcome {
+    case .value(0):
+      record(.timedOut)
+      return nil
+    case .value(let events):
+      return CInt(events)
+    case .failed(let errnum):
+      record(Failure(CSC_CALL_READ, errno: errnum))
+      return nil
+    }
+  }
+
   /// One poll, and whatever it allows.
   private func waitOnce(until deadline: ContinuousClock.Instant?) -> Waited {
     let lingering = flags.contains(.lingering)
@@ -136,15 +148,12 @@ extension TCPSocket {
       limit = min(deadline ?? end, end)
     }
     // With nothing to wait for only the time is left; a hang-up would end every poll at once.
-    let events = SystemCalls.wait(for: interest == 0 ? -1 : descriptor, interest, until: limit)
-    guard events != 0 else {
-      if lingering && limit != deadline {
-        continueLingering(timedOut: true)
-        return []
-      }
-      record(.timedOut)
-      return .timedOut
+    let outcome = SystemCalls.wait(for: interest == 0 ? -1 : descriptor, interest, until: limit)
+    if case .value(0) = outcome, lingering && limit != deadline {
+      continueLingering(timedOut: true)
+      return []
     }
+    guard let events = events(of: outcome) else { return .gaveUp }
     if lingering {
       continueLingering()
       return []

@@ -73,18 +73,18 @@ enum SystemCalls {
     for descriptor: CInt,
     _ events: CInt,
     until deadline: ContinuousClock.Instant?
-  ) -> CInt {
+  ) -> Outcome {
     var entry = pollfd(fd: descriptor, events: Int16(events), revents: 0)
     while true {
       let ready = unsafe poll(&entry, 1, milliseconds(until: deadline))
       if ready > 0 {
-        return CInt(entry.revents)
+        return .value(Int(entry.revents))
       }
       if ready < 0 && errno != EINTR {
-        return 0
+        return .failed(errno)
       }
       if let deadline, ContinuousClock.now >= deadline {
-        return 0
+        return .value(0)
       }
     }
   }
@@ -102,12 +102,16 @@ enum SystemCalls {
 
   /// Whether there is something to read now, the end of input or an error included.
   static func isReadable(_ descriptor: CInt) -> Bool {
-    wait(for: descriptor, POLLIN, until: .now) != 0
+    isReady(wait(for: descriptor, POLLIN, until: .now))
   }
 
   /// Whether there is room to write now.
   static func isWritable(_ descriptor: CInt) -> Bool {
-    wait(for: descriptor, POLLOUT, until: .now) != 0
+    isReady(wait(for: descriptor, POLLOUT, until: .now))
+  }
+
+  private static func isReady(_ events: Outcome) -> Bool {
+    if case .value(let events) = events { events != 0 } else { false }
   }
 
   private static func milliseconds(until deadline: ContinuousClock.Instant?) -> CInt {

@@ -1,3 +1,5 @@
+import FaultInjection
+import Glibc
 import TCPServerKit
 import Testing
 
@@ -274,6 +276,18 @@ struct SocketReadingTests {
     }
     #expect(!socket.waitForReadyRead(msec: 20))
     #expect(text(socket.read(maxLength: 8)) == "a")
+  }
+
+  @Test("A wait in which the kernel will not wait says why, and not that the time ran out")
+  func waitFails() throws {
+    let (socket, peer) = try connectedPair(nil)
+    fault_fail(FAULT_POLL, 1, 1, ENOMEM)
+    defer { fault_clear() }
+    #expect(!socket.waitForReadyRead(msec: 10000))
+    #expect(socket.error == .socketResource)
+    #expect(socket.errorString == "Out of resources")
+    peer.send("a")
+    #expect(socket.waitForReadyRead(msec: 10000))
   }
 
   @Test("waitForReadyRead() is true for new data only, and sends what is held meanwhile")
