@@ -232,15 +232,12 @@ static void accept_visibly(csc_server *server) {
     }
     int taken = 0;
     int errnum = accept_one(server, &taken);
-    if (errnum == 0 || csc__accept_failed(server, errnum) || !is_ready(server)) {
-        return;
-    }
-    if (errnum == EAGAIN) {
-        csc__overload_back_off(
-            server, FIRST_RETRY_MS); // no error to tell: others may be faster than we are
+    if (errnum == EAGAIN && is_ready(server)) {
+        // No error to tell: others may be faster than we are.
+        csc__overload_back_off(server, FIRST_RETRY_MS);
         csc__accept_update(server);
-    } else {
-        csc__overload(server, errnum, FIRST_RETRY_MS);
+    } else if (errnum != 0) {
+        csc__accept_failed(server, errnum);
     }
 }
 
