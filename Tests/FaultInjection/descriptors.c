@@ -97,6 +97,14 @@ void fault_watch_closes(bool watch) {
     memset(opened, 0, sizeof opened);
 }
 
+int fault_open_descriptors(void) {
+    int count = 0;
+    for (int word = 0; word < MOST_DESCRIPTORS / WORD; word++) {
+        count += __builtin_popcountll(opened[word]);
+    }
+    return count;
+}
+
 void fault_give(int descriptor) {
     mark(descriptor, true);
 }

@@ -29,7 +29,7 @@ int poll(struct pollfd *entries, nfds_t count, int msec) {
     if (fault__fails(FAULT_POLL) || !real.object) {
         return fail();
     }
-    if (!fault__skips_waits()) {
+    if (!fault__skips_waits() || fault__is_suspended()) {
         return real.function(entries, count, msec);
     }
     int ready = real.function(entries, count, 0);
@@ -45,7 +45,7 @@ int epoll_wait(int epoll, struct epoll_event *events, int most, int msec) {
     if (fault__fails(FAULT_EPOLL_WAIT) || !real.object) {
         return fail();
     }
-    if (!fault__skips_waits()) {
+    if (!fault__skips_waits() || fault__is_suspended()) {
         return real.function(epoll, events, most, msec);
     }
     int ready = real.function(epoll, events, most, 0);

@@ -123,6 +123,9 @@ const char *fault_bad_close_text(void);
  */
 void fault_watch_closes(bool watch);
 
+/** How many of the descriptors that a watched thread has opened, or was given, are still open. */
+int fault_open_descriptors(void);
+
 /** A watched thread may close this descriptor from now on, or no more. */
 void fault_give(int descriptor);
 void fault_take(int descriptor);
