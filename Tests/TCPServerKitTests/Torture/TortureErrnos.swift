@@ -1,0 +1,59 @@
+import FaultInjection
+import Glibc
+
+/// What a call of the library, Swift's or the C core's, is documented to fail with. The C core's own torture has all
+/// errnos of its calls; here are those of each class.
+let tortureErrnos: [(call: fault_call, errnos: [CInt])] = [
+  (FAULT_ACCEPT4, [ECONNABORTED, EPROTO, EMFILE, ENOBUFS, EPERM, EBADF, ENOTSOCK]),
+  (FAULT_BIND, [EACCES, EADDRINUSE, EADDRNOTAVAIL]),
+  (FAULT_CLOSE, [EINTR, EIO]),
+  (
+    FAULT_CONNECT,
+    [
+      EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, ECONNREFUSED, EHOSTUNREACH, EINVAL,
+      ENETUNREACH, EPERM,
+      ETIMEDOUT,
+    ]
+  ),
+  (FAULT_EPOLL_CREATE1, [EINVAL, EMFILE, ENFILE, ENOMEM]),
+  (FAULT_EPOLL_CTL, [EBADF, EEXIST, EINVAL, ELOOP, ENOENT, ENOMEM, ENOSPC, EPERM]),
+  (FAULT_EPOLL_WAIT, [EBADF, EFAULT, EINTR, EINVAL]),
+  (FAULT_EVENTFD, [EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM]),
+  (FAULT_FCNTL, [EBADF, EINVAL, EMFILE, EPERM]),
+  (FAULT_FSTAT, [EACCES, ENOMEM, EOVERFLOW]),
+  (FAULT_GETPEERNAME, [EBADF, EINVAL, ENOBUFS, ENOTCONN, ENOTSOCK]),
+  (FAULT_GETSOCKNAME, [EBADF, EINVAL, ENOBUFS, ENOTSOCK]),
+  (FAULT_GETSOCKOPT, [EBADF, EFAULT, EINVAL, ENOPROTOOPT, ENOTSOCK]),
+  (FAULT_LISTEN, [EADDRINUSE, EOPNOTSUPP]),
+  (FAULT_PIPE2, [EMFILE, ENFILE]),
+  (FAULT_POLL, [EFAULT, EINTR, EINVAL, ENOMEM]),
+  (FAULT_READ, [EAGAIN, EBADF, EINTR, EINVAL, EIO]),
+  (
+    FAULT_RECV,
+    [EAGAIN, EBADF, ECONNREFUSED, ECONNRESET, EFAULT, EINTR, EINVAL, ENOMEM, ENOTCONN, ENOTSOCK, ETIMEDOUT]
+  ),
+  (
+    FAULT_SEND,
+    [
+      EACCES, EAGAIN, EBADF, ECONNRESET, EDESTADDRREQ, EFAULT, EINTR, EINVAL, EMSGSIZE, ENOBUFS, ENOMEM,
+      ENOTCONN,
+      ENOTSOCK, EOPNOTSUPP, EPIPE, ETIMEDOUT,
+    ]
+  ),
+  (FAULT_SETSOCKOPT, [EBADF, EINVAL, ENOPROTOOPT, ENOTSOCK]),
+  (FAULT_SHUTDOWN, [EBADF, EINVAL, ENOTCONN, ENOTSOCK]),
+  (FAULT_SOCKET, [EACCES, EAFNOSUPPORT, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPROTONOSUPPORT]),
+  (FAULT_TIMERFD_CREATE, [EMFILE, ENOMEM]),
+  (FAULT_TIMERFD_SETTIME, [EINVAL]),
+  (FAULT_WRITE, [EAGAIN, EBADF, EINTR, EIO]),
+]
+
+/// Whether a call is of no use to fail so for ever, but a number of times only: a descriptor that the kernel calls ready
+/// cannot have nothing for ever, and a loop that never learns anything has nothing to tell.
+func isPointlessForEver(_ call: fault_call, _ errnum: CInt) -> Bool {
+  switch call {
+  case FAULT_RECV, FAULT_SEND: errnum == EAGAIN || errnum == EINTR
+  case FAULT_EPOLL_WAIT: true
+  default: false
+  }
+}
