@@ -117,9 +117,16 @@ static void close_clients(run *it) {
     fault_resume();
 }
 
+static void end_faults(void) {
+    fault_clear();
+    fault_hide_ipv6(false);
+    libevent_memory_fail(0, 0);
+}
+
 void judge_run(run *it, const scenario *what, bool faults_last) {
     int descriptors = count_descriptors();
     int64_t memory = fault_live_allocations();
+    int64_t of_libevent = libevent_memory_live();
     fault_watch_closes(true);
     what->play(it);
     if (it->server) {
@@ -127,14 +134,12 @@ void judge_run(run *it, const scenario *what, bool faults_last) {
             look_for_spinning(it);
             run_close(it); // with the fault
         }
-        fault_clear();
-        fault_hide_ipv6(false);
+        end_faults();
         must_serve(it);
         account(it);
         run_free(it);
     }
-    fault_clear();
-    fault_hide_ipv6(false);
+    end_faults();
     account(it);
     if (it->base) {
         event_base_free(it->base);
@@ -147,6 +152,10 @@ void judge_run(run *it, const scenario *what, bool faults_last) {
     int left = count_descriptors() - descriptors;
     if (left < 0 || (left > 0 && !it->misled)) {
         run_object(it, "%d descriptors %s", abs(left), left > 0 ? "left open" : "too few");
+    }
+    if (libevent_memory_live() != of_libevent) {
+        run_object(it, "%ld allocations of libevent not freed",
+                   (long)(libevent_memory_live() - of_libevent));
     }
     if (fault_live_allocations() != memory) {
         run_object(it, "%ld allocations not freed", (long)(fault_live_allocations() - memory));

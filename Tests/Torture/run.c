@@ -5,10 +5,12 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -176,6 +178,9 @@ void run_took(run *it, const csc_connection *connection) {
         fault_suspend();
         close(connection->descriptor);
         fault_resume();
+        if (it->ends_connections) {
+            csc_server_connection_ended(it->server);
+        }
     }
 }
 
@@ -211,6 +216,28 @@ void run_serve(run *it, bool take) {
         fault_advance_clock(STEP_MS);
     }
     run_turn(it);
+}
+
+void run_limit_descriptors(run *it, int count) {
+    struct rlimit limit;
+    fault_suspend();
+    int lowest_free = fcntl(0, F_DUPFD_CLOEXEC, 0);
+    if (it->limit == 0 && lowest_free >= 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        it->limit = limit.rlim_cur;
+        limit.rlim_cur = (rlim_t)(lowest_free + count);
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    close(lowest_free);
+    fault_resume();
+}
+
+void run_lift_limit(run *it) {
+    struct rlimit limit;
+    if (it->limit > 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = it->limit;
+        setrlimit(RLIMIT_NOFILE, &limit);
+        it->limit = 0;
+    }
 }
 
 void run_close(run *it) {

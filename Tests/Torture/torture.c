@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 enum { MOST_PAIRS = 16384, MOST_REPORTS = 30, LONGEST_RUN_S = 30 };
+enum { ALLOCATION = FAULT_CALLS, LIBEVENT_ALLOCATION, KINDS };
 enum { WARMING_UP = 1 }; // nth of a plan without failures
 
 typedef struct mode {
@@ -37,7 +38,7 @@ typedef struct pair {
 
 typedef struct plan {
     const scenario *what;
-    int call; // a fault_call; FAULT_CALLS for allocations
+    int call; // a fault_call, ALLOCATION or LIBEVENT_ALLOCATION
     uint64_t nth;
     int errnum;
     const mode *how;
@@ -45,13 +46,14 @@ typedef struct plan {
 
 static pair pairs[MOST_PAIRS];
 static int pair_count;
-static uint64_t runs_of_call[FAULT_CALLS + 1];
+static uint64_t runs_of_call[KINDS];
 static uint64_t objections;
 static plan present; // for whoever finds the program stuck
 
 static void describe(const plan *it, FILE *to) {
-    if (it->how && it->call == FAULT_CALLS) {
-        fprintf(to, "%s, allocation %lu fails %s", it->what->name, it->nth, it->how->name);
+    if (it->how && it->call >= ALLOCATION) {
+        fprintf(to, "%s, allocation %lu%s fails %s", it->what->name, it->nth,
+                it->call == ALLOCATION ? "" : " of libevent", it->how->name);
     } else if (it->how) {
         fprintf(to, "%s, %s number %lu fails %s with %s", it->what->name,
                 fault_call_name((fault_call)it->call), it->nth, it->how->name,
@@ -89,8 +91,12 @@ static void set_plan(const plan *it) {
     if (!it->how) {
         return;
     }
-    if (it->call == FAULT_CALLS) {
+    if (it->call == ALLOCATION) {
         fault_fail_allocation(nth, it->how->count);
+        return;
+    }
+    if (it->call == LIBEVENT_ALLOCATION) {
+        libevent_memory_fail(nth, it->how->count);
         return;
     }
     fault_fail((fault_call)it->call, nth, it->how->count, it->errnum);
@@ -142,19 +148,21 @@ static void fail_each_call(const scenario *what, fault_call call, uint64_t count
     }
 }
 
-static void fail_each_allocation(const scenario *what, uint64_t count, size_t mode_count) {
+static void fail_each_allocation(const scenario *what, int kind, uint64_t count,
+                                 size_t mode_count) {
     for (uint64_t nth = 1; nth <= count; nth++) {
         for (size_t how = 0; how < mode_count; how++) {
-            play(&(plan){what, FAULT_CALLS, nth, ENOMEM, &modes[how]});
+            play(&(plan){what, kind, nth, ENOMEM, &modes[how]});
         }
     }
 }
 
 static void torture(const scenario *what, size_t mode_count) {
     uint64_t counts[FAULT_CALLS];
-    plan nothing = {.what = what, .call = FAULT_CALLS, .nth = WARMING_UP};
+    plan nothing = {.what = what, .call = ALLOCATION, .nth = WARMING_UP};
     play(&nothing); // what is allocated once for all is so now
     nothing.nth = 0;
+    libevent_memory_reset_count();
     fault_record_sites(true, 0);
     play(&nothing);
     fault_record_sites(false, 0);
@@ -162,10 +170,12 @@ static void torture(const scenario *what, size_t mode_count) {
         counts[call] = fault_calls((fault_call)call);
     }
     uint64_t allocations = fault_allocations();
+    uint64_t of_libevent = libevent_memory_allocations();
     for (int call = 0; call < FAULT_CALLS; call++) {
         fail_each_call(what, (fault_call)call, counts[call], mode_count);
     }
-    fail_each_allocation(what, allocations, mode_count);
+    fail_each_allocation(what, ALLOCATION, allocations, mode_count);
+    fail_each_allocation(what, LIBEVENT_ALLOCATION, of_libevent, mode_count);
 }
 
 static bool is_wanted(const scenario *what, char **names, int count) {
@@ -204,10 +214,11 @@ static void print_table(size_t mode_count) {
         runs += runs_of_call[call];
         places += call_places;
     }
-    printf("%-16s %8s %8s %8lu\n", "allocation", "", "", runs_of_call[FAULT_CALLS]);
+    printf("%-16s %8s %8s %8lu\n", "allocation", "", "", runs_of_call[ALLOCATION]);
+    printf("%-16s %8s %8s %8lu\n", "  of libevent", "", "", runs_of_call[LIBEVENT_ALLOCATION]);
+    runs += runs_of_call[ALLOCATION] + runs_of_call[LIBEVENT_ALLOCATION];
     printf("%d pairs of a place and an errno at %d places, %s, in %lu runs; %lu objections\n",
-           pair_count, places, mode_count == 1 ? "once" : "in three modes",
-           runs + runs_of_call[FAULT_CALLS], objections);
+           pair_count, places, mode_count == 1 ? "once" : "in three modes", runs, objections);
 }
 
 int main(int argument_count, char **arguments) {
@@ -217,6 +228,7 @@ int main(int argument_count, char **arguments) {
     int name_count = argument_count - 1 - once;
     struct sigaction action = {.sa_handler = on_alarm};
     sigaction(SIGALRM, &action, NULL);
+    libevent_memory_install();
     event_set_log_callback(ignore_log); // libevent prints what injected faults do to it
     // A small table: the duplicate that grows it is at the limit, and each run makes one.
     struct rlimit limit = {.rlim_cur = 1024};
@@ -227,6 +239,7 @@ int main(int argument_count, char **arguments) {
     torture_all(listening_scenarios, names, name_count, mode_count);
     torture_all(accepting_scenarios, names, name_count, mode_count);
     torture_all(ending_scenarios, names, name_count, mode_count);
+    torture_all(limiting_scenarios, names, name_count, mode_count);
     print_table(mode_count);
     return objections > 0;
 }

@@ -28,9 +28,12 @@ typedef struct run {
     uint64_t taken;     // connections that the server gave out
     uint64_t may_lose;  // clients whose connections the scenario itself gives up unaccepted
     int new_connections;
-    int told;     // failures that the server reported, by a result or the callback
-    bool stopped; // by an error
-    bool closed;  // by the scenario
+    bool ends_connections; // tells the server of each that has ended
+    int asked;             // how often the server asked whether to admit a client
+    uint64_t limit;        // of descriptors, while a scenario has lowered it; else 0
+    int told;              // failures that the server reported, by a result or the callback
+    bool stopped;          // by an error
+    bool closed;           // by the scenario
 
     bool misled; // it is told that something is not there which is, and may well leave it
 
@@ -47,6 +50,7 @@ typedef struct scenario {
 extern const scenario listening_scenarios[];
 extern const scenario accepting_scenarios[];
 extern const scenario ending_scenarios[];
+extern const scenario limiting_scenarios[];
 
 // What a scenario is made of. Each tolerates that anything fails and records what it must.
 
@@ -71,6 +75,10 @@ void run_take_all(run *it);
 // The program's side of a connection that came out.
 void run_took(run *it, const csc_connection *connection);
 
+// Leaves so many descriptors to the process, in truth and not by a plan; and all of them again.
+void run_limit_descriptors(run *it, int count);
+void run_lift_limit(run *it);
+
 void run_close(run *it);
 void run_free(run *it);
 void run_object(run *it, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -80,6 +88,13 @@ bool run_is_listening(const run *it);
 // The judge. Plays the scenario under the plans that are set, and all that follows; what it
 // objects to is in it->trouble. With lasting faults it also looks for spinning.
 void judge_run(run *it, const scenario *what, bool faults_last);
+
+// libevent_memory.c: libevent's own allocations. To be installed before anything of libevent's.
+void libevent_memory_install(void);
+void libevent_memory_fail(int nth, int count); // as fault_fail_allocation(); nth 0 for none
+void libevent_memory_reset_count(void);
+uint64_t libevent_memory_allocations(void);
+int64_t libevent_memory_live(void);
 
 // errnos.c: what a call is documented to fail with, ended by 0.
 const int *errnos_of(fault_call call);
