@@ -6,6 +6,30 @@ import Testing
 /// operation says, serves whoever comes then, has lost no connection, and leaves no object and no descriptor.
 @Suite("Any call in any place", .timeLimit(.minutes(2)))
 struct ReentrancyMatrixTests {
+  /// For two seconds, or for as many as the environment variable THREADS_SECONDS says.
+  @Test("So it is on eight threads at once")
+  func threads() {
+    let seconds = Environment.number("THREADS_SECONDS") ?? 2
+    let deadline = ContinuousClock.now + .seconds(seconds)
+    let cells = Counter()
+    let threads = (1...8).map { seed in
+      OtherThread {
+        var random = SeededGenerator(state: UInt64(seed))
+        while ContinuousClock.now < deadline,
+          let place = Place.allCases.randomElement(using: &random),
+          let operation = Operation.allCases.randomElement(using: &random)
+        {
+          #expect(throws: Never.self, "\(operation) in \(place)") {
+            try cell(place: place, operation: operation)
+          }
+          cells.increment()
+        }
+      }
+    }
+    threads.forEach { $0.join() }
+    #expect(cells.value >= 8)
+  }
+
   @Test("Is defined", arguments: Place.allCases, Operation.allCases)
   func cell(place: Place, operation: Operation) throws {
     // A task that waits for a loop which nobody runs any more waits for ever.
@@ -50,13 +74,30 @@ struct ReentrancyMatrixTests {
     server.acceptError.disconnectAll()
     server.onIncoming = { server, descriptor in server.takeDefault(descriptor) }
     server.maxPendingConnections = 30
+    server.descriptorReserve = 0
     server.maxConnections = nil
     server.admission = nil
-    server.descriptorReserve = 0
     server.resumeAccepting()
     if server.isListening {
       #expect(try stage.servesLateClient())
     }
     expectBalanced(server)
+  }
+}
+
+/// The same numbers in each run.
+private struct SeededGenerator: RandomNumberGenerator {
+  var state: UInt64
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9e37_79b9_7f4a_7c15
+    let mixed = (state ^ (state >> 30)) &* 0xbf58_476d_1ce4_e5b9
+    return mixed ^ (mixed >> 31)
+  }
+}
+
+private enum Environment {
+  static func number(_ name: String) -> Int? {
+    unsafe getenv(name).flatMap { unsafe Int(String(cString: $0)) }
   }
 }
