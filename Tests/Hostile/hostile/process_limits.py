@@ -43,8 +43,10 @@ def out_of_descriptors(figures):
         figures.add("held", accepted)
         # The goal is 20 ms; the rest is for a busy machine.
         for number in range(1, 6):
+            start = time.monotonic()
             subject.tell("drop", 1)
-            figures.add("one served after an own close", 1000 * subject.accepted(accepted + number), "ms", at_most=200)
+            subject.accepted(accepted + number)
+            figures.add("one served after an own close", 1000 * (time.monotonic() - start), "ms", at_most=200)
         maximum = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.prlimit(subject.pid, resource.RLIMIT_NOFILE, (maximum, maximum))
         figures.add("all served after a foreign one", 1000 * subject.accepted(CLIENTS), "ms", at_most=LATEST)
