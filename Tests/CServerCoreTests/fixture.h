@@ -89,7 +89,7 @@ void fixture_assert_error(const fixture *it, csc_error error, const char *text);
 void fixture_free_server(fixture *it);
 
 // Lowers the descriptor limit so that so many more can be opened, until the end of the test.
-// Not under valgrind, which keeps the limit itself and loses the connection accepted over it.
+// Skips it under valgrind, which keeps the limit itself and loses the connection accepted over it.
 void fixture_leave_descriptors(fixture *it, int count);
 void fixture_restore_descriptors(fixture *it);
 
