@@ -6,22 +6,27 @@ import Testing
 /// operation says, serves whoever comes then, has lost no connection, and leaves no object and no descriptor.
 @Suite("Any call in any place", .timeLimit(.minutes(2)))
 struct ReentrancyMatrixTests {
-  /// For two seconds, or for as many as the environment variable THREADS_SECONDS says.
+  /// Fifty cells each, or as many as it takes the seconds that the environment variable THREADS_SECONDS says. Not more
+  /// by default: each leaves ports behind that the kernel keeps for a minute, and everybody's tests need some.
   @Test("So it is on eight threads at once")
   func threads() {
-    let seconds = Environment.number("THREADS_SECONDS") ?? 2
-    let deadline = ContinuousClock.now + .seconds(seconds)
+    let deadline = Environment.number("THREADS_SECONDS").map { ContinuousClock.now + .seconds($0) }
     let cells = Counter()
     let threads = (1...8).map { seed in
       OtherThread {
         var random = SeededGenerator(state: UInt64(seed))
-        while ContinuousClock.now < deadline,
+        var (done, failed) = (0, false)
+        while !failed, deadline.map({ .now < $0 }) ?? (done < 50),
           let place = Place.allCases.randomElement(using: &random),
           let operation = Operation.allCases.randomElement(using: &random)
         {
-          #expect(throws: Never.self, "\(operation) in \(place)") {
+          do {
             try cell(place: place, operation: operation)
+          } catch {
+            failed = true
+            Issue.record(error, "\(operation) in \(place)")
           }
+          done += 1
           cells.increment()
         }
       }
