@@ -4,7 +4,7 @@ PORT ?= 4242
 ARGS ?=
 SECONDS ?= 60
 CONNECTIONS ?= 200000
-SWIFT_TEST = swift test
+SWIFT_TEST = scripts/test-swift
 
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
 .NOTPARALLEL:
