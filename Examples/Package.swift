@@ -29,6 +29,16 @@ let package = Package(
       path: "FortuneServer"
     ),
     .executableTarget(
+      name: "ThreadedFortuneServer",
+      dependencies: [
+        "FortuneWire",
+        "ServerProgram",
+        .product(name: "TCPServerKit", package: "TCPServerKit"),
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "ThreadedFortuneServer"
+    ),
+    .executableTarget(
       name: "FortuneClient",
       dependencies: [
         "FortuneWire",
@@ -36,6 +46,15 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "FortuneClient"
+    ),
+    .executableTarget(
+      name: "Loopback",
+      dependencies: [
+        "ServerProgram",
+        .product(name: "TCPServerKit", package: "TCPServerKit"),
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Loopback"
     ),
     .executableTarget(
       name: "EchoServer",
@@ -71,8 +90,15 @@ let package = Package(
     .testTarget(
       name: "FortuneTests",
       // The programs too: the tests run them as processes.
-      dependencies: ["ProgramTesting", "FortuneWire", "FortuneServer", "FortuneClient"],
+      dependencies: [
+        "ProgramTesting", "FortuneWire", "FortuneServer", "ThreadedFortuneServer", "FortuneClient",
+      ],
       path: "Tests/FortuneTests"
+    ),
+    .testTarget(
+      name: "LoopbackTests",
+      dependencies: ["ProgramTesting", "Loopback"],
+      path: "Tests/LoopbackTests"
     ),
   ],
   swiftLanguageModes: [.v6]

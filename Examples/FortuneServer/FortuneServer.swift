@@ -21,16 +21,6 @@ struct FortuneServer: ParsableCommand {
   @Flag(help: "Write fortunes as the examples of Qt before 5.7 read them.")
   var legacyFraming = false
 
-  static let fortunes = [
-    "The connection you are waiting for has already been accepted.",
-    "A pending queue is only patience with a limit.",
-    "Close early, close often, but never close twice.",
-    "You will soon meet a stranger on a high port.",
-    "He who blocks the loop waits for everybody.",
-    "An error told once is worth a hundred retries.",
-    "Today is a good day to read the manual page.",
-  ]
-
   func run() throws {
     let loop = try EventBase()
     let server = TCPServer(eventBase: loop)
@@ -38,8 +28,7 @@ struct FortuneServer: ParsableCommand {
 
     server.newConnection.connect { [unowned server] in
       guard let client = server.nextPendingConnection() else { return }
-      let fortune = Self.fortunes.randomElement() ?? ""
-      client.write(FortuneWire.encode(fortune, framing: framing))
+      client.write(Fortunes.reply(framing: framing))
       client.disconnectFromHost()
     }
 

@@ -3,8 +3,6 @@ import Glibc
 import ProgramTesting
 import Testing
 
-@testable import FortuneServer
-
 @Suite("Fortune Server and Fortune Client as programs", .timeLimit(.minutes(1)))
 struct FortuneProgramTests {
   @Test("A client gets one fortune as Qt writes it, then the end")
@@ -13,7 +11,7 @@ struct FortuneProgramTests {
     for _ in 1...20 {
       let bytes = try #require(Connection(port: server.port)?.receiveToEnd())
       let fortune = try #require(try FortuneWire.decode(bytes, framing: .bare))
-      #expect(FortuneServer.fortunes.contains(fortune))
+      #expect(Fortunes.all.contains(fortune))
       #expect(FortuneWire.encode(fortune, framing: .bare) == bytes)
     }
   }
@@ -23,7 +21,7 @@ struct FortuneProgramTests {
     let server = try RunningServer(["--legacy-framing"])
     let bytes = try #require(Connection(port: server.port)?.receiveToEnd())
     let fortune = try #require(try FortuneWire.decode(bytes, framing: .lengthPrefixed))
-    #expect(FortuneServer.fortunes.contains(fortune))
+    #expect(Fortunes.all.contains(fortune))
     #expect(FortuneWire.encode(fortune, framing: .lengthPrefixed) == bytes)
   }
 
@@ -33,7 +31,7 @@ struct FortuneProgramTests {
     let client = try Program("FortuneClient", ["127.0.0.1", "\(server.port)"] + options).end()
     #expect(client.status == 0)
     #expect(client.errors == "")
-    #expect(FortuneServer.fortunes.contains(String(client.output.dropLast())))
+    #expect(Fortunes.all.contains(String(client.output.dropLast())))
   }
 
   @Test("The client looks up names and never prints one fortune twice in a row")

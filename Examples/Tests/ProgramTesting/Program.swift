@@ -10,7 +10,7 @@ package final class Program {
   /// Held from making pipes until they are close-on-exec and their child is started.
   private static let starting = Mutex(())
 
-  private let process: pid_t
+  package let process: pid_t
   private let output: ReadingEnd
   private let errors: ReadingEnd
   private var hasEnded = false
@@ -81,6 +81,20 @@ package final class Program {
 
   package func send(signal: Int32) {
     kill(process, signal)
+  }
+
+  /// How many descriptors the program has open.
+  package func openDescriptors() throws -> Int {
+    guard let folder = opendir("/proc/\(process)/fd") else {
+      throw SystemFailure(call: "opendir", errnum: errno)
+    }
+    defer { closedir(folder) }
+    var count = 0
+    while let entry = readdir(folder) {
+      // Not the folder itself and the one above.
+      if entry.pointee.d_name.0 != CChar(UInt8(ascii: ".")) { count += 1 }
+    }
+    return count
   }
 
   /// The next line of the standard output; nil at its end.

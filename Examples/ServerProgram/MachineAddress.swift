@@ -2,7 +2,7 @@ import Glibc
 import TCPServerKit
 
 /// The first IPv4 address by which other machines can reach this one; 127.0.0.1 when there is none.
-func machineAddress() -> HostAddress {
+package func machineAddress() -> HostAddress {
   var list: UnsafeMutablePointer<ifaddrs>?
   guard getifaddrs(&list) == 0 else { return .localHost }
   defer { freeifaddrs(list) }

@@ -1,0 +1,62 @@
+import ArgumentParser
+import Glibc
+import ServerProgram
+import TCPServerKit
+
+/// Sends 50 MiB from one end of a connection to the other, both in this program: Qt's Loopback.
+@main
+struct Loopback: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "Loopback",
+    abstract: "Sends 50 MiB to itself, never holding more than five chunks of 64 KiB to be written."
+  )
+
+  @Option(help: "The port to listen on; 0 lets the system choose one.")
+  var port: UInt16 = 0
+
+  func run() throws {
+    let loop = try EventBase()
+    let server = TCPServer(eventBase: loop)
+    guard server.listen(address: .localHost, port: port) else {
+      throw StartFailure(server)
+    }
+    loop.stopOnSignals(SIGINT, SIGTERM)
+    tell("Listening on \(server.serverAddress), port \(server.serverPort).")
+
+    let receiver = Receiver(server)
+    let sender = Sender()
+    var failure: Failure?
+    let end: (String?) -> Void = { reason in
+      failure = failure ?? reason.map { Failure(description: $0) }
+      loop.stop()
+    }
+    receiver.whenEnded = end
+    sender.whenFailed = end
+    receiver.whenReceived = {
+      tell("Sent \(mebibytes(sender.sent)), received \(mebibytes(receiver.received)).")
+    }
+    sender.connect(to: server.serverAddress, port: server.serverPort)
+
+    loop.run()
+
+    tell("Received \(receiver.received) bytes; the write buffer held \(sender.largestBuffer) at most.")
+    if let failure { throw failure }
+    guard receiver.received == Transfer.total else {
+      throw Failure(description: "Stopped before the end")
+    }
+  }
+
+  private func mebibytes(_ count: Int) -> String {
+    "\(count >> 20) MiB"
+  }
+}
+
+enum Transfer {
+  static let total = 50 << 20
+  static let chunk = 64 << 10
+}
+
+/// Printed to the standard error by ParsableCommand, which then exits with 1.
+private struct Failure: Error, CustomStringConvertible {
+  var description: String
+}

@@ -1,0 +1,182 @@
+import FortuneWire
+import Glibc
+import ProgramTesting
+import Synchronization
+import Testing
+
+@testable import ThreadedFortuneServer
+
+@Suite("Threaded Fortune Server", .timeLimit(.minutes(1)))
+struct ThreadedFortuneTests {
+  static let modes: [[String]] = [[], ["--pool", "1"], ["--pool", "3"]]
+
+  private func start(_ options: [String]) throws -> RunningServer {
+    let server = try RunningServer(options, program: "ThreadedFortuneServer")
+    _ = try server.program.nextLine()
+    return server
+  }
+
+  @Test("A client gets one fortune as Qt writes it, then the end", arguments: modes)
+  func bareFraming(mode: [String]) throws {
+    let server = try start(mode)
+    for _ in 1...5 {
+      let bytes = try #require(Connection(port: server.port)?.receiveToEnd())
+      let fortune = try #require(try FortuneWire.decode(bytes, framing: .bare))
+      #expect(Fortunes.all.contains(fortune))
+      #expect(FortuneWire.encode(fortune, framing: .bare) == bytes)
+    }
+  }
+
+  @Test("With --legacy-framing it gets the older form")
+  func legacyFraming() throws {
+    let server = try start(["--legacy-framing"])
+    let bytes = try #require(Connection(port: server.port)?.receiveToEnd())
+    let fortune = try #require(try FortuneWire.decode(bytes, framing: .lengthPrefixed))
+    #expect(Fortunes.all.contains(fortune))
+  }
+
+  @Test("A client that talks and stays is waited for, and keeps no other one waiting", arguments: modes)
+  func staying(mode: [String]) throws {
+    let server = try start(mode)
+    // Stopped meanwhile, so that what the client says is there before it is served.
+    server.program.send(signal: SIGSTOP)
+    let staying = try #require(Connection(port: server.port))
+    staying.send(Array("Hello".utf8))
+    server.program.send(signal: SIGCONT)
+    #expect(try FortuneWire.decode(staying.receiveToEnd() ?? [], framing: .bare) != nil)
+    #expect(Connection(port: server.port)?.receiveToEnd() != nil)
+
+    server.program.send(signal: SIGINT)
+    staying.endSending()
+    let end = try server.program.end()
+    #expect(end == .init(status: 0, output: "Stopped; fortunes served: 2.\n", errors: ""))
+  }
+
+  @Test("Ctrl-C and SIGTERM end the server in order", arguments: modes, [SIGINT, SIGTERM])
+  func signals(mode: [String], signal: Int32) throws {
+    let server = try start(mode)
+    #expect(Connection(port: server.port)?.receiveToEnd() != nil)
+    server.program.send(signal: signal)
+    let end = try server.program.end()
+    #expect(end == .init(status: 0, output: "Stopped; fortunes served: 1.\n", errors: ""))
+    #expect(Connection(port: server.port) == nil)
+  }
+
+  @Test("Clients leave no descriptor behind", arguments: modes)
+  func descriptors(mode: [String]) throws {
+    let server = try start(mode)
+    // The end comes by closing, so a client that has it sees the descriptor gone.
+    #expect(Connection(port: server.port)?.receiveToEnd() != nil)
+    let before = try server.program.openDescriptors()
+    for _ in 1...20 {
+      #expect(Connection(port: server.port)?.receiveToEnd() != nil)
+    }
+    #expect(try server.program.openDescriptors() == before)
+  }
+
+  @Test("A client for whom no thread starts is told of and turned away, the next one is served")
+  func noThread() throws {
+    let server = try start([])
+    let before = try server.program.openDescriptors()
+    // Not enough for the stack of a thread.
+    try limitMemory(of: server.program, to: memory(of: server.program) + 2 << 20)
+    #expect(Connection(port: server.port)?.receiveToEnd() == [])
+    let complaint = "A client was not served: Unable to start a thread: Resource temporarily unavailable."
+    #expect(try server.program.nextLine() == complaint)
+    #expect(try server.program.openDescriptors() == before)
+
+    try limitMemory(of: server.program, to: nil)
+    #expect(Connection(port: server.port)?.receiveToEnd()?.isEmpty == false)
+    server.program.send(signal: SIGTERM)
+    let end = try server.program.end()
+    #expect(end == .init(status: 0, output: "Stopped; fortunes served: 1.\n", errors: ""))
+  }
+
+  @Test("A descriptor that is no TCP connection is told of and closed", arguments: [false, true])
+  func notAConnection(onLoop: Bool) throws {
+    let pair = try LocalPair()
+    let told = Told()
+    do {
+      let client = Client(descriptor: pair.given, reply: [1]) { told.add($0) }
+      if onLoop { client.serve(on: try .init()) } else { client.serve() }
+      #expect(pair.givenIsClosed)
+    }
+    #expect(told.failures.withLock { $0 } == ["The descriptor is not an IPv4 or IPv6 socket"])
+  }
+
+  @Test("A client that nobody serves is told of and closed")
+  func dropped() throws {
+    let pair = try LocalPair()
+    let told = Told()
+    _ = Client(descriptor: pair.given, reply: [1]) { told.add($0) }
+    #expect(pair.givenIsClosed)
+    #expect(told.failures.withLock { $0 } == ["Nobody was left to serve it"])
+  }
+
+  @Test("A second server on the same port says so and fails", arguments: modes)
+  func portTaken(mode: [String]) throws {
+    let server = try start([])
+    let options = ["--address", "127.0.0.1", "--port", "\(server.port)"] + mode
+    let second = try Program("ThreadedFortuneServer", options).end()
+    #expect(second.status == 1)
+    #expect(second.output == "")
+    #expect(second.errors == "Error: Unable to start the server: The bound address is already in use\n")
+  }
+
+  @Test("A pool has some threads, not none and not thousands", arguments: ["0", "-1", "257", "many"])
+  func poolSize(count: String) throws {
+    let end = try Program("ThreadedFortuneServer", ["--pool", count]).end()
+    #expect(end.status == 64)
+    #expect(end.errors.contains("--pool"))
+  }
+}
+
+/// What became of a client.
+private final class Told: Sendable {
+  let failures = Mutex<[String?]>([])
+
+  func add(_ failure: String?) {
+    failures.withLock { $0.append(failure) }
+  }
+}
+
+/// Two connected sockets that are not TCP's: one to give away, and one that tells when the other is closed,
+/// whatever its number is used for by then.
+private final class LocalPair {
+  let given: Int32
+  private let kept: Int32
+
+  init() throws {
+    var ends: [Int32] = [-1, -1]
+    let type = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
+    try #require(socketpair(AF_UNIX, type, 0, &ends) == 0)
+    (given, kept) = (ends[0], ends[1])
+  }
+
+  deinit {
+    close(kept)
+  }
+
+  var givenIsClosed: Bool {
+    var byte: UInt8 = 0
+    return recv(kept, &byte, 1, Int32(MSG_DONTWAIT)) == 0
+  }
+}
+
+/// The size of the program's address space, in bytes.
+private func memory(of program: Program) throws -> Int {
+  let file = try #require(fopen("/proc/\(program.process)/statm", "r"))
+  defer { fclose(file) }
+  var line = [UInt8](repeating: 0, count: 200)
+  let count = fread(&line, 1, line.count, file)
+  let number = line[..<count].prefix { $0 != UInt8(ascii: " ") }
+  let pages = try #require(Int(String(decoding: number, as: UTF8.self)))
+  return pages * sysconf(CInt(_SC_PAGESIZE))
+}
+
+/// - Parameter size: in bytes; nil for no limit.
+private func limitMemory(of program: Program, to size: Int?) throws {
+  let limit = size.map(String.init) ?? "unlimited"
+  let tool = try Program(path: "/usr/bin/prlimit", ["--pid", "\(program.process)", "--as=\(limit):"])
+  #expect(try tool.end() == .init(status: 0, output: "", errors: ""))
+}

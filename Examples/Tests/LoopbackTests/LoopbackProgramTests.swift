@@ -1,0 +1,71 @@
+import Glibc
+import ProgramTesting
+import Testing
+
+@Suite("Loopback as a program", .timeLimit(.minutes(1)))
+struct LoopbackProgramTests {
+  @Test("All 50 MiB arrive, and no more than five chunks wait to be written at any time")
+  func everything() throws {
+    let end = try Program("Loopback", []).end()
+    #expect(end.status == 0)
+    #expect(end.errors == "")
+    let lines = end.output.split(separator: "\n")
+    let last = try #require(lines.last)
+    let figures = try #require(
+      last.wholeMatch(of: /Received (\d+) bytes; the write buffer held (\d+) at most\./)
+    )
+    #expect(figures.1 == "52428800")
+    let largest = try #require(Int(figures.2))
+    #expect(largest <= 5 * 65536)
+    // The first line says where, then one for each tenth.
+    #expect(lines.filter { $0.hasPrefix("Sent ") }.count == 10)
+    #expect(lines.dropLast().last == "Sent 50 MiB, received 50 MiB.")
+  }
+
+  @Test("A port that is taken is told")
+  func portTaken() throws {
+    let taken = try #require(ListeningPort())
+    let end = try Program("Loopback", ["--port", "\(taken.number)"]).end()
+    #expect(end.status == 1)
+    #expect(end.output == "")
+    #expect(end.errors == "Error: Unable to start the server: The bound address is already in use\n")
+  }
+
+  @Test("A typing error in an option is explained")
+  func typingError() throws {
+    let end = try Program("Loopback", ["--prot", "1"]).end()
+    #expect(end.status == 64)
+    #expect(end.errors.contains("Unknown option '--prot'"))
+  }
+}
+
+/// A port of 127.0.0.1 that somebody else listens on.
+private final class ListeningPort {
+  private let descriptor: Int32
+  let number: UInt16
+
+  /// Nil when the system gives none.
+  init?() {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_addr.s_addr = inet_addr("127.0.0.1")
+    var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let bound = withUnsafeMutablePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(descriptor, $0, size) == 0 && listen(descriptor, 1) == 0
+          && getsockname(descriptor, $0, &size) == 0
+      }
+    }
+    guard bound else {
+      close(descriptor)
+      return nil
+    }
+    self.descriptor = descriptor
+    number = UInt16(bigEndian: address.sin_port)
+  }
+
+  deinit {
+    close(descriptor)
+  }
+}

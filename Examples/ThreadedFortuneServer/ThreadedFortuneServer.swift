@@ -1,0 +1,64 @@
+import ArgumentParser
+import FortuneWire
+import Glibc
+import ServerProgram
+import TCPServerKit
+
+/// Sends a fortune to every client, each served on a thread of its own: Qt's Threaded Fortune Server.
+@main
+struct ThreadedFortuneServer: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "ThreadedFortuneServer",
+    abstract: "Sends a fortune to every client that connects, from a thread of its own or one of a pool."
+  )
+
+  @Option(help: "The address to listen on, * for all of them.", transform: hostAddress)
+  var address = HostAddress.any
+
+  @Option(help: "The port to listen on; 0 lets the system choose one.")
+  var port: UInt16 = 4242
+
+  @Option(help: "Serve clients on this many threads, each with a loop, not on a thread for each.")
+  var pool: Int?
+
+  @Flag(help: "Write fortunes as the examples of Qt before 5.7 read them.")
+  var legacyFraming = false
+
+  /// How long clients may go on after a signal.
+  private static let grace: Duration = .seconds(3)
+
+  func validate() throws {
+    guard (1...256).contains(pool ?? 1) else {
+      throw ValidationError("--pool takes a number from 1 to 256.")
+    }
+  }
+
+  func run() throws {
+    let loop = try EventBase()
+    // Before other threads begin, so that all of them leave the signals to the loop.
+    loop.stopOnSignals(SIGINT, SIGTERM)
+    let workers = try pool.map { try WorkerPool(count: $0) }
+    defer { workers?.end() }
+    let server = DistributingServer(
+      loop: loop,
+      framing: legacyFraming ? .lengthPrefixed : .bare,
+      workplace: workers ?? ThreadPerClient()
+    )
+    guard server.listen(address: address, port: port) else {
+      throw StartFailure(server)
+    }
+    let shown = address == .any || address == .anyIPv4 ? machineAddress() : server.serverAddress
+    tell("The server is running on \(shown), port \(server.serverPort).")
+    tell("Run FortuneClient, or nc \(shown) \(server.serverPort) | xxd. Ctrl-C ends the server.")
+
+    loop.run()
+
+    server.close()
+    let deadline = ContinuousClock.now + Self.grace
+    while server.unfinished > 0, .now < deadline {
+      loop.runOnce(timeout: deadline - .now)
+    }
+    let rest = server.unfinished > 0 ? "; unfinished: \(server.unfinished)" : ""
+    tell("Stopped; fortunes served: \(server.served)\(rest).")
+  }
+}
