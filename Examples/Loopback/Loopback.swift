@@ -15,7 +15,7 @@ struct Loopback: ParsableCommand {
   var port: UInt16 = 0
 
   func run() throws {
-    let loop = try EventBase()
+    let loop = try makeEventBase()
     let server = TCPServer(eventBase: loop)
     guard server.listen(address: .localHost, port: port) else {
       throw StartFailure(server)

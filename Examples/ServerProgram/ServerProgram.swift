@@ -18,12 +18,25 @@ package func tell(_ line: String) {
   fflush(nil)
 }
 
+/// An event loop; without one there is nothing to start.
+package func makeEventBase() throws(StartFailure) -> EventBase {
+  do {
+    return try EventBase()
+  } catch {
+    throw StartFailure("no descriptors or no memory left for an event loop")
+  }
+}
+
 /// Printed to the standard error by ParsableCommand, which then exits with 1.
 package struct StartFailure: Error, CustomStringConvertible {
   private let reason: String
 
   package init(_ server: TCPServer) {
     reason = server.errorString
+  }
+
+  package init(_ reason: String) {
+    self.reason = reason
   }
 
   package var description: String {

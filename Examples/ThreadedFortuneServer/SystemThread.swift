@@ -7,7 +7,7 @@ struct SystemThread {
   /// Starts a thread that runs `body`.
   ///
   /// - Throws: why there is none; `body` is released then and does not run.
-  static func start(_ body: @escaping @Sendable () -> Void) throws(StartFailure) -> SystemThread {
+  static func start(_ body: @escaping @Sendable () -> Void) throws(NoThread) -> SystemThread {
     var handle = pthread_t()
     let work = Unmanaged.passRetained(Work(body: body))
     let failure = pthread_create(
@@ -23,7 +23,7 @@ struct SystemThread {
     )
     guard failure == 0 else {
       work.release()
-      throw StartFailure(errnum: failure)
+      throw NoThread(errnum: failure)
     }
     return SystemThread(handle: handle)
   }
@@ -38,11 +38,11 @@ struct SystemThread {
     pthread_join(handle, nil)
   }
 
-  struct StartFailure: Error, CustomStringConvertible {
+  struct NoThread: Error, CustomStringConvertible {
     var errnum: CInt
 
     var description: String {
-      "Unable to start a thread: \(String(cString: strerror(errnum)))"
+      "no thread to be had: \(String(cString: strerror(errnum)))"
     }
   }
 

@@ -1,3 +1,4 @@
+import ServerProgram
 import TCPServerKit
 
 /// A thread of its own for each client.
@@ -21,13 +22,13 @@ final class WorkerPool: Workplace {
   init(count: Int) throws {
     do {
       for _ in 0..<count {
-        let loop = try EventBase()
+        let loop = try makeEventBase()
         let thread = try SystemThread.start { loop.run() }
         workers.append(Worker(loop: loop, thread: thread))
       }
     } catch {
       end()
-      throw error
+      throw (error as? SystemThread.NoThread).map { StartFailure("\($0)") } ?? error
     }
   }
 

@@ -81,7 +81,7 @@ struct ThreadedFortuneTests {
     // Not enough for the stack of a thread.
     try limitMemory(of: server.program, to: memory(of: server.program) + 2 << 20)
     #expect(Connection(port: server.port)?.receiveToEnd() == [])
-    let complaint = "A client was not served: Unable to start a thread: Resource temporarily unavailable."
+    let complaint = "A client was not served: no thread to be had: Resource temporarily unavailable."
     #expect(try server.program.nextLine() == complaint)
     #expect(try server.program.openDescriptors() == before)
 
@@ -121,6 +121,18 @@ struct ThreadedFortuneTests {
     #expect(second.status == 1)
     #expect(second.output == "")
     #expect(second.errors == "Error: Unable to start the server: The bound address is already in use\n")
+  }
+
+  @Test("Few descriptors are enough, or it is told that they are not", arguments: 4...28)
+  func fewDescriptors(count: Int) throws {
+    let path = try Program.path(of: "ThreadedFortuneServer")
+    let command = ["--nofile=\(count):", path, "--address", "127.0.0.1", "--port", "0", "--pool", "3"]
+    let program = try Program(path: "/usr/bin/prlimit", command)
+    let isRunning = try program.nextLine()?.hasPrefix("The server is running on 127.0.0.1, port ") ?? false
+    program.send(signal: SIGTERM)
+    let end = try program.end()
+    #expect(end.status == (isRunning ? 0 : 1))
+    #expect(isRunning || end.errors.contains(/^Error: Unable to start the server: .+\n$/), "\(end.errors)")
   }
 
   @Test("A pool has some threads, not none and not thousands", arguments: ["0", "-1", "257", "many"])

@@ -17,7 +17,12 @@ package final class Program {
 
   /// Starts the program of that name that was built together with these tests.
   package convenience init(_ name: String, _ arguments: [String]) throws {
-    try self.init(path: try Self.folder() + name, arguments)
+    try self.init(path: try Self.path(of: name), arguments)
+  }
+
+  /// Where the program of that name is that was built together with these tests.
+  package static func path(of name: String) throws -> String {
+    try folder() + name
   }
 
   /// Starts another program, by its path.

@@ -48,7 +48,15 @@ internal import Synchronization
   /// One buffer for all reads on this loop; whoever reads owns it until the handlers have run.
   let scratch = ScratchBuffer()
 
+  /// How many descriptors libevent opens for a loop: epoll's, and a pair for signals.
+  private static let descriptorsOfLibevent = 3
+
   init() throws(SocketError) {
+    // libevent ends the process when it gets some of its descriptors and not all. Another thread may still take
+    // the last ones in between.
+    guard SystemCalls.canOpenDescriptors(Self.descriptorsOfLibevent) else {
+      throw .socketResource
+    }
     guard let config = unsafe event_config_new() else {
       throw .socketResource
     }

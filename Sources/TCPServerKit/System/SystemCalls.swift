@@ -153,6 +153,13 @@ enum SystemCalls {
     eventfd(0, CInt(EFD_CLOEXEC | EFD_NONBLOCK))
   }
 
+  /// Whether there are that many descriptors to be had now.
+  static func canOpenDescriptors(_ count: Int) -> Bool {
+    let opened = (0..<count).map { _ in openEventDescriptor() }
+    opened.filter { $0 >= 0 }.forEach(closeDescriptor)
+    return !opened.contains { $0 < 0 }
+  }
+
   /// Makes an event descriptor readable. Fails only when its counter is full, and then it is readable.
   static func signal(_ eventDescriptor: CInt) {
     var one: UInt64 = 1
