@@ -72,11 +72,17 @@ static bool shed_one(csc_server *server, csc_rejection *rejection) {
 static void shed(csc_server *server) {
     uint64_t generation = server->generation;
     csc_rejection rejection;
+    int count = 0;
     // A callback may close the server, or take the descriptor that the spare was.
-    for (int i = 0; i < server->accept_batch && generation == server->generation &&
-                    server->spare >= 0 && shed_one(server, &rejection);
-         i++) {
+    while (count < server->accept_batch && generation == server->generation && server->spare >= 0 &&
+           shed_one(server, &rejection)) {
+        count++;
         csc__tell_rejected(server, &rejection);
+    }
+    // More are waiting to be turned away, and are not to wait as long as those who hope for room.
+    if (count >= server->accept_batch && generation == server->generation && server->backing_off) {
+        server->retry_delay = 0;
+        csc__overload_back_off(server, FIRST_RETRY_MS);
     }
 }
 
