@@ -35,7 +35,6 @@ struct ThreadedFortuneServer: ParsableCommand {
 
   func run() throws {
     let loop = try makeEventBase()
-    // Before other threads begin, so that all of them leave the signals to the loop.
     loop.stopOnSignals(SIGINT, SIGTERM)
     let workers = try pool.map { try WorkerPool(count: $0) }
     defer { workers?.end() }

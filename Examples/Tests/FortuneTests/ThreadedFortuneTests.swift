@@ -35,15 +35,21 @@ struct ThreadedFortuneTests {
     #expect(Fortunes.all.contains(fortune))
   }
 
+  /// A client that has said something and got its fortune, and whose connection goes on until it ends its side.
+  private func stayingClient(of server: RunningServer) throws -> Connection {
+    // Stopped meanwhile, so that what the client says is there before it is served.
+    server.program.send(signal: SIGSTOP)
+    let client = try #require(Connection(port: server.port))
+    client.send(Array("Hello".utf8))
+    server.program.send(signal: SIGCONT)
+    #expect(try FortuneWire.decode(client.receiveToEnd() ?? [], framing: .bare) != nil)
+    return client
+  }
+
   @Test("A client that talks and stays is waited for, and keeps no other one waiting", arguments: modes)
   func staying(mode: [String]) throws {
     let server = try start(mode)
-    // Stopped meanwhile, so that what the client says is there before it is served.
-    server.program.send(signal: SIGSTOP)
-    let staying = try #require(Connection(port: server.port))
-    staying.send(Array("Hello".utf8))
-    server.program.send(signal: SIGCONT)
-    #expect(try FortuneWire.decode(staying.receiveToEnd() ?? [], framing: .bare) != nil)
+    let staying = try stayingClient(of: server)
     #expect(Connection(port: server.port)?.receiveToEnd() != nil)
 
     server.program.send(signal: SIGINT)
@@ -60,6 +66,16 @@ struct ThreadedFortuneTests {
     let end = try server.program.end()
     #expect(end == .init(status: 0, output: "Stopped; fortunes served: 1.\n", errors: ""))
     #expect(Connection(port: server.port) == nil)
+  }
+
+  @Test("A client that stays for ever does not keep a stopped server", arguments: modes)
+  func stayingForEver(mode: [String]) throws {
+    let server = try start(mode)
+    let staying = try stayingClient(of: server)
+    server.program.send(signal: SIGINT)
+    let end = try server.program.end()
+    #expect(end == .init(status: 0, output: "Stopped; fortunes served: 0; unfinished: 1.\n", errors: ""))
+    withExtendedLifetime(staying) {}
   }
 
   @Test("Clients leave no descriptor behind", arguments: modes)
