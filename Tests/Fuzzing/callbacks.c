@@ -51,6 +51,7 @@ static void on_incoming_connection(csc_server *server, const csc_connection *con
     CHECK(server == it->server, "a callback of a server that was freed");
     csc_connection kept = *connection;
     csc_address name = model_incoming(it, connection);
+    model_observe_others(it); // the same turn of the loop may have served them before
     it->in_incoming++;
     unsigned choice = world_byte(it->world);
     if (choice & 4) {
@@ -78,6 +79,7 @@ static void on_rejected(csc_server *server, const csc_rejection *rejection, void
     subject *it = context;
     CHECK(server == it->server, "a callback of a server that was freed");
     model_rejected(it, &rejection->peer);
+    model_observe_others(it);
     operate_inside(it->world);
 }
 

@@ -161,6 +161,15 @@ static void observe(subject *it) {
           (int)(now.delivered - now.added), (int)it->taken);
 }
 
+void model_observe_others(const subject *it) {
+    for (size_t i = 0; i < SERVERS; i++) {
+        subject *other = &it->world->subjects[i];
+        if (other != it && other->server) {
+            observe(other);
+        }
+    }
+}
+
 void model_observe(world *it) {
     for (size_t i = 0; i < SERVERS; i++) {
         if (it->subjects[i].server) {

@@ -87,6 +87,7 @@ void model_listens(subject *it, int backlog);
 void model_stopped(subject *it);
 void model_closed(subject *it);
 void model_observe(world *it); // after each call
+void model_observe_others(const subject *it);
 void model_assert_drained(subject *it);
 
 // operations.c
