@@ -132,7 +132,9 @@ private final class Watchdog: Sendable {
 
   func end() {
     state.withLock { $0.isOver = true }
-    thread.withLock { $0 }?.join()
+    // Let go of, since it holds this object.
+    let thread = thread.withLock { exchange(&$0, with: nil) }
+    thread?.join()
   }
 
   private func watch() {
