@@ -51,7 +51,7 @@ struct EchoServer: ParsableCommand {
 
   func run() throws {
     // The main thread's loop takes the signals, and serves nobody.
-    let signals = try EventBase()
+    let signals = try makeEventBase()
     signals.stopOnSignals(SIGINT, SIGTERM)
     let shutdown = GracefulShutdown()
     let serving = Task { [self] in

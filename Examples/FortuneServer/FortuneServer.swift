@@ -22,7 +22,7 @@ struct FortuneServer: ParsableCommand {
   var legacyFraming = false
 
   func run() throws {
-    let loop = try EventBase()
+    let loop = try makeEventBase()
     let server = TCPServer(eventBase: loop)
     let framing: FortuneWire.Framing = legacyFraming ? .lengthPrefixed : .bare
 

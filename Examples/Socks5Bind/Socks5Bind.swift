@@ -46,7 +46,7 @@ struct Socks5Bind: ParsableCommand {
   }
 
   func run() throws {
-    let loop = try EventBase()
+    let loop = try makeEventBase()
     let server = TCPServer(eventBase: loop)
     server.proxy = networkProxy
     server.proxyListening.simultaneousBindings = ports

@@ -23,6 +23,18 @@ struct EchoProgramTests {
     }
   }
 
+  @Test("Too few descriptors are told in words", arguments: waysToServe)
+  func fewDescriptors(options: [String]) throws {
+    let path = try Program.path(of: "EchoServer")
+    // With a few more, Swift's own thread pool ends the program before it gets so far.
+    for count in 5...6 {
+      let command = ["--nofile=\(count):", path, "--address", "127.0.0.1", "--port", "0"] + options
+      let end = try Program(path: "/usr/bin/prlimit", command).end()
+      #expect(end.status == 1)
+      #expect(end.errors.contains(/^Error: Unable to start the server: .+ .+\n$/), "\(end.errors)")
+    }
+  }
+
   @Test("An address has no more connections than --per-source says", arguments: waysToServe)
   func perSource(options: [String]) throws {
     let server = try RunningEcho(options + ["--per-source", "2"])

@@ -75,6 +75,15 @@ struct FortuneProgramTests {
     #expect(second.errors == complaint)
   }
 
+  @Test("Too few descriptors are told in words", arguments: 5...9)
+  func fewDescriptors(count: Int) throws {
+    let path = try Program.path(of: "FortuneServer")
+    let command = ["--nofile=\(count):", path, "--address", "127.0.0.1", "--port", "0"]
+    let end = try Program(path: "/usr/bin/prlimit", command).end()
+    #expect(end.status == 1)
+    #expect(end.errors.contains(/^Error: Unable to start the server: .+ .+\n$/), "\(end.errors)")
+  }
+
   @Test("Ctrl-C and SIGTERM end the server in order", arguments: [SIGINT, SIGTERM])
   func signals(signal: Int32) throws {
     let server = try RunningServer()

@@ -63,6 +63,41 @@ public enum SocketError: Int32, Error, CaseIterable, Sendable {
   }
 }
 
+extension SocketError: CustomStringConvertible {
+  /// The error for a person to read, in English.
+  ///
+  /// Where the server or the socket is at hand, ``TCPServer/errorString`` and ``TCPSocket/errorString`` say more: not
+  /// only what class of error it was, but which call failed and why.
+  public var description: String {
+    switch self {
+    case .unknown: "Unknown error"
+    case .connectionRefused: "Connection refused"
+    case .remoteHostClosed: "The remote host closed the connection"
+    case .hostNotFound: "Host not found"
+    case .socketAccess: "Permission denied"
+    case .socketResource: "Out of resources"
+    case .socketTimeout: "Network operation timed out"
+    case .datagramTooLarge: "Datagram was too large to send"
+    case .network: "Network error"
+    case .addressInUse: "The address is already in use"
+    case .socketAddressNotAvailable: "The address is not available"
+    case .unsupportedSocketOperation: "Unsupported socket operation"
+    case .unfinishedSocketOperation: "The task was cancelled"
+    case .proxyAuthenticationRequired: "Proxy authentication required"
+    case .sslHandshakeFailed: "TLS handshake failed"
+    case .proxyConnectionRefused: "Connection to proxy refused"
+    case .proxyConnectionClosed: "Connection to proxy closed prematurely"
+    case .proxyConnectionTimeout: "Connection to proxy timed out"
+    case .proxyNotFound: "Proxy host not found"
+    case .proxyProtocol: "Proxy protocol error"
+    case .operation: "The operation is not allowed now"
+    case .sslInternal: "Error of the TLS library"
+    case .sslInvalidUserData: "Invalid TLS data"
+    case .temporary: "Temporary error"
+    }
+  }
+}
+
 /// An error with its text and, where a system call failed, its errno: what a server or socket remembers.
 struct Failure {
   var error: SocketError

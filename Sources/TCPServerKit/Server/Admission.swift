@@ -2,6 +2,7 @@ internal import CServerCore
 
 /// What becomes of a client that has just connected; see ``TCPServer/admission``.
 public enum Admission: Hashable, Sendable {
+  /// Lets it in.
   case admit
   /// Closes the connection.
   case refuse

@@ -119,20 +119,3 @@ struct HostAddressTests {
     #expect(Set(texts.compactMap { HostAddress($0) }).count == texts.count)
   }
 }
-
-@Suite("SocketError")
-struct SocketErrorTests {
-  @Test("The numbers are QAbstractSocket's")
-  func numbers() {
-    let inOrder: [SocketError] = [
-      .unknown, .connectionRefused, .remoteHostClosed, .hostNotFound, .socketAccess, .socketResource,
-      .socketTimeout, .datagramTooLarge, .network, .addressInUse, .socketAddressNotAvailable,
-      .unsupportedSocketOperation, .unfinishedSocketOperation, .proxyAuthenticationRequired,
-      .sslHandshakeFailed, .proxyConnectionRefused, .proxyConnectionClosed, .proxyConnectionTimeout,
-      .proxyNotFound, .proxyProtocol, .operation, .sslInternal, .sslInvalidUserData, .temporary,
-    ]
-    #expect(inOrder.map(\.rawValue) == Array(-1...22))
-    #expect(SocketError.allCases.count == inOrder.count)
-    #expect(SocketError(rawValue: 23) == nil)
-  }
-}
