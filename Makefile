@@ -10,7 +10,7 @@ SWIFT_TEST = scripts/test-swift
 .NOTPARALLEL:
 .PHONY: help run bench bench-quick test test-swift test-c test-examples test-consumer test-benchmarks test-hostile hostile \
 	test-sanitizers check coverage fuzz soak torture check-error-texts check-counts check-thread-confinement check-documentation \
-	check-async-documentation docs format format-check clean dependencies-run dependencies-test
+	check-async-documentation docs format format-check clean dependencies-run dependencies-docs dependencies-test
 
 help:
 	@echo 'make run [PORT=4242] [ARGS=...]  serve fortunes until Ctrl-C (PORT=0: any free port)'
@@ -80,7 +80,7 @@ check-async-documentation:
 check-error-texts:
 	@scripts/step 'Every error text is tested' scripts/check-error-texts
 
-docs:
+docs: dependencies-docs
 	@scripts/step 'The documentation as a site' scripts/build-documentation
 
 format-check:
@@ -116,6 +116,9 @@ clean:
 
 dependencies-run:
 	@scripts/install-dependencies run
+
+dependencies-docs:
+	@scripts/install-dependencies docs
 
 dependencies-test:
 	@scripts/install-dependencies test

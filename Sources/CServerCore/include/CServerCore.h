@@ -1,5 +1,6 @@
 /**
- * @file CServerCore.h
+ * @mainpage CServerCore
+ *
  * A TCP server for C programs on Linux: the accept loop and the queue of pending connections.
  *
  * It is the documented QTcpServer without its sockets: listen, take connections as they come or
@@ -7,17 +8,23 @@
  * on them is the program's own business. The loop is libevent's; without one, csc_server_wait()
  * does everything.
  *
+ * All of it is in CServerCore.h: @ref listening, @ref callbacks, @ref connections, @ref limits,
+ * @ref errors, @ref addresses, @ref statistics.
+ *
  * Rules that hold for every function here:
  *
  * - Thread: a server belongs to the thread that runs its event_base (without a base: to one thread
- * at a time). No function may be called from another thread. Different servers on different threads
- * are independent.
+ * at a time). No function that is given a server may be called from another thread; the others may
+ * be called from any. Different servers on different threads are independent.
  * - Callbacks: any function may be called from any callback, csc_server_close() and
  * csc_server_free() included.
  * - Errors: a function that can fail returns false (or -1, or NULL); csc_server_error() and
  *   csc_server_error_string() then say why. Nothing aborts, prints, or touches signal dispositions.
+ * - Parameters: `server` is the server that a call is about or a callback comes from, *borrowed*;
+ * `context` is what the program gave with the callback, never looked at, and still the program's.
  * - NULL for the server is allowed everywhere and means a server that could not be made: it does
- * not listen, has nothing pending, and its error is CSC_ERROR_SOCKET_RESOURCE.
+ * not listen, has nothing pending, its settings are what they are at first, and its error is
+ * CSC_ERROR_SOCKET_RESOURCE.
  * - Descriptors are close-on-exec and non-blocking from their first moment.
  * - System calls: once it listens, a server makes accept4, epoll_wait and epoll_ctl (by libevent),
  * poll, read, fstat, getsockopt, clock_gettime, close, what malloc() needs, and when descriptors
@@ -34,6 +41,11 @@
  * Exactly once: at any time outside a callback `accepted + added == delivered + pending +
  * discarded_on_close + shed + rejected_by_admission + rejected_by_limit` (see csc_statistics).
  */
+
+/**
+ * @file CServerCore.h
+ * The whole library. The main page has the rules that hold for every function.
+ */
 #ifndef CSERVERCORE_H
 #define CSERVERCORE_H
 
@@ -41,10 +53,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/** The version of this header, as in 0.1.0. While the first number is 0, the second one may change
+ * names and types. */
 #define CSC_VERSION_MAJOR 0
+/** The second number: what is new. */
 #define CSC_VERSION_MINOR 1
+/** The third number: what was mended. */
 #define CSC_VERSION_PATCH 0
 
+/** @cond Not for programs to use. */
 #if defined(__GNUC__)
 #define CSC_API __attribute__((visibility("default")))
 #else
@@ -63,6 +80,7 @@
 #define CSC_ASSUME_NONNULL
 #define CSC_ASSUME_NONNULL_DONE
 #endif
+/** @endcond */
 
 #ifdef __cplusplus
 extern "C" {
@@ -75,69 +93,86 @@ struct sockaddr_storage;
 CSC_ASSUME_NONNULL
 
 /* ---------------------------------------------------------------------------------------------- */
-/* Errors */
+/**
+ * @defgroup errors Errors
+ * What went wrong, as a number and as a text.
+ * @{
+ */
 
-/** What went wrong, with the numbers of QAbstractSocket::SocketError. */
+/**
+ * What went wrong, with the numbers of QAbstractSocket::SocketError.
+ *
+ * A server's own calls give only some of them; the rest is there so that a program, or a socket
+ * class above this library, has one set of numbers for all.
+ */
 typedef enum csc_error {
-    CSC_ERROR_UNKNOWN = -1, /**< no error yet, or one without a class of its own */
-    CSC_ERROR_CONNECTION_REFUSED = 0,
-    CSC_ERROR_REMOTE_HOST_CLOSED = 1,
-    CSC_ERROR_HOST_NOT_FOUND = 2,
+    CSC_ERROR_UNKNOWN = -1,           /**< no error yet, or one without a class of its own */
+    CSC_ERROR_CONNECTION_REFUSED = 0, /**< the peer refused, or nobody listens there */
+    CSC_ERROR_REMOTE_HOST_CLOSED = 1, /**< the peer ended the connection */
+    CSC_ERROR_HOST_NOT_FOUND = 2,     /**< a host name has no address */
     CSC_ERROR_SOCKET_ACCESS = 3,   /**< not permitted: privileged port, seccomp, security module */
     CSC_ERROR_SOCKET_RESOURCE = 4, /**< out of descriptors or memory */
-    CSC_ERROR_SOCKET_TIMEOUT = 5,
-    CSC_ERROR_DATAGRAM_TOO_LARGE = 6,
-    CSC_ERROR_NETWORK = 7,
-    CSC_ERROR_ADDRESS_IN_USE = 8,
-    CSC_ERROR_SOCKET_ADDRESS_NOT_AVAILABLE = 9,
-    CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION = 10,
-    CSC_ERROR_UNFINISHED_SOCKET_OPERATION = 11,
-    CSC_ERROR_PROXY_AUTHENTICATION_REQUIRED = 12,
-    CSC_ERROR_SSL_HANDSHAKE_FAILED = 13,
-    CSC_ERROR_PROXY_CONNECTION_REFUSED = 14,
-    CSC_ERROR_PROXY_CONNECTION_CLOSED = 15,
-    CSC_ERROR_PROXY_CONNECTION_TIMEOUT = 16,
-    CSC_ERROR_PROXY_NOT_FOUND = 17,
-    CSC_ERROR_PROXY_PROTOCOL = 18,
-    CSC_ERROR_OPERATION = 19, /**< the call was made in a state that does not allow it */
-    CSC_ERROR_SSL_INTERNAL = 20,
-    CSC_ERROR_SSL_INVALID_USER_DATA = 21,
-    CSC_ERROR_TEMPORARY = 22
+    CSC_ERROR_SOCKET_TIMEOUT = 5,  /**< a wait ended without what it waited for */
+    CSC_ERROR_DATAGRAM_TOO_LARGE = 6,             /**< given by nothing here */
+    CSC_ERROR_NETWORK = 7,                        /**< the network failed */
+    CSC_ERROR_ADDRESS_IN_USE = 8,                 /**< the address and port are taken */
+    CSC_ERROR_SOCKET_ADDRESS_NOT_AVAILABLE = 9,   /**< not an address of this machine */
+    CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION = 10,  /**< the socket or address cannot do this */
+    CSC_ERROR_UNFINISHED_SOCKET_OPERATION = 11,   /**< the caller gave up before the end */
+    CSC_ERROR_PROXY_AUTHENTICATION_REQUIRED = 12, /**< the proxy wants credentials, or others */
+    CSC_ERROR_SSL_HANDSHAKE_FAILED = 13,          /**< given by nothing here */
+    CSC_ERROR_PROXY_CONNECTION_REFUSED = 14,      /**< nobody listens where the proxy should be */
+    CSC_ERROR_PROXY_CONNECTION_CLOSED = 15,       /**< the proxy closed the connection too early */
+    CSC_ERROR_PROXY_CONNECTION_TIMEOUT = 16,      /**< the proxy did not answer in time */
+    CSC_ERROR_PROXY_NOT_FOUND = 17,               /**< the proxy's host name has no address */
+    CSC_ERROR_PROXY_PROTOCOL = 18,                /**< the proxy speaks another protocol */
+    CSC_ERROR_OPERATION = 19,    /**< the call was made in a state that does not allow it */
+    CSC_ERROR_SSL_INTERNAL = 20, /**< given by nothing here */
+    CSC_ERROR_SSL_INVALID_USER_DATA = 21, /**< given by nothing here */
+    CSC_ERROR_TEMPORARY = 22              /**< nothing is wrong, but there is nothing now */
 } csc_error;
 
 /** The system call that an errno came from; the same errno means different things to different
  * calls. */
 typedef enum csc_call {
-    CSC_CALL_SOCKET,
-    CSC_CALL_BIND,
-    CSC_CALL_LISTEN,
-    CSC_CALL_ACCEPT,
+    CSC_CALL_SOCKET,  /**< socket(2) */
+    CSC_CALL_BIND,    /**< bind(2) */
+    CSC_CALL_LISTEN,  /**< listen(2) */
+    CSC_CALL_ACCEPT,  /**< accept4(2) */
     CSC_CALL_ADOPT,   /**< checking a descriptor that the program hands over */
     CSC_CALL_CONNECT, /**< for client sockets built beside the server */
-    CSC_CALL_READ,
-    CSC_CALL_WRITE,
-    CSC_CALL_WATCH /**< registering a descriptor with the event loop */
+    CSC_CALL_READ,    /**< read(2), recv(2) */
+    CSC_CALL_WRITE,   /**< write(2), send(2) */
+    CSC_CALL_WATCH    /**< registering a descriptor with the event loop */
 } csc_call;
 
 /**
- * The class of an errno, as QTcpServer and QTcpSocket report it.
+ * The class of an errno, as QTcpServer and QTcpSocket report it. Any thread may ask.
  *
  * @param call the system call that failed
  * @param errnum its errno
  * @param text if not NULL, set to the human-readable text: static, never freed
+ * @return the class; CSC_ERROR_UNKNOWN for an errno that has none, CSC_ERROR_NETWORK where the call
+ *   is CSC_CALL_READ or CSC_CALL_WRITE
  */
 CSC_API csc_error csc_error_from_errno(csc_call call, int errnum,
                                        const char *CSC_NULLABLE *CSC_NULLABLE text);
 
+/** @} */
+
 /* ---------------------------------------------------------------------------------------------- */
-/* Addresses */
+/**
+ * @defgroup addresses Addresses
+ * Reading and writing them. All of these may be called from any thread.
+ * @{
+ */
 
 /** What a csc_address holds. */
 typedef enum csc_family {
     CSC_FAMILY_NONE = 0, /**< no address */
     CSC_FAMILY_ANY = 1,  /**< every interface, IPv4 and IPv6 on one socket */
-    CSC_FAMILY_IPV4 = 4,
-    CSC_FAMILY_IPV6 = 6
+    CSC_FAMILY_IPV4 = 4, /**< an IPv4 address */
+    CSC_FAMILY_IPV6 = 6  /**< an IPv6 address that stands for no IPv4 address */
 } csc_family;
 
 /** An address with its port. A plain value; all zero means no address. */
@@ -157,7 +192,7 @@ typedef struct csc_address {
  * for CSC_FAMILY_ANY. Never a host name, never a short form such as `127.1`.
  *
  * @param text NUL-terminated, borrowed
- * @param port stored in the result
+ * @param port stored in the result, host byte order
  * @param address filled on success, untouched otherwise
  * @return false when the text is not a literal, or its scope names no interface
  */
@@ -167,20 +202,29 @@ CSC_API bool csc_address_parse(const char *text, uint16_t port, csc_address *add
  * Writes the address without its port; an IPv6 scope is written as the interface's name where it
  * has one.
  *
- * @param buffer of size bytes, CSC_ADDRESS_TEXT_SIZE is always enough; NUL-terminated unless size
- * is 0
+ * @param address borrowed
+ * @param buffer filled with the text, NUL-terminated unless its size is 0
+ * @param size of the buffer in bytes; CSC_ADDRESS_TEXT_SIZE is always enough
  * @return the length of the text without its NUL; 0 for CSC_FAMILY_NONE or when the buffer is too
  * small
  */
 CSC_API size_t csc_address_format(const csc_address *address, char *buffer, size_t size);
 
-/** True for 127.0.0.0/8 and ::1, an IPv4-mapped 127.0.0.0/8 included. */
+/**
+ * Whether an address is one of the machine to itself.
+ *
+ * @param address borrowed
+ * @return true for 127.0.0.0/8 and ::1, an IPv4-mapped 127.0.0.0/8 included
+ */
 CSC_API bool csc_address_is_loopback(const csc_address *address);
 
 /**
  * Converts from the kernel's form. An IPv4-mapped IPv6 address becomes the IPv4 address it stands
  * for, so that a peer has one form whichever socket it came through.
  *
+ * @param source borrowed; NULL is too short
+ * @param length of what stands there, in bytes
+ * @param address filled, always
  * @return false, with the address set to CSC_FAMILY_NONE, when it is neither IPv4 nor IPv6 or too
  * short
  */
@@ -190,13 +234,21 @@ CSC_API bool csc_address_from_sockaddr(const struct sockaddr *CSC_NULLABLE sourc
 /**
  * Converts to the kernel's form. CSC_FAMILY_ANY becomes `::`.
  *
- * @return the length of the result, 0 for CSC_FAMILY_NONE
+ * @param address borrowed
+ * @param result filled with a sockaddr_in or sockaddr_in6, the rest 0
+ * @return the length of the result in bytes, 0 for CSC_FAMILY_NONE
  */
 CSC_API unsigned int csc_address_to_sockaddr(const csc_address *address,
                                              struct sockaddr_storage *result);
 
+/** @} */
+
 /* ---------------------------------------------------------------------------------------------- */
-/* Server */
+/**
+ * @defgroup listening A server, and listening
+ * Making a server, telling it where to listen, and ending it.
+ * @{
+ */
 
 /** A server. Opaque; made by csc_server_new(), ended by csc_server_free(). */
 typedef struct csc_server csc_server;
@@ -216,8 +268,17 @@ typedef struct csc_connection {
 CSC_API csc_server *CSC_NULLABLE csc_server_new(struct event_base *CSC_NULLABLE base);
 
 /** Closes the server as csc_server_close() does and frees it. Allowed in a callback of the same
- * server. */
+ * server, which is then called back no more. The event_base is still the program's. */
 CSC_API void csc_server_free(csc_server *CSC_NULLABLE server);
+
+/** @} */
+
+/* ---------------------------------------------------------------------------------------------- */
+/**
+ * @defgroup callbacks Callbacks
+ * What a server tells the program, always on the thread of its loop.
+ * @{
+ */
 
 /** Called once for each new connection, after it was queued or given to the incoming callback. */
 typedef void (*csc_new_connection_fn)(csc_server *server, void *CSC_NULLABLE context);
@@ -225,20 +286,28 @@ typedef void (*csc_new_connection_fn)(csc_server *server, void *CSC_NULLABLE con
 /**
  * Called instead of queuing a connection.
  *
- * @param connection *taken*: the callback owns the descriptor and closes it or passes it on;
- *   csc_server_add_pending() gives it back to the queue
+ * @param connection its descriptor *taken*: the callback owns it and closes it or passes it on, to
+ *   any thread; csc_server_add_pending() gives it back to the queue. The pointer is *borrowed* for
+ *   the call
  */
 typedef void (*csc_incoming_connection_fn)(csc_server *server, const csc_connection *connection,
                                            void *CSC_NULLABLE context);
 
-/** Called when accepting fails for a reason the program should know: once an episode, not per
- * attempt. An episode ends with the next connection or csc_server_resume(). */
+/**
+ * Called when accepting fails for a reason the program should know: once an episode, not per
+ * attempt. An episode ends with the next connection or csc_server_resume().
+ *
+ * A server that does not listen when this is called has lost its listening socket; any other goes
+ * on by itself, unless its policy is CSC_OVERLOAD_STRICT.
+ *
+ * @param error the class; csc_server_error_string() has the text
+ */
 typedef void (*csc_accept_error_fn)(csc_server *server, csc_error error,
                                     void *CSC_NULLABLE context);
 
 /** What an admission callback decides. */
 typedef enum csc_admission {
-    CSC_ADMIT,
+    CSC_ADMIT,  /**< lets it in */
     CSC_REFUSE, /**< closes the connection */
     CSC_RESET   /**< resets it, which leaves nothing of it in the kernel */
 } csc_admission;
@@ -246,7 +315,8 @@ typedef enum csc_admission {
 /**
  * Called for each connection before anything is made of it.
  *
- * @param peer *borrowed* for the call
+ * @param peer the client's address and port, *borrowed* for the call
+ * @return what becomes of the client
  */
 typedef csc_admission (*csc_admission_fn)(csc_server *server, const csc_address *peer,
                                           void *CSC_NULLABLE context);
@@ -260,39 +330,70 @@ typedef enum csc_rejection_reason {
 
 /** A connection that was turned away. */
 typedef struct csc_rejection {
-    csc_address peer;
-    csc_address local; /**< the address that the client connected to */
-    csc_rejection_reason reason;
+    csc_address peer;            /**< the client's address and port */
+    csc_address local;           /**< the address that the client connected to */
+    csc_rejection_reason reason; /**< who turned it away */
 } csc_rejection;
 
-/** Called for each connection that was turned away, when its descriptor has been closed. */
+/**
+ * Called for each connection that was turned away, when its descriptor has been closed.
+ *
+ * @param rejection who and why, *borrowed* for the call
+ */
 typedef void (*csc_rejected_fn)(csc_server *server, const csc_rejection *rejection,
                                 void *CSC_NULLABLE context);
 
-/** Sets the callback for new connections; NULL for none. */
+/**
+ * Sets the callback for new connections, in place of the one before.
+ *
+ * @param callback NULL for none
+ */
 CSC_API void csc_server_on_new_connection(csc_server *CSC_NULLABLE server,
                                           csc_new_connection_fn CSC_NULLABLE callback,
                                           void *CSC_NULLABLE context);
 
-/** Sets the callback that takes connections; NULL, the default, queues them. */
+/**
+ * Sets the callback that takes connections, in place of the one before.
+ *
+ * @param callback NULL, the default, queues them
+ */
 CSC_API void csc_server_on_incoming_connection(csc_server *CSC_NULLABLE server,
                                                csc_incoming_connection_fn CSC_NULLABLE callback,
                                                void *CSC_NULLABLE context);
 
-/** Sets the callback for accept errors; NULL for none. */
+/**
+ * Sets the callback for accept errors, in place of the one before.
+ *
+ * @param callback NULL for none
+ */
 CSC_API void csc_server_on_accept_error(csc_server *CSC_NULLABLE server,
                                         csc_accept_error_fn CSC_NULLABLE callback,
                                         void *CSC_NULLABLE context);
 
-/** Sets the callback that admits connections; NULL, the default, admits all. */
+/**
+ * Sets the callback that admits connections, in place of the one before.
+ *
+ * @param callback NULL, the default, admits all
+ */
 CSC_API void csc_server_on_admission(csc_server *CSC_NULLABLE server,
                                      csc_admission_fn CSC_NULLABLE callback,
                                      void *CSC_NULLABLE context);
 
-/** Sets the callback for connections that were turned away; NULL for none. */
+/**
+ * Sets the callback for connections that were turned away, in place of the one before.
+ *
+ * @param callback NULL for none
+ */
 CSC_API void csc_server_on_rejected(csc_server *CSC_NULLABLE server,
                                     csc_rejected_fn CSC_NULLABLE callback,
                                     void *CSC_NULLABLE context);
+
+/** @} */
+
+/**
+ * @addtogroup listening
+ * @{
+ */
 
 /**
  * Listens on an address and port (QTcpServer::listen).
@@ -302,7 +403,9 @@ CSC_API void csc_server_on_rejected(csc_server *CSC_NULLABLE server,
  * set, SO_REUSEPORT is not. The process's descriptor table is grown once
  * (csc_server_set_expected_connections()).
  *
- * @return false when it already listens or a system call fails; nothing is left open then
+ * @param address borrowed
+ * @return false when it already listens, the address is CSC_FAMILY_NONE, or a system call fails;
+ *   nothing is left open then
  */
 CSC_API bool csc_server_listen(csc_server *CSC_NULLABLE server, const csc_address *address);
 
@@ -313,6 +416,7 @@ CSC_API bool csc_server_listen(csc_server *CSC_NULLABLE server, const csc_addres
  * uses. It is made non-blocking and close-on-exec; its queue length and options stay as they are.
  *
  * @param descriptor *taken* on success; untouched and still the caller's on failure
+ * @return false when it is not such a socket, or the server listens already
  */
 CSC_API bool csc_server_adopt(csc_server *CSC_NULLABLE server, int descriptor);
 
@@ -331,41 +435,90 @@ CSC_API void csc_server_close(csc_server *CSC_NULLABLE server);
 CSC_API void csc_server_finish(csc_server *CSC_NULLABLE server);
 
 /**
- * True between a successful listen or adopt and close, or until the listening socket breaks.
+ * Whether the server listens.
  *
- * It breaks when somebody else closes its descriptor, puts something else in its place, or shuts
- * the socket down. The server looks every second, on the loop or in csc_server_wait(); then it
- * stops, tells the accept error callback once, and leaves a number that is no longer its own alone.
+ * A listening socket breaks when somebody else closes its descriptor, puts something else in its
+ * place, or shuts the socket down. The server looks every second, on the loop or in
+ * csc_server_wait(); then it stops, tells the accept error callback once, and leaves a number that
+ * is no longer its own alone.
+ *
+ * @return true between a successful listen or adopt and close, or until the listening socket breaks
  */
 CSC_API bool csc_server_is_listening(const csc_server *CSC_NULLABLE server);
 
-/** Where the server listens, with the port; CSC_FAMILY_NONE and 0 when it does not. */
+/**
+ * Where the server listens.
+ *
+ * @return the address with the port; CSC_FAMILY_NONE and 0 when it does not listen
+ */
 CSC_API csc_address csc_server_address(const csc_server *CSC_NULLABLE server);
 
-/** The port the server listens on; 0 when it does not. */
+/**
+ * The port the server listens on, the kernel's choice where 0 was asked for.
+ *
+ * @return in host byte order; 0 when it does not listen
+ */
 CSC_API uint16_t csc_server_port(const csc_server *CSC_NULLABLE server);
 
-/** The listening descriptor, *borrowed*; -1 when the server does not listen. The server holds a
- * duplicate for its own use beside it. */
+/**
+ * The listening descriptor. The server holds a duplicate for its own use beside it.
+ *
+ * @return *borrowed*: the server closes it; -1 when it does not listen
+ */
 CSC_API int csc_server_descriptor(const csc_server *CSC_NULLABLE server);
+
+/** @} */
+
+/* ---------------------------------------------------------------------------------------------- */
+/**
+ * @defgroup limits Limits
+ * How much a server takes, and what becomes of the rest.
+ * @{
+ */
 
 /**
  * Sets how many connections may be pending: 30 at first. At the limit the rest waits in the
- * kernel's queue. 0 or less accepts nothing. Raising it resumes accepting.
+ * kernel's queue. Raising it resumes accepting.
+ *
+ * @param count 0 or less accepts nothing
  */
 CSC_API void csc_server_set_max_pending(csc_server *CSC_NULLABLE server, int count);
+
+/**
+ * How many connections may be pending.
+ *
+ * @return as it was set
+ */
 CSC_API int csc_server_max_pending(const csc_server *CSC_NULLABLE server);
 
 /**
- * Sets the length of the kernel's queue, used by the next listen. INT_MAX, the default, or any
- * number above it means the kernel's maximum, net.core.somaxconn.
+ * Sets the length of the kernel's queue, used by the next listen.
+ *
+ * @param length connections; INT_MAX, the default, and any number above net.core.somaxconn mean
+ *   that, the kernel's maximum
  */
 CSC_API void csc_server_set_backlog(csc_server *CSC_NULLABLE server, int length);
+
+/**
+ * The length of the kernel's queue that the next listen asks for.
+ *
+ * @return as it was set
+ */
 CSC_API int csc_server_backlog(const csc_server *CSC_NULLABLE server);
 
-/** Sets how many connections one turn of the loop accepts at most, 64 at first; less than 1 counts
- * as 1. */
+/**
+ * Sets how many connections one turn of the loop accepts at most, 64 at first: what else the loop
+ * has to do waits so long.
+ *
+ * @param count less than 1 counts as 1
+ */
 CSC_API void csc_server_set_accept_batch(csc_server *CSC_NULLABLE server, int count);
+
+/**
+ * How many connections one turn of the loop accepts at most.
+ *
+ * @return 1 or more
+ */
 CSC_API int csc_server_accept_batch(const csc_server *CSC_NULLABLE server);
 
 /**
@@ -373,10 +526,17 @@ CSC_API int csc_server_accept_batch(const csc_server *CSC_NULLABLE server);
  * RLIMIT_NOFILE.
  *
  * Listening grows the descriptor table to this size, 8 bytes of kernel memory each, because in a
- * process with threads each later doubling would stall accept4(2) for milliseconds. 0 leaves the
- * table alone.
+ * process with threads each later doubling would stall accept4(2) for milliseconds.
+ *
+ * @param count 0 or less leaves the table alone
  */
 CSC_API void csc_server_set_expected_connections(csc_server *CSC_NULLABLE server, int count);
+
+/**
+ * How many descriptors the next listen makes room for.
+ *
+ * @return as it was set
+ */
 CSC_API int csc_server_expected_connections(const csc_server *CSC_NULLABLE server);
 
 /** What a lack of descriptors or memory does. */
@@ -398,25 +558,42 @@ typedef enum csc_overload_policy {
  * With CSC_OVERLOAD_SHED a listening server holds one descriptor more, which it gives up for a
  * moment to take a client and close the connection. While others have taken that descriptor, it
  * behaves as with CSC_OVERLOAD_WAIT.
+ *
+ * @param policy one of the three
  */
 CSC_API void csc_server_set_overload_policy(csc_server *CSC_NULLABLE server,
                                             csc_overload_policy policy);
+
+/**
+ * What a lack of descriptors or memory does.
+ *
+ * @return as it was set
+ */
 CSC_API csc_overload_policy csc_server_overload_policy(const csc_server *CSC_NULLABLE server);
 
 /**
- * Sets how many descriptors accepting leaves to the rest of the program; 32 at first, at most a
- * quarter of RLIMIT_NOFILE. 0 or less leaves none.
+ * Sets how many descriptors accepting leaves to the rest of the program; 32 at first.
  *
  * When no others are left, accepting pauses as for EMFILE, with the same error. The limit is read
  * when the server starts to listen and whenever descriptors seem to run out, each end of a back-off
  * included, so that a changed one is noticed.
+ *
+ * @param count more than a quarter of RLIMIT_NOFILE counts as that; 0 or less leaves none
  */
 CSC_API void csc_server_set_descriptor_reserve(csc_server *CSC_NULLABLE server, int count);
+
+/**
+ * How many descriptors accepting leaves to the rest of the program.
+ *
+ * @return as it was set
+ */
 CSC_API int csc_server_descriptor_reserve(const csc_server *CSC_NULLABLE server);
 
 /**
  * How many more descriptors the process may open before the reserve is touched. Counted in
  * /proc/self/fd when asked, which takes longer the more there are.
+ *
+ * @return 0 or more
  */
 CSC_API int csc_server_descriptor_headroom(const csc_server *CSC_NULLABLE server);
 
@@ -443,10 +620,23 @@ typedef enum csc_excess {
  * csc_server_connection_ended(). Raising it resumes accepting.
  *
  * @param count less than 0, as at first, for no limit; 0 admits nobody
+ * @param excess what becomes of clients beyond it; CSC_EXCESS_WAIT at first
  */
 CSC_API void csc_server_set_max_connections(csc_server *CSC_NULLABLE server, int count,
                                             csc_excess excess);
+
+/**
+ * How many connections may be live at once.
+ *
+ * @return as it was set; -1 for no limit
+ */
 CSC_API int csc_server_max_connections(const csc_server *CSC_NULLABLE server);
+
+/**
+ * What becomes of clients beyond csc_server_max_connections().
+ *
+ * @return as it was set
+ */
 CSC_API csc_excess csc_server_excess(const csc_server *CSC_NULLABLE server);
 
 /**
@@ -456,14 +646,28 @@ CSC_API csc_excess csc_server_excess(const csc_server *CSC_NULLABLE server);
  */
 CSC_API void csc_server_connection_ended(csc_server *CSC_NULLABLE server);
 
-/** True when a connection is pending. */
+/** @} */
+
+/* ---------------------------------------------------------------------------------------------- */
+/**
+ * @defgroup connections Taking connections
+ * The queue of pending connections, waiting for one, and pausing.
+ * @{
+ */
+
+/**
+ * Whether a connection is pending.
+ *
+ * @return true when csc_server_next_pending() would give one
+ */
 CSC_API bool csc_server_has_pending(const csc_server *CSC_NULLABLE server);
 
 /**
  * Takes the oldest pending connection (QTcpServer::nextPendingConnection). Works when not
  * listening, too.
  *
- * @param connection filled on success, its descriptor *returned*: the caller closes it
+ * @param connection filled on success, untouched otherwise; its descriptor *returned*: the caller
+ *   closes it
  * @return false when none is pending
  */
 CSC_API bool csc_server_next_pending(csc_server *CSC_NULLABLE server, csc_connection *connection);
@@ -516,15 +720,44 @@ CSC_API void csc_server_pause(csc_server *CSC_NULLABLE server);
 /** Undoes csc_server_pause(), and ends a wait after a lack of resources. Harmless at any time. */
 CSC_API void csc_server_resume(csc_server *CSC_NULLABLE server);
 
-/** The last error; CSC_ERROR_UNKNOWN at first. A later success does not clear it. */
+/** @} */
+
+/**
+ * @addtogroup errors
+ * @{
+ */
+
+/**
+ * The last error. A later success does not clear it.
+ *
+ * @return CSC_ERROR_UNKNOWN at first; CSC_ERROR_SOCKET_RESOURCE for NULL
+ */
 CSC_API csc_error csc_server_error(const csc_server *CSC_NULLABLE server);
 
-/** The last error for a person to read; empty at first. Static, never freed. */
+/**
+ * The last error for a person to read, in English.
+ *
+ * @return empty at first; static or what csc_server_set_error() was given, never freed
+ */
 CSC_API const char *csc_server_error_string(const csc_server *CSC_NULLABLE server);
 
-/** Sets the last error; for layers above that refuse a call themselves. @param text static */
+/**
+ * Sets the last error; for layers above that refuse a call themselves.
+ *
+ * @param error the class
+ * @param text NUL-terminated, *borrowed* as long as the server: not copied
+ */
 CSC_API void csc_server_set_error(csc_server *CSC_NULLABLE server, csc_error error,
                                   const char *text);
+
+/** @} */
+
+/* ---------------------------------------------------------------------------------------------- */
+/**
+ * @defgroup statistics Statistics
+ * What a server has done so far: counters that always add up.
+ * @{
+ */
 
 /** Counters since the server was made; 64 bits, never reset. */
 typedef struct csc_statistics {
@@ -550,12 +783,16 @@ typedef struct csc_statistics {
 } csc_statistics;
 
 /**
- * Fills a snapshot.
+ * Fills a snapshot. Asks the kernel for its queue, by one getsockopt(2).
  *
- * @param size sizeof(csc_statistics) as the caller knows it: a later library fills only that much
+ * @param statistics filled; all 0 when the server is NULL
+ * @param size sizeof(csc_statistics) as the caller knows it: a later library fills only that much,
+ * an earlier one leaves what it does not know as it is
  */
 CSC_API void csc_server_statistics(const csc_server *CSC_NULLABLE server,
                                    csc_statistics *statistics, size_t size);
+
+/** @} */
 
 CSC_ASSUME_NONNULL_DONE
 
