@@ -306,7 +306,7 @@ internal import CServerCore
   /// it. Without ``addPendingConnection(_:)`` the pending mechanism is not used for that connection.
   ///
   /// A ``TCPSocket`` on this loop that takes the descriptor within the call tells the server when it has ended;
-  /// otherwise the override does so, by ``connectionEnded()``.
+  /// otherwise the override does so, by ``connectionEnded()``, or on another thread by ``tellConnectionEnded``.
   ///
   /// - Parameter socketDescriptor: non-blocking and close-on-exec; an override owns it.
   open func incomingConnection(_ socketDescriptor: CInt) {

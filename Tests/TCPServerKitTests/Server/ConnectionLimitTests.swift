@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 import TCPServerKit
 import Testing
 
@@ -128,6 +129,29 @@ struct ConnectionLimitTests {
     #expect(server.statistics.live == 0)
     withExtendedLifetime(clients) {}
     expectBalanced(server)
+  }
+
+  @Test("Another thread that closes bare descriptors tells of each; when the server has gone, nobody")
+  func toldFromAnotherThread() throws {
+    let tell = server.tellConnectionEnded
+    let bare = Mutex<[CInt]>([])
+    server.onIncoming = { _, descriptor in bare.withLock { $0.append(descriptor) } }
+    let clients = try connect(3)
+    #expect(loop.run { bare.withLock { $0.count } == 3 })
+    OtherThread {
+      for descriptor in bare.withLock({ $0.prefix(2) }) {
+        close(descriptor)
+        tell()
+      }
+    }.join()
+    #expect(server.statistics.live == 3, "looked at on the loop alone")
+    #expect(loop.run { server.statistics.live == 1 })
+    close(bare.withLock { $0[2] })
+    tell()
+    #expect(loop.run { server.statistics.live == 0 })
+    withExtendedLifetime(clients) {}
+    expectBalanced(server)
+    OverridingServer(eventBase: loop.base).tellConnectionEnded()
   }
 
   @Test("The same without a loop, where the socket is added")
