@@ -1,0 +1,81 @@
+import ArgumentParser
+import Glibc
+import NIOCore
+import NIOPosix
+import ServerProgram
+import TCPServerKit
+
+/// Accepts with TCPServer and serves with SwiftNIO; the listening socket may come from SwiftNIO, too.
+@main
+struct NIOHandoff: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "NIOHandoff",
+    abstract: "Sends back whatever a client sends, by a channel of SwiftNIO."
+  )
+
+  @Option(help: "The address to listen on, * for all of them.", transform: hostAddress)
+  var address = HostAddress.any
+
+  @Option(help: "Let SwiftNIO look up this name and listen there, instead of --address.")
+  var name: String?
+
+  @Option(help: "The port to listen on; 0 lets the system choose one.")
+  var port: UInt16 = 4244
+
+  @Option(help: "How many clients may be connected at once; further ones wait.")
+  var maxConnections: Int?
+
+  /// How long connections may go on after a signal.
+  private static let grace: Duration = .seconds(3)
+
+  func run() throws {
+    let loop = try makeEventBase()
+    loop.stopOnSignals(SIGINT, SIGTERM)
+    let group = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
+    defer { try? group.syncShutdownGracefully() }
+
+    let server = ChannelServer(eventBase: loop, group: group, initialize: Echo.serve) {
+      tell("A client was not served: \($0).")
+    }
+    server.maxConnections = maxConnections
+    try listen(server, group)
+    tell("Listening on \(server.serverAddress), port \(server.serverPort), for SwiftNIO.")
+
+    loop.run()
+
+    server.close()
+    wait(on: loop, until: .now + Self.grace) { server.statistics.live == 0 }
+    let unfinished = server.statistics.live
+    // Closes the channels that are left. Each of them tells the server, whose loop has to run once more for that.
+    try group.syncShutdownGracefully()
+    wait(on: loop, until: .now + Self.grace) { server.statistics.live == 0 }
+    tell("Stopped; connections served: \(server.statistics.delivered), cut off: \(unfinished).")
+  }
+
+  private func listen(_ server: TCPServer, _ group: any EventLoopGroup) throws {
+    guard let name else {
+      guard server.listen(address: address, port: port) else { throw StartFailure(server) }
+      return
+    }
+    let descriptor: CInt
+    do {
+      descriptor = try listenWithNIO(name: name, port: port, on: group)
+    } catch {
+      throw StartFailure("\(error)")
+    }
+    guard server.setSocketDescriptor(descriptor) else {
+      close(descriptor)
+      throw StartFailure(server)
+    }
+  }
+
+  private func wait(
+    on loop: EventBase,
+    until deadline: ContinuousClock.Instant,
+    for isDone: () -> Bool
+  ) {
+    while !isDone(), .now < deadline {
+      loop.runOnce(timeout: deadline - .now)
+    }
+  }
+}
