@@ -1,14 +1,12 @@
 import Glibc
 
-/// A client's connection to 127.0.0.1, with nothing but the system's calls. Five seconds of silence end it.
+/// A connection on 127.0.0.1, with nothing but the system's calls. Five seconds of silence end it.
 package final class Connection {
   private let descriptor: Int32
 
-  /// Nil when nobody listens.
-  package init?(port: UInt16) {
-    descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    var limit = timeval(tv_sec: 5, tv_usec: 0)
-    setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+  /// A client's; nil when nobody listens.
+  package convenience init?(port: UInt16) {
+    self.init(descriptor: socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0))
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
     address.sin_port = port.bigEndian
@@ -21,8 +19,25 @@ package final class Connection {
     guard connected == 0 else { return nil }
   }
 
+  /// A socket that is the connection's from now on.
+  package init(descriptor: Int32) {
+    self.descriptor = descriptor
+    var limit = timeval(tv_sec: 5, tv_usec: 0)
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+  }
+
   deinit {
     close(descriptor)
+  }
+
+  /// By which the other end knows this one.
+  package var localPort: UInt16 {
+    var address = sockaddr_in()
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    withUnsafeMutablePointer(to: &address) { pointer in
+      _ = pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &length) }
+    }
+    return UInt16(bigEndian: address.sin_port)
   }
 
   /// Sends everything; false when the connection broke.
@@ -61,6 +76,14 @@ package final class Connection {
       bytes += more
     }
     return nil
+  }
+
+  /// Whether the other end closes or resets it; what comes before is thrown away.
+  package func isEnded() -> Bool {
+    while true {
+      guard let more = receiveSome(65536) else { return errno == ECONNRESET }
+      if more.isEmpty { return true }
+    }
   }
 
   private func receiveSome(_ most: Int) -> [UInt8]? {

@@ -1,12 +1,12 @@
 import Glibc
 import Synchronization
 
-/// One of the examples, running as a process of its own. Nothing here waits longer than `limit`.
+/// One of the examples, running as a process of its own. Nothing here waits longer than it is told.
 ///
 /// Not Foundation's Process: its children inherit the pipes of those that run beside them, and the blocked
 /// signals of the thread that starts them.
 package final class Program {
-  private static let limit: Duration = .seconds(20)
+  package static let limit: Duration = .seconds(20)
   /// Held from making pipes until they are close-on-exec and their child is started.
   private static let starting = Mutex(())
 
@@ -103,8 +103,8 @@ package final class Program {
   }
 
   /// The next line of the standard output; nil at its end.
-  package func nextLine() throws -> String? {
-    try output.line(until: .now + Self.limit)
+  package func nextLine(within limit: Duration = limit) throws -> String? {
+    try output.line(until: .now + limit)
   }
 
   package struct End: Equatable {
@@ -122,8 +122,8 @@ package final class Program {
   }
 
   /// Waits until the program ends.
-  package func end() throws -> End {
-    let deadline = ContinuousClock.now + Self.limit
+  package func end(within limit: Duration = limit) throws -> End {
+    let deadline = ContinuousClock.now + limit
     let printed = try output.rest(until: deadline)
     let complaints = try errors.rest(until: deadline)
     var status: Int32 = 0
