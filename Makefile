@@ -8,7 +8,7 @@ SWIFT_TEST = scripts/test-swift
 
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
 .NOTPARALLEL:
-.PHONY: help run bench bench-quick test test-swift test-c test-examples test-nio test-consumer test-benchmarks test-hostile hostile \
+.PHONY: help run bench bench-quick test test-swift test-c test-examples test-nio test-torrent test-consumer test-benchmarks test-hostile hostile \
 	test-sanitizers check coverage fuzz soak torture check-error-texts check-counts check-thread-confinement check-documentation \
 	check-async-documentation docs format format-check clean dependencies-run dependencies-docs dependencies-test
 
@@ -34,7 +34,7 @@ run: dependencies-run
 	@swift build --package-path Examples --configuration release --product FortuneServer
 	@scripts/run-from-make Examples/.build/release/FortuneServer --port '$(PORT)' $(ARGS)
 
-test: dependencies-test check-error-texts test-swift test-c test-examples test-nio test-consumer check-counts check-thread-confinement \
+test: dependencies-test check-error-texts test-swift test-c test-examples test-nio test-torrent test-consumer check-counts check-thread-confinement \
 	check-documentation check-async-documentation docs format-check
 	@echo 'All tests passed.'
 
@@ -59,6 +59,10 @@ test-examples:
 test-nio:
 	@scripts/notice-new-files Examples/NIOHandoff
 	@scripts/step 'Tests of the handoff to SwiftNIO' $(SWIFT_TEST) --package-path Examples/NIOHandoff
+
+test-torrent:
+	@scripts/notice-new-files Examples/Torrent
+	@scripts/step 'Tests of the torrent client' $(SWIFT_TEST) --package-path Examples/Torrent
 
 torture: dependencies-test
 	@scripts/step 'Torture' scripts/torture
@@ -116,7 +120,7 @@ bench-quick:
 	@benchmarks/run --quick $(ARGS)
 
 clean:
-	rm -rf .build build benchmarks/.build benchmarks/Servers/SwiftPeers/.build Examples/.build Examples/NIOHandoff/.build
+	rm -rf .build build benchmarks/.build benchmarks/Servers/SwiftPeers/.build Examples/.build Examples/NIOHandoff/.build Examples/Torrent/.build
 
 dependencies-run:
 	@scripts/install-dependencies run

@@ -1,0 +1,17 @@
+import Synchronization
+
+/// What other threads have to tell the loop, which looks here many times a second.
+final class Mailbox<Letter: Sendable>: Sendable {
+  private let letters = Mutex<[Letter]>([])
+
+  func post(_ letter: Letter) {
+    letters.withLock { $0.append(letter) }
+  }
+
+  func takeAll() -> [Letter] {
+    letters.withLock { letters in
+      defer { letters = [] }
+      return letters
+    }
+  }
+}
