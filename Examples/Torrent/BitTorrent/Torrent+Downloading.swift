@@ -118,7 +118,7 @@ extension Torrent {
     }
     guard verdict.isRight else { return requestMoreOfAll() }
     if isComplete {
-      tellComplete()
+      completed()
       announcer.add(.completed, now: .now)
     }
     for peer in Array(peers.values) {

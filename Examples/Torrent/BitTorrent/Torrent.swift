@@ -34,7 +34,7 @@ final class Torrent {
     nextChoice = now
     download = SpeedMeter(now: now)
     upload = SpeedMeter(now: now)
-    try storage.prepare()
+    try storage.makeEmptyFiles()
   }
 
   var isComplete: Bool {
@@ -66,7 +66,7 @@ final class Torrent {
     let count = metainfo.layout.pieceCount
     client.tell("\(name): \(census.checked) of \(count) pieces checked, \(census.pieces.count) there.")
     if isComplete {
-      tellComplete()
+      completed()
     }
     let now = Instant.now
     addresses.add(client.settings.peers, now: now)
@@ -145,7 +145,12 @@ final class Torrent {
 
   // MARK: - Progress
 
-  func tellComplete() {
+  func completed() {
+    do throws(StorageError) {
+      try storage.trim()
+    } catch {
+      return client.fail(error)
+    }
     client.tell("\(name): complete, \(metainfo.layout.totalLength) bytes.")
   }
 

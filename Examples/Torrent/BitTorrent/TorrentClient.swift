@@ -26,6 +26,8 @@ package final class TorrentClient {
   var peers: [PeerNumber: Peer] = [:]
   var lastPeer = 0
   private var failure: StorageError?
+  /// Peers reach us here. The server itself knows it only while it listens.
+  private var port: UInt16 = 0
   var downloadBudget: RateBudget
   var uploadBudget: RateBudget
   private var lastRound: Instant
@@ -74,7 +76,8 @@ package final class TorrentClient {
     guard server.listen(address: settings.address, ports: settings.ports) else {
       throw TorrentFailure("Unable to start the server: \(server.errorString)")
     }
-    tell("Listening on \(server.serverAddress), port \(server.serverPort).")
+    port = server.serverPort
+    tell("Listening on \(server.serverAddress), port \(port).")
     for torrent in torrents.values {
       torrent.begin()
     }
@@ -184,7 +187,7 @@ package final class TorrentClient {
 
   /// Trackers name us, too. Where it does not show here, the peer ID tells.
   private func isOurselves(_ endpoint: Endpoint) -> Bool {
-    guard endpoint.port == server.serverPort, let host = HostAddress(endpoint.host) else { return false }
+    guard endpoint.port == port, let host = HostAddress(endpoint.host) else { return false }
     return host == server.serverAddress || host.isLoopback && server.serverAddress.isUnspecified
   }
 
@@ -194,7 +197,7 @@ package final class TorrentClient {
       var request = TrackerRequest(
         infoHash: hash,
         peerID: peerID,
-        port: server.serverPort,
+        port: port,
         left: torrent.metainfo.layout.totalLength - torrent.bytesThere
       )
       request.uploaded = torrent.upload.total
