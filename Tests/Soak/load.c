@@ -197,6 +197,9 @@ static bool is_connected(int descriptor) {
 
 static kind choose_kind(bool server_accepts) {
     static const kind patient[] = {NORMAL, HALF_CLOSE, BYTE_BY_BYTE};
+    if (totals.begun < MOST_ACTIVE) {
+        return HELD; // so that the server holds as much as it ever will from the beginning
+    }
     if (!server_accepts) {
         return patient[random_below(3)];
     }
