@@ -10,11 +10,21 @@ package struct AddressBook {
     var peerID: [UInt8]?
   }
 
+  /// What a connection came to.
+  package enum Outcome {
+    case failed
+    case worked
+    /// There was nothing to do for each other.
+    case bothComplete
+  }
+
   private static let mostEntries = 1000
   /// After a connection that worked.
   private static let pause: Duration = .seconds(30)
   /// After one that did not: doubled up to the pause.
   private static let firstPause: Duration = .seconds(1)
+  /// After one between seeds.
+  private static let longPause: Duration = .seconds(600)
 
   private var entries: [Endpoint: Entry] = [:]
   private var bannedIDs: Set<[UInt8]> = []
@@ -47,11 +57,18 @@ package struct AddressBook {
   }
 
   /// The connection has ended, or did not come about.
-  package mutating func ended(_ endpoint: Endpoint, worked: Bool, now: Instant) {
+  package mutating func ended(_ endpoint: Endpoint, _ outcome: Outcome, now: Instant) {
     guard var entry = entries[endpoint] else { return }
     entry.isInUse = false
-    entry.nextTry = now + (worked ? Self.pause : min(Self.firstPause * (1 << entry.failures), Self.pause))
-    entry.failures = min(entry.failures + 1, 10)
+    switch outcome {
+    case .failed:
+      entry.nextTry = now + min(Self.firstPause * (1 << entry.failures), Self.pause)
+      entry.failures = min(entry.failures + 1, 10)
+    case .worked:
+      entry.nextTry = now + Self.pause
+    case .bothComplete:
+      entry.nextTry = now + Self.longPause
+    }
     entries[endpoint] = entry
   }
 

@@ -5,7 +5,8 @@ package struct RateBudget {
   private var balance = 0.0
 
   package init(limit: Int?) {
-    self.limit = limit
+    // More than this goes through nowhere, and can be counted in a floating-point number.
+    self.limit = limit.map { min($0, 1 << 40) }
   }
 
   /// To be called again and again. Time in which nothing went through counts for a second at most.
@@ -25,9 +26,9 @@ package struct RateBudget {
     }
   }
 
-  /// How much of this kind a socket may hold: `factor` seconds' worth, between a block and 1 MiB.
+  /// How much of this kind a socket may hold: `factor` seconds' worth, between a block and 256 KiB.
   package func bufferSize(seconds factor: Int) -> Int {
-    min(max((limit ?? .max) / 1024 * factor, 16), 1024) * 1024
+    min(max((limit ?? .max) / 1024 * factor, 16), 256) * 1024
   }
 }
 

@@ -11,7 +11,7 @@ extension Torrent {
       peer.chokesUs = true
       peer.requested = []
       picker.release(peer.number)
-      requestMoreOfAll()
+      mayRequestMore = true
     case .unchoke:
       peer.chokesUs = false
       requestMore(of: peer)
@@ -56,8 +56,11 @@ extension Torrent {
 
   // MARK: - Blocks
 
+  /// Blocks that one peer will not send are there for others. Not at once, but once a round: whoever chokes us a
+  /// thousand times in a row is not to have us look at all peers as often.
   func requestMoreOfAll() {
-    guard isReady, !isComplete else { return }
+    guard mayRequestMore, isReady, !isComplete else { return }
+    mayRequestMore = false
     for peer in Array(peers.values) {
       requestMore(of: peer)
     }
@@ -116,7 +119,8 @@ extension Torrent {
       addresses.ban(peer.isOutgoing ? peer.endpoint : nil, peer.peerID)
       client.drop(peer, .wrongPiece(verdict.piece))
     }
-    guard verdict.isRight else { return requestMoreOfAll() }
+    mayRequestMore = true
+    guard verdict.isRight else { return }
     if isComplete {
       completed()
       announcer.add(.completed, now: .now)
@@ -128,6 +132,5 @@ extension Torrent {
       updateInterest(in: peer)
       dropIfBothComplete(peer)
     }
-    requestMoreOfAll()
   }
 }

@@ -18,6 +18,8 @@ final class Torrent {
   var nextChoice: Instant
   var download: SpeedMeter
   var upload: SpeedMeter
+  /// Whether there may be blocks to ask for that nobody was asked for yet.
+  var mayRequestMore = false
   /// Whether what is on disk is known.
   private(set) var isReady = false
   private var census: Task<Void, Never>?
@@ -116,13 +118,15 @@ final class Torrent {
   func leave(_ peer: Peer) {
     attempts.remove(peer.number)
     if peer.isOutgoing {
-      addresses.ended(peer.endpoint, worked: peer.peerID != nil, now: .now)
+      let outcome: AddressBook.Outcome =
+        peer.peerID == nil ? .failed : isComplete && peer.pieces.isComplete ? .bothComplete : .worked
+      addresses.ended(peer.endpoint, outcome, now: .now)
     }
     guard peers.removeValue(forKey: peer.number) != nil else { return }
     picker.remove(peer.pieces)
     picker.release(peer.number)
+    mayRequestMore = true
     fillSlots()
-    requestMoreOfAll()
   }
 
   /// Both connected to each other, or one of them twice: one connection stays, the same one on both sides.
@@ -138,7 +142,7 @@ final class Torrent {
 
   /// A seed has nothing to do for another.
   func dropIfBothComplete(_ peer: Peer) {
-    if isComplete, peer.pieces.isComplete, peer.peerID != nil {
+    if isComplete, peer.pieces.isComplete {
       peer.end()
     }
   }

@@ -30,6 +30,7 @@ package final class TorrentClient {
   private var port: UInt16 = 0
   var downloadBudget: RateBudget
   var uploadBudget: RateBudget
+  private var isStopping = false
   private var lastRound: Instant
   private var lastProgress: Instant
 
@@ -51,8 +52,9 @@ package final class TorrentClient {
     lastRound = .now
     lastProgress = .now
     for metainfo in metainfos {
-      guard torrents[metainfo.infoHash] == nil else {
-        throw TorrentFailure("\(printable(metainfo.name)) was given twice")
+      // One file or folder for each.
+      guard !torrents.values.contains(where: { $0.metainfo.name == metainfo.name }) else {
+        throw TorrentFailure("Two torrents are called \(printable(metainfo.name))")
       }
       do throws(StorageError) {
         torrents[metainfo.infoHash] = try Torrent(metainfo, client: self)
@@ -113,6 +115,7 @@ package final class TorrentClient {
   }
 
   private func stop() async {
+    isStopping = true
     server.close()
     for torrent in torrents.values {
       torrent.stop()
@@ -148,6 +151,7 @@ package final class TorrentClient {
     shareBudgets(among: present)
     announce(now)
     for torrent in torrents.values where torrent.isReady {
+      torrent.requestMoreOfAll()
       torrent.chooseWhomToServe(now)
       connectMore(for: torrent, now)
     }
@@ -173,6 +177,8 @@ package final class TorrentClient {
     for letter in mailbox.takeAll() {
       switch letter {
       case .census(_, .failure(let error)), .verdict(_, .failure(let error)): fail(error)
+      // Too late: what is there is checked again the next time.
+      case .census where isStopping, .verdict where isStopping: break
       case .census(let hash, .success(let census)): torrents[hash]?.begin(with: census)
       case .verdict(let hash, .success(let verdict)): torrents[hash]?.accept(verdict)
       case .reply(let hash, _, .success(let reply)):
