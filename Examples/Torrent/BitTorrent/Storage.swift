@@ -37,19 +37,14 @@ package final class Storage {
     }
   }
 
-  /// Makes the empty files, which nobody will ever write to.
-  package func makeEmptyFiles() throws(StorageError) {
-    for index in files.indices where files[index].length == 0 && lengthOnDisk(index) == nil {
-      _ = try descriptor(index, for: .writing)
-    }
-  }
-
-  /// Cuts off what stood behind the end of a file before it was downloaded.
-  package func trim() throws(StorageError) {
+  /// Makes the empty files, which nobody will ever write to, and sees that none of the others is another file.
+  package func prepare() throws(StorageError) {
     for index in files.indices {
-      guard let length = lengthOnDisk(index), length > files[index].length else { continue }
-      guard ftruncate(try descriptor(index, for: .writing), files[index].length) == 0 else {
-        throw failure(index, "cut off the end of")
+      if let length = lengthOnDisk(index), length > files[index].length {
+        throw StorageError("\(printable(path(index))) is longer than the torrent says: \(length) bytes")
+      }
+      if files[index].length == 0, lengthOnDisk(index) == nil {
+        _ = try descriptor(index, for: .writing)
       }
     }
   }

@@ -122,7 +122,7 @@ extension Torrent {
     mayRequestMore = true
     guard verdict.isRight else { return }
     if isComplete {
-      completed()
+      tellComplete()
       announcer.add(.completed, now: .now)
     }
     for peer in Array(peers.values) {

@@ -36,7 +36,7 @@ final class Torrent {
     nextChoice = now
     download = SpeedMeter(now: now)
     upload = SpeedMeter(now: now)
-    try storage.makeEmptyFiles()
+    try storage.prepare()
   }
 
   var isComplete: Bool {
@@ -68,7 +68,7 @@ final class Torrent {
     let count = metainfo.layout.pieceCount
     client.tell("\(name): \(census.checked) of \(count) pieces checked, \(census.pieces.count) there.")
     if isComplete {
-      completed()
+      tellComplete()
     }
     let now = Instant.now
     addresses.add(client.settings.peers, now: now)
@@ -149,12 +149,7 @@ final class Torrent {
 
   // MARK: - Progress
 
-  func completed() {
-    do throws(StorageError) {
-      try storage.trim()
-    } catch {
-      return client.fail(error)
-    }
+  func tellComplete() {
     client.tell("\(name): complete, \(metainfo.layout.totalLength) bytes.")
   }
 

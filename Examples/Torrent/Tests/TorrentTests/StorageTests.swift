@@ -52,7 +52,7 @@ struct StorageTests {
     for start in stride(from: 0, to: 100, by: 7).shuffled() {
       try storage.write(Array(Self.bytes[start..<min(start + 7, 100)]), at: start)
     }
-    try storage.makeEmptyFiles()
+    try storage.prepare()
     #expect(folder.contents("new/top/sub/a") == Array(Self.bytes[..<10]))
     #expect(folder.contents("new/top/sub/b") == Array(Self.bytes[10..<65]))
     #expect(folder.contents("new/top/sub/c") == Array(Self.bytes[65...]))
@@ -101,16 +101,17 @@ struct StorageTests {
     #expect(try check(3).blockHashes == [SHA1Hash(of: Self.bytes[96..<99] + [0])])
   }
 
-  @Test("What stands behind the end is cut off when asked")
-  func trim() throws {
+  @Test("A file that is longer than it should be is another one, and left alone")
+  func tooLong() throws {
     try storage.write(Self.bytes, at: 0)
     let path = folder.path + "/new/top/sub/b"
     let file = try #require(FileHandle(forWritingAtPath: path))
     try file.seekToEnd()
     try file.write(contentsOf: Data([1, 2, 3]))
     try file.close()
-    try storage.trim()
-    #expect(folder.contents("new/top/sub/b") == Array(Self.bytes[10..<65]))
+    let error = #expect(throws: StorageError.self) { try storage.prepare() }
+    #expect(error?.description == "\(path) is longer than the torrent says: 58 bytes")
+    #expect(folder.contents("new/top/sub/b")?.count == 58)
   }
 
   @Test("A folder where a file is to be is an error that says so")
