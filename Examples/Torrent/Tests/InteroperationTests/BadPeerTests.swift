@@ -40,6 +40,25 @@ struct BadPeerTests {
     try expectCompletion(of: ours, content, folder)
   }
 
+  @Test("Between a liar and an honest peer the liar is dropped, and the honest one is not", .needsTools)
+  func liarAndHonest() throws {
+    let content = try Content()
+    let folder = try content.workplace.folder("ours")
+    let honest = try ScriptedSeeder(of: content)
+    // So slow that both are asked for something.
+    let options = ["--download-limit", "\(256 << 10)"] + honest.option
+    let ours = try RunningTorrent(content.torrent, directory: folder, options)
+    let wire = try Wire(to: ours.port)
+    let liar = try #require(BadPeer.ofDownloaders.first { $0.testDescription == "wrong data" })
+    try liar.act(wire, content)
+    try ours.complete(content.bytes.count)
+    let dropped = ours.lines.filter { $0.hasPrefix("Dropped") }
+    #expect(dropped.count == 1)
+    #expect(dropped.first?.contains(/^Dropped 127.0.0.1:\d+: piece \d+ has a wrong hash\.$/) == true)
+    #expect(dropped.first?.contains(":\(wire.connection.localPort):") == true)
+    #expect(content.isComplete(in: folder))
+  }
+
   @Test("Who says they are us is us, and is dropped", .needsTools)
   func ourselves() throws {
     let content = try Content()

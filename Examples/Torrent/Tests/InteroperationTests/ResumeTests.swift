@@ -73,18 +73,17 @@ struct ResumeTests {
     #expect(try ours.program.end().status == 0)
   }
 
-  @Test(
-    "What is longer on disk than it should be is as long as it should be in the end",
-    .needsTools
-  )
+  @Test("What is longer on disk than it should be is another file, and left alone", .needsTools)
   func tooLong() throws {
     let content = try Content()
-    let folder = try content.workplace.folder("ours")
-    try content.workplace.write(content.bytes + Data(repeating: 0, count: 100_000), to: "ours/content.bin")
-    let (ours, found) = try resume(content, folder, [])
-    #expect(found == 33)
-    try ours.complete(content.bytes.count)
-    #expect(try ours.program.end().status == 0)
-    #expect(content.isComplete(in: folder))
+    let longer = content.bytes + Data(repeating: 0, count: 100_000)
+    let path = try content.workplace.write(longer, to: "ours/content.bin")
+    let folder = content.workplace.path + "/ours"
+    let arguments = [content.torrent, "--directory", folder, "--ports", Ports.range()]
+    let end = try Program("Torrent", arguments).end()
+    #expect(end.status == 1)
+    #expect(end.output == "")
+    #expect(end.errors.hasPrefix("Error: \(path) is longer than the torrent says"))
+    #expect((FileManager.default.contents(atPath: path) == longer) as Bool)
   }
 }

@@ -44,7 +44,7 @@ final class RunningTorrent {
   func reason(forDropping port: UInt16) throws -> String {
     let prefix = "Dropped 127.0.0.1:\(port): "
     let line = try line("drop of \(port)") { $0.hasPrefix(prefix) }
-    return String(line.dropFirst(prefix.count))
+    return String(line.dropFirst(prefix.count).dropLast())
   }
 
   /// Ends it as Ctrl-C does.

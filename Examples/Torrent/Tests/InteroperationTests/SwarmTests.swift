@@ -15,7 +15,7 @@ struct SwarmTests {
       content.torrent,
       directory: content.seed,
       tracker,
-      ["--max-upload-limit=2M"]
+      ["--max-upload-limit=4M"]
     )
 
     let folders = try (1...5).map { try content.workplace.folder("ours-\($0)") }
@@ -28,7 +28,9 @@ struct SwarmTests {
     let arias = try aria.end()
     for folder in folders + [ariasFolder] { #expect(content.isComplete(in: folder)) }
     for peer in ours {
-      #expect(peer.lines.filter { $0.hasPrefix("Dropped") && !$0.contains("no BitTorrent handshake") } == [])
+      let dropped = peer.lines.filter { $0.hasPrefix("Dropped") }
+      // aria2c tries to talk in cipher first, and the tracker names us to ourselves.
+      #expect(dropped.filter { !$0.contains(/: (no BitTorrent handshake|connected to ourselves)\.$/) } == [])
       #expect(try peer.stop().status == 0)
     }
     let seeded = try seeder.stop()
@@ -36,7 +38,7 @@ struct SwarmTests {
       print("Swarm of 6 from one: \(ContinuousClock.now - started), seeder: \(seeded), aria2c: \(arias)")
     }
     #expect(seeded.uploaded > 0.9 * Double(content.bytes.count))
-    #expect(seeded.uploaded < 3 * Double(content.bytes.count), "of six times that they got together")
+    #expect(seeded.uploaded < 2 * Double(content.bytes.count), "of six times that they got together")
   }
 
   @Test("Who stops is no longer in the tracker's list", .needsTools)
