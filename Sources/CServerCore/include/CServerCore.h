@@ -17,7 +17,7 @@
  * at a time). No function that is given a server may be called from another thread; the others may
  * be called from any. Different servers on different threads are independent.
  * - Callbacks: any function may be called from any callback, csc_server_close() and
- * csc_server_free() included.
+ * csc_server_free() included. A callback returns: no C++ exception and no longjmp() may leave it.
  * - Errors: a function that can fail returns false (or -1, or NULL); csc_server_error() and
  *   csc_server_error_string() then say why. Nothing aborts, prints, or touches signal dispositions.
  * - Parameters: `server` is the server that a call is about or a callback comes from, *borrowed*;
