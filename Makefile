@@ -8,9 +8,10 @@ SWIFT_TEST = scripts/test-swift
 
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
 .NOTPARALLEL:
-.PHONY: help run bench bench-quick test test-swift test-c test-examples test-nio test-torrent test-consumer test-benchmarks test-hostile hostile \
-	test-sanitizers check coverage fuzz soak torture check-error-texts check-counts check-thread-confinement check-documentation \
-	check-async-documentation docs format format-check clean dependencies-run dependencies-docs dependencies-test
+.PHONY: help run bench bench-quick test test-swift test-c test-examples test-nio test-torrent test-consumer \
+	test-readme test-benchmarks test-hostile hostile test-sanitizers check coverage fuzz soak torture \
+	check-error-texts check-counts check-thread-confinement check-documentation check-async-documentation \
+	docs format format-check clean dependencies-run dependencies-docs dependencies-test
 
 help:
 	@echo 'make run [PORT=4242] [ARGS=...]  serve fortunes until Ctrl-C (PORT=0: any free port)'
@@ -34,7 +35,8 @@ run: dependencies-run
 	@swift build --package-path Examples --configuration release --product FortuneServer
 	@scripts/run-from-make Examples/.build/release/FortuneServer --port '$(PORT)' $(ARGS)
 
-test: dependencies-test check-error-texts test-swift test-c test-examples test-nio test-torrent test-consumer check-counts check-thread-confinement \
+test: dependencies-test check-error-texts test-swift test-c test-examples test-nio test-torrent test-consumer \
+	test-readme check-counts check-thread-confinement \
 	check-documentation check-async-documentation docs format-check
 	@echo 'All tests passed.'
 
@@ -69,6 +71,9 @@ torture: dependencies-test
 
 test-consumer:
 	@scripts/step 'A package that depends on this one' Tests/Consumers/swift-package/check
+
+test-readme:
+	@scripts/step 'What README.md says to users, on a clean machine' scripts/own-network Tests/Consumers/readme/check
 
 test-benchmarks:
 	@scripts/step 'Tests of the benchmarks' benchmarks/test
