@@ -34,7 +34,7 @@ let package = Package(
     .testTarget(
       name: "InteroperationTests",
       // The program too: the tests run it as a process.
-      dependencies: ["ProgramTesting", "Torrent"],
+      dependencies: ["ProgramTesting", "Torrent", .product(name: "Crypto", package: "swift-crypto")],
       path: "Tests/InteroperationTests"
     ),
     .testTarget(
