@@ -91,6 +91,8 @@ extension TCPSocket {
       closeDescriptor()
     }
     output = nil
+    // Nobody is told after the end, who may be gone then.
+    unannounced = 0
     flags.remove(.lingering)
     state = .unconnected
     existingDetails?.attempt = nil

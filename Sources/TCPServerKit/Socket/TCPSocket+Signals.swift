@@ -35,7 +35,8 @@ extension TCPSocket {
     return made(existingReadyRead) { existingReadyRead = $0 }
   }
 
-  /// Emitted when bytes have gone to the kernel, with their number. Not while its own handlers run.
+  /// Emitted when bytes have gone to the kernel, with their number. Not while its own handlers run, and not after
+  /// ``disconnected``.
   public var bytesWritten: Signal<Int> {
     made(details.bytesWritten) { details.bytesWritten = $0 }
   }

@@ -55,6 +55,19 @@ struct SocketWritingTests {
     #expect(recorder.bytesWritten == all.count)
   }
 
+  @Test("After disconnected nothing is told of what was written before", arguments: [false, true])
+  func nothingAfterTheEnd(isAccepted: Bool) throws {
+    let loop = try Loop()
+    let (accepted, client) = try connectedSockets(loop.base)
+    let socket = isAccepted ? accepted : client
+    let recorder = Recorder(socket)
+    socket.write("gone")
+    socket.abort()
+    #expect(recorder.events == [.disconnected])
+    loop.settle(turns: 3)
+    #expect(recorder.events == [.disconnected])
+  }
+
   @Test("Bytes that flush() sends are told as well")
   func accountingOfFlush() throws {
     let loop = try Loop()
