@@ -58,6 +58,8 @@ package struct Announcer {
   package mutating func failed(now: Instant) {
     isAsking = false
     trackerID = nil
+    // There is no time for a second try.
+    if pending.last == .stopped { pending = [] }
     current = (current + 1) % max(trackers.count, 1)
     due = now + pause
     pause = min(pause * 2, Self.longestPause)

@@ -53,8 +53,11 @@ struct BencodeTests {
   func depth() throws {
     #expect(throws: BencodeError.self) { try parse(String(repeating: "l", count: 1_000_000)) }
     #expect(throws: BencodeError.self) { try parse(String(repeating: "d1:a", count: 1_000_000)) }
-    let deepest = String(repeating: "l", count: 32) + String(repeating: "e", count: 32)
-    #expect(throws: Never.self) { try parse(deepest) }
+    func nested(_ count: Int) -> String {
+      String(repeating: "l", count: count) + String(repeating: "e", count: count)
+    }
+    #expect(throws: Never.self) { try parse(nested(33)) }
+    #expect(throws: BencodeError.self) { try parse(nested(34)) }
   }
 
   @Test("The number of values is limited")

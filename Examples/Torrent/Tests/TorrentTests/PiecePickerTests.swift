@@ -171,6 +171,17 @@ struct PiecePickerTests {
     #expect(!picker.wantsBlockHashes(of: 1))
   }
 
+  @Test("Others do not help with a suspected piece, also not in the end")
+  mutating func noEndGameForSuspectedPieces() throws {
+    picker = PiecePicker(layout: layout, have: only(0, 2))
+    receiveAll([try ask(1, having: all)], from: 1)
+    receiveAll([try ask(2, having: all)], from: 2)
+    #expect(picker.takeToCheck(1) == true)
+    _ = picker.didCheck(1, isRight: false, blockHashes: hashes("a", "b"))
+    #expect(askForAll(3, having: all).count == 2)
+    #expect(askForAll(4, having: all) == [])
+  }
+
   @Test("When the one who was to send all of a suspected piece leaves, it begins anew")
   mutating func suspectedPieceChangesHands() throws {
     receiveAll([try ask(1, having: only(1))], from: 1)

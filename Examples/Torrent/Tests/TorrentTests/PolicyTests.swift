@@ -210,6 +210,18 @@ struct AnnouncerTests {
     #expect(announcer.isIdle)
   }
 
+  @Test("A tracker that cannot be told that we go is not told again")
+  mutating func farewellFails() throws {
+    announcer.add(.started, now: now)
+    _ = announcer.next(now: now)
+    announcer.succeeded(try reply("de"), now: now)
+    announcer.add(.stopped, now: now)
+    _ = announcer.next(now: now)
+    #expect(!announcer.isIdle)
+    announcer.failed(now: now)
+    #expect(announcer.isIdle)
+  }
+
   @Test("Who never heard of us does not hear that we go")
   mutating func unknown() {
     announcer.add(.started, now: now)

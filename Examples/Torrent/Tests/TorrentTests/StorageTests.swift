@@ -77,6 +77,15 @@ struct StorageTests {
     #expect(folder.contents("new/top/sub/c") == nil)
   }
 
+  @Test("A file that was only read until now can be written to")
+  func readThenWritten() throws {
+    try storage.write(Self.bytes, at: 0)
+    let other = Storage(metainfo: metainfo, folder: folder.path + "/new")
+    #expect(try other.read(0..<1) == [0])
+    try other.write([77], at: 0)
+    #expect(try other.read(0..<1) == [77])
+  }
+
   @Test("A census finds the pieces that are there and right")
   func census() throws {
     try storage.write(Array(Self.bytes[..<70]), at: 0)
