@@ -78,21 +78,10 @@ package struct TrackerReply: Equatable, Sendable {
   private mutating func appendRecords(_ records: [UInt8], addressLength: Int) {
     let length = addressLength + 2
     for start in stride(from: 0, to: records.count - records.count % length, by: length) {
-      let address = records[start..<start + addressLength]
+      guard let address = HostAddress(bytes: records[start..<start + addressLength]) else { continue }
       let port = UInt16(records[start + addressLength]) << 8 | UInt16(records[start + addressLength + 1])
-      append(host: Self.text(Array(address)), port: Int(port))
+      append(host: "\(address)", port: Int(port))
     }
-  }
-
-  private static func text(_ address: [UInt8]) -> String {
-    guard address.count == 16 else {
-      return address.map { String($0) }.joined(separator: ".")
-    }
-    let groups = stride(from: 0, to: 16, by: 2).map { index in
-      String(UInt16(address[index]) << 8 | UInt16(address[index + 1]), radix: 16)
-    }
-    // Written as every other text of this address is.
-    return HostAddress(groups.joined(separator: ":")).map { "\($0)" } ?? ""
   }
 
   private mutating func appendDictionaries(_ list: [Bencode]) {

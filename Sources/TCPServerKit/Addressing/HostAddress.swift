@@ -58,6 +58,21 @@ public struct HostAddress: Sendable {
     self.init(address)
   }
 
+  /// Takes an address as protocols send it.
+  ///
+  /// - Parameter bytes: four of IPv4 or sixteen of IPv6, in network order.
+  /// - Returns: nil for any other number of bytes.
+  public init?(bytes: some Collection<UInt8>) {
+    let words = bytes.reduce((UInt64(0), UInt64(0))) { words, byte in
+      (words.0 << 8 | words.1 >> 56, words.1 << 8 | UInt64(byte))
+    }
+    switch bytes.count {
+    case 4: self.init(.ipv4, low: words.1)
+    case 16: self.init(.ipv6, high: words.0, low: words.1)
+    default: return nil
+    }
+  }
+
   /// Whether this is no address.
   public var isNull: Bool {
     kind == .null

@@ -216,18 +216,20 @@ struct SOCKS5Machine {
     if received.count == 5, received[3] == 3, received[4] == 0 { return protocolError() }
     guard received.count >= 5, received.count == replyLength else { return nil }
     let port = UInt16(received[received.count - 2]) << 8 | UInt16(received[received.count - 1])
-    let address = received[3] == 3 ? .null : HostAddress(bytes: received[4..<received.count - 2])
+    let address = received[3] == 3 ? nil : HostAddress(bytes: received[4..<received.count - 2])
+    // A mapped one is the IPv4 address it stands for; a name is none.
+    let host = address.map { $0.ipv4 ?? $0 } ?? .null
     received.removeAll(keepingCapacity: true)
     switch (command, phase) {
     case (.connect, _):
       phase = .over
-      return .connected(address, port: port)
+      return .connected(host, port: port)
     case (.bind, .reply):
       phase = .bound
-      return .bound(address, port: port)
+      return .bound(host, port: port)
     case (.bind, _):
       phase = .over
-      return .arrived(address, port: port)
+      return .arrived(host, port: port)
     }
   }
 
@@ -273,19 +275,5 @@ extension HostAddress {
     case .ipv6:
       [high, low].flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> (56 - 8 * $0)) } }
     }
-  }
-
-  /// The address of 4 or 16 bytes in network order, a mapped one as the IPv4 address it stands for; null for others.
-  init(bytes: some Collection<UInt8>) {
-    let words = bytes.reduce((UInt64(0), UInt64(0))) { words, byte in
-      (words.0 << 8 | words.1 >> 56, words.1 << 8 | UInt64(byte))
-    }
-    let address: HostAddress? =
-      switch bytes.count {
-      case 4: HostAddress(.ipv4, low: words.1)
-      case 16: HostAddress(.ipv6, high: words.0, low: words.1)
-      default: nil
-      }
-    self = address.map { $0.ipv4 ?? $0 } ?? .null
   }
 }

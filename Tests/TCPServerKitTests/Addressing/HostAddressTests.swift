@@ -79,6 +79,19 @@ struct HostAddressTests {
     #expect(HostAddress(text)?.isLoopback == isLoopback)
   }
 
+  @Test("Four and sixteen bytes are the address that they are the bytes of, others none")
+  func bytes() throws {
+    #expect(HostAddress(bytes: [192, 0, 2, 255]) == HostAddress("192.0.2.255"))
+    let ipv6: [UInt8] = [0x20, 0x01, 0x0d, 0xb8, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0xff, 0xfe]
+    #expect(HostAddress(bytes: ipv6) == HostAddress("2001:db8:1:2:3:4:5:fffe"))
+    #expect(HostAddress(bytes: [9, 127, 0, 0, 1][1...]) == .localHost)
+    #expect(HostAddress(bytes: [0, 0, 0, 0]) == .anyIPv4)
+    #expect(HostAddress(bytes: [UInt8](repeating: 0, count: 16)) == .anyIPv6)
+    for count in 0...20 where count != 4 && count != 16 {
+      #expect(HostAddress(bytes: [UInt8](repeating: 1, count: count)) == nil)
+    }
+  }
+
   @Test("A mapped address equals the IPv4 address it stands for, and hashes alike")
   func mapped() throws {
     let plain = try #require(HostAddress("192.0.2.1"))
