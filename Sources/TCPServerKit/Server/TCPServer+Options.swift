@@ -4,7 +4,7 @@ extension TCPServer {
   ///
   /// ```swift
   /// server.setSocketOption(.lowDelay, 1)
-  /// guard server.listen(port: 4242) else { fatalError(server.errorString) }
+  /// server.listen(port: 4242)
   /// ```
   ///
   /// It is kept, and set again each time the server listens. Where the server listens already, clients that the

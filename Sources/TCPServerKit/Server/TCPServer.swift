@@ -14,8 +14,11 @@ internal import CServerCore
 ///   socket.write("Hello\n")
 ///   socket.disconnectFromHost()
 /// }
-/// guard server.listen(port: 4242) else { fatalError(server.errorString) }
-/// loop.run()
+/// if server.listen(port: 4242) {
+///   loop.run()
+/// } else {
+///   print(server.errorString)
+/// }
 /// ```
 ///
 /// If an error occurs, ``serverError`` has its type and ``errorString`` a text for a person.
