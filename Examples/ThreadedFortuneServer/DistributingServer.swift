@@ -9,8 +9,6 @@ final class DistributingServer: TCPServer {
   private let workplace: any Workplace
   /// How many clients have got a fortune.
   private(set) var served = 0
-  /// How many have been accepted and not ended.
-  private(set) var unfinished = 0
 
   init(loop: EventBase, framing: FortuneWire.Framing, workplace: any Workplace) {
     self.loop = loop
@@ -20,7 +18,6 @@ final class DistributingServer: TCPServer {
   }
 
   override func incomingConnection(_ socketDescriptor: CInt) {
-    unfinished += 1
     let address = ReplyAddress(server: self)
     let reply = Fortunes.reply(framing: framing)
     let client = Client(descriptor: socketDescriptor, reply: reply) { [loop] failure in
@@ -34,7 +31,6 @@ final class DistributingServer: TCPServer {
   }
 
   private func clientEnded(_ failure: String?) {
-    unfinished -= 1
     connectionEnded()
     if let failure {
       tell("A client was not served: \(failure).")

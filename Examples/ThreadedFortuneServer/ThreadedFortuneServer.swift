@@ -53,11 +53,9 @@ struct ThreadedFortuneServer: ParsableCommand {
     loop.run()
 
     server.close()
-    let deadline = ContinuousClock.now + Self.grace
-    while server.unfinished > 0, .now < deadline {
-      loop.runOnce(timeout: deadline - .now)
-    }
-    let rest = server.unfinished > 0 ? "; unfinished: \(server.unfinished)" : ""
+    server.runUntilConnectionsEnded(timeout: Self.grace)
+    let unfinished = server.statistics.live
+    let rest = unfinished > 0 ? "; unfinished: \(unfinished)" : ""
     tell("Stopped; fortunes served: \(server.served)\(rest).")
   }
 }

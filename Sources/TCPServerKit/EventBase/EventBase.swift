@@ -77,6 +77,13 @@ public final class EventBase: Sendable {
     CurrentEventBase.set(previous)
   }
 
+  /// Turns the loop until `isDone` or until `deadline` has passed.
+  func run(until deadline: ContinuousClock.Instant?, or isDone: () -> Bool) {
+    let previous = CurrentEventBase.exchange(self)
+    engine.run(until: deadline, or: isDone)
+    CurrentEventBase.set(previous)
+  }
+
   /// Makes ``run()`` return after the events at hand; from any thread.
   public func stop() {
     engine.stop()

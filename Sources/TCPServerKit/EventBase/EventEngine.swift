@@ -1,4 +1,5 @@
 internal import CLibevent
+internal import CServerCore
 internal import Synchronization
 
 #if canImport(Glibc)
@@ -40,7 +41,7 @@ internal import Synchronization
   private var starving: [ServerCore] = []
   private(set) var hasStarvingServers = false
   /// What an overridden `incomingConnection(_:)` is being handed, until a socket has taken it.
-  var incoming: (descriptor: CInt, home: SocketHome)?
+  var incoming: (connection: csc_connection, home: SocketHome)?
 
   /// At most this many jobs run between two looks at the sockets.
   private static let longestBatch = 4096
@@ -138,17 +139,18 @@ internal import Synchronization
   }
 
   func runOnce(timeout: Duration?) {
+    whileOwningThread { turn(within: timeout) }
+  }
+
+  /// Turns at least once unless `isDone`, and until it is, or `deadline` has passed.
+  func run(until deadline: ContinuousClock.Instant?, or isDone: () -> Bool) {
     whileOwningThread {
-      guard let timeout, let timer = unsafe timer else {
-        return turn(flags: 0)
+      var isLast = false
+      while !isDone() && !isLast {
+        let left = deadline.map { $0 - .now }
+        isLast = left.map { $0 <= .zero } ?? false
+        turn(within: left)
       }
-      guard timeout > .zero else {
-        return turn(flags: CInt(CLIBEVENT_LOOP_NONBLOCK))
-      }
-      var delay = timeval(timeout)
-      unsafe event_add(timer, &delay)
-      turn(flags: 0)
-      unsafe event_del(timer)
     }
   }
 
@@ -175,6 +177,19 @@ internal import Synchronization
     isRunning = false
     owner.store(0, ordering: .releasing)
     return true
+  }
+
+  private func turn(within timeout: Duration?) {
+    guard let timeout, let timer = unsafe timer else {
+      return turn(flags: 0)
+    }
+    guard timeout > .zero else {
+      return turn(flags: CInt(CLIBEVENT_LOOP_NONBLOCK))
+    }
+    var delay = timeval(timeout)
+    unsafe event_add(timer, &delay)
+    turn(flags: 0)
+    unsafe event_del(timer)
   }
 
   private func turn(flags: CInt) {

@@ -122,7 +122,7 @@ public final class IncomingConnection: Sendable {
 
   /// Takes the bare descriptor, which the caller owns from now on; -1 when the connection was taken before.
   ///
-  /// For ``TCPServer/maxConnections`` it has ended then.
+  /// For ``TCPServer/maxConnections`` it has ended then; ``takeCountedDescriptor()`` lets it count on.
   public func takeDescriptor() -> CInt {
     let descriptor = exchangeDescriptor()
     if descriptor >= 0 {
@@ -131,7 +131,39 @@ public final class IncomingConnection: Sendable {
     return descriptor
   }
 
+  /// Takes the bare descriptor of a connection that goes on counting for ``TCPServer/maxConnections`` and
+  /// ``TCPServer/Statistics-swift.struct/live``; nil when the connection was taken before.
+  ///
+  /// - Returns: the descriptor, which the caller owns from now on, and `tellEnded`, which the caller calls once it has
+  ///   closed that, on any thread. The first call counts, and so does releasing the closure without a call.
+  public func takeCountedDescriptor() -> (descriptor: CInt, tellEnded: @Sendable () -> Void)? {
+    let descriptor = exchangeDescriptor()
+    guard descriptor >= 0 else { return nil }
+    let place = CountedPlace(server)
+    return (descriptor, { place.giveBack() })
+  }
+
   private func exchangeDescriptor() -> CInt {
     descriptor.exchange(-1, ordering: .relaxed)
+  }
+}
+
+/// A place among the connections that a server counts; given back once, at the latest when nobody holds it any more.
+private final class CountedPlace: Sendable {
+  private let server: ServerElsewhere
+  private let isGivenBack = Atomic(false)
+
+  init(_ server: ServerElsewhere) {
+    self.server = server
+  }
+
+  deinit {
+    giveBack()
+  }
+
+  func giveBack() {
+    if !isGivenBack.exchange(true, ordering: .relaxed) {
+      server.connectionEnded()
+    }
   }
 }

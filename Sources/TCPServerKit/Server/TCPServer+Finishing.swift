@@ -34,6 +34,68 @@ extension TCPServer {
     }
   }
 
+  // MARK: - The last connection
+
+  /// Waits until the server has no connection any more: none is pending, and all that were taken have ended or were
+  /// given away, as ``Statistics-swift.struct/live`` counts them.
+  ///
+  /// Call ``close()`` or ``finish()`` before: while the server accepts, each new connection is waited for as well.
+  ///
+  /// - Parameter timeout: how long to wait at most; nil waits as long as it takes.
+  /// - Returns: whether there is no connection. A server without an event base cannot wait: then ``serverError`` is
+  ///   ``SocketError/operation`` and the answer false.
+  ///
+  /// ## Cancellation
+  ///
+  /// Returns false where there still are connections, to which nothing happens.
+  ///
+  /// ## Isolation
+  ///
+  /// Runs where its caller does, which must be on the server's event base.
+  @discardableResult
+  public final func waitUntilConnectionsEnded(timeout: Duration? = nil) async -> Bool {
+    checkThread()
+    guard let engine = eventBase?.engine, let watch = home.server?.watchEnds() else {
+      fail(.operation, "waitUntilConnectionsEnded() called on a server without an event base")
+      return false
+    }
+    let deadline = timeout.map { ContinuousClock.now + $0.limited }
+    var wakening = Parking.Wakening.ready
+    while statistics.live > 0 && !Task.isCancelled && wakening != .timedOut {
+      let waiter = watch.waiters.add()
+      let timer = deadline.map { deadline in
+        LoopTimer(engine, after: deadline - .now) { waiter.wake(.timedOut) }
+      }
+      wakening = await engine.suspend(on: waiter)
+      withExtendedLifetime(timer) {}
+      watch.waiters.remove(waiter)
+    }
+    return statistics.live == 0
+  }
+
+  /// ``waitUntilConnectionsEnded(timeout:)`` for a caller who is no task: runs the loop meanwhile. For a program's main
+  /// thread, once ``EventBase/run()`` has returned; ``EventBase/stop()`` does not end it.
+  ///
+  /// - Parameter timeout: how long to wait at most; nil waits as long as it takes.
+  /// - Returns: whether there is no connection. False, with ``SocketError/operation`` as ``serverError``, for a server
+  ///   without an event base, and when it is called by what runs on the loop already.
+  @discardableResult
+  public final func runUntilConnectionsEnded(timeout: Duration? = nil) -> Bool {
+    checkThread()
+    guard let eventBase else {
+      fail(.operation, "runUntilConnectionsEnded() called on a server without an event base")
+      return false
+    }
+    guard !eventBase.engine.isOwner else {
+      fail(.operation, "runUntilConnectionsEnded() called by what runs on the event base")
+      return false
+    }
+    eventBase.run(until: timeout.map { ContinuousClock.now + $0.limited }) { statistics.live == 0 }
+    return statistics.live == 0
+  }
+
+  // MARK: -
+
   /// A server's registration with a shutdown, which ends with it.
   final class Ending {
     private let shutdown: GracefulShutdown

@@ -72,25 +72,6 @@ extension TCPServer {
     bound?.roomChanged()
   }
 
-  /// Tells that a connection has ended whose bare descriptor an override of ``incomingConnection(_:)`` has kept:
-  /// once for each, after it was closed. Sockets tell by themselves.
-  ///
-  /// Without it the connection counts for ``maxConnections`` and ``Statistics/live`` for ever.
-  public final func connectionEnded() {
-    checkThread()
-    home.server?.connectionEnded()
-  }
-
-  /// ``connectionEnded()`` for other threads: each call tells of one connection, as soon as the server's loop runs.
-  ///
-  /// An override of ``incomingConnection(_:)`` passes it on beside the descriptor, to whatever will close that. It does
-  /// not keep the server, and does nothing once that has gone. For a server with a loop.
-  public final var tellConnectionEnded: @Sendable () -> Void {
-    checkThread()
-    let elsewhere = elsewhere
-    return { elsewhere.connectionEnded() }
-  }
-
   /// How many descriptors accepting leaves to the rest of the program; 32 at first, at most a quarter of the
   /// process's limit (`RLIMIT_NOFILE`). 0 leaves none.
   ///

@@ -80,7 +80,7 @@ extension TCPServer {
       let requested = SocketAddress(host: family, port: port)
       let listener = BoundListener(for: self, through: route, on: requested, proxyListening)
       bound = listener
-      home.server?.onRoom = { [weak self] in self?.bound?.roomChanged() }
+      home.server?.watchEnds().onRoom = { [weak self] in self?.bound?.roomChanged() }
       return .through(listener)
     }
   }

@@ -103,8 +103,8 @@ internal import CServerCore
   final var breakdown: SocketError?
   /// Sockets that were added as objects; each has a place in the core's queue.
   private var added: [TCPSocket] = []
-  /// The connection that an incoming callback is at work on.
-  private var inFlight: csc_connection?
+  /// The connection that an incoming callback is at work on; its descriptor is -1 once it is pending.
+  final private(set) var inFlight: csc_connection?
 
   /// Makes a server that does not listen yet.
   ///
@@ -175,6 +175,7 @@ internal import CServerCore
     unsafe csc_server_close(core)
     endAdded()
     acceptWaiters.wakeAll()
+    home.server?.endWatch?.lookWhetherAllEnded()
   }
 
   /// Letting go of them would not do: the loop keeps a socket alive that it watches for its handlers.
@@ -292,7 +293,7 @@ internal import CServerCore
   private func count(_ socket: TCPSocket) {
     if socket.flags.contains(.counted) {
       socket.stopBeingCounted()
-    } else if let inFlight, inFlight.descriptor == socket.descriptor {
+    } else if isInFlight(socket.descriptor) {
       connectionEnded()
     }
     if socket.descriptor >= 0 {
@@ -311,11 +312,13 @@ internal import CServerCore
   /// A ``TCPSocket`` on this loop that takes the descriptor within the call tells the server when it has ended;
   /// otherwise the override does so, by ``connectionEnded()``, or on another thread by ``tellConnectionEnded``.
   ///
+  /// Whose connection it is, ``incomingPeer`` tells.
+  ///
   /// - Parameter socketDescriptor: non-blocking and close-on-exec; an override owns it.
   open func incomingConnection(_ socketDescriptor: CInt) {
     checkThread()
-    if var connection = inFlight, connection.descriptor == socketDescriptor {
-      inFlight = nil
+    if isInFlight(socketDescriptor), var connection = inFlight {
+      inFlight?.descriptor = -1
       if unsafe !csc_server_add_pending(core, &connection) {
         SystemCalls.closeDescriptor(socketDescriptor)
         connectionEnded()
@@ -328,6 +331,10 @@ internal import CServerCore
     } else {
       fail(.unsupportedSocketOperation, "Invalid socket descriptor")
     }
+  }
+
+  private func isInFlight(_ descriptor: CInt) -> Bool {
+    descriptor >= 0 && inFlight?.descriptor == descriptor
   }
 
   /// Waits for a connection without running the event loop.
@@ -390,7 +397,7 @@ internal import CServerCore
     let engine = eventBase?.engine
     let outerIncoming = engine?.incoming
     inFlight = connection
-    engine?.incoming = (connection.descriptor, home)
+    engine?.incoming = (connection, home)
     incomingConnection(connection.descriptor)
     inFlight = outer
     engine?.incoming = outerIncoming

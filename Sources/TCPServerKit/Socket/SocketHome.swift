@@ -39,8 +39,8 @@ final class SocketHome: @unchecked Sendable {
 /// The core of a server. It stays until the last socket has gone that tells it of its end.
 @safe final class ServerCore {
   let pointer: OpaquePointer?
-  /// What else waits for room, beside the core itself.
-  var onRoom: (() -> Void)?
+  /// Who else wants to know of each end; nil as long as nobody does.
+  private(set) var endWatch: EndWatch?
 
   init(_ pointer: OpaquePointer?) {
     unsafe self.pointer = pointer
@@ -52,7 +52,16 @@ final class SocketHome: @unchecked Sendable {
 
   func connectionEnded() {
     unsafe csc_server_connection_ended(pointer)
-    onRoom?()
+    endWatch?.connectionEnded()
+  }
+
+  func watchEnds() -> EndWatch {
+    if let endWatch {
+      return endWatch
+    }
+    let watch = unsafe EndWatch(core: pointer)
+    endWatch = watch
+    return watch
   }
 
   /// Somebody on the loop has closed a descriptor.

@@ -20,25 +20,28 @@ extension TCPSocket {
   ///
   /// - Returns: true when the descriptor is the socket's now; false when it is not a connected IPv4 or IPv6
   ///   stream socket, or this socket is in use: then ``error`` says why, and the descriptor is untouched and
-  ///   still the caller's. A connection that the peer has reset meanwhile is accepted, without its address.
+  ///   still the caller's. A connection that the peer has reset meanwhile is accepted, without its address; with
+  ///   it on the server's loop within ``TCPServer/incomingConnection(_:)``.
   @discardableResult
   public func setSocketDescriptor(_ socketDescriptor: CInt) -> Bool {
     guard state == .unconnected else {
       record(Failure(.operation, "setSocketDescriptor() called when already connected"))
       return false
     }
-    if let errnum = whyNotAdoptable(socketDescriptor) {
+    let incoming = engine?.incoming.flatMap { $0.connection.descriptor == socketDescriptor ? $0 : nil }
+    let knownPeer = incoming?.connection.peer ?? SocketAddress.peer(of: socketDescriptor)?.core
+    if let errnum = whyNotAdoptable(socketDescriptor, peer: knownPeer) {
       record(Failure(CSC_CALL_ADOPT, errno: errnum))
       return false
     }
     resetForConnection()
     descriptor = socketDescriptor
-    if let engine, let incoming = engine.incoming, incoming.descriptor == socketDescriptor {
-      engine.incoming = nil
+    if let incoming {
+      engine?.incoming = nil
       beCounted(by: incoming.home)
     }
-    if let peer = SocketAddress.peer(of: socketDescriptor) {
-      self.peer = peer.core
+    if let knownPeer {
+      peer = knownPeer
     }
     state = .connected
     updateReadWatch()
@@ -83,7 +86,7 @@ extension TCPSocket {
   }
 
   /// The errno that stands for what is wrong with a descriptor; nil when it can be taken, and then it is ready.
-  private func whyNotAdoptable(_ candidate: CInt) -> CInt? {
+  private func whyNotAdoptable(_ candidate: CInt, peer: csc_address?) -> CInt? {
     guard SystemCalls.isOpen(candidate) else { return EBADF }
     guard let type = SystemCalls.option(candidate, SOL_SOCKET, SO_TYPE) else { return errno }
     guard type == CInt(SOCK_STREAM.rawValue) else { return EPROTOTYPE }
@@ -91,7 +94,7 @@ extension TCPSocket {
     guard domain == AF_INET || domain == AF_INET6 else { return EAFNOSUPPORT }
     guard SystemCalls.option(candidate, SOL_SOCKET, SO_ACCEPTCONN) == 0 else { return ENOTCONN }
     // A reset connection has no peer any more, but a read tells it from one that never was.
-    if SocketAddress.peer(of: candidate) == nil,
+    if peer == nil,
       case .failed(ENOTCONN) = SystemCalls.peekInput(candidate)
     {
       return ENOTCONN

@@ -189,6 +189,30 @@ struct ProxyAcceptTests {
     expectBalanced(server)
   }
 
+  @Test(
+    "A socket that takes the descriptor within incomingConnection(_:) has the peer's address, not the proxy's"
+  )
+  func overridingWithSocket() throws {
+    let loop = try Loop()
+    let proxy = ScriptedProxy(ScriptedProxy.binds(), ScriptedProxy.binds(wish: 1286))
+    let server = try listening(proxy, on: loop.base)
+    var told: HostAddress?
+    var own: TCPSocket?
+    server.onIncoming = { server, descriptor in
+      told = server.incomingPeer?.address
+      let socket = TCPSocket(eventBase: server.eventBase)
+      #expect(socket.setSocketDescriptor(descriptor))
+      own = socket
+    }
+    let control = try #require(proxy.takeControl())
+    control.send(ScriptedProxy.reply())
+    #expect(loop.run { own != nil })
+    #expect(told == Self.peer)
+    #expect(own?.peerAddress == Self.peer)
+    #expect(own?.peerPort == 4660)
+    expectBalanced(server)
+  }
+
   @Test("The limit and a pause keep a peer waiting, not more of them; room, and resuming, let it in")
   func limit() throws {
     let loop = try Loop()

@@ -262,4 +262,42 @@ struct ConnectionLimitTests {
       expectBalanced(server)
     }
   }
+
+  @Test(
+    "A bare descriptor taken counted counts until it is told, on any thread, once, or nobody can tell any more"
+  )
+  func countedDescriptor() async throws {
+    try await onLoop { base in
+      let server = try listening()
+      server.maxConnections = 3
+      let clients = try (0..<4).map { _ in try #require(PlainClient(to: server)) }
+      var connections = server.connections.makeAsyncIterator()
+      let first = try #require(await connections.next())
+      let (descriptor, tellEnded) = try #require(first.takeCountedDescriptor())
+      #expect(first.takeCountedDescriptor() == nil && first.takeDescriptor() == -1)
+      #expect(Endpoint(peerOf: descriptor)?.port == clients[0].port)
+      let second = try #require(try await connections.next()?.takeCountedDescriptor())
+      var third = try await connections.next()?.takeCountedDescriptor()
+      let thirdDescriptor = try #require(third?.descriptor)
+      await turns()
+      #expect(server.statistics.live == 3)
+      #expect(server.statistics.kernelQueue == 1, "the last one waits for room")
+
+      close(descriptor)
+      OtherThread { for _ in 0..<3 { tellEnded() } }.join()
+      let last = try #require(await connections.next())
+      tellEnded()
+      #expect(server.statistics.live == 3)
+      close(second.descriptor)
+      second.tellEnded()
+      #expect(server.statistics.live == 2)
+      close(thirdDescriptor)
+      third = nil
+      #expect(server.statistics.live == 1)
+      close(last.takeDescriptor())
+      #expect(server.statistics.live == 0)
+      withExtendedLifetime(clients) {}
+      expectBalanced(server)
+    }
+  }
 }

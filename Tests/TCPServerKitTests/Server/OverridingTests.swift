@@ -97,6 +97,81 @@ struct OverridingTests {
     expectBalanced(fixture.server)
   }
 
+  @Test("The peer is known while incomingConnection(_:) runs, whatever it does, and no longer")
+  func incomingPeer() throws {
+    let fixture = try OverridingFixture()
+    let server = fixture.server
+    var seen: [UInt16?] = []
+    func look() {
+      seen.append(server.incomingPeer?.port)
+      #expect(server.incomingPeer?.address ?? .localHost == .localHost)
+    }
+    let first = try fixture.connect()
+    var second: PlainClient?
+    server.onIncoming = { server, descriptor in
+      look()
+      if second == nil {
+        second = PlainClient(to: server)
+        #expect(
+          server.waitForNewConnection(msec: 5000),
+          "within it the next one's is told, then this one's again"
+        )
+      }
+      server.takeDefault(descriptor)
+      look()
+    }
+    server.newConnection.connect { if server.statistics.accepted == 2 { look() } }
+    look()
+    #expect(fixture.loop.run { server.statistics.pending == 2 })
+    let other = try #require(second).port
+    // The inner one is announced while the outer one is still at work.
+    #expect(seen == [nil, first.port, other, other, first.port, first.port, nil])
+    server.onIncoming = { server, _ in look() }
+    server.incomingConnection(-1)
+    #expect(seen.last == .some(nil), "called by the program")
+    expectBalanced(server)
+  }
+
+  @Test("super with -1 takes nothing, also after it has taken the connection")
+  func superWithNone() throws {
+    let fixture = try OverridingFixture()
+    fixture.server.onIncoming = { server, descriptor in
+      server.takeDefault(-1)
+      server.takeDefault(descriptor)
+      server.takeDefault(-1)
+      server.addPendingConnection(TCPSocket(eventBase: server.eventBase))
+    }
+    let client = try fixture.connect()
+    #expect(fixture.loop.run { fixture.server.statistics.pending == 2 })
+    #expect(fixture.server.statistics.live == 1, "a socket without a connection does not count")
+    #expect(fixture.server.nextPendingConnection()?.peerPort == client.port)
+    expectBalanced(fixture.server)
+  }
+
+  @Test("The peer of a connection that was reset is known all the same, to a socket that takes it as well")
+  func incomingPeerThatHasGone() throws {
+    let fixture = try OverridingFixture()
+    var told: UInt16?
+    var own: TCPSocket?
+    fixture.server.onIncoming = { server, descriptor in
+      #expect(Descriptors.waitReset(descriptor))
+      #expect(Endpoint(peerOf: descriptor) == nil)
+      told = server.incomingPeer?.port
+      let socket = TCPSocket(eventBase: server.eventBase)
+      #expect(socket.setSocketDescriptor(descriptor))
+      own = socket
+    }
+    let client = try fixture.connect()
+    let port = client.port
+    client.reset()
+    #expect(fixture.loop.run { own != nil })
+    #expect(told == port)
+    #expect(own?.peerAddress == .localHost)
+    #expect(own?.peerPort == port)
+    #expect(own?.readAll() == [])
+    expectBalanced(fixture.server)
+  }
+
   @Test("super takes another descriptor than the one that was accepted")
   func superWithAnother() throws {
     let fixture = try OverridingFixture()

@@ -25,12 +25,22 @@ struct Endpoint {
 
   /// The address that a descriptor is bound to.
   init?(localOf descriptor: CInt) {
-    let result = unsafe withUnsafeMutablePointer(to: &storage) { storage in
+    guard unsafe read({ unsafe getsockname(descriptor, $0, $1) }) else { return nil }
+  }
+
+  /// The address that a descriptor is connected to; nil also when the peer has reset the connection.
+  init?(peerOf descriptor: CInt) {
+    guard unsafe read({ unsafe getpeername(descriptor, $0, $1) }) else { return nil }
+  }
+
+  private mutating func read(
+    _ call: (UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> CInt
+  ) -> Bool {
+    unsafe withUnsafeMutablePointer(to: &storage) { storage in
       unsafe storage.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-        unsafe getsockname(descriptor, address, &length)
+        unsafe call(address, &length) == 0
       }
     }
-    guard result == 0 else { return nil }
   }
 
   var family: CInt {

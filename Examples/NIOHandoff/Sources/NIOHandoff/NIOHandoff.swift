@@ -44,11 +44,11 @@ struct NIOHandoff: ParsableCommand {
     loop.run()
 
     server.close()
-    wait(on: loop, until: .now + Self.grace) { server.statistics.live == 0 }
+    server.runUntilConnectionsEnded(timeout: Self.grace)
     let unfinished = server.statistics.live
     // Closes the channels that are left. Each of them tells the server, whose loop has to run once more for that.
     try group.syncShutdownGracefully()
-    wait(on: loop, until: .now + Self.grace) { server.statistics.live == 0 }
+    server.runUntilConnectionsEnded(timeout: Self.grace)
     tell("Stopped; connections served: \(server.statistics.delivered), cut off: \(unfinished).")
   }
 
@@ -66,16 +66,6 @@ struct NIOHandoff: ParsableCommand {
     guard server.setSocketDescriptor(descriptor) else {
       close(descriptor)
       throw StartFailure(server)
-    }
-  }
-
-  private func wait(
-    on loop: EventBase,
-    until deadline: ContinuousClock.Instant,
-    for isDone: () -> Bool
-  ) {
-    while !isDone(), .now < deadline {
-      loop.runOnce(timeout: deadline - .now)
     }
   }
 }

@@ -1,0 +1,225 @@
+import Glibc
+import TCPServerKit
+import Testing
+
+@Suite("Waiting until no connection is left", .timeLimit(.minutes(1)))
+struct ConnectionsEndedTests {
+  /// A server on the loop, its clients, and what they have become in it.
+  private struct Scene: @unchecked Sendable {
+    let server: TCPServer
+    let clients: [PlainClient]
+    private let taken: Taken
+
+    private final class Taken {
+      var sockets: [TCPSocket] = []
+    }
+
+    init(_ count: Int) async throws {
+      server = try listening()
+      taken = Taken()
+      let server = server
+      clients = try (0..<count).map { _ in try #require(PlainClient(to: server)) }
+      for _ in 0..<count { taken.sockets.append(try #require(await server.accept())) }
+    }
+
+    func endLast() {
+      taken.sockets.removeLast().abort()
+    }
+  }
+
+  @Test("Returns true when the last has ended, to all who wait, and not before")
+  func waits() async throws {
+    try await onLoop { _ in
+      let scene = try await Scene(3)
+      let waiting = (0..<2).map { _ in
+        start { (await scene.server.waitUntilConnectionsEnded(), scene.server.statistics.live) }
+      }
+      scene.server.close()
+      for left in [2, 1] as [UInt64] {
+        scene.endLast()
+        await turns()
+        #expect(scene.server.statistics.live == left)
+      }
+      scene.endLast()
+      for task in waiting { #expect(try await task.value == (true, 0)) }
+    }
+  }
+
+  @Test("With no connection it returns at once, cancelled or not")
+  func nothingLeft() async throws {
+    try await onLoop { base in
+      let scene = try await Scene(0)
+      let jobs = base.statistics.jobs
+      #expect(await scene.server.waitUntilConnectionsEnded())
+      #expect(base.statistics.jobs == jobs)
+      let cancelled = start {
+        unsafe withUnsafeCurrentTask { unsafe $0?.cancel() }
+        return await scene.server.waitUntilConnectionsEnded()
+      }
+      #expect(try await cancelled.value)
+    }
+  }
+
+  @Test(
+    "A timeout ends it, and not the connections",
+    arguments: [.milliseconds(20), .zero, .seconds(-1)] as [Duration]
+  )
+  func timeout(_ timeout: Duration) async throws {
+    try await onLoop { _ in
+      let scene = try await Scene(1)
+      #expect(await !scene.server.waitUntilConnectionsEnded(timeout: timeout))
+      #expect(scene.server.statistics.live == 1)
+      #expect(scene.clients[0].input() == .nothing)
+      scene.endLast()
+      #expect(await scene.server.waitUntilConnectionsEnded(timeout: timeout))
+    }
+  }
+
+  @Test("Cancelled, it returns false, and nothing happens to the connections", arguments: [false, true])
+  func cancelled(before: Bool) async throws {
+    try await onLoop { _ in
+      let scene = try await Scene(1)
+      let waiting = start {
+        if before { unsafe withUnsafeCurrentTask { unsafe $0?.cancel() } }
+        return await scene.server.waitUntilConnectionsEnded()
+      }
+      waiting.cancel()
+      #expect(try await !waiting.value)
+      #expect(scene.server.statistics.live == 1)
+    }
+  }
+
+  @Test("Pending connections count, until close() discards them")
+  func pending() async throws {
+    try await onLoop { _ in
+      let scene = try await Scene(1)
+      let late = try #require(PlainClient(to: scene.server))
+      scene.server.finish()
+      #expect(scene.server.statistics.pending == 1)
+      scene.endLast()
+      #expect(await !scene.server.waitUntilConnectionsEnded(timeout: .zero))
+      let waiting = start { await scene.server.waitUntilConnectionsEnded() }
+      scene.server.close()
+      #expect(try await waiting.value)
+      #expect(late.nextInput() == .end)
+    }
+  }
+
+  @Test("A connection that comes as the last one ends is waited for as well")
+  func another() async throws {
+    try await onLoop { _ in
+      let scene = try await Scene(1)
+      let waiting = start { await scene.server.waitUntilConnectionsEnded() }
+      scene.endLast()
+      // The task was woken, and has not gone on yet.
+      let late = try #require(PlainClient(to: scene.server))
+      #expect(scene.server.waitForNewConnection())
+      let socket = try #require(scene.server.nextPendingConnection())
+      await turns()
+      scene.server.close()
+      let alsoWaiting = start { await scene.server.waitUntilConnectionsEnded(timeout: .zero) }
+      #expect(try await !alsoWaiting.value)
+      socket.abort()
+      #expect(try await waiting.value)
+      #expect(late.nextInput() == .end)
+    }
+  }
+
+  @Test("Descriptors that were given away do not count, those that are told of do until then")
+  func bareDescriptors() async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let clients = try (0..<2).map { _ in try #require(PlainClient(to: server)) }
+      var connections = server.connections.makeAsyncIterator()
+      close(try #require(await connections.next()).takeDescriptor())
+      let (descriptor, tellEnded) = try #require(try await connections.next()?.takeCountedDescriptor())
+      let bound = LoopBound(server)
+      let waiting = start { await bound.value.waitUntilConnectionsEnded() }
+      await turns()
+      #expect(server.statistics.live == 1)
+      close(descriptor)
+      OtherThread { tellEnded() }.join()
+      #expect(try await waiting.value)
+      withExtendedLifetime(clients) {}
+    }
+  }
+
+  @Test("Without an event base nothing can be waited for")
+  func withoutLoop() async throws {
+    let server = TCPServer(eventBase: nil)
+    #expect(await !server.waitUntilConnectionsEnded())
+    #expect(server.serverError == .operation)
+    #expect(server.errorString == "waitUntilConnectionsEnded() called on a server without an event base")
+    #expect(runTheLoop(of: server) == false)
+    #expect(server.errorString == "runUntilConnectionsEnded() called on a server without an event base")
+  }
+}
+
+/// By a caller who is no task.
+private func runTheLoop(of server: TCPServer, timeout: Duration? = nil) -> Bool {
+  server.runUntilConnectionsEnded(timeout: timeout)
+}
+
+@Suite("Running the loop until no connection is left")
+struct RunUntilConnectionsEndedTests {
+  private let loop: Loop
+  private let server: TCPServer
+  private let client: PlainClient
+  private let socket: TCPSocket
+
+  init() throws {
+    loop = try Loop()
+    server = TCPServer(eventBase: loop.base)
+    try #require(server.listen(address: .localHost))
+    client = try #require(PlainClient(to: server))
+    socket = try acceptedSocket(of: server)
+    server.close()
+  }
+
+  @Test("The loop runs, as the current one, until the last has ended, however often it is told to stop")
+  func runs() throws {
+    var current: EventBase?
+    socket.readChannelFinished.connect { [socket, loop] in
+      current = EventBase.current
+      socket.abort()
+      loop.base.stop()
+    }
+    loop.base.stop()
+    client.endWriting()
+    #expect(server.runUntilConnectionsEnded())
+    #expect(server.statistics.live == 0)
+    #expect(current === loop.base)
+  }
+
+  @Test(
+    "A timeout ends it, after a look at what is there",
+    arguments: [.milliseconds(20), .zero, .seconds(-1)] as [Duration]
+  )
+  func timeout(_ timeout: Duration) throws {
+    let before = ContinuousClock.now
+    #expect(!server.runUntilConnectionsEnded(timeout: timeout))
+    #expect(ContinuousClock.now - before >= timeout)
+    #expect(socket.state == .connected)
+    socket.readChannelFinished.connect { [socket] in socket.abort() }
+    client.endWriting()
+    #expect(Descriptors.waitEnded(socket.socketDescriptor))
+    #expect(server.runUntilConnectionsEnded(timeout: timeout))
+  }
+
+  @Test("With no connection it does not wait")
+  func nothingLeft() throws {
+    socket.abort()
+    #expect(server.runUntilConnectionsEnded())
+  }
+
+  @Test("Called by what runs on the loop it refuses")
+  func nested() throws {
+    var answer: Bool?
+    socket.readyRead.connect { [server] in answer = server.runUntilConnectionsEnded() }
+    client.send("x")
+    #expect(loop.run { answer != nil })
+    #expect(answer == false)
+    #expect(server.serverError == .operation)
+    #expect(server.errorString == "runUntilConnectionsEnded() called by what runs on the event base")
+  }
+}
