@@ -117,6 +117,7 @@ internal import CServerCore
     unsafe csc_server_on_new_connection(core, onNewConnection, context)
     unsafe csc_server_on_accept_error(core, onAcceptError, context)
     unsafe csc_server_on_rejected(core, onRejected, context)
+    unsafe home.server?.owner = self
     // Only a subclass can override incomingConnection(_:); a plain server does without the call.
     if type(of: self) != TCPServer.self {
       unsafe csc_server_on_incoming_connection(core, onIncomingConnection, context)
@@ -124,6 +125,7 @@ internal import CServerCore
   }
 
   deinit {
+    unsafe home.server?.owner = nil
     bound?.close()
     endAdded()
     existingElsewhere?.serverEnds()
@@ -262,13 +264,7 @@ internal import CServerCore
       guard !added.isEmpty else { return nil }
       let socket = added.removeFirst()
       connection.peer = socket.peer
-      // Still counted, but not by the socket any more, unless it keeps its connection.
-      let wasCounted = socket.flags.contains(.counted)
-      socket.flags.remove(.counted)
-      connection.descriptor = socket.detach()
-      if connection.descriptor < 0 && wasCounted {
-        socket.flags.insert(.counted)
-      }
+      connection.descriptor = socket.detach(stayingCounted: true)
     }
     return connection.descriptor >= 0 ? connection : nil
   }

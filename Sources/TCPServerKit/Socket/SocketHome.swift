@@ -26,6 +26,15 @@ final class SocketHome: @unchecked Sendable {
   /// For sockets that need no loop.
   static let withoutLoop = SocketHome(engine: nil)
 
+  /// What tells the server from any thread; nil where none can be told: there is no server any more, or it has no loop.
+  var whoeverCounts: ServerElsewhere? {
+    if let elsewhere {
+      return elsewhere
+    }
+    guard let owner = unsafe server?.owner, owner.eventBase != nil else { return nil }
+    return owner.elsewhere
+  }
+
   /// A connection has ended, which its server counted.
   func connectionEnded() {
     if let server {
@@ -39,6 +48,8 @@ final class SocketHome: @unchecked Sendable {
 /// The core of a server. It stays until the last socket has gone that tells it of its end.
 @safe final class ServerCore {
   let pointer: OpaquePointer?
+  /// Whose core it is, until that ends.
+  unowned(unsafe) var owner: TCPServer?
   /// Who else wants to know of each end; nil as long as nobody does.
   private(set) var endWatch: EndWatch?
 

@@ -55,6 +55,30 @@ extension TCPSocket {
   /// - Returns: the descriptor; -1 when the socket is not connected, or holds bytes that would be lost with
   ///   it: read those first, or wait until ``bytesToWrite`` is 0.
   public func detach() -> CInt {
+    detach(stayingCounted: false)
+  }
+
+  /// Gives the connection away as ``detach()`` does; the server that it came from goes on counting it for
+  /// ``TCPServer/maxConnections``.
+  ///
+  /// - Returns: the descriptor, which the caller owns from now on, and `tellEnded`, which the caller calls once it has
+  ///   closed that, on any thread. The first call counts, and so does releasing the closure without a call. Nil when
+  ///   ``detach()`` would be -1. No connection counts on whose server has no event base, or is no more.
+  public func detachCounted() -> (descriptor: CInt, tellEnded: @Sendable () -> Void)? {
+    let wasCounted = flags.contains(.counted)
+    let detached = detach(stayingCounted: true)
+    guard detached >= 0 else { return nil }
+    guard wasCounted else { return (detached, {}) }
+    guard let server = home.whoeverCounts else {
+      home.connectionEnded()
+      return (detached, {})
+    }
+    let place = CountedPlace(server)
+    return (detached, { place.giveBack() })
+  }
+
+  /// - Parameter stayingCounted: whoever gets the descriptor tells of its end, where it was counted.
+  func detach(stayingCounted: Bool) -> CInt {
     guard state == .connected else {
       record(Failure(.unknown, "Socket is not connected"))
       return -1
@@ -66,7 +90,11 @@ extension TCPSocket {
     stopWatching()
     let detached = descriptor
     descriptor = -1
-    stopBeingCounted()
+    if stayingCounted {
+      flags.remove(.counted)
+    } else {
+      stopBeingCounted()
+    }
     state = .unconnected
     wakeEverybody()
     if flags.contains(.accepted) {

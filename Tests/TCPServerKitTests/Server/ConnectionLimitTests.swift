@@ -263,6 +263,70 @@ struct ConnectionLimitTests {
     }
   }
 
+  @Test("A socket that is detached counted counts until it is told, and not where nobody counted it")
+  func detachedCounted() throws {
+    let clients = try connect(2)
+    let sockets = [try take(), try take()]
+    sockets[0].write("held back")
+    let (own, peer) = try connectedPair(loop.base)
+    let bystander = try #require(own.detachCounted())
+    bystander.tellEnded()
+    loop.settle()
+    #expect(server.statistics.live == 2, "its server has gone")
+
+    let first = try #require(sockets[0].detachCounted())
+    #expect(sockets[0].state == .unconnected)
+    #expect(sockets[0].detachCounted() == nil)
+    sockets[0].abort()
+    #expect(server.statistics.live == 2)
+    close(first.descriptor)
+    OtherThread { first.tellEnded() }.join()
+    #expect(loop.run { server.statistics.live == 1 })
+    #expect(clients[0].nextInput() == .bytes(Array("held back".utf8)))
+
+    #expect(sockets[0].setSocketDescriptor(bystander.descriptor))
+    let uncounted = try #require(sockets[0].detachCounted())
+    close(uncounted.descriptor)
+    uncounted.tellEnded()
+    loop.settle()
+    #expect(server.statistics.live == 1, "a connection that it never counted")
+
+    clients[1].send("x")
+    #expect(sockets[1].waitForReadyRead(msec: 5000))
+    #expect(sockets[1].detachCounted() == nil, "bytes would be lost")
+    #expect(server.statistics.live == 1)
+    sockets[1].abort()
+    #expect(server.statistics.live == 0)
+    withExtendedLifetime(peer) {}
+    expectBalanced(server)
+  }
+
+  @Test("A socket detached counted on another loop, and one of a server without a loop")
+  func detachedCountedElsewhere() async throws {
+    try await onLoop { base in
+      let server = try listening()
+      let client = try #require(PlainClient(to: server))
+      var connections = server.connections.makeAsyncIterator()
+      let connection = try #require(await connections.next())
+      try await EventBase.withThread { other in
+        let (descriptor, tellEnded) = try #require(try connection.socket(on: other).detachCounted())
+        close(descriptor)
+        tellEnded()
+        tellEnded()
+      }
+      try await until { server.statistics.live == 0 }
+
+      let without = TCPServer(eventBase: nil)
+      try #require(without.listen(address: .localHost))
+      let other = try #require(PlainClient(to: without))
+      let (descriptor, tellEnded) = try #require(acceptedSocket(of: without).detachCounted())
+      #expect(without.statistics.live == 0, "nobody could be told")
+      close(descriptor)
+      tellEnded()
+      withExtendedLifetime((client, other)) {}
+    }
+  }
+
   @Test(
     "A bare descriptor taken counted counts until it is told, on any thread, once, or nobody can tell any more"
   )
