@@ -52,16 +52,11 @@ struct EchoServer: ParsableCommand {
   func run() throws {
     // The main thread's loop takes the signals, and serves nobody.
     let signals = try makeEventBase()
-    signals.stopOnSignals(SIGINT, SIGTERM)
     let shutdown = GracefulShutdown()
-    let serving = Task { [self] in
-      defer { signals.stop() }
-      return try await withLoops(loops) { try await serve(on: $0, until: shutdown) }
+    shutdown.beginOnSignals(SIGINT, SIGTERM, timeout: Self.grace, eventBase: signals)
+    let served = try signals.run { [self] in
+      try await withLoops(loops) { try await serve(on: $0, until: shutdown) }
     }
-    signals.run()
-
-    shutdown.begin(timeout: Self.grace)
-    let served = try signals.run { try await serving.value }
     tell("Stopped; connections served: \(served).")
   }
 

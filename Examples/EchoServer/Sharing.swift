@@ -33,8 +33,7 @@ func share(
       try await handOut(server, to: loops, handler)
     }
     group.addTask {
-      await shutdown.waitUntilBegun()
-      try? await loops[0].sleep(for: EchoServer.grace)
+      await shutdown.waitUntilDeadline()
       return 0
     }
     var served: UInt64 = 0

@@ -39,6 +39,7 @@ void event_config_free(struct event_config *config);
 struct event_base *event_base_new_with_config(const struct event_config *config);
 void event_base_free(struct event_base *base);
 int event_base_loop(struct event_base *base, int flags);
+int event_base_update_cache_time(struct event_base *base);
 int event_base_foreach_event(struct event_base *base, event_base_foreach_event_cb callback,
                              void *context);
 

@@ -99,6 +99,22 @@ struct EchoProgramTests {
     #expect(idle.receive(1) == [])
   }
 
+  @Test("A second signal ends it at once", arguments: waysToServe)
+  func secondSignal(options: [String]) throws {
+    let server = try RunningEcho(options)
+    let idle = try #require(Connection(port: server.port))
+    idle.send([1])
+    #expect(idle.receive(1) == [1])
+    let begin = ContinuousClock.now
+    server.program.send(signal: SIGINT)
+    while Connection(port: server.port) != nil {}
+    server.program.send(signal: SIGTERM)
+    #expect(try server.program.end().status == 0)
+    // Without the second signal it is three seconds.
+    #expect(ContinuousClock.now - begin < .milliseconds(2900))
+    #expect(idle.receive(1) == [])
+  }
+
   @Test("A second server on the same port says so and fails", arguments: [[], ["--loops", "2"]])
   func portTaken(options: [String]) throws {
     let server = try RunningEcho()

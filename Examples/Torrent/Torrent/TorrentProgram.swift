@@ -69,18 +69,12 @@ struct TorrentProgram: ParsableCommand {
     let metainfos = try files.map(metainfo)
     let settings = settings
     let loop = try makeEventBase()
-    loop.stopOnSignals(SIGINT, SIGTERM)
     let shutdown = GracefulShutdown()
-    let work = Task(executorPreference: loop.taskExecutor) {
-      defer { loop.stop() }
+    shutdown.beginOnSignals(SIGINT, SIGTERM, eventBase: loop)
+    try loop.run {
       let client = try TorrentClient(metainfos, settings: settings, loop: loop, tell: tell)
       try await client.run(until: shutdown)
     }
-    // Until the work has ended, or somebody wants it to.
-    loop.run()
-
-    shutdown.begin()
-    try loop.run { try await work.value }
   }
 
   private var settings: Settings {

@@ -91,13 +91,19 @@ public final class EventBase: Sendable {
 
   /// Stops the loop when the process receives one of these signals, `SIGINT` for Ctrl-C among them.
   ///
+  /// That ends ``run()``. ``run(_:)`` ends with its body: there, ``GracefulShutdown/beginOnSignals(_:timeout:eventBase:)``
+  /// tells the body. To be called on the loop's thread, or before the loop runs.
+  ///
   /// The library touches signals only where this is called. Of several event bases in a process only one can
   /// take signals, as libevent says.
   ///
-  /// - Returns: false when libevent could not install a handler.
+  /// - Returns: false when libevent could not install a handler; then the signals do what they did before.
   @discardableResult
   public func stopOnSignals(_ signals: CInt...) -> Bool {
-    engine.stopOnSignals(signals)
+    engine.watchSignals(signals) { [unowned engine] in
+      engine.stop()
+      return true
+    }
   }
 
   /// Runs `job` on the loop's thread, after the jobs given before; from any thread.

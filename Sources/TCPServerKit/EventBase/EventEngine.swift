@@ -18,7 +18,9 @@ internal import Synchronization
   private let wakeDescriptor: CInt
   private var wakeEvent: OpaquePointer?
   private var timer: OpaquePointer?
-  private var signalEvents: [OpaquePointer] = unsafe []
+  private var signalWatches: [SignalWatch] = []
+  /// Of handlers that are to be called once.
+  private var delayed: [ObjectIdentifier: LoopTimer] = [:]
 
   private struct Inbox {
     var jobs: [Job] = []
@@ -33,7 +35,7 @@ internal import Synchronization
   private let jobs = JobQueue()
   private var localCount: UInt64 = 0
   private var isRunning = false
-  private var isAbandoned = false
+  private(set) var isAbandoned = false
   /// Turns in a row in which the kernel would not wait.
   private var rests = 0
 
@@ -97,7 +99,8 @@ internal import Synchronization
   deinit {
     if let wakeEvent = unsafe wakeEvent { unsafe event_free(wakeEvent) }
     if let timer = unsafe timer { unsafe event_free(timer) }
-    unsafe signalEvents.forEach { unsafe event_free($0) }
+    // Their events go before their base does.
+    signalWatches = []
     if ownsBase {
       unsafe event_base_free(base)
     }
@@ -119,8 +122,8 @@ internal import Synchronization
       assert(
         isOwner || owner.load(ordering: .relaxed) == 0,
         """
-        A TCPServer, a TCPSocket or EventBase.sleep(for:) was used from a thread that does not run the \
-        EventBase. Use EventBase.execute(_:) to get there, or pass the descriptor on with detach().
+        A TCPServer, a TCPSocket, an EventTimer or EventBase.sleep(for:) was used from a thread that does not \
+        run the EventBase. Use EventBase.execute(_:) to get there, or pass the descriptor on with detach().
         """
       )
     #endif
@@ -224,15 +227,34 @@ internal import Synchronization
     wakeUp()
   }
 
-  func stopOnSignals(_ signals: [CInt]) -> Bool {
-    let context = unsafe Unmanaged.passUnretained(self).toOpaque()
-    for signal in signals {
-      let kind = Int16(CLIBEVENT_SIGNAL | CLIBEVENT_PERSIST)
-      guard let event = unsafe event_new(base, signal, kind, signalCallback, context) else { return false }
-      unsafe signalEvents.append(event)
-      guard unsafe event_add(event, nil) == 0 else { return false }
-    }
+  /// Calls `action` for each of these signals until it returns false.
+  ///
+  /// - Returns: false when libevent could not install a handler; then there is none.
+  func watchSignals(_ signals: [CInt], action: @escaping () -> Bool) -> Bool {
+    assertOnLoopThread()
+    guard let watch = SignalWatch(self, signals, action: action) else { return false }
+    signalWatches.append(watch)
     return true
+  }
+
+  // MARK: - Time
+
+  /// Makes the loop look at its clock: what is started now must not count from the beginning of this turn.
+  func refreshTime() {
+    unsafe _ = event_base_update_cache_time(base)
+  }
+
+  /// Calls `handler` once, when `delay` has passed.
+  func after(_ delay: Duration, _ handler: @escaping () -> Void) {
+    var id: ObjectIdentifier?
+    let timer = LoopTimer(self, after: delay) { [unowned self] in
+      // Out of the table first: the handler may set further ones, or release the event base.
+      let timer = id.flatMap { delayed.removeValue(forKey: $0) }
+      handler()
+      withExtendedLifetime(timer) {}
+    }
+    id = ObjectIdentifier(timer)
+    delayed[ObjectIdentifier(timer)] = timer
   }
 
   // MARK: - Jobs
@@ -336,6 +358,9 @@ internal import Synchronization
   func abortEverything() {
     isAbandoned = true
     while jobs.popFirst() != nil {}
+    // Released out of the table, because that runs others' code.
+    let dropped = exchange(&delayed, with: [:])
+    withExtendedLifetime(dropped) {}
     // A job may hold a socket, which holds this engine. Released out of the lock, because that runs others' code.
     let posted = inbox.withLock { exchange(&$0.jobs, with: []) }
     withExtendedLifetime(posted) {}
@@ -372,10 +397,6 @@ private func wakeCallback(_: CInt, _: Int16, context: UnsafeMutableRawPointer?) 
 
 private func timerCallback(_: CInt, _: Int16, context: UnsafeMutableRawPointer?) {
   unsafe engine(context)?.runJobsIfForeign()
-}
-
-private func signalCallback(_: CInt, _: Int16, context: UnsafeMutableRawPointer?) {
-  unsafe engine(context)?.stop()
 }
 
 private func engine(_ context: UnsafeMutableRawPointer?) -> EventEngine? {

@@ -19,6 +19,7 @@ internal import CLibevent
     let context = unsafe Unmanaged.passUnretained(self).toOpaque()
     unsafe event = event_new(engine.base, -1, 0, timerFired, context)
     var interval = timeval(max(delay, .zero))
+    engine.refreshTime()
     if unsafe event == nil || event_add(event, &interval) != 0 {
       // No memory for a timer: firing early is better than never.
       engine.later { [weak self] in self?.fire() }

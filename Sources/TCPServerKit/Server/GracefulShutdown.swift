@@ -16,7 +16,7 @@ public final class GracefulShutdown: Sendable {
 
   private struct State {
     var deadline: ContinuousClock.Instant?
-    var begun: [UInt64: @Sendable (ContinuousClock.Instant) -> Void] = [:]
+    var observers: [UInt64: @Sendable () -> Void] = [:]
     var lastID: UInt64 = 0
   }
 
@@ -25,24 +25,63 @@ public final class GracefulShutdown: Sendable {
   /// Makes a shutdown that has not begun.
   public init() {}
 
-  /// Begins the shutdown; a second call changes nothing.
+  /// Begins the shutdown. A further call can only make its time shorter: with zero, it is over.
   ///
-  /// - Parameter timeout: how long the handlers may take.
+  /// - Parameter timeout: how long the handlers may take from now on.
   public func begin(timeout: Duration = .seconds(30)) {
     let deadline = ContinuousClock.now + timeout.limited
-    let callbacks = state.withLock { state in
-      guard state.deadline == nil else { return [@Sendable (ContinuousClock.Instant) -> Void]() }
+    let observers = state.withLock { state in
+      if let earlier = state.deadline, earlier <= deadline { return [@Sendable () -> Void]() }
       state.deadline = deadline
-      return Array(state.begun.values)
+      // In their order: `serve` learns of it before its handlers do.
+      return state.observers.sorted { $0.key < $1.key }.map(\.value)
     }
-    for callback in callbacks {
-      callback(deadline)
+    for observer in observers {
+      observer()
+    }
+  }
+
+  /// Begins the shutdown when the process receives one of these signals, `SIGINT` for Ctrl-C among them.
+  ///
+  /// ```swift
+  /// shutdown.beginOnSignals(SIGINT, SIGTERM, timeout: .seconds(10))
+  /// ```
+  ///
+  /// A signal that comes when it has begun, a second Ctrl-C for instance, ends its time: handlers still at work are
+  /// cancelled. After that one the signals do what they did before; a third Ctrl-C ends a program that hangs.
+  ///
+  /// The library touches signals only here and in ``EventBase/stopOnSignals(_:)``. Of several event bases in a process
+  /// only one can take signals, as libevent says; the servers may be on any others.
+  ///
+  /// - Parameters:
+  ///   - signals: `SIGINT`, `SIGTERM` or others that a process can take.
+  ///   - timeout: how long the handlers may take from the first signal on.
+  ///   - eventBase: the loop that takes the signals while it runs, and keeps the shutdown alive; by default the thread's
+  ///     own. To be called on its thread, or before it runs.
+  /// - Returns: false without an event base, or when libevent could not install a handler; then the signals do what
+  ///   they did before.
+  @discardableResult
+  public func beginOnSignals(
+    _ signals: CInt...,
+    timeout: Duration = .seconds(30),
+    eventBase: EventBase? = .current
+  ) -> Bool {
+    guard let engine = eventBase?.engine else { return false }
+    return engine.watchSignals(signals) { [self] in
+      let isFirst = !hasBegun
+      begin(timeout: isFirst ? timeout : .zero)
+      return isFirst
     }
   }
 
   /// Whether the shutdown has begun.
   public var hasBegun: Bool {
-    state.withLock { $0.deadline != nil }
+    deadline != nil
+  }
+
+  /// When its time is over; nil while it has not begun.
+  var deadline: ContinuousClock.Instant? {
+    state.withLock { $0.deadline }
   }
 
   /// Waits until the shutdown has begun; returns at once if it has.
@@ -56,7 +95,7 @@ public final class GracefulShutdown: Sendable {
   /// Runs where its caller does, which may be any task on any executor.
   public func waitUntilBegun() async {
     let latch = Latch()
-    let id = onBegin { _ in latch.open() }
+    let id = observe { latch.open() }
     await withTaskCancellationHandler {
       await latch.wait()
     } onCancel: {
@@ -65,28 +104,60 @@ public final class GracefulShutdown: Sendable {
     forget(id)
   }
 
+  /// Waits until the time of the shutdown is over, which begins with it; returns at once if it is.
+  ///
+  /// For a program whose connections ``TCPServer/finish(on:)`` leaves to it.
+  ///
+  /// ## Cancellation
+  ///
+  /// Returns at once.
+  ///
+  /// ## Isolation
+  ///
+  /// Runs where its caller does, which may be any task on any executor.
+  public func waitUntilDeadline() async {
+    let latch = Latch()
+    let alarms = Locked<[Task<Void, Never>]>([])
+    let id = observe { [self] in
+      guard let deadline else { return }
+      let alarm = Task.detached {
+        if (try? await Task.sleep(until: deadline, clock: .continuous)) != nil { latch.open() }
+      }
+      alarms.withLock { $0.append(alarm) }
+    }
+    await withTaskCancellationHandler {
+      await latch.wait()
+    } onCancel: {
+      latch.open()
+    }
+    forget(id)
+    for alarm in alarms.withLock({ $0 }) {
+      alarm.cancel()
+    }
+  }
+
   /// Runs `body` with `shutdown` as ``current``, if there is one.
   static func with(_ shutdown: GracefulShutdown?, _ body: () async -> Void) async {
     guard let shutdown else { return await body() }
     await $given.withValue(shutdown, operation: body)
   }
 
-  /// Calls `body` once when the shutdown begins, at once if it has.
-  func onBegin(_ body: @escaping @Sendable (ContinuousClock.Instant) -> Void) -> UInt64 {
-    let (id, deadline) = state.withLock { state in
+  /// Calls `body` when the shutdown begins, at once if it has, and again whenever its time becomes shorter.
+  func observe(_ body: @escaping @Sendable () -> Void) -> UInt64 {
+    let (id, hasBegun) = state.withLock { state in
       state.lastID += 1
-      if state.deadline == nil {
-        state.begun[state.lastID] = body
-      }
-      return (state.lastID, state.deadline)
+      state.observers[state.lastID] = body
+      return (state.lastID, state.deadline != nil)
     }
-    if let deadline {
-      body(deadline)
+    if hasBegun {
+      body()
     }
     return id
   }
 
   func forget(_ id: UInt64) {
-    state.withLock { _ = $0.begun.removeValue(forKey: id) }
+    // Released out of the lock, because that runs others' code.
+    let observer = state.withLock { $0.observers.removeValue(forKey: id) }
+    withExtendedLifetime(observer) {}
   }
 }

@@ -110,8 +110,13 @@ extension TCPServer {
       nonisolated(unsafe) let place = Place()
       unsafe place.server = server
       self.shutdown = shutdown
-      id = shutdown.onBegin { [weak engine] _ in
-        engine?.post(.closure { unsafe place.server?.finish() })
+      id = shutdown.observe { [weak engine] in
+        engine?.post(
+          .closure {
+            // Once: a shutdown whose time becomes shorter tells it again.
+            unsafe exchange(&place.server, with: nil)?.finish()
+          }
+        )
       }
     }
 

@@ -55,8 +55,8 @@ extension TCPServer {
     let serving = Serving(server: self, limit: maxConnections ?? .max, handler: handler)
     // Only touched on the loop, where this task and the handlers run.
     nonisolated(unsafe) let shared = serving
-    let registration = shutdown?.onBegin { deadline in
-      eventBase.engine.post(.closure { unsafe shared.beginShutdown(deadline) })
+    let registration = shutdown?.observe {
+      eventBase.engine.post(.closure { unsafe shared.shutDown(until: shutdown?.deadline) })
     }
     defer {
       if let registration { shutdown?.forget(registration) }
@@ -187,14 +187,16 @@ private final class Serving: CancellableWait {
 
   // MARK: - Shutdown
 
-  func beginShutdown(_ deadline: ContinuousClock.Instant) {
+  /// Again with an earlier deadline, when the time becomes shorter.
+  func shutDown(until deadline: ContinuousClock.Instant?) {
     // It may come when the server has long been listening for somebody else.
-    guard !isShuttingDown, !isOver, let engine = server.eventBase?.engine else { return }
-    isShuttingDown = true
+    guard let deadline, !isOver, let engine = server.eventBase?.engine else { return }
     self.deadline = LoopTimer(engine, after: deadline - .now) { [weak self] in
       self?.isPastDeadline = true
       self?.parking.wake(.timedOut)?.resume()
     }
+    guard !isShuttingDown else { return }
+    isShuttingDown = true
     server.finish()
     parking.wake(.ready)?.resume()
   }

@@ -62,6 +62,35 @@ struct ShutdownSeenTests {
     }
   }
 
+  @Test("waitUntilDeadline() returns when the time is over, also one that became shorter, or cancelled")
+  func waitsForDeadline() async throws {
+    try await onLoop { _ in
+      let (shutdown, returned) = (GracefulShutdown(), Counter())
+      let waiting = [
+        start {
+          await shutdown.waitUntilDeadline()
+          returned.increment()
+        },
+        Task.detached {
+          await shutdown.waitUntilDeadline()
+          returned.increment()
+        },
+      ]
+      shutdown.begin(timeout: .seconds(1000))
+      let cancelled = start {
+        await shutdown.waitUntilDeadline()
+        return Task.isCancelled
+      }
+      await turns()
+      cancelled.cancel()
+      #expect(try await cancelled.value)
+      #expect(returned.value == 0)
+      shutdown.begin(timeout: .milliseconds(20))
+      for task in waiting { try await task.value }
+      await shutdown.waitUntilDeadline()
+    }
+  }
+
   @Test("waitUntilBegun() returns when it begins, on the loop, in the pool and on the main actor")
   func waits() async throws {
     try await onLoop { _ in

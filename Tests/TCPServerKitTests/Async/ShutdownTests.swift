@@ -81,6 +81,48 @@ struct ShutdownTests {
     }
   }
 
+  @Test("Begun again, its time can only become shorter; with zero it is over")
+  func shorter() async throws {
+    try await onLoop { base in
+      let server = try listening()
+      let (bound, shutdown, ended) = (LoopBound(server), GracefulShutdown(), Flag())
+      let serving = start {
+        defer { ended.set() }
+        return try await bound.value.serve(shutdown: shutdown) { _ in
+          try await base.sleep(for: .seconds(1000))
+        }
+      }
+      let client = try #require(PlainClient(to: server))
+      try await until { server.statistics.delivered == 1 }
+      fault_stop_clock()
+      defer { fault_start_clock() }
+      for timeout in [.seconds(10), .seconds(1), .seconds(5)] as [Duration] {
+        shutdown.begin(timeout: timeout)
+        await turns()
+      }
+      fault_advance_clock(995)
+      await turns()
+      #expect(!ended.isSet)
+      shutdown.begin(timeout: .zero)
+      #expect(try await serving.value.numbers == [1, 0, 0, 1])
+      withExtendedLifetime(client) {}
+    }
+  }
+
+  @Test("A server that listens again after finish(on:) has ended it is not ended by a shorter time")
+  func listensAgain() async throws {
+    try await onLoop { _ in
+      let (server, shutdown) = (try listening(), GracefulShutdown())
+      server.finish(on: shutdown)
+      shutdown.begin(timeout: .seconds(1000))
+      try await until { !server.isListening }
+      #expect(server.listen(address: .localHost))
+      shutdown.begin(timeout: .zero)
+      await turns()
+      #expect(server.isListening)
+    }
+  }
+
   @Test("A shutdown that has not begun keeps no server that has ended")
   func keepsNothing() async throws {
     try await onLoop { _ in
