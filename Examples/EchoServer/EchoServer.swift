@@ -31,11 +31,11 @@ struct EchoServer: ParsableCommand {
   @Option(help: "How many connections an address may have at once.")
   var perSource: Int?
 
+  @Option(help: "How many seconds connections may go on after a signal; a second signal ends them.")
+  var grace = 3.0
+
   @Flag(help: "Answer each HTTP/1.1 request with hello.")
   var http = false
-
-  /// How long connections may go on after a signal.
-  static let grace: Duration = .seconds(3)
 
   func validate() throws {
     guard (1...256).contains(loops) else {
@@ -43,6 +43,9 @@ struct EchoServer: ParsableCommand {
     }
     guard perSource ?? 1 > 0 else {
       throw ValidationError("--per-source takes a number from 1 on.")
+    }
+    guard (0...1_000_000).contains(grace) else {
+      throw ValidationError("--grace takes a number of seconds from 0 to 1000000.")
     }
     guard !http || style == .async else {
       throw ValidationError("--http is there in the async style only.")
@@ -53,7 +56,7 @@ struct EchoServer: ParsableCommand {
     // The main thread's loop takes the signals, and serves nobody.
     let signals = try makeEventBase()
     let shutdown = GracefulShutdown()
-    shutdown.beginOnSignals(SIGINT, SIGTERM, timeout: Self.grace, eventBase: signals)
+    shutdown.beginOnSignals(SIGINT, SIGTERM, timeout: .seconds(grace), eventBase: signals)
     let served = try signals.run { [self] in
       try await withLoops(loops) { try await serve(on: $0, until: shutdown) }
     }

@@ -59,7 +59,7 @@ struct ServeTests {
 
   @Test("Called from the pool or from the main actor, it runs on the server's loop all the same")
   func calledFromElsewhere() async throws {
-    try await onLoop { _ in
+    try await onLoop(limit: Loop.limitWithPool) { _ in
       let callers: [@Sendable (LoopBound<TCPServer>, @escaping Handler) async throws -> ServingReport] = [
         { server, handler in try await Task.detached { try await server.value.serve(handler: handler) }.value
         },

@@ -3,6 +3,8 @@ import TCPServerKit
 /// A loop for one test. Nothing in a test waits longer than `limit`; nothing sleeps.
 struct Loop {
   static let limit: Duration = .seconds(10)
+  /// For tests that need a thread of the pool, or the main one: all the others run there first.
+  static let limitWithPool: Duration = .seconds(120)
 
   let base: EventBase
 
