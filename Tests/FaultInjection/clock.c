@@ -162,3 +162,8 @@ void fault_start_clock(void) {
     is_stopped = false;
     adjust_all();
 }
+
+void fault_reset_clock(void) {
+    offset = 0;
+    fault_start_clock();
+}

@@ -163,6 +163,12 @@ void fault_stop_clock(void);
 void fault_start_clock(void);
 
 /**
+ * Makes this thread's clock the kernel's again, and thereby goes back: for the end of a test, when
+ * the thread will run others, whose times are compared with those of other threads.
+ */
+void fault_reset_clock(void);
+
+/**
  * While the clock is stopped: a poll() or epoll_wait() of this thread that finds nothing ready
  * moves the clock on instead of sleeping, to its own timeout or to the next timer, and a failing
  * one moves it by a millisecond. For tests in which nobody else makes descriptors ready.

@@ -67,7 +67,7 @@ struct ShutdownTests {
           await turns(3)
         }
         fault_stop_clock()
-        defer { fault_start_clock() }
+        defer { fault_reset_clock() }
         shutdown.begin(timeout: .milliseconds(200))
         await turns()
         fault_advance_clock(195)
@@ -95,7 +95,7 @@ struct ShutdownTests {
       let client = try #require(PlainClient(to: server))
       try await until { server.statistics.delivered == 1 }
       fault_stop_clock()
-      defer { fault_start_clock() }
+      defer { fault_reset_clock() }
       for timeout in [.seconds(10), .seconds(1), .seconds(5)] as [Duration] {
         shutdown.begin(timeout: timeout)
         await turns()

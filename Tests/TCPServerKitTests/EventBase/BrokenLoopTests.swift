@@ -13,7 +13,7 @@ struct BrokenLoopTests {
     fault_skip_waits(true)
     defer {
       fault_skip_waits(false)
-      fault_start_clock()
+      fault_reset_clock()
     }
     let before = ContinuousClock.now
     fault_reset_counts()
@@ -52,7 +52,7 @@ struct BrokenLoopTests {
     defer {
       fault_clear()
       fault_skip_waits(false)
-      fault_start_clock()
+      fault_reset_clock()
     }
     fault_fail(FAULT_READ, 1, -1, EIO)
     let ran = Flag()

@@ -12,7 +12,7 @@ private final class SteppedLoop {
   }
 
   deinit {
-    fault_start_clock()
+    fault_reset_clock()
   }
 
   /// Lets the time pass, and everything happen that is due.
@@ -237,7 +237,7 @@ struct EventTimerTests {
   @Test("A handler may release the event base: the timer has stopped for good")
   func baseReleased() throws {
     fault_stop_clock()
-    defer { fault_start_clock() }
+    defer { fault_reset_clock() }
     var base: EventBase? = try EventBase()
     let timer = EventTimer(interval: .milliseconds(10), eventBase: base)
     var ticks = 0
@@ -341,7 +341,7 @@ struct EventTimerTests {
   func afterReleased() throws {
     final class Captured {}
     fault_stop_clock()
-    defer { fault_start_clock() }
+    defer { fault_reset_clock() }
     var base: EventBase? = try EventBase()
     var captured: Captured? = Captured()
     weak let watched = captured

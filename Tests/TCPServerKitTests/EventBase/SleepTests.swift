@@ -19,7 +19,7 @@ struct SleepTests {
   func order() async throws {
     try await onLoop { base in
       fault_stop_clock()
-      defer { fault_start_clock() }
+      defer { fault_reset_clock() }
       let ended = LoopBound(Ended())
       let sleeping = [30, 10, 20].map { msec in
         start {

@@ -75,7 +75,7 @@ struct ProxyAsyncTests {
       try await until { proxy.played == 1 }
       fault_advance_clock(5000)
       _ = try await starting.value
-      fault_start_clock()
+      fault_reset_clock()
       #expect(server.socketDescriptor == -1)
     }
   }

@@ -57,7 +57,7 @@ struct ProxyLossTests {
   )
   func lost(_ end: [ScriptedProxy.Step], _ error: SocketError, _ text: String) throws {
     fault_stop_clock()
-    defer { fault_start_clock() }
+    defer { fault_reset_clock() }
     let proxy = ScriptedProxy(ScriptedProxy.binds() + end, ScriptedProxy.binds(wish: 1286))
     let it = try Fixture(proxy)
     #expect(it.loop.turn { !it.errors.isEmpty })
@@ -84,7 +84,7 @@ struct ProxyLossTests {
   @Test("An episode is told once however long it lasts, with longer and longer pauses up to 10 seconds")
   func backOff() throws {
     fault_stop_clock()
-    defer { fault_start_clock() }
+    defer { fault_reset_clock() }
     var proxy: ScriptedProxy? = ScriptedProxy(ScriptedProxy.binds() + [.close])
     let it = try Fixture(try #require(proxy))
     proxy = nil
@@ -154,7 +154,7 @@ struct ProxyLossTests {
   @Test("A silent proxy is given up at its deadline, by the loop's timer")
   func deadline() throws {
     fault_stop_clock()
-    defer { fault_start_clock() }
+    defer { fault_reset_clock() }
     let proxy = ScriptedProxy(ScriptedProxy.binds(), [.expect([5, 1, 0])])
     let it = try Fixture(proxy)
     try #require(proxy.takeControl()).send(ScriptedProxy.reply())
@@ -172,7 +172,7 @@ struct ProxyLossTests {
   @Test("Waiting for a peer has no deadline")
   func patience() throws {
     fault_stop_clock()
-    defer { fault_start_clock() }
+    defer { fault_reset_clock() }
     let proxy = ScriptedProxy(ScriptedProxy.binds())
     let it = try Fixture(proxy)
     fault_advance_clock(24 * 3600 * 1000)
@@ -246,6 +246,7 @@ struct ProxyLossTests {
 
   @Test("In strict mode it waits for resumeAccepting(), which asks at once")
   func strict() throws {
+    defer { fault_reset_clock() }
     let proxy = ScriptedProxy(ScriptedProxy.binds() + [.close], ScriptedProxy.binds(wish: 1286))
     let it = try Fixture(proxy)
     it.server.overloadPolicy = .strict

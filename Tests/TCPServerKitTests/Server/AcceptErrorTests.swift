@@ -145,6 +145,7 @@ struct AcceptErrorTests {
 
   @Test("The strict overload policy waits for resumeAccepting(), as Qt does")
   func strictMode() throws {
+    defer { fault_reset_clock() }
     let fixture = try Fixture()
     fixture.server.overloadPolicy = .strict
     fixture.fail(EMFILE)

@@ -17,7 +17,7 @@ final class OverloadTests {
 
   deinit {
     fault_clear()
-    fault_start_clock()
+    fault_reset_clock()
   }
 
   /// Handles what is there; with a wait, the loop would wait for its clock.
