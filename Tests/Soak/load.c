@@ -78,6 +78,10 @@ const load_totals *load_totals_now(void) {
     return &totals;
 }
 
+bool load_begins(void) {
+    return totals.begun < 2 * MOST_ACTIVE;
+}
+
 size_t load_active(void) {
     return MOST_ACTIVE - free_count;
 }

@@ -75,7 +75,7 @@ static void run(uint64_t wanted, int64_t longest) {
             memory_sample(server.pid, load_totals_now()->established);
             next_sample = now + SAMPLE_MS;
         }
-        load_turn(wanted, events_turn());
+        load_turn(wanted, load_begins() || events_turn());
         show_progress(start, wanted, false);
     }
     events_end();

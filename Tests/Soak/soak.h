@@ -64,6 +64,8 @@ const load_totals *load_totals_now(void);
 // some milliseconds. While the server cannot accept, only such as wait for it.
 void load_turn(uint64_t most, bool server_accepts);
 size_t load_active(void);
+// Whether the first clients, as many as there ever are at once and held, may still be there.
+bool load_begins(void);
 // Connects that many, for the server to discard, and waits for their ends.
 void load_connect_silent(size_t count);
 void load_await_ends(void);
