@@ -21,7 +21,7 @@ help:
 	@echo 'make coverage                    which lines and branches the tests reach'
 	@echo 'make fuzz [SECONDS=60]           random input and calls for the C core, so long for each target'
 	@echo 'make soak [CONNECTIONS=200000]   that many for each of our servers, while things happen to them'
-	@echo 'make hostile                     floods, scans, limits, slow peers at length, with a table (10 minutes)'
+	@echo 'make hostile                     floods, scans, limits, slow peers at length, with a table (20 minutes)'
 	@echo 'make docs                        build the documentation as a site in build/documentation'
 	@echo 'make format                      format all code'
 	@echo 'make format-check                check its format'
