@@ -170,7 +170,10 @@ internal import Synchronization
       ordering: .acquiringAndReleasing
     )
     guard isFree else {
-      assert(holder == thread, "An EventBase was run by a thread while another runs it")
+      assert(
+        holder == thread,
+        "An EventBase was run by a thread while another runs it. Give each thread an EventBase of its own."
+      )
       return holder == thread
     }
     isRunning = true
