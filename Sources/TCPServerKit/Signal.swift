@@ -5,27 +5,60 @@
 /// a handler disconnected during an emission is not called by it any more, one connected during an emission
 /// is called by the next.
 ///
-/// A signal belongs to one thread and is not `Sendable`.
-public final class Signal<Argument> {
+/// ## Thread
+///
+/// A signal belongs to the thread of its event base: every member stops the program on another one. Passing the
+/// reference on is safe. Without an event base it belongs to the thread that uses it first.
+///
+/// `@unchecked Sendable` because of this invariant: everything that changes is touched by the thread that
+/// `confinement` allows alone.
+public final class Signal<Argument>: @unchecked Sendable {
   private struct Slot {
     var id: UInt64
     var handler: (Argument) -> Void
   }
 
+  /// Handlers beside the first. Only read or replaced whole: a handler may change them. In memory of its own, which
+  /// keeps a signal with one handler within 56 bytes.
+  private final class Further {
+    let firstID: UInt64
+    let slots: [Slot]
+
+    init(firstID: UInt64, slots: [Slot]) {
+      self.firstID = firstID
+      self.slots = slots
+    }
+  }
+
+  private let confinement: ThreadConfinement
   // Nearly always there is one handler. Kept by itself it needs no array, and nothing of what an array of a generic
   // type asks of the runtime.
   private var firstHandler: ((Argument) -> Void)?
-  private var firstID: UInt64 = 0
-  /// Further handlers; nil while there are none. Only read or replaced whole: a handler may change it.
-  private var further: [Slot]?
+  /// Nil while there is no other handler than the first; then that one's ID is `lastID`.
+  private var further: Further?
   private var lastID: UInt64 = 0
 
   /// Makes a signal without handlers.
-  public init() {}
+  ///
+  /// - Parameter eventBase: on whose thread it is to be used, by default the thread's own; nil for none.
+  public convenience init(eventBase: EventBase? = .current) {
+    self.init(on: eventBase?.engine)
+  }
+
+  /// - Parameter confinement: whose thread it belongs to; nil for one of its own.
+  init(on confinement: ThreadConfinement?) {
+    self.confinement = confinement ?? ThreadConfinement(hasLoop: false)
+  }
+
+  deinit {
+    guard isUsed, !confinement.claim() else { return }
+    confinement.releaseOnLoopThread((firstHandler, further))
+  }
 
   /// Whether any handler is connected.
   public var isConnected: Bool {
-    firstHandler != nil || further != nil
+    confinement.requireLoopThread("Signal.isConnected")
+    return isUsed
   }
 
   /// Adds a handler.
@@ -35,52 +68,74 @@ public final class Signal<Argument> {
   /// - Returns: what ``disconnect(_:)`` takes.
   @discardableResult
   public func connect(_ handler: @escaping (Argument) -> Void) -> SignalConnection {
+    confinement.requireLoopThread("Signal.connect(_:)")
+    let firstID = firstID
     lastID += 1
-    if isConnected {
-      further = (further ?? []) + [Slot(id: lastID, handler: handler)]
+    if isUsed {
+      let slots = (further?.slots ?? []) + [Slot(id: lastID, handler: handler)]
+      further = Further(firstID: firstID, slots: slots)
     } else {
       firstHandler = handler
-      firstID = lastID
     }
     return SignalConnection(id: lastID)
   }
 
   /// Removes a handler; does nothing when it is not connected.
   public func disconnect(_ connection: SignalConnection) {
-    if firstHandler != nil, connection.id == firstID {
+    confinement.requireLoopThread("Signal.disconnect(_:)")
+    var slots = further?.slots ?? []
+    let firstID = firstID
+    if connection.id == firstID {
       firstHandler = nil
-    } else if let slots = further {
-      let left = slots.filter { $0.id != connection.id }
-      further = left.isEmpty ? nil : left
+    } else {
+      slots.removeAll { $0.id == connection.id }
     }
+    let isFirstOnly = slots.isEmpty && (firstHandler == nil || firstID == lastID)
+    further = isFirstOnly ? nil : Further(firstID: firstID, slots: slots)
   }
 
   /// Removes every handler.
   public func disconnectAll() {
+    confinement.requireLoopThread("Signal.disconnectAll()")
     firstHandler = nil
     further = nil
   }
 
   /// Calls every handler with `argument`.
   public func emit(_ argument: Argument) {
+    confinement.requireLoopThread("Signal.emit(_:)")
+    notify(argument)
+  }
+
+  /// Calls every handler, on the right thread already.
+  func notify(_ argument: Argument) {
     guard further != nil else {
       firstHandler?(argument)
       return
     }
     let last = lastID
     var called: UInt64 = 0
-    // Looked up anew each time: any call may have changed the list, whose IDs rise.
+    // Looked up after each call, which may have changed the list, whose IDs rise.
     while let slot = nextSlot(after: called), slot.id <= last {
       called = slot.id
       slot.handler(argument)
     }
   }
 
+  private var isUsed: Bool {
+    firstHandler != nil || further != nil
+  }
+
+  /// The first handler's; 0 without one.
+  private var firstID: UInt64 {
+    firstHandler == nil ? 0 : further?.firstID ?? lastID
+  }
+
   private func nextSlot(after id: UInt64) -> Slot? {
     if let firstHandler, firstID > id {
       return Slot(id: firstID, handler: firstHandler)
     }
-    return further?.first { $0.id > id }
+    return further?.slots.first { $0.id > id }
   }
 }
 
@@ -88,6 +143,11 @@ extension Signal where Argument == Void {
   /// Calls every handler.
   public func emit() {
     emit(())
+  }
+
+  /// Calls every handler, on the right thread already.
+  func notify() {
+    notify(())
   }
 }
 

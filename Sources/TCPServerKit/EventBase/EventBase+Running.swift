@@ -17,7 +17,7 @@ extension EventBase {
       self.stop()
     }
     while true {
-      precondition(runHere(), "EventBase.run(_:) was called while another thread runs this event base")
+      run()
       if let result = outcome.get() {
         return try result.get()
       }

@@ -56,16 +56,11 @@ public final class EventBase: Sendable {
   /// Runs the loop on this thread until ``stop()`` is called.
   ///
   /// Returns at once when ``stop()`` was called since the last run, or when the loop is running already:
-  /// libevent's loop cannot be nested. In debug builds the program stops when it is another thread that runs it.
+  /// libevent's loop cannot be nested. The program stops when it is another thread that runs it.
   public func run() {
-    _ = runHere()
-  }
-
-  /// False when another thread runs the loop.
-  func runHere() -> Bool {
     let previous = CurrentEventBase.exchange(self)
-    defer { CurrentEventBase.set(previous) }
-    return engine.run()
+    engine.run()
+    CurrentEventBase.set(previous)
   }
 
   /// Runs one turn of the loop: waits for events, handles those that are there, and returns.

@@ -10,9 +10,9 @@ internal import Synchronization
 
 /// What drives an event base: turns of libevent's loop, the inbox for other threads, jobs between turns.
 ///
-/// `@unchecked Sendable` because of this invariant: `inbox`, `stopRequested`, `owner` and `wakeDescriptor` are
-/// safe from any thread; everything else is touched by the thread that runs the loop alone.
-@safe final class EventEngine: @unchecked Sendable {
+/// `@unchecked Sendable` because of this invariant: `inbox`, `stopRequested` and `wakeDescriptor` are safe from any
+/// thread; everything else is touched by the thread that ``ThreadConfinement`` allows alone.
+@safe final class EventEngine: ThreadConfinement, @unchecked Sendable {
   let base: OpaquePointer
   private let ownsBase: Bool
   private let wakeDescriptor: CInt
@@ -30,8 +30,6 @@ internal import Synchronization
 
   private let inbox = Locked(Inbox())
   private let stopRequested = Atomic(false)
-  /// The thread that runs the loop now; 0 when none does, or somebody else's code.
-  private let owner = Atomic<UInt>(0)
   private let jobs = JobQueue()
   private var localCount: UInt64 = 0
   private var isRunning = false
@@ -73,6 +71,7 @@ internal import Synchronization
     unsafe self.base = base
     ownsBase = true
     wakeDescriptor = SystemCalls.openEventDescriptor()
+    super.init(hasLoop: true)
     try prepare()
   }
 
@@ -80,6 +79,7 @@ internal import Synchronization
     unsafe self.base = base
     ownsBase = false
     wakeDescriptor = SystemCalls.openEventDescriptor()
+    super.init(hasLoop: true)
     try prepare()
   }
 
@@ -109,40 +109,23 @@ internal import Synchronization
     }
   }
 
-  /// Whether the caller is on the thread that runs the loop.
-  @inline(__always)
-  var isOwner: Bool {
-    owner.load(ordering: .relaxed) == UInt(pthread_self())
-  }
-
-  /// Traps in debug builds when the caller is not on the thread that runs the loop.
-  @inline(__always)
-  func assertOnLoopThread() {
-    #if DEBUG
-      assert(
-        isOwner || owner.load(ordering: .relaxed) == 0,
-        """
-        A TCPServer, a TCPSocket, an EventTimer or EventBase.sleep(for:) was used from a thread that does not \
-        run the EventBase. Use EventBase.execute(_:) to get there, or pass the descriptor on with detach().
-        """
-      )
-    #endif
-  }
-
   // MARK: - Turns
 
-  /// - Returns: false when another thread runs the loop.
-  @discardableResult
-  func run() -> Bool {
+  func run() {
     whileOwningThread {
       while !stopRequested.exchange(false, ordering: .acquiringAndReleasing) {
         turn(flags: 0)
       }
+      // Whichever thread uses the loop next may have it.
+      return true
     }
   }
 
   func runOnce(timeout: Duration?) {
-    whileOwningThread { turn(within: timeout) }
+    whileOwningThread {
+      turn(within: timeout)
+      return false
+    }
   }
 
   /// Turns at least once unless `isDone`, and until it is, or `deadline` has passed.
@@ -154,35 +137,21 @@ internal import Synchronization
         isLast = left.map { $0 <= .zero } ?? false
         turn(within: left)
       }
+      return false
     }
   }
 
-  /// Runs what was posted before, then `body`. Nothing within itself: libevent's loop cannot be nested. Nor while
-  /// another thread runs the loop, which only a mistake can bring about.
+  /// Runs what was posted before, then `body`. Nothing within itself: libevent's loop cannot be nested.
   ///
-  /// - Returns: false in that last case.
-  @discardableResult
-  private func whileOwningThread(_ body: () -> Void) -> Bool {
-    let thread = UInt(pthread_self())
-    let (isFree, holder) = owner.compareExchange(
-      expected: 0,
-      desired: thread,
-      ordering: .acquiringAndReleasing
-    )
-    guard isFree else {
-      assert(
-        holder == thread,
-        "An EventBase was run by a thread while another runs it. Give each thread an EventBase of its own."
-      )
-      return holder == thread
-    }
+  /// - Parameter body: returns whether the loop is free for any thread afterwards.
+  private func whileOwningThread(_ body: () -> Bool) {
+    guard enter() else { return }
     isRunning = true
     takePosted()
     runJobs()
-    body()
+    let isFree = body()
     isRunning = false
-    owner.store(0, ordering: .releasing)
-    return true
+    leave(free: isFree)
   }
 
   private func turn(within timeout: Duration?) {
@@ -270,6 +239,10 @@ internal import Synchronization
     } else {
       postFromElsewhere(job)
     }
+  }
+
+  override func releaseOnLoopThread(_ objects: Any) {
+    post(.local { withExtendedLifetime(objects) {} })
   }
 
   /// A burst costs one write: the loop is woken once until it has looked.

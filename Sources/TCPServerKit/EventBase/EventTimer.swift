@@ -35,7 +35,7 @@ internal import CLibevent
 /// A timer belongs to the thread of its event base, and is not `Sendable`.
 @safe public final class EventTimer {
   /// Emitted each time the interval has passed.
-  public let timeout = Signal<Void>()
+  public let timeout: Signal<Void>
 
   /// How long from ``start()`` to ``timeout``, and from there to the next; zero and less is each turn of the loop.
   ///
@@ -63,6 +63,7 @@ internal import CLibevent
     self.interval = interval
     self.isSingleShot = isSingleShot
     engine = eventBase?.engine
+    timeout = Signal(on: engine)
   }
 
   deinit {
@@ -102,7 +103,7 @@ internal import CLibevent
 
   fileprivate func fire() {
     if isSingleShot { stop() }
-    timeout.emit()
+    timeout.notify()
   }
 }
 

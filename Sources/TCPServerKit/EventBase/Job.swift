@@ -1,10 +1,10 @@
 /// One thing for the loop to do between two turns. An enum, because a closure for each would be an allocation.
 ///
-/// `@unchecked Sendable` because of this invariant: `local` is made and run on the loop's thread, and the target
-/// of `cancel` is only retained and released elsewhere, never touched.
+/// `@unchecked Sendable` because of this invariant: `local` is run on the loop's thread, and made there or from
+/// what no other thread uses any more; the target of `cancel` is only retained and released elsewhere, never touched.
 @safe enum Job: @unchecked Sendable {
   case closure(@Sendable () -> Void)
-  /// Never leaves the loop's thread.
+  /// Runs code that is not `Sendable`.
   case local(() -> Void)
   /// A piece of a task that prefers the loop's task executor.
   case task(UnownedJob, UnownedTaskExecutor)

@@ -169,7 +169,7 @@ final class BoundListener {
     if !isListening {
       didStart()
     } else if hasMoved {
-      server.serverAddressChanged.emit()
+      server.serverAddressChanged.notify()
     }
   }
 

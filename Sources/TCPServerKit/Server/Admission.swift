@@ -79,5 +79,5 @@ func onRejected(
   rejection: UnsafePointer<csc_rejection>,
   context: UnsafeMutableRawPointer?
 ) {
-  unsafe TCPServer.of(context)?.connectionRejected.emit(RejectedConnection(rejection.pointee))
+  unsafe TCPServer.of(context)?.connectionRejected.notify(RejectedConnection(rejection.pointee))
 }

@@ -42,7 +42,7 @@ internal import CServerCore
   /// Emitted once for each new connection, after ``incomingConnection(_:)`` has returned.
   ///
   /// An override that keeps the descriptor to itself gets the signal as well: then nothing is pending.
-  public final let newConnection = Signal<Void>()
+  public final let newConnection: Signal<Void>
 
   /// Emitted when accepting fails for a reason that the program should know, once for each episode.
   ///
@@ -51,7 +51,7 @@ internal import CServerCore
   /// itself is broken, the server has stopped listening: it looks every second whether another part of the
   /// program has closed or replaced the descriptor, or shut the socket down. A server that listens through a
   /// proxy tells when it has lost it; see <doc:ListeningThroughAProxy>.
-  public final let acceptError = Signal<SocketError>()
+  public final let acceptError: Signal<SocketError>
 
   /// Which proxy the server listens through, from the next ``listen(address:port:)`` on.
   ///
@@ -65,7 +65,7 @@ internal import CServerCore
 
   /// Emitted when a proxy that was asked anew listens at another address or port than before: see
   /// ``proxyBindings``.
-  public final let serverAddressChanged = Signal<Void>()
+  public final let serverAddressChanged: Signal<Void>
 
   /// Decides about each client before anything is made for it; nil, the default, admits all.
   ///
@@ -80,8 +80,10 @@ internal import CServerCore
 
   /// Emitted for each client that was turned away: by ``admission``, by ``maxConnections`` or for lack of
   /// descriptors. Its connection has been closed by then.
-  public final let connectionRejected = Signal<RejectedConnection>()
+  public final let connectionRejected: Signal<RejectedConnection>
 
+  /// The event base's thread, or the one that uses a server without one first.
+  final let confinement: ThreadConfinement
   /// The same as its home's, which owns it.
   let core: OpaquePointer?
   /// Of the sockets that this server makes.
@@ -111,6 +113,11 @@ internal import CServerCore
   /// - Parameter eventBase: the loop to live on; nil for none, to use ``waitForNewConnection(msec:timedOut:)``.
   public init(eventBase: EventBase? = .current) {
     self.eventBase = eventBase
+    confinement = eventBase?.engine ?? ThreadConfinement(hasLoop: false)
+    newConnection = Signal(on: confinement)
+    acceptError = Signal(on: confinement)
+    serverAddressChanged = Signal(on: confinement)
+    connectionRejected = Signal(on: confinement)
     unsafe core = csc_server_new(eventBase?.engine.base)
     home = unsafe SocketHome(engine: eventBase?.engine, server: ServerCore(core))
     let context = unsafe Unmanaged.passUnretained(self).toOpaque()
@@ -376,7 +383,7 @@ internal import CServerCore
   }
 
   fileprivate func announceConnection() {
-    newConnection.emit()
+    newConnection.notify()
     acceptWaiters.wakeFirst()
   }
 
@@ -385,7 +392,7 @@ internal import CServerCore
       breakdown = error
       acceptWaiters.wakeAll()
     }
-    acceptError.emit(error)
+    acceptError.notify(error)
   }
 
   fileprivate func takeIncoming(_ connection: csc_connection) {

@@ -99,7 +99,7 @@ extension TCPSocket {
     wakeEverybody()
     if wasConnected {
       flags.insert(.hasEnded)
-      existingDetails?.disconnected?.emit()
+      existingDetails?.disconnected?.notify()
     }
     if flags.contains(.accepted) && state == .unconnected {
       releaseHandlers()
@@ -111,7 +111,7 @@ extension TCPSocket {
     guard state != .unconnected else { return }
     record(failure)
     flags.formUnion([.broken, .failing])
-    existingDetails?.errorOccurred?.emit(failure.error)
+    existingDetails?.errorOccurred?.notify(failure.error)
     // A handler may have ended the connection itself, and begun another.
     guard flags.contains(.failing) else { return }
     flags.remove(.failing)

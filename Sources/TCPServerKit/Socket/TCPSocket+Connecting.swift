@@ -109,7 +109,7 @@ extension TCPSocket {
     state = .connected
     updateReadWatch()
     waits?.existingSettings?.state.wakeAll()
-    existingDetails?.connected?.emit()
+    existingDetails?.connected?.notify()
   }
 
   /// Not from within connectToHost() where there is a loop: its caller connects handlers afterwards.

@@ -269,7 +269,7 @@ extension TCPSocket {
   func announceInput() {
     guard let signal = existingReadyRead, !flags.contains(.inReadyRead) else { return }
     flags.insert(.inReadyRead)
-    signal.emit()
+    signal.notify()
     flags.remove(.inReadyRead)
   }
 
@@ -282,7 +282,7 @@ extension TCPSocket {
     guard let signal = existingDetails?.readChannelFinished, signal.isConnected else {
       return disconnectFromHost()
     }
-    signal.emit()
+    signal.notify()
     if flags.contains(.writeBroken) {
       disconnectFromHost()
     }
@@ -293,6 +293,6 @@ extension TCPSocket {
     flags.insert(.endAnnounced)
     updateReadWatch()
     record(.remoteHostClosed)
-    existingDetails?.errorOccurred?.emit(.remoteHostClosed)
+    existingDetails?.errorOccurred?.notify(.remoteHostClosed)
   }
 }

@@ -8,7 +8,7 @@ extension TCPSocket {
     if let existing {
       return existing
     }
-    let signal = Signal<Argument>()
+    let signal = Signal<Argument>(on: engine)
     keep(signal)
     return signal
   }

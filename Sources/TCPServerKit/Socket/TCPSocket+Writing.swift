@@ -185,7 +185,7 @@ extension TCPSocket {
     unannounced = 0
     guard let signal = existingDetails?.bytesWritten else { return }
     flags.insert(.inBytesWritten)
-    signal.emit(count)
+    signal.notify(count)
     flags.remove(.inBytesWritten)
     announceWrittenSoon()
   }

@@ -1,0 +1,120 @@
+internal import CLibevent
+internal import Synchronization
+
+/// The one thread that may touch a loop, and all that lives on it.
+///
+/// While a thread runs the loop, it is that thread. Otherwise it is the first thread to use the loop, or the one that
+/// turned it last, until another thread runs it. Objects without a loop belong to the first thread that uses them.
+///
+/// `@unchecked Sendable` because it is not final. Both of its properties may be used from any thread.
+class ThreadConfinement: @unchecked Sendable {
+  /// The thread that runs the loop; 0 when none does.
+  private let runner = Atomic<UInt>(0)
+  /// The thread that has it while none runs it; 0 when that is still open.
+  private let holder = Atomic<UInt>(0)
+
+  /// For the text of a trap.
+  private let hasLoop: Bool
+
+  /// - Parameter hasLoop: whether there is a loop that a thread may run.
+  init(hasLoop: Bool) {
+    self.hasLoop = hasLoop
+  }
+
+  /// Passes what another thread has let go of to the right one, which releases it. Without a loop nothing could.
+  func releaseOnLoopThread(_ objects: Any) {}
+
+  /// Whether the caller is on the thread that runs the loop.
+  @inline(__always)
+  final var isOwner: Bool {
+    runner.load(ordering: .relaxed) == clibevent_thread()
+  }
+
+  /// Whether the caller may touch the loop's objects. While no thread runs the loop, the first to ask gets it.
+  final func claim() -> Bool {
+    let thread = clibevent_thread()
+    let running = runner.load(ordering: .acquiring)
+    guard running == 0 else { return running == thread }
+    let (isClaimed, earlier) = holder.compareExchange(
+      expected: 0,
+      desired: thread,
+      ordering: .acquiringAndReleasing
+    )
+    return isClaimed || earlier == thread
+  }
+
+  /// Stops the program, in release builds too, when the caller may not touch the loop's objects.
+  ///
+  /// - Parameter call: as its documentation names it: "TCPSocket.readAll()".
+  @inline(__always)
+  final func requireLoopThread(_ call: StaticString) {
+    if !isOwner { requireClaim(call) }
+  }
+
+  @inline(never)
+  private func requireClaim(_ call: StaticString) {
+    guard !claim() else { return }
+    guard hasLoop else {
+      fatalError(
+        """
+        \(call) was called on another thread than the first call of its object, which has no EventBase. \
+        Use the object on one thread.
+        """
+      )
+    }
+    guard runner.load(ordering: .relaxed) != 0 else {
+      fatalError(
+        """
+        \(call) was called on another thread than the one that has used its EventBase so far. No thread runs the \
+        EventBase now. Use it on one thread until a thread runs it, or use EventBase.execute(_:).
+        """
+      )
+    }
+    fatalError(
+      """
+      \(call) was called on another thread than its EventBase's. Call it from a handler or task of that loop, or \
+      use EventBase.execute(_:).
+      """
+    )
+  }
+
+  /// Makes this thread the one that runs the loop.
+  ///
+  /// - Returns: false when it is already. Stops the program when another thread runs the loop.
+  final func enter() -> Bool {
+    let thread = clibevent_thread()
+    let (isFree, running) = runner.compareExchange(
+      expected: 0,
+      desired: thread,
+      ordering: .acquiringAndReleasing
+    )
+    guard isFree else {
+      guard running == thread else {
+        fatalError(
+          "An EventBase was run by a thread while another runs it. Give each thread an EventBase of its own."
+        )
+      }
+      return false
+    }
+    holder.store(thread, ordering: .relaxed)
+    return true
+  }
+
+  /// Ends what ``enter()`` began.
+  ///
+  /// - Parameter free: whether any thread may use the loop next; otherwise it stays this thread's.
+  final func leave(free: Bool) {
+    if free { holder.store(0, ordering: .relaxed) }
+    runner.store(0, ordering: .releasing)
+  }
+}
+
+extension ThreadConfinement {
+  /// Stops debug builds when the caller may not touch the loop's objects.
+  @inline(__always)
+  final func assertOnLoopThread() {
+    #if DEBUG
+      requireLoopThread("A TCPServer, a TCPSocket or an EventTimer")
+    #endif
+  }
+}
