@@ -25,21 +25,26 @@ enum {
     CLIBEVENT_SIGNAL = 0x08,
     CLIBEVENT_PERSIST = 0x10,
     CLIBEVENT_EDGE_TRIGGERED = 0x20,
+    CLIBEVENT_CLOSED = 0x80,
 
     CLIBEVENT_LOOP_ONCE = 0x01,
     CLIBEVENT_LOOP_NONBLOCK = 0x02,
     CLIBEVENT_LOOP_NO_EXIT_ON_EMPTY = 0x04,
 
     CLIBEVENT_BASE_NOLOCK = 0x01,
+
+    CLIBEVENT_FEATURE_EDGE_TRIGGERED = 0x01,
 };
 
 struct event_config *event_config_new(void);
 int event_config_set_flag(struct event_config *config, int flag);
 void event_config_free(struct event_config *config);
 
+struct event_base *event_base_new(void);
 struct event_base *event_base_new_with_config(const struct event_config *config);
 void event_base_free(struct event_base *base);
 int event_base_loop(struct event_base *base, int flags);
+int event_base_get_features(const struct event_base *base);
 int event_base_update_cache_time(struct event_base *base);
 int event_base_foreach_event(struct event_base *base, event_base_foreach_event_cb callback,
                              void *context);

@@ -161,8 +161,7 @@ internal import Synchronization
     guard timeout > .zero else {
       return turn(flags: CInt(CLIBEVENT_LOOP_NONBLOCK))
     }
-    var delay = timeval(timeout)
-    unsafe event_add(timer, &delay)
+    unsafe add(timer, timeout: timeout)
     turn(flags: 0)
     unsafe event_del(timer)
   }
@@ -211,9 +210,16 @@ internal import Synchronization
 
   // MARK: - Time
 
-  /// Makes the loop look at its clock: what is started now must not count from the beginning of this turn.
-  func refreshTime() {
+  /// Adds an event. Its timeout counts from now: libevent alone would count from its cached time, which dates from
+  /// the beginning of the turn, before the work of the handlers.
+  ///
+  /// - Returns: false when there is no memory or the kernel cannot watch the descriptor.
+  @discardableResult
+  func add(_ event: OpaquePointer, timeout: Duration?) -> Bool {
+    guard let timeout else { return unsafe event_add(event, nil) == 0 }
     unsafe _ = event_base_update_cache_time(base)
+    var interval = timeval(timeout)
+    return unsafe event_add(event, &interval) == 0
   }
 
   /// Calls `handler` once, when `delay` has passed.

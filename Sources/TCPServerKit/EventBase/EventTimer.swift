@@ -87,9 +87,8 @@ internal import CLibevent
       unsafe event = event_new(engine.base, -1, Int16(CLIBEVENT_PERSIST), timerFired, context)
     }
     // libevent would not repeat a time of zero.
-    var time = timeval(max(interval, .microseconds(1)))
-    engine.refreshTime()
-    guard let event = unsafe event, unsafe event_add(event, &time) == 0 else { return false }
+    let time = max(interval, .microseconds(1))
+    guard let event = unsafe event, unsafe engine.add(event, timeout: time) else { return false }
     isStarted = true
     return true
   }

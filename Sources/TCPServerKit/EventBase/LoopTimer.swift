@@ -18,9 +18,8 @@ internal import CLibevent
     self.action = action
     let context = unsafe Unmanaged.passUnretained(self).toOpaque()
     unsafe event = event_new(engine.base, -1, 0, timerFired, context)
-    var interval = timeval(max(delay, .zero))
-    engine.refreshTime()
-    if unsafe event == nil || event_add(event, &interval) != 0 {
+    let isAdded = unsafe event.map { unsafe engine.add($0, timeout: delay) } ?? false
+    if !isAdded {
       // No memory for a timer: firing early is better than never.
       engine.later { [weak self] in self?.fire() }
     }

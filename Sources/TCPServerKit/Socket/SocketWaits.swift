@@ -10,6 +10,8 @@ final class SocketWaits: CancellableWait {
     let state = WaitingLine()
     /// How long the read that is going on may take; nil as long as it likes.
     var readPatience: Patience?
+    /// How long the peer may take nothing of a write that waits; nil as long as it likes.
+    var writeSilence: PeerSilence?
     /// `write` suspends when this much is held, and goes on when no more than `lowWaterMark` is.
     var highWaterMark = 65536
     var lowWaterMark = 16384

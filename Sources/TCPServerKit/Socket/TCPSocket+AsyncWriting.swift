@@ -16,7 +16,7 @@ extension TCPSocket {
   ///
   /// - Parameters:
   ///   - bytes: what to write.
-  ///   - timeout: how long to wait at most for the peer to take something; nil waits as long as it takes.
+  ///   - timeout: the longest silence of the peer, in which it acknowledges no byte; nil sets no limit.
   /// - Returns: the number of bytes written: all of them, unless the task was cancelled.
   /// - Throws: ``SocketError/remoteHostClosed`` and its kind when the connection broke,
   ///   ``SocketError/socketTimeout``, ``SocketError/operation`` when another task is writing.
@@ -73,7 +73,7 @@ extension TCPSocket {
 
   /// Waits until the kernel has everything that was written, by whichever call.
   ///
-  /// - Parameter timeout: how long to wait at most for the peer to take something; nil waits as long as it takes.
+  /// - Parameter timeout: the longest silence of the peer, in which it acknowledges no byte; nil sets no limit.
   /// - Throws: what ``write(_:timeout:)-([UInt8],_)`` does; the connection broke with bytes that were still held.
   ///
   /// ## Cancellation

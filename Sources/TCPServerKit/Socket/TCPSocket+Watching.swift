@@ -103,9 +103,32 @@ extension TCPSocket {
     }
   }
 
+  /// Watches for room to write, for a task that is about to wait. The timeout is the longest silence of the peer: one
+  /// that takes bytes, however slowly, does not run into it.
   func watchWrite(for timeout: Duration?) {
     watchWrite(true)
-    unsafe setTimeout(timeout, of: details.writeWatch)
+    guard let timeout else {
+      waits?.existingSettings?.writeSilence = nil
+      return unsafe setTimeout(nil, of: details.writeWatch)
+    }
+    let silence = PeerSilence(of: descriptor, limit: timeout)
+    existingWaits.settings.writeSilence = silence
+    unsafe setTimeout(silence.nextLook, of: details.writeWatch)
+  }
+
+  /// The time of a waiting write is over, unless the peer has acknowledged bytes meanwhile: the kernel reports room
+  /// only when a third of its buffer is free, which a slow peer may need minutes for.
+  func writeTimedOut() {
+    guard let settings = waits?.existingSettings, var silence = settings.writeSilence else {
+      return wakeWriter(.timedOut)
+    }
+    let isOver = silence.isOver(descriptor)
+    settings.writeSilence = silence
+    if isOver {
+      wakeWriter(.timedOut)
+    } else {
+      unsafe setTimeout(silence.nextLook, of: details.writeWatch)
+    }
   }
 
   /// Its timeout first: libevent remembers that of a persistent event, and would set it again when it next fires.
@@ -125,10 +148,8 @@ extension TCPSocket {
   }
 
   private func add(_ event: OpaquePointer?, timeout: Duration? = nil) -> Bool {
-    guard let event = unsafe event else { return false }
-    guard let timeout else { return unsafe event_add(event, nil) == 0 }
-    var interval = timeval(timeout)
-    return unsafe event_add(event, &interval) == 0
+    guard let event = unsafe event, let engine else { return false }
+    return unsafe engine.add(event, timeout: timeout)
   }
 
   /// The loop cannot watch this socket, so it would wait for ever: the connection ends with an error.

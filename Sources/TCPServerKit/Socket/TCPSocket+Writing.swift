@@ -166,7 +166,7 @@ extension TCPSocket {
   /// The loop says that there is room to write, that a connection attempt has ended, or a name lookup.
   func handleWritable(timedOut: Bool = false) {
     guard !timedOut || SystemCalls.isWritable(descriptor) else {
-      return wakeWriter(.timedOut)
+      return writeTimedOut()
     }
     switch state {
     case .hostLookup: continueLookup()

@@ -129,6 +129,25 @@ enum SystemCalls {
     return unsafe getsockopt(descriptor, level, name, &value, &length) == 0 ? value : nil
   }
 
+  /// How many bytes of a connection the peer has acknowledged. Only to be compared: where the kernel does not count
+  /// them, another number stands for them, which changes as bytes are sent and acknowledged.
+  static func acknowledgedBytes(_ descriptor: CInt) -> UInt64 {
+    // struct tcp_info of <linux/tcp.h>; the C library's own ends before tcpi_bytes_acked.
+    let offset = 120
+    var info = [UInt8](repeating: 0, count: 192)
+    var length = socklen_t(info.count)
+    guard unsafe getsockopt(descriptor, CInt(IPPROTO_TCP), TCP_INFO, &info, &length) == 0,
+      Int(length) >= offset + MemoryLayout<UInt64>.size
+    else { return UInt64(unacknowledgedBytes(descriptor)) }
+    return unsafe info.withUnsafeBytes { unsafe $0.loadUnaligned(fromByteOffset: offset, as: UInt64.self) }
+  }
+
+  /// How many bytes the kernel holds that the peer has not acknowledged, an end of output counting as one.
+  static func unacknowledgedBytes(_ descriptor: CInt) -> Int {
+    var count: CInt = 0
+    return unsafe ioctl(descriptor, UInt(TIOCOUTQ), &count) == 0 ? Int(max(count, 0)) : 0
+  }
+
   static func setOption(_ descriptor: CInt, _ level: CInt, _ name: CInt, _ value: CInt) -> Bool {
     var value = value
     return unsafe setsockopt(descriptor, level, name, &value, socklen_t(MemoryLayout<CInt>.size)) == 0
