@@ -42,6 +42,11 @@ let package = Package(
       path: "Tests/FaultInjection",
       cSettings: [.define("_GNU_SOURCE")]
     ),
+    .target(
+      name: "ChildIsolation",
+      path: "Tests/ChildIsolation",
+      cSettings: [.define("_GNU_SOURCE"), .enableWarning("all"), .enableWarning("extra")]
+    ),
     .executableTarget(
       name: "CrashingServer",
       dependencies: ["TCPServerKit"],
@@ -56,7 +61,7 @@ let package = Package(
     ),
     .testTarget(
       name: "TCPServerKitTests",
-      dependencies: ["TCPServerKit", "CServerCore", "CLibevent", "FaultInjection"],
+      dependencies: ["TCPServerKit", "CServerCore", "CLibevent", "FaultInjection", "ChildIsolation"],
       swiftSettings: swiftSettings
     ),
   ],

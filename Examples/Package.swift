@@ -76,7 +76,8 @@ let package = Package(
       ],
       path: "Socks5Bind"
     ),
-    .target(name: "ProgramTesting", path: "Tests/ProgramTesting"),
+    .target(name: "ChildIsolation", path: "Tests/ChildIsolation", cSettings: [.define("_GNU_SOURCE")]),
+    .target(name: "ProgramTesting", dependencies: ["ChildIsolation"], path: "Tests/ProgramTesting"),
     .testTarget(
       name: "Socks5BindTests",
       dependencies: ["ProgramTesting", "Socks5Bind"],

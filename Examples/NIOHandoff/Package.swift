@@ -28,7 +28,8 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]
     ),
-    .target(name: "ProgramTesting", path: "Tests/ProgramTesting"),
+    .target(name: "ChildIsolation", path: "Tests/ChildIsolation", cSettings: [.define("_GNU_SOURCE")]),
+    .target(name: "ProgramTesting", dependencies: ["ChildIsolation"], path: "Tests/ProgramTesting"),
     .testTarget(name: "NIOHandoffTests", dependencies: ["NIOHandoff", "ProgramTesting"]),
   ],
   swiftLanguageModes: [.v6]

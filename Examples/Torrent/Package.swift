@@ -30,7 +30,8 @@ let package = Package(
       path: "Torrent",
       swiftSettings: [.enableUpcomingFeature("NonisolatedNonsendingByDefault")]
     ),
-    .target(name: "ProgramTesting", path: "Tests/ProgramTesting"),
+    .target(name: "ChildIsolation", path: "Tests/ChildIsolation", cSettings: [.define("_GNU_SOURCE")]),
+    .target(name: "ProgramTesting", dependencies: ["ChildIsolation"], path: "Tests/ProgramTesting"),
     .testTarget(
       name: "InteroperationTests",
       // The program too: the tests run it as a process.
