@@ -77,7 +77,6 @@ struct EchoProgramTests {
     server.program.send(signal: signal)
     let end = try server.program.end()
     #expect(end == .init(status: 0, output: "Stopped; connections served: 1.\n", errors: ""))
-    #expect(Connection(port: server.port) == nil)
   }
 
   @Test("After a signal, connections have a few seconds", arguments: waysToServe)

@@ -56,12 +56,10 @@ struct FortuneProgramTests {
 
   @Test("The client says that nobody listens")
   func nobodyListens() throws {
-    let server = try RunningServer()
-    server.program.send(signal: SIGTERM)
-    _ = try server.program.end()
-    let client = try Program("FortuneClient", ["127.0.0.1", "\(server.port)"]).end()
+    let port = try #require(ReservedPort()).number
+    let client = try Program("FortuneClient", ["127.0.0.1", "\(port)"]).end()
     #expect(client.status == 1)
-    let complaint = "Error: Unable to connect to 127.0.0.1, port \(server.port): Connection refused\n"
+    let complaint = "Error: Unable to connect to 127.0.0.1, port \(port): Connection refused\n"
     #expect(client.errors == complaint)
   }
 
@@ -92,7 +90,6 @@ struct FortuneProgramTests {
     server.program.send(signal: signal)
     let end = try server.program.end()
     #expect(end == .init(status: 0, output: "Stopped; fortunes served: 1.\n", errors: ""))
-    #expect(Connection(port: server.port)?.receiveToEnd() == nil)
   }
 
   @Test("A typing error in an option is explained", arguments: ["FortuneServer", "FortuneClient"])

@@ -24,7 +24,7 @@ struct LoopbackProgramTests {
 
   @Test("A port that is taken is told")
   func portTaken() throws {
-    let taken = try #require(ListeningPort())
+    let taken = try #require(ReservedPort(listening: true))
     let end = try Program("Loopback", ["--port", "\(taken.number)"]).end()
     #expect(end.status == 1)
     #expect(end.output == "")
@@ -36,36 +36,5 @@ struct LoopbackProgramTests {
     let end = try Program("Loopback", ["--prot", "1"]).end()
     #expect(end.status == 64)
     #expect(end.errors.contains("Unknown option '--prot'"))
-  }
-}
-
-/// A port of 127.0.0.1 that somebody else listens on.
-private final class ListeningPort {
-  private let descriptor: Int32
-  let number: UInt16
-
-  /// Nil when the system gives none.
-  init?() {
-    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_addr.s_addr = inet_addr("127.0.0.1")
-    var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let bound = withUnsafeMutablePointer(to: &address) { pointer in
-      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        bind(descriptor, $0, size) == 0 && listen(descriptor, 1) == 0
-          && getsockname(descriptor, $0, &size) == 0
-      }
-    }
-    guard bound else {
-      close(descriptor)
-      return nil
-    }
-    self.descriptor = descriptor
-    number = UInt16(bigEndian: address.sin_port)
-  }
-
-  deinit {
-    close(descriptor)
   }
 }

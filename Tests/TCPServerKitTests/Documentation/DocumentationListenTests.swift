@@ -8,13 +8,11 @@ struct DocumentationListenTests {
   @Test("\"Tells the server to listen for incoming connections on address address and port port.\"")
   func listening() throws {
     let server = TCPServer(eventBase: nil)
-    #expect(server.listen(address: .localHost, port: 0))
-    let port = server.serverPort
-    server.close()
-    #expect(server.listen(address: .localHost, port: port))
+    let reserved = try ReservedPort()
+    #expect(server.listen(address: .localHost, port: reserved.number))
     #expect(server.serverAddress == .localHost)
-    #expect(server.serverPort == port)
-    #expect(PlainClient("127.0.0.1", port: port) != nil)
+    #expect(server.serverPort == reserved.number)
+    #expect(PlainClient("127.0.0.1", port: reserved.number) != nil)
   }
 
   @Test("\"If port is 0, a port is chosen automatically.\" It is also the default.")
@@ -63,13 +61,14 @@ struct DocumentationListenTests {
     let server = TCPServer(eventBase: loop.base)
     var emitted = 0
     server.newConnection.connect { emitted += 1 }
-    try #require(server.listen(address: .localHost))
-    let (port, file) = (server.serverPort, OpenFile(server.socketDescriptor))
+    let reserved = try ReservedPort()
+    try #require(server.listen(address: .localHost, port: reserved.number))
+    let file = OpenFile(server.socketDescriptor)
     let queued = try #require(PlainClient(to: server))
     server.close()
     #expect(file?.isOpen == false)
     #expect(queued.nextInput() == .failed(ECONNRESET))
-    #expect(PlainClient(port: port) == nil)
+    #expect(PlainClient(port: reserved.number) == nil)
     loop.settle(turns: 3)
     #expect(emitted == 0)
     expectBalanced(server)

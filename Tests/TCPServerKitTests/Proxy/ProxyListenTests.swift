@@ -166,8 +166,8 @@ struct ProxyListenTests {
 
   @Test("A proxy that refuses, and one that no name leads to")
   func unreachable() throws {
-    let closed = try SocketConnectingTests.ClosedPort()
-    let port = closed.port
+    let closed = try ReservedPort()
+    let port = closed.number
     var server = server(.socks5(hostName: "127.0.0.1", port: port))
     #expect(!server.listen())
     #expect(server.serverError == .proxyConnectionRefused)

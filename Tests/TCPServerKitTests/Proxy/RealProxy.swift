@@ -90,14 +90,14 @@ final class RealProxy {
     return proxy
   }
 
-  /// Below the ports that the kernel gives to other tests; another one where it is taken nevertheless.
+  /// On another port where another program has it.
   private static func start(
     _ path: String,
     on wished: UInt16? = nil,
     _ attempt: (UInt16) throws -> ChildProcess?
   ) throws -> RealProxy {
     for _ in 0..<10 where unsafe access(path, X_OK) == 0 {
-      let port = wished ?? .random(in: 20_000..<32_000)
+      let port = wished ?? FixedPort.next()
       if PlainClient(port: port) == nil, let process = try attempt(port) {
         return RealProxy(process, port: port)
       }

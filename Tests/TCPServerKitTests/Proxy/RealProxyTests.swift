@@ -92,13 +92,8 @@ struct RealProxyTests {
     let proxy = try RealProxy.dante()
     let server = TCPServer(eventBase: nil)
     server.proxy = proxy.proxy
-    var port: UInt16 = 0
-    // Another test may have the port already.
-    for _ in 0..<10 where port == 0 || server.serverPort != port {
-      server.close()
-      port = .random(in: 20_000..<32_000)
-      try #require(server.listen(port: port))
-    }
+    let port = FixedPort.next()
+    try #require(server.listen(port: port))
     #expect(server.serverPort == port)
     let client = try #require(PlainClient(port: port))
     try #require(server.waitForNewConnection(msec: 10_000))

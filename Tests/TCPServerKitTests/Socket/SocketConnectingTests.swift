@@ -5,22 +5,6 @@ import Testing
 
 @Suite("Connecting")
 struct SocketConnectingTests {
-  /// A port of this machine on which nobody listens, kept so for as long as the object lives.
-  final class ClosedPort {
-    let descriptor: CInt
-    let port: UInt16
-
-    init() throws {
-      descriptor = Descriptors.stream()
-      try #require(Endpoint("127.0.0.1", port: 0)?.bind(descriptor) == true)
-      port = try #require(Endpoint(localOf: descriptor)).port
-    }
-
-    deinit {
-      close(descriptor)
-    }
-  }
-
   @Test("A client connects by address or by name, through the loop", arguments: ["127.0.0.1", "localhost"])
   func connects(host: String) throws {
     let loop = try Loop()
@@ -110,16 +94,16 @@ struct SocketConnectingTests {
 
   @Test("A port on which nobody listens refuses", arguments: Way.allCases)
   func refused(way: Way) throws {
-    let closed = try ClosedPort()
-    let (_, events) = try attempt(way) { $0.connectToHost(.localHost, port: closed.port) }
+    let closed = try ReservedPort()
+    let (_, events) = try attempt(way) { $0.connectToHost(.localHost, port: closed.number) }
     #expect(events == [.errorOccurred(.connectionRefused, .connecting)])
   }
 
   @Test("A refused connection has its text")
   func refusedText() throws {
-    let closed = try ClosedPort()
+    let closed = try ReservedPort()
     let socket = TCPSocket(eventBase: nil)
-    socket.connectToHost("127.0.0.1", port: closed.port)
+    socket.connectToHost("127.0.0.1", port: closed.number)
     #expect(!socket.waitForConnected(msec: 10000))
     #expect(socket.error == .connectionRefused)
     #expect(socket.errorString == "Connection refused")
@@ -193,12 +177,12 @@ struct SocketConnectingTests {
 
   @Test("The same socket connects again, after a failure and after a connection")
   func again() throws {
-    let closed = try ClosedPort()
+    let closed = try ReservedPort()
     let server = TCPServer(eventBase: nil)
     #expect(server.listen(address: .localHost))
     let client = TCPSocket(eventBase: nil)
     for _ in 0..<3 {
-      client.connectToHost(.localHost, port: closed.port)
+      client.connectToHost(.localHost, port: closed.number)
       #expect(!client.waitForConnected(msec: 10000))
       client.connectToHost(.localHost, port: server.serverPort)
       #expect(client.waitForConnected(msec: 10000))

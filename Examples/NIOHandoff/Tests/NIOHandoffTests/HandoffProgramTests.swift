@@ -54,7 +54,6 @@ struct HandoffProgramTests {
       end == .init(status: 0, output: "Stopped; connections served: 1, cut off: 1.\n", errors: "")
     )
     #expect(idle.receiveToEnd() == [])
-    #expect(Connection(port: server.port) == nil)
   }
 
   @Test("A port that is taken is told", arguments: waysToListen)
