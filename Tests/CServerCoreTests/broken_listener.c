@@ -160,7 +160,8 @@ static void a_wait_notices_it_too(void **state) {
         breakages[i].apply(it, csc_server_descriptor(it->server));
         int64_t start = monotonic_milliseconds();
         assert_false(csc_server_wait(it->server, 10000, &timed_out));
-        assert_in_range(monotonic_milliseconds() - start, 0, 1450);
+        // Not at the end of the wait; a busy machine may take some seconds.
+        assert_in_range(monotonic_milliseconds() - start, 0, 8000);
         assert_false(timed_out);
         assert_broke(it, i);
         close_owned(it);

@@ -280,7 +280,8 @@ static void signals_disturb_neither_the_loop_nor_a_wait(void **state) {
     assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
     int served = 0;
     int64_t start = monotonic_milliseconds();
-    while (monotonic_milliseconds() - start < 300) {
+    // On a busy machine the signals come slowly.
+    while (monotonic_milliseconds() - start < 300 || signals <= 100) {
         pthread_sigmask(SIG_BLOCK, &alarm, NULL);
         int client = fixture_connect(it);
         pthread_sigmask(SIG_UNBLOCK, &alarm, NULL);
@@ -295,7 +296,6 @@ static void signals_disturb_neither_the_loop_nor_a_wait(void **state) {
     }
     setitimer(ITIMER_REAL, &never, NULL);
     sigaction(SIGALRM, &before, NULL);
-    assert_true(signals > 100);
     assert_int_equal(it->accept_errors, 0);
     assert_int_equal(fixture_statistics(it).delivered, served);
 }

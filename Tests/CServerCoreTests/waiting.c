@@ -25,7 +25,7 @@ static void assert_times_out(fixture *it, int msec) {
     assert_false(csc_server_wait(it->server, msec, &timed_out));
     int64_t elapsed = monotonic_nanoseconds() - before;
     // Not early by a moment, and as late as a busy machine makes it.
-    assert_in_range(elapsed, msec * 1000000LL, (msec + 2000) * 1000000LL);
+    assert_in_range(elapsed, msec * 1000000LL, (msec + 20000) * 1000000LL);
     assert_true(timed_out);
     fixture_assert_error(it, CSC_ERROR_SOCKET_TIMEOUT, "Network operation timed out");
 }
