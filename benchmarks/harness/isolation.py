@@ -18,17 +18,26 @@ IFF_UP = 1
 
 SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
 
+_alone = False
+
 
 def enter_network():
     """Moves this process, and so all that it starts, into a network namespace of its own, where the kernel's queue may
     be as long as drain needs it and nobody else's traffic is. Returns how long the queue may be."""
+    global _alone
     try:
         _unshare()
         _bring_up_loopback()
+        _alone = True
         SOMAXCONN.write_text(str(BACKLOG), encoding="ascii")
     except OSError:
         pass  # What could not be had shows in the number.
     return int(SOMAXCONN.read_text(encoding="ascii"))
+
+
+def is_alone():
+    """Whether enter_network() has found a network namespace for this process."""
+    return _alone
 
 
 def _unshare():

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import unittest
 
+from harness import isolation
 from harness.places import LOAD_GENERATOR
 from harness.processes import RunningServer
 from harness.servers import Server
@@ -92,6 +93,8 @@ class ReportTests(unittest.TestCase):
         self.assertEqual(report["connections"], 100)
 
     def test_storm_leaves_nothing_in_time_wait(self):
+        if not isolation.is_alone():
+            self.skipTest("no network namespace to be had, and the kernel's table is of all programs")
         with running("nothing", "storm") as server:
             generate("storm", "--port", server.port, "--connections", 100)
             with open("/proc/net/tcp", encoding="ascii") as table:
@@ -101,11 +104,11 @@ class ReportTests(unittest.TestCase):
 
     def test_messages_of_all_sizes_come_back(self):
         for size in (1, 7, 8, 65536, 3_000_000):
-            report = self.report("echo", "--connections", 3, "--size", size, "--seconds", 0.05)
+            report = self.report("echo", "--connections", 3, "--size", size, "--seconds", 0.4)
             self.assertGreater(report["messages"], 0)
 
     def test_percentiles_are_in_order(self):
-        latency = self.report("echo", "--connections", 8, "--active", 4, "--seconds", 0.1)["latency_ns"]
+        latency = self.report("echo", "--connections", 8, "--active", 4, "--seconds", 0.4)["latency_ns"]
         ordered = [latency[name] for name in ("p50", "p90", "p99", "p99.9", "max")]
         self.assertEqual(ordered, sorted(ordered))
         self.assertLessEqual(latency["mean"], latency["max"])
@@ -122,5 +125,5 @@ class ReportTests(unittest.TestCase):
         self.assertLess(closed["p90"], opened["p90"])
 
     def test_an_open_loop_sends_no_more_than_its_rate(self):
-        report = self.report("echo", "--connections", 4, "--seconds", 0.2, "--rate", 1000)
-        self.assertLessEqual(report["messages"], 201)
+        report = self.report("echo", "--connections", 4, "--seconds", 0.4, "--rate", 1000)
+        self.assertLessEqual(report["messages"], 401)

@@ -93,7 +93,7 @@ def answer(wrong, connection, messages):
         data += data
     elif wrong == "closes" and messages > 100:
         return False
-    elif wrong == "stalls" and messages == 100:
+    elif wrong == "stalls" and messages == 20:
         time.sleep(0.4)
     elif wrong == "is-silent" and messages > 100:
         return True
