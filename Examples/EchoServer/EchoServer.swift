@@ -34,6 +34,10 @@ struct EchoServer: ParsableCommand {
   @Option(help: "How many seconds connections may go on after a signal; a second signal ends them.")
   var grace = 3.0
 
+  @OptionGroup var limit: ConnectionLimit
+
+  @OptionGroup var deadlines: Deadlines
+
   @Flag(help: "Answer each HTTP/1.1 request with hello.")
   var http = false
 
@@ -75,6 +79,7 @@ struct EchoServer: ParsableCommand {
     guard server.listen(address: address, port: port) else {
       throw StartFailure(server)
     }
+    limit.apply(to: server)
     let protocolName = http ? "HTTP" : "Echo"
     tell("\(protocolName) server is listening on \(server.serverAddress), port \(server.serverPort).")
 
@@ -85,10 +90,21 @@ struct EchoServer: ParsableCommand {
   }
 
   private func handler(until shutdown: GracefulShutdown) -> ConnectionHandler {
-    switch (http, style) {
-    case (true, _): { try await answerRequests($0, until: shutdown) }
-    case (false, .async): echo
-    case (false, .callback): echoWithHandlers
+    let deadlines = deadlines
+    let serve: ConnectionHandler =
+      switch (http, style) {
+      case (true, _): { try await answerRequests($0, deadlines: deadlines, until: shutdown) }
+      case (false, .async): { try await echo($0, deadlines: deadlines) }
+      case (false, .callback): { await echoWithHandlers($0, deadlines: deadlines) }
+      }
+    return { socket in
+      do {
+        try await serve(socket)
+      } catch {
+        // A client that does not take what it was sent is not waited for any longer.
+        if socket.bytesToWrite > 0 { socket.abort() }
+        throw error
+      }
     }
   }
 }

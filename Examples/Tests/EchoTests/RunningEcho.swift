@@ -5,8 +5,13 @@ struct RunningEcho {
   let program: Program
   let port: UInt16
 
-  init(_ options: [String] = []) throws {
-    program = try Program("EchoServer", ["--address", "127.0.0.1", "--port", "0"] + options)
+  /// - Parameter descriptors: how many the process may have; nil leaves that as it is.
+  init(_ options: [String] = [], descriptors: Int? = nil) throws {
+    program = try Program(
+      "EchoServer",
+      ["--address", "127.0.0.1", "--port", "0"] + options,
+      descriptors: descriptors
+    )
     let line = try program.nextLine() ?? ""
     guard let match = line.wholeMatch(of: /(Echo|HTTP) server is listening on 127\.0\.0\.1, port (\d+)\./),
       let port = UInt16(match.2)

@@ -1,8 +1,9 @@
 import Glibc
 
-/// A connection on 127.0.0.1, with nothing but the system's calls. Five seconds of silence end it.
+/// A connection on 127.0.0.1, with nothing but the system's calls. Five seconds of silence end a wait for bytes, and
+/// twenty in which the other end takes none end a wait for that.
 package final class Connection {
-  private let descriptor: Int32
+  private var descriptor: Int32
 
   /// A client's; nil when nobody listens.
   package convenience init?(port: UInt16) {
@@ -24,10 +25,12 @@ package final class Connection {
     self.descriptor = descriptor
     var limit = timeval(tv_sec: 5, tv_usec: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+    limit.tv_sec = 20
+    setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
   }
 
   deinit {
-    close(descriptor)
+    if descriptor >= 0 { close(descriptor) }
   }
 
   /// By which the other end knows this one.
@@ -59,13 +62,36 @@ package final class Connection {
     shutdown(descriptor, Int32(SHUT_WR))
   }
 
+  /// Resets the connection: what was not sent yet is lost, and the other end is told of a failure.
+  package func reset() {
+    var hard = linger(l_onoff: 1, l_linger: 0)
+    setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &hard, socklen_t(MemoryLayout<linger>.size))
+    close(descriptor)
+    descriptor = -1
+  }
+
   /// That many bytes, or fewer when the connection ends before.
-  package func receive(_ count: Int) -> [UInt8] {
+  ///
+  /// - Parameter silences: how many silences of five seconds it takes to give up.
+  package func receive(_ count: Int, silences: Int = 1) -> [UInt8] {
     var bytes: [UInt8] = []
-    while bytes.count < count, let more = receiveSome(count - bytes.count), !more.isEmpty {
+    var left = silences
+    while bytes.count < count, left > 0 {
+      guard let more = receiveSome(count - bytes.count) else {
+        guard errno == EAGAIN else { break }
+        left -= 1
+        continue
+      }
+      guard !more.isEmpty else { break }
       bytes += more
     }
     return bytes
+  }
+
+  /// Whether bytes, the end or a failure arrive within so many milliseconds.
+  package func isReadable(within milliseconds: Int32 = 0) -> Bool {
+    var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+    return poll(&entry, 1, milliseconds) > 0
   }
 
   /// Everything up to the end; nil when it does not come in order.

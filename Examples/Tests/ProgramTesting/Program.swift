@@ -16,8 +16,15 @@ package final class Program {
   private var hasEnded = false
 
   /// Starts the program of that name that was built together with these tests.
-  package convenience init(_ name: String, _ arguments: [String]) throws {
-    try self.init(path: try Self.path(of: name), arguments)
+  ///
+  /// - Parameter descriptors: how many it may have (`ulimit -n`); nil leaves that as it is.
+  package convenience init(_ name: String, _ arguments: [String], descriptors: Int? = nil) throws {
+    let path = try Self.path(of: name)
+    if let descriptors {
+      try self.init(path: "/usr/bin/prlimit", ["--nofile=\(descriptors):", path] + arguments)
+    } else {
+      try self.init(path: path, arguments)
+    }
   }
 
   /// Where the program of that name is that was built together with these tests.
@@ -100,6 +107,16 @@ package final class Program {
       if entry.pointee.d_name.0 != CChar(UInt8(ascii: ".")) { count += 1 }
     }
     return count
+  }
+
+  /// How long the program has run on processors, with the kernel's work for it.
+  package func processorTime() throws -> Duration {
+    var clock = clockid_t()
+    var time = timespec()
+    guard clock_getcpuclockid(process, &clock) == 0, clock_gettime(clock, &time) == 0 else {
+      throw SystemFailure(call: "clock_getcpuclockid", errnum: errno)
+    }
+    return .seconds(time.tv_sec) + .nanoseconds(time.tv_nsec)
   }
 
   /// The next line of the standard output; nil at its end.

@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,8 +25,9 @@
 
 static const char *program;
 
-// Starts the server with one of its streams on a pipe, which is returned.
-static FILE *start(pid_t *process, int stream, const char *port) {
+// Starts the program, with up to seven arguments and a NULL, and with one of its streams on a pipe,
+// which is returned.
+static FILE *start_with(pid_t *process, int stream, char *const arguments[]) {
     int ends[2];
     CHECK(pipe(ends) == 0);
     *process = fork();
@@ -33,11 +36,20 @@ static FILE *start(pid_t *process, int stream, const char *port) {
         dup2(ends[1], stream);
         close(ends[0]);
         close(ends[1]);
-        execl(program, program, "127.0.0.1", port, (char *)NULL);
+        char *command[9] = {(char *)program};
+        for (size_t i = 0; arguments[i]; i++) {
+            CHECK(i < 7);
+            command[i + 1] = arguments[i];
+        }
+        execv(program, command);
         _exit(127);
     }
     close(ends[1]);
     return fdopen(ends[0], "r");
+}
+
+static FILE *start(pid_t *process, int stream, char *port) {
+    return start_with(process, stream, (char *[]){"127.0.0.1", port, NULL});
 }
 
 static int exit_code(pid_t process) {
@@ -103,10 +115,85 @@ static void echo(unsigned port, size_t size) {
     close(client);
 }
 
+static void refuse_arguments(void) {
+    static const struct {
+        char *arguments[4];
+        const char *complaint;
+    } cases[] = {
+        {{"127.0.0.1", "70007"}, "c-echo: a port is a number from 0 to 65535, not '70007'\n"},
+        {{"127.0.0.1", "-1"}, "c-echo: a port is a number from 0 to 65535, not '-1'\n"},
+        {{"127.0.0.1", "12x"}, "c-echo: a port is a number from 0 to 65535, not '12x'\n"},
+        {{"127.0.0.1", " 12"}, "c-echo: a port is a number from 0 to 65535, not ' 12'\n"},
+        {{"127.0.0.1", ""}, "c-echo: a port is a number from 0 to 65535, not ''\n"},
+        {{"127.0.0.1", "99999999999999999999"},
+         "c-echo: a port is a number from 0 to 65535, not '99999999999999999999'\n"},
+        {{"localhost", "0"}, "c-echo: an address is IPv4, IPv6 or *, not 'localhost'\n"},
+        {{"", "0"}, "c-echo: an address is IPv4, IPv6 or *, not ''\n"},
+        {{"-c", "0"}, "c-echo: -c takes a number from 1 on, not '0'\n"},
+        {{"-f", "1.5"},
+         "c-echo: -f and -i take a number of seconds from 1 to 1000000, not '1.5'\n"},
+        {{"-i", "0"}, "c-echo: -f and -i take a number of seconds from 1 to 1000000, not '0'\n"},
+        {{"127.0.0.1", "0", "0"},
+         "usage: c-echo [-c connections] [-f seconds] [-i seconds] [address [port]]\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        pid_t process;
+        char line[256] = "";
+        FILE *errors = start_with(&process, STDERR_FILENO, cases[i].arguments);
+        CHECK(fgets(line, sizeof line, errors) != NULL);
+        CHECK(strcmp(line, cases[i].complaint) == 0);
+        CHECK(fgets(line, sizeof line, errors) == NULL);
+        fclose(errors);
+        CHECK(exit_code(process) == 64);
+    }
+}
+
+// Idle clients, more than the server has descriptors, keep no other one out for long.
+static void outlast_idle_clients(void) {
+    struct rlimit usual;
+    CHECK(getrlimit(RLIMIT_NOFILE, &usual) == 0);
+    struct rlimit few = {.rlim_cur = 64, .rlim_max = usual.rlim_max};
+    CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
+    pid_t server;
+    unsigned port = 0;
+    char *arguments[] = {"-f", "1", "-i", "1", "127.0.0.1", "0", NULL};
+    int complaints = dup(STDERR_FILENO);
+    FILE *errors = tmpfile();
+    CHECK(errors && dup2(fileno(errors), STDERR_FILENO) == STDERR_FILENO);
+    FILE *output = start_with(&server, STDOUT_FILENO, arguments);
+    CHECK(dup2(complaints, STDERR_FILENO) == STDERR_FILENO);
+    close(complaints);
+    CHECK(setrlimit(RLIMIT_NOFILE, &usual) == 0);
+    CHECK(fscanf(output, "listening on 127.0.0.1 port %u", &port) == 1 && port > 0);
+
+    enum { COUNT = 100 };
+    int idle[COUNT];
+    for (size_t i = 0; i < COUNT; i++) {
+        idle[i] = connect_to(port);
+        // Some say something first.
+        CHECK(i % 2 == 0 || send(idle[i], "x", 1, MSG_NOSIGNAL) == 1);
+    }
+    echo(port, 1000);
+    for (size_t i = 0; i < COUNT; i++) {
+        char bytes[2];
+        CHECK(recv(idle[i], bytes, sizeof bytes, MSG_WAITALL) == (ssize_t)(i % 2));
+        close(idle[i]);
+    }
+    CHECK(kill(server, SIGINT) == 0);
+    CHECK(exit_code(server) == 0);
+    fclose(output);
+    struct stat written;
+    CHECK(fstat(fileno(errors), &written) == 0 && written.st_size == 0); // no shortage
+    fclose(errors);
+}
+
 int main(int argc, char *argv[]) {
     CHECK(argc == 2);
     program = argv[1];
     alarm(50);
+
+    refuse_arguments();
+    outlast_idle_clients();
 
     pid_t server;
     unsigned port = 0;

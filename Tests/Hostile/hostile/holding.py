@@ -76,7 +76,8 @@ def held_by_handlers(figures):
 @long_only
 def held_by_c_echo(figures):
     """The same with the C example and its buffers of 16 KiB (G1)."""
-    with Server([figures.programs.c_echo, "127.0.0.1", "0"], prepare=limit_descriptors) as server:
+    limits = ["-c", "1000000", "-f", "3600", "-i", "3600"]
+    with Server([figures.programs.c_echo, *limits, "127.0.0.1", "0"], prepare=limit_descriptors) as server:
         hold(figures, server, 20_000)
 
 

@@ -163,7 +163,10 @@ class Subject(Server):
 
 
 class EchoServer(Server):
-    """The Swift example."""
+    """The Swift example, without its limits unless a scenario asks for them."""
+
+    UNLIMITED = ["--max-connections", "1000000", "--first-byte", "3600", "--idle", "3600"]
 
     def __init__(self, figures, *arguments, **options):
-        super().__init__([figures.programs.echo_server, "--address", "127.0.0.1", "--port", "0", *arguments], **options)
+        super().__init__([figures.programs.echo_server, "--address", "127.0.0.1", "--port", "0", *self.UNLIMITED,
+                          *arguments], **options)

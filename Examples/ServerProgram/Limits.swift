@@ -1,0 +1,49 @@
+import ArgumentParser
+import TCPServerKit
+
+// What every server that strangers can reach needs: a limit for its connections, and for the time they may waste.
+
+/// The option that limits how many connections a server has.
+package struct ConnectionLimit: ParsableArguments {
+  @Option(help: "How many connections may be open at once; further clients wait until one has ended.")
+  package var maxConnections = 1000
+
+  package init() {}
+
+  package func validate() throws {
+    guard maxConnections > 0 else {
+      throw ValidationError("--max-connections takes a number from 1 on.")
+    }
+  }
+
+  /// Sets the limit, or a lower one where the process may not open as many descriptors (`ulimit -n`).
+  ///
+  /// To be called when the server listens, and the program has opened what else it needs. At the limit accepting pauses
+  /// at no cost; without one the server would find out by trial, again and again, that no descriptors are left, which
+  /// the last one before the reserve counts as.
+  package func apply(to server: TCPServer) {
+    server.maxConnections = max(1, min(maxConnections, server.descriptorHeadroom - 1))
+  }
+}
+
+/// The options that limit how long a client may keep a connection without using it.
+package struct Deadlines: ParsableArguments, Sendable {
+  @Option(name: .customLong("first-byte"), help: "How many seconds a client may take to send its first byte.")
+  var firstByteSeconds = 10.0
+
+  @Option(name: .customLong("idle"), help: "How many seconds a connection may be silent after that.")
+  var idleSeconds = 60.0
+
+  package init() {}
+
+  package var firstByte: Duration { .seconds(firstByteSeconds) }
+  package var idle: Duration { .seconds(idleSeconds) }
+
+  package func validate() throws {
+    for (option, seconds) in [("--first-byte", firstByteSeconds), ("--idle", idleSeconds)] {
+      guard seconds > 0, seconds <= 1_000_000 else {
+        throw ValidationError("\(option) takes a number of seconds, more than 0 and at most 1000000.")
+      }
+    }
+  }
+}

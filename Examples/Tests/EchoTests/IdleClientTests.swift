@@ -1,0 +1,93 @@
+import Glibc
+import ProgramTesting
+import Testing
+
+@Suite("EchoServer among clients that waste its time", .timeLimit(.minutes(1)), .serialized)
+struct IdleClientTests {
+  static let ways = EchoProgramTests.waysToServe + [["--http"], ["--http", "--loops", "2"]]
+
+  /// What a client says that is answered, and the answer.
+  private func exchange(_ options: [String]) -> (request: [UInt8], answer: [UInt8]) {
+    options.contains("--http")
+      ? (Array(HTTPProgramTests.request.utf8), Array(HTTPProgramTests.usual.utf8)) : ([1], [1])
+  }
+
+  @Test(
+    "200 idle clients, of whom few have a descriptor, keep the next one out for a moment",
+    arguments: ways
+  )
+  func fewDescriptors(options: [String]) throws {
+    let server = try RunningEcho(options + ["--first-byte", "0.4"], descriptors: 64)
+    let (start, before) = (ContinuousClock.now, try server.program.processorTime())
+    let idle = try (0..<200).map { _ in try #require(Connection(port: server.port)) }
+    let (request, answer) = exchange(options)
+    let client = try #require(Connection(port: server.port))
+    client.send(request)
+    #expect(client.receive(answer.count, silences: 4) == answer)
+    // Four of five had to wait for those before them.
+    let time = start.duration(to: .now)
+    #expect(time > .seconds(1.2))
+    // A server that spins takes all of a processor.
+    #expect(try server.program.processorTime() - before < time * 0.25)
+    for client in idle {
+      #expect(client.receiveToEnd() == [])
+    }
+    client.endSending()
+    #expect(client.receiveToEnd() == [])
+    server.program.send(signal: SIGTERM)
+    let end = try server.program.end()
+    #expect(end == .init(status: 0, output: "Stopped; connections served: 201.\n", errors: ""))
+  }
+
+  @Test("Who has said something has the time of --idle, from each time on", arguments: ways)
+  func idle(options: [String]) throws {
+    let server = try RunningEcho(options + ["--first-byte", "3600", "--idle", "0.2"])
+    let silent = try #require(Connection(port: server.port))
+    let client = try #require(Connection(port: server.port))
+    let (request, answer) = exchange(options)
+    for _ in 1...2 {
+      client.send(request)
+      #expect(client.receive(answer.count) == answer)
+    }
+    #expect(client.receiveToEnd() == [])
+    // Not the one whose first byte is waited for.
+    silent.send(request)
+    #expect(silent.receive(answer.count) == answer)
+  }
+
+  @Test("Who does not take what it is sent is cut off", arguments: EchoProgramTests.waysToServe)
+  func notReading(options: [String]) throws {
+    let server = try RunningEcho(options + ["--idle", "0.3"])
+    let before = try server.program.openDescriptors()
+    let client = try #require(Connection(port: server.port))
+    // Until the buffers on the way are full, and then the server's time is over.
+    let chunk = [UInt8](repeating: 1, count: 1 << 20)
+    var sent = 0
+    while sent < 200, client.send(chunk) { sent += 1 }
+    #expect(sent < 200)
+    #expect(try server.program.openDescriptors() == before)
+  }
+
+  @Test("Further clients than --max-connections wait, and are served later", arguments: ways)
+  func maxConnections(options: [String]) throws {
+    let server = try RunningEcho(options + ["--max-connections", "2"])
+    let (request, answer) = exchange(options)
+    var clients = try (0..<3).map { _ in try #require(Connection(port: server.port)) }
+    for client in clients { client.send(request) }
+    for client in clients[..<2] { #expect(client.receive(answer.count) == answer) }
+    #expect(!clients[2].isReadable())
+    clients.removeFirst().endSending()
+    #expect(clients[1].receive(answer.count) == answer)
+  }
+
+  @Test("A request that comes byte by byte has no more time than another")
+  func slowRequest() throws {
+    let server = try RunningEcho(["--http", "--idle", "0.5"])
+    let client = try #require(Connection(port: server.port))
+    // Without an end: the answer comes amid it.
+    while client.send("a".utf8), !client.isReadable(within: 50) {}
+    let answer = String(decoding: client.receiveToEnd() ?? [], as: UTF8.self)
+    #expect(answer.hasPrefix("HTTP/1.1 408 Request Timeout\r\n"), "\(answer)")
+    #expect(answer.matches(of: /HTTP\/1\.1/).count == 1)
+  }
+}
