@@ -18,7 +18,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from .measuring import check_drained
-from .places import ALLOCATION_COUNTER, PROFILES
+from .places import ALLOCATION_COUNTER, PROFILES, STOPPED_TIMERS
 from .processes import Failed, Load, RunningServer
 
 # Multiples of all batches: 64 connections that are accepted in one go, 30 that may be pending for tasks.
@@ -27,8 +27,11 @@ CONNECTIONS, SIZE = 16, 64  # of the echo
 LIMIT = 60  # seconds for any one answer of a server under valgrind
 EPOLL_WAITS = ("epoll_pwait", "epoll_pwait2")  # which libevent calls in other versions
 
-# The heap grows once, so that allocating costs no system calls, and hash tables are the same in each run.
+# The heap grows once, so that allocating costs no system calls, hash tables are the same in each run, and nothing is
+# done once a second. Libraries are found by their folder, as LD_PRELOAD takes no names with a space in them.
 ENVIRONMENT = {
+    "LD_LIBRARY_PATH": str(STOPPED_TIMERS.parent),
+    "LD_PRELOAD": STOPPED_TIMERS.name,
     "GLIBC_TUNABLES": "glibc.malloc.top_pad=67108864:glibc.malloc.mmap_threshold=67108864",
     "SWIFT_DETERMINISTIC_HASHING": "1",
 }
@@ -153,9 +156,8 @@ class Allocations:
     def start(self, program, folder):
         self._output = folder / "allocations"
         self._output.touch()
-        # By its folder, as LD_PRELOAD takes no names with a space in them.
-        return [program], {"ALLOCATION_COUNTS": str(self._output), "LD_PRELOAD": ALLOCATION_COUNTER.name,
-                           "LD_LIBRARY_PATH": str(ALLOCATION_COUNTER.parent)}
+        return [program], {"ALLOCATION_COUNTS": str(self._output),
+                           "LD_PRELOAD": f"{ALLOCATION_COUNTER.name}:{STOPPED_TIMERS.name}"}
 
     def read(self):
         data = self._output.read_bytes()

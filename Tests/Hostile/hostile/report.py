@@ -87,7 +87,7 @@ def needs(*commands):
         def wrapped(figures):
             missing = [command for command in commands if not has(command)]
             if missing:
-                raise Skipped(f"there is no {', no '.join(missing)} here (scripts/install-dependencies hostile)")
+                raise Skipped(f"there is no {', no '.join(missing)} here (scripts/install-dependencies ci)")
             function(figures)
         return wrapped
     return wrap

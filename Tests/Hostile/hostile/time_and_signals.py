@@ -65,7 +65,7 @@ def sleep_again_and_again(done, late):
 def faketime():
     found = glob.glob("/usr/lib/*/faketime/libfaketime.so.1") + glob.glob("/usr/lib*/faketime/libfaketime.so.1")
     if not found:
-        raise Skipped("there is no libfaketime here (scripts/install-dependencies hostile)")
+        raise Skipped("there is no libfaketime here (scripts/install-dependencies ci)")
     return found[0]
 
 

@@ -1,0 +1,1 @@
+"""What scripts/test runs, and how it reads what the runs print."""

@@ -1,0 +1,62 @@
+"""The steps of `make test`, in their order, and those that .ci/run has after them."""
+
+from dataclasses import dataclass, field
+
+from . import results
+
+
+@dataclass(frozen=True)
+class Step:
+    name: str  # as scripts/test NAME
+    title: str
+    command: tuple
+    read: object = results.check
+    options: dict = field(default_factory=dict)
+
+
+def swift(name, title, package=None, build=(), test=()):
+    options = {"package": package} if package else {}
+    folder = ("--package-path", package) if package else ()
+    return Step(name, title, ("scripts/test-swift", *folder, *build, "--", *test), results.swift, options)
+
+
+STEPS = (
+    # What a change breaks first, and what takes seconds.
+    Step("format-check", "Format", ("scripts/format", "--check")),
+    Step("check-error-texts", "Every error text is tested", ("scripts/check-error-texts",)),
+    Step("check-async-documentation", "Cancellation and isolation are documented",
+         ("scripts/check-async-documentation",)),
+    swift("test-swift", "Swift tests"),
+    Step("test-c", "C tests", ("scripts/test-c",), results.ctest, {"folder": "build/release"}),
+    swift("test-examples", "Examples", "Examples", test=("--skip", "QtClientTests")),
+    swift("test-nio", "Handoff to SwiftNIO", "Examples/NIOHandoff"),
+    Step("test-consumer", "A package that depends on this one", ("Tests/Consumers/swift-package/check",)),
+    Step("test-readme", "What README.md says to users",
+         ("scripts/own-network", "Tests/Consumers/readme/check")),
+    Step("test-benchmarks", "Tests of the benchmarks", ("benchmarks/test", "--verbose"), results.unittest,
+         {"program": "benchmarks/test"}),
+    Step("check-counts", "Exact counts of calls and allocations", ("benchmarks/check-counts",)),
+    Step("check-thread-confinement", "Sockets stay on their thread", ("scripts/check-thread-confinement",)),
+    Step("check-documentation", "The code in the documentation", ("scripts/check-documentation",)),
+    Step("docs", "The documentation as a site", ("scripts/build-documentation",)),
+)
+
+# What .ci/run adds: programs that others wrote, and what takes long.
+LONG_STEPS = (
+    Step("test-c-clang", "C tests, built by clang", ("scripts/test-c", "clang"), results.ctest,
+         {"folder": "build/dev-clang"}),
+    swift("test-qt-client", "Qt's own Fortune Client", "Examples", test=("--filter", "QtClientTests")),
+    swift("test-torrent", "Torrent among real clients", "Examples/Torrent"),
+    Step("test-hostile", "Floods, scans, limits, other processes", ("Tests/Hostile/run",)),
+    Step("coverage", "Coverage", ("scripts/coverage",)),
+    # The same inputs each time: a change fails for what it breaks, not by bad luck.
+    Step("fuzz", "Fuzzing", ("env", "FUZZ_SEED=1", "scripts/fuzz", "10")),
+    Step("fuzz-socks5", "Fuzzing the SOCKS5 conversation", ("env", "FUZZ_SEED=1", "scripts/fuzz", "70", "socks5")),
+    Step("soak", "Soak", ("env", "SOAK_CONFIGURATION=debug", "SOAK_EVENT=300", "scripts/soak", "20000")),
+    *(Step(f"test-sanitizers-{name}", title, ("scripts/test-sanitizers", name)) for name, title in (
+        ("address", "Address sanitizer"),
+        ("undefined", "Undefined behaviour sanitizer"),
+        ("thread", "Thread sanitizer"),
+        ("valgrind", "C tests under valgrind"),
+    )),
+)
