@@ -5,7 +5,9 @@ import shlex
 import xml.etree.ElementTree as xml
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
 MOST_LINES = 60  # of one failed step; all of it is in the log
 
 
@@ -70,8 +72,7 @@ def check(status, text, _path, _options):
 def swift(status, text, path, options):
     root = report(path)
     if root is None:
-        details = build_errors(text) or unfinished(text) + last_lines(text)
-        return Result(failed=1, details=details)
+        return Result(failed=1, details=crash(text) or build_errors(text) or unfinished(text) + last_lines(text))
     result = Result()
     package = ["--package-path", options["package"]] if "package" in options else []
     for case in root.iter("testcase"):
@@ -86,7 +87,7 @@ def swift(status, text, path, options):
             result.passed += 1
     if status != 0:
         result.failed = result.failed or 1
-        result.details = issues(text) or unfinished(text) + last_lines(text)
+        result.details = issues(text) + crash(text) or unfinished(text) + last_lines(text)
     return result
 
 
@@ -101,6 +102,14 @@ def issues(text):
         if inside and line not in kept:
             kept.append(line)
     return kept
+
+
+def crash(text):
+    """Where the program ended, as Swift's runtime says it: of the stack, what is in this repository."""
+    crashed = [line for line in text.splitlines() if re.match(r"\*\*\* Program crashed|.*: Fatal error: ", line)]
+    stack = re.search(r"(?ms)^Thread \d+ .*?crashed:\n(.*?)(?=^Thread |^Registers|\Z)", text)
+    frames = re.findall(rf"(?m)^\s*\d+ .*{re.escape(str(REPOSITORY))}.*$", stack.group(1)) if stack else []
+    return crashed + [frame.strip() for frame in frames[:12]]
 
 
 def unfinished(text):
