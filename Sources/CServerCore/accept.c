@@ -1,65 +1,133 @@
-// Accepting: the one way in for a connection.
+// Accepting: the one way in for a connection, and the one actor of a server.
 //
-//      kernel queue --accept4--> take_connection() --> pending queue, or the incoming callback
-//                                       \--> new_connection callback
+//      kernel queue --accept4--> step --> take() --> pending queue, or the incoming callback
+//                                  |         \--> new_connection callback
+//                                  \--> fail() --> a pause, or the end
 //
-// evconnlistener calls accept4 until the kernel's queue is empty or we disable it, so every limit
-// is kept by disabling *before* it is crossed, in the callback of the connection that fills it.
-// What the listener should be is never remembered in pieces: csc__accept_update() computes it from
-// the whole state, together with the room: how many connections may come before it has to be asked
-// again.
+// A step is one attempt: libevent's, which arrives in csc__on_accept(), or our own,
+// csc__step(). What it changes takes effect in csc__settle(), once after each step: it computes
+// from the whole state whether the listener is to be enabled, and the budget, the number of
+// connections that may come before that has to be computed again. libevent calls accept4 until the
+// kernel's queue is empty or the listener is disabled, so every limit is kept by disabling it in
+// the callback of the connection that fills it.
 //
-// Disabling and enabling would cost an epoll_ctl each, at every end of a batch. A second event on
-// the same socket, the watch, keeps it in the poll set meanwhile, so that both are free; only when
-// clients wake the loop by it although nothing may be accepted, it goes too.
-//
-// Errors of accept have classes (accept_errors.c). A lack of resources leaves the kernel's queue as
-// it is, pauses with back-off and resumes by itself (overload.c); a broken listening socket stops
-// the server, once.
+// What to do is decided elsewhere: after an error by pause.c, for a client by admission.c.
 
+#include "admission.h"
+#include "clock.h"
+#include "notify.h"
 #include "server.h"
 
 #include <errno.h>
-#include <event2/event.h>
-#include <event2/listener.h>
-#include <limits.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <time.h>
+#include <unistd.h>
 
-int64_t csc__monotonic_milliseconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+static void pause_for(csc_server *server, const csc__verdict *verdict, csc_call call, int errnum);
+
+void csc__settle(csc_server *server) {
+    if (!csc__apply(server)) {
+        int errnum = errno;
+        // Whatever the loop says, the socket is not to blame.
+        csc__verdict verdict =
+            csc__pause_judge(&server->pause, ENOMEM, server->overload_policy, true);
+        server->statistics.resource_errors++;
+        csc__server_enter(server);
+        pause_for(server, &verdict, CSC_CALL_WATCH, errnum);
+        csc__server_leave(server);
+    }
 }
 
-// Queues the connection or hands it to the incoming callback; false when it was turned away. The
-// address goes straight to its place in the queue, where it stays unless the program takes the
-// descriptor itself.
-static bool take_connection(csc_server *server, int descriptor, const struct sockaddr *peer,
-                            socklen_t length) {
-    server->statistics.accepted++;
-    server->in_batch++;
-    server->room--;
-    server->peer_error_streak = 0;
-    server->retry_delay = 0;
-    if (descriptor < server->watched_descriptor) {
-        server->in_episode = false;
+void csc__settle_for_room(csc_server *server) {
+    if (server->poll_event_added) {
+        csc__settle(server);
+    } else {
+        csc__settle_soon(server);
     }
-    if (server->live >= server->ask_at && !csc__admit(server, descriptor, peer, length)) {
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+// A client is there
+
+static void reject(csc_server *server, const csc_connection *connection,
+                   csc_rejection_reason reason, bool reset) {
+    csc_rejection rejection = {.peer = connection->peer, .reason = reason};
+    if (server->rejected && !server->freed) {
+        rejection.local = csc__local_address(connection->descriptor);
+    }
+    csc__close_rejected(connection->descriptor, reset);
+    switch (reason) {
+    case CSC_REJECTED_BY_ADMISSION:
+        server->statistics.rejected_by_admission++;
+        break;
+    case CSC_REJECTED_BY_LIMIT:
+        server->statistics.rejected_by_limit++;
+        break;
+    case CSC_REJECTED_BY_OVERLOAD:
+        server->statistics.shed++;
+        break;
+    }
+    csc__notify(server, CSC__REJECTION, &rejection);
+}
+
+static csc__admission_verdict ask(csc_server *server, const csc_address *peer) {
+    uint64_t close_count = server->close_count;
+    server->admissions_in_progress++;
+    if (server->listener_enabled) {
+        csc__settle(server); // the callback may run the loop
+    }
+    csc_admission answer = (csc_admission)csc__notify(server, CSC__ADMISSION, peer);
+    server->admissions_in_progress--;
+    bool closed = close_count != server->close_count;
+    bool has_memory = answer == CSC_ADMIT && !closed && csc__pending_reserve(&server->pending);
+    return csc__admission_by_answer(answer, closed, has_memory);
+}
+
+// False when the connection was closed: its client was rejected, or the server closed meanwhile.
+static bool admit(csc_server *server, int descriptor, const struct sockaddr *peer, size_t length) {
+    csc_connection connection = {.descriptor = descriptor};
+    csc_address_from_sockaddr(peer, length, &connection.peer);
+    const csc__admission_limits limits = {server->max_connections, server->excess,
+                                          csc__is_finishing(server)};
+    csc__admission_verdict verdict = csc__admission_by_limit(&limits, server->live);
+    if (verdict.entry == CSC__LET_IN && server->admission) {
+        verdict = ask(server, &connection.peer);
+    }
+    if (verdict.entry == CSC__REJECT) {
+        reject(server, &connection, verdict.reason, verdict.reset);
+    } else if (verdict.entry == CSC__DISCARD) {
+        server->statistics.discarded_on_close++;
+        close(descriptor);
+    }
+    return verdict.entry == CSC__LET_IN;
+}
+
+// On its own, so that the connections that are queued need no room for this on the stack.
+static __attribute__((noinline)) void hand_over(csc_server *server, int descriptor,
+                                                const struct sockaddr *peer, size_t length) {
+    csc_connection connection = {.descriptor = descriptor};
+    csc_address_from_sockaddr(peer, length, &connection.peer);
+    int outer = server->handed_over_fd;
+    server->handed_over_fd = descriptor;
+    csc__notify(server, CSC__INCOMING_CONNECTION, &connection);
+    if (server->handed_over_fd == descriptor) {
+        server->statistics.delivered++;
+    }
+    server->handed_over_fd = outer;
+}
+
+// Queues the connection or hands it over; false when it was closed instead. The address goes
+// straight to its place in the queue, where it stays unless the program takes the descriptor
+// itself.
+static inline bool take(csc_server *server, int descriptor, const struct sockaddr *peer,
+                        socklen_t length) {
+    server->statistics.accepted++;
+    if (server->live >= server->admission_threshold && !admit(server, descriptor, peer, length)) {
         return false;
     }
     server->live++;
     if (server->incoming_connection) {
-        csc_connection connection = {.descriptor = descriptor};
-        csc_address_from_sockaddr(peer, length, &connection.peer);
-        int outer = server->in_flight;
-        server->in_flight = descriptor;
-        server->incoming_connection(server, &connection, server->incoming_connection_context);
-        if (server->in_flight == descriptor) {
-            server->statistics.delivered++;
-        }
-        server->in_flight = outer;
+        hand_over(server, descriptor, peer, length);
     } else {
         csc_connection *place = csc__pending_push_place(&server->pending);
         place->descriptor = descriptor;
@@ -68,334 +136,204 @@ static bool take_connection(csc_server *server, int descriptor, const struct soc
     return true;
 }
 
-static void tell_of_connection(csc_server *server) {
-    if (server->new_connection && !server->freed) {
-        server->new_connection(server, server->new_connection_context);
-    }
-}
-
-bool csc_server_take(csc_server *server, const csc_connection *connection) {
-    if (!server || server->freed) {
-        return false;
-    }
-    if (!csc__pending_reserve(&server->pending)) {
-        csc_server_set_error(server, CSC_ERROR_SOCKET_RESOURCE, "Out of resources");
-        return false;
-    }
-    struct sockaddr_storage peer = {0};
-    socklen_t length = csc_address_to_sockaddr(&connection->peer, &peer);
-    csc__server_enter(server);
-    if (take_connection(server, connection->descriptor, (struct sockaddr *)&peer, length)) {
-        tell_of_connection(server);
-    }
-    csc__accept_update(server);
-    csc__server_leave(server);
-    return true;
-}
-
-// Once the program has it, since it may have closed it already.
-static void look_at_number(csc_server *server, int descriptor) {
-    if (descriptor >= server->watched_descriptor) {
-        csc__overload_look(server);
-    }
-}
-
-static bool below_limit(const csc_server *server) {
-    return server->max_pending > 0 &&
-           server->pending.count + server->asked < (size_t)server->max_pending;
-}
-
-static bool may_accept(const csc_server *server) {
-    return !server->paused && !server->paused_by_error && !server->backing_off &&
-           below_limit(server) && csc__has_room(server);
-}
-
-// How many connections may be taken now, as far as can be told; at least 1 when any may be.
-static int find_room(const csc_server *server) {
-    if (!may_accept(server)) {
-        return 0;
-    }
-    int room = server->accept_batch - server->in_batch;
-    int until_limit = server->max_pending - (int)(server->pending.count + server->asked);
-    uint32_t until_wait = server->wait_at - server->live - server->asked;
-    room = until_limit < room ? until_limit : room;
-    return until_wait < (uint32_t)room ? (int)until_wait : room;
-}
-
-static bool arm(csc_server *server) {
-    if (!server->watched) {
-        server->watched = event_add(server->watch, NULL) == 0;
-    }
-    server->armed = server->watched && evconnlistener_enable(server->listener) == 0;
-    return server->armed;
-}
-
-void csc__accept_update(csc_server *server) {
-    bool overloaded = server->backing_off || server->paused_by_error || !csc__has_room(server);
-    if (overloaded != server->overloaded && csc__server_is_listening(server)) {
-        csc__overload_note(server, overloaded);
-    }
-    if (!server->listener) {
+// After the callbacks of a connection whose number is not below the watermark: the program may have
+// closed it already. Pauses if others would get too few descriptors. If not, an episode ends here;
+// it goes on where each connection fills the process again.
+static void check_reserve(csc_server *server) {
+    if (!csc__server_is_listening(server) || csc__is_finishing(server)) {
         return;
     }
-    int room = find_room(server);
-    if (room > 0) {
-        if (!csc__pending_reserve(&server->pending) || (!server->armed && !arm(server))) {
-            csc__accept_failed(server, ENOMEM); // backs off, and comes here again to disable
-            return;
-        }
-        size_t reserved = server->pending.capacity - server->pending.count;
-        server->room = reserved < (size_t)room ? (int)reserved : room;
-        return;
-    }
-    server->room = 0;
-    if (server->armed) {
-        evconnlistener_disable(server->listener);
-        server->armed = false;
-        server->spares_watch = true;
-    }
-    // Not only when the batch has just been used up: it may have been made smaller since.
-    if (server->in_batch >= server->accept_batch) {
-        csc__accept_update_soon(server);
-    }
-}
-
-void csc__accept_update_soon(csc_server *server) {
-    if (server->watch && !server->armed) {
-        event_active(server->watch, EV_TIMEOUT, 0);
-    }
-}
-
-void csc__accept_has_room(csc_server *server) {
-    if (server->watched) {
-        csc__accept_update(server);
+    if (csc__descriptors_are_short(server)) {
+        csc__verdict verdict = csc__pause_judge_shortage(&server->pause, server->overload_policy);
+        server->statistics.resource_errors++;
+        pause_for(server, &verdict, CSC_CALL_ACCEPT, EMFILE);
     } else {
-        csc__accept_update_soon(server);
+        server->pause.reported = false;
     }
 }
 
-static void on_accept(struct evconnlistener *listener, evutil_socket_t descriptor,
-                      struct sockaddr *peer, int length, void *context) {
-    (void)listener;
-    csc_server *server = context;
-    csc__server_enter(server);
-    if (take_connection(server, descriptor, peer, (socklen_t)length)) {
-        tell_of_connection(server);
+static inline void accepting_succeeded(csc_server *server, int descriptor) {
+    server->pause.delay = 0;
+    server->pause.fruitless = 0;
+    server->pause.resumed = false;
+    if (descriptor < server->reserve_watermark) {
+        server->pause.reported = false;
     }
-    look_at_number(server, descriptor);
-    if (server->room <= 0) {
-        csc__accept_update(server);
-    }
-    csc__server_leave(server);
 }
 
-static void on_accept_error(struct evconnlistener *listener, void *context) {
-    int errnum = errno; // libevent leaves it here and nowhere else
-    (void)listener;
-    csc_server *server = context;
-    csc__server_enter(server);
-    csc__accept_failed(server, errnum);
-    csc__server_leave(server);
+/* ---------------------------------------------------------------------------------------------- */
+// Accepting has failed
+
+void csc__begin_back_off(csc_server *server, const csc__verdict *verdict) {
+    csc__pause_begin(&server->pause, verdict, csc__monotonic_milliseconds());
+    csc__listener_schedule_retry(server);
+    csc__apply(server); // disables the listener, which cannot fail
 }
 
-// One accept4 of our own. The connection's errno when there is none, 0 when it was taken, which is
-// counted, or turned away.
-static int accept_one(csc_server *server, int *taken) {
+// Accepts one client with the reserve descriptor and closes the connection. The reserve is back
+// before any callback runs. False when there was no client, or no descriptor to accept one with.
+static bool shed_one(csc_server *server) {
     struct sockaddr_storage peer;
     socklen_t length = sizeof peer;
-    int descriptor = accept4(server->socket.own, (struct sockaddr *)&peer, &length,
+    csc__reserve_fd_give_up(server);
+    csc_rejection rejection = {.reason = CSC_REJECTED_BY_OVERLOAD};
+    int descriptor = accept4(server->socket.private_fd, (struct sockaddr *)&peer, &length,
                              SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (descriptor < 0) {
-        return errno;
-    }
-    if (take_connection(server, descriptor, (struct sockaddr *)&peer, length)) {
-        ++*taken;
-        if (server->armed) {
-            csc__accept_update(server); // the callback may run the loop: it must know of this one
+    if (descriptor >= 0) {
+        csc_address_from_sockaddr((struct sockaddr *)&peer, length, &rejection.peer);
+        if (server->rejected) {
+            rejection.local = csc__local_address(descriptor);
         }
-        tell_of_connection(server);
+        close(descriptor);
+        server->statistics.accepted++;
+        server->statistics.shed++;
     }
-    look_at_number(server, descriptor);
-    return 0;
+    csc__reserve_fd_take(server);
+    if (descriptor >= 0) {
+        csc__notify(server, CSC__REJECTION, &rejection);
+    }
+    return descriptor >= 0;
 }
 
-static bool is_ready(const csc_server *server) {
-    struct pollfd entry = {.fd = server->socket.own, .events = POLLIN};
-    return poll(&entry, 1, 0) > 0;
-}
-
-// An attempt of our own, which sees every errno.
-static void accept_visibly(csc_server *server) {
-    if (!is_ready(server) || !csc__pending_reserve(&server->pending)) {
-        server->peer_error_streak = 0;
-        return;
+void csc__shed(csc_server *server) {
+    uint64_t generation = server->generation;
+    int count = 0;
+    // A callback may close the server, or take the descriptor that the reserve was.
+    while (count < server->accept_batch && generation == server->generation &&
+           csc__private_fd_is_ours(&server->reserve_fd) && shed_one(server)) {
+        count++;
     }
-    int taken = 0;
-    int errnum = accept_one(server, &taken);
-    if (errnum == EAGAIN && is_ready(server)) {
-        // No error to tell: others may be faster than we are.
-        csc__overload_back_off(server, FIRST_RETRY_MS);
-        csc__accept_update(server);
-    } else if (errnum != 0) {
-        csc__accept_failed(server, errnum);
-    }
-}
-
-// libevent keeps EAGAIN, EINTR and ECONNABORTED to itself: without an end of them the loop would
-// find the socket ready again and again, and accept nothing.
-void csc__accept_found_nothing(csc_server *server) {
-    server->peer_error_streak++;
-    if (server->peer_error_streak >= LONGEST_PEER_ERROR_STREAK) {
-        accept_visibly(server);
+    // More are waiting to be rejected, and are not to wait as long as those who hope for room.
+    if (count >= server->accept_batch && generation == server->generation &&
+        server->pause.backing_off) {
+        server->pause.delay = 0;
+        csc__verdict verdict = csc__pause_judge_nobody(&server->pause);
+        csc__begin_back_off(server, &verdict);
     }
 }
 
-// A new turn of the loop, or activated by csc__accept_update_soon().
-static void on_watch(evutil_socket_t descriptor, short events, void *context) {
-    (void)descriptor;
-    csc_server *server = context;
-    csc__server_enter(server);
-    if (server->in_batch == 0 && server->armed && (events & EV_READ)) {
-        csc__accept_found_nothing(server);
+static void pause_for(csc_server *server, const csc__verdict *verdict, csc_call call, int errnum) {
+    uint64_t generation = server->generation;
+    csc__fail(server, call, errnum);
+    csc__begin_back_off(server, verdict);
+    if (verdict->sheds) {
+        csc__shed(server);
     }
-    server->in_batch = 0;
-    csc__accept_update(server);
-    if (!server->armed && server->watched && (events & EV_READ)) {
-        // In the turn that disabled the listener it tells nothing new: the program may yet make
-        // room.
-        if (!server->spares_watch) {
-            event_del(server->watch);
-            server->watched = false;
-        }
-        server->spares_watch = false;
+    if (verdict->reports && generation == server->generation) {
+        server->pause.reported = true;
+        server->statistics.error_episodes++;
+        csc__notify(server, CSC__ACCEPT_ERROR, NULL);
     }
-    csc__server_leave(server);
-}
-
-// The time of a back-off is over, or a descriptor became free.
-static void retry(csc_server *server) {
-    if (!server->backing_off) {
-        return; // ended otherwise since
-    }
-    if (csc__overload_try_again(server) && may_accept(server)) {
-        accept_visibly(server);
-    }
-    csc__accept_update(server);
-}
-
-static void on_retry(evutil_socket_t descriptor, short events, void *context) {
-    (void)descriptor;
-    (void)events;
-    csc_server *server = context;
-    csc__server_enter(server);
-    retry(server);
-    csc__server_leave(server);
-}
-
-void csc__accept_retry_if_due(csc_server *server, int64_t now) {
-    if (server->backing_off && !server->paused_by_error && now >= server->retry_time) {
-        retry(server);
-    }
-}
-
-bool csc__accept_start(csc_server *server) {
-    server->in_batch = 0;
-    server->peer_error_streak = 0;
-    csc__overload_forgive(server);
-    if (!server->base) {
-        return true;
-    }
-    errno = ENOMEM; // libevent's allocations do not set it
-    server->watch =
-        event_new(server->base, server->socket.own, EV_READ | EV_PERSIST, on_watch, server);
-    server->retry = event_new(server->base, -1, 0, on_retry, server);
-    // Backlog 0 leaves the queue alone. The descriptor stays ours to close.
-    server->listener =
-        evconnlistener_new(server->base, on_accept, server,
-                           LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_DISABLED, 0, server->socket.own);
-    bool started = server->watch && server->retry && server->listener;
-    if (started) {
-        evconnlistener_set_error_cb(server->listener, on_accept_error);
-        // Once whatever the limits say: a loop that cannot watch the socket must fail now.
-        started = arm(server);
-    }
-    if (!started) {
-        int errnum = errno;
-        csc__accept_stop(server);
-        errno = errnum;
-    }
-    return started;
 }
 
 void csc__accept_stop(csc_server *server) {
-    if (server->listener) {
-        // In its own callback libevent puts freeing off until the callback returns. By then the
-        // number may be another socket's, which would not be watched.
-        evconnlistener_disable(server->listener);
-        evconnlistener_free(server->listener);
-    }
-    if (server->watch) {
-        event_free(server->watch);
-    }
-    if (server->retry) {
-        event_free(server->retry);
-    }
-    server->listener = NULL;
-    server->watch = NULL;
-    server->retry = NULL;
-    server->armed = false;
-    server->watched = false;
+    server->generation++;
+    // First: in the list all numbers of a server are its own.
+    atomic_store(&server->can_be_alerted, false);
+    csc__fork_guard_remove(server);
+    server->pause = (csc__pause){0};
+    csc__listener_stop(server);
+    csc__watchdog_stop(&server->watchdog);
+    csc__private_fd_close(&server->placeholder);
+    csc__listening_socket_release(&server->socket);
+    csc__reserve_fd_keep(server);
+    csc__note_overload(server);
 }
 
-int csc__accept_now(csc_server *server, bool *failed) {
-    int attempts = 0;
-    int taken = 0;
-    uint64_t generation = server->generation;
-    *failed = false;
-    // A callback may close the server, listen anew or free it; each ends the batch.
-    while (attempts < server->accept_batch && generation == server->generation &&
-           !server->backing_off && below_limit(server) && csc__has_room(server)) {
-        if (!csc__pending_reserve(&server->pending)) {
-            *failed = csc__accept_failed(server, ENOMEM);
-            break;
-        }
-        int errnum = accept_one(server, &taken);
-        if (errnum == 0) {
-            attempts++;
-            continue;
-        }
-        *failed = csc__accept_failed(server, errnum);
-        if (*failed || errnum == EAGAIN) {
-            break;
-        }
-    }
-    server->in_batch = 0;
-    csc__accept_update(server);
-    return taken;
+void csc__accept_close(csc_server *server) {
+    csc__accept_stop(server);
+    csc__listening_socket_close(&server->socket);
+    server->inherited_by_fork = false;
 }
 
-// How many connections the kernel holds; where it does not tell, how many it may hold.
-static uint64_t length_of_queue(const csc_server *server) {
-    csc_statistics now;
-    csc_server_statistics(server, &now, sizeof now);
-    return now.kernel_queue_limit > 0 ? now.kernel_queue : SOMAXCONN;
+csc__outcome csc__accept_failed(csc_server *server, int errnum) {
+    bool listens = errnum != EOPNOTSUPP || csc__listening_socket_listens(&server->socket);
+    if (errnum != EAGAIN) {
+        csc__pause_note_fruitless(&server->pause);
+    }
+    csc__verdict verdict =
+        csc__pause_judge(&server->pause, errnum, server->overload_policy, listens);
+    switch (verdict.cause) {
+    case CSC__NOTHING:
+        return CSC__NOBODY;
+    case CSC__PEER:
+        server->statistics.peer_errors++;
+        break;
+    case CSC__RESOURCES:
+        server->statistics.resource_errors++;
+        break;
+    case CSC__PERMISSION:
+        server->statistics.refused_errors++;
+        break;
+    case CSC__BROKEN:
+        server->statistics.listener_errors++;
+        csc__fail(server, CSC_CALL_ACCEPT, errnum);
+        csc__accept_close(server);
+        csc__notify(server, CSC__ACCEPT_ERROR, NULL);
+        return CSC__STOPPED;
+    }
+    if (!verdict.pauses) {
+        return CSC__PEER_ERROR;
+    }
+    pause_for(server, &verdict, CSC_CALL_ACCEPT, errnum);
+    return CSC__PAUSED;
 }
 
-// Counted once and not until the queue is empty: clients may come faster than they are accepted.
-void csc__accept_rest(csc_server *server) {
-    uint64_t generation = server->generation;
-    uint64_t accepted = 0;
-    uint64_t queued = length_of_queue(server);
-    int taken = 0;
-    int errnum = 0;
-    server->watched_descriptor = INT_MAX; // the reserve is a limit, too
-    while (accepted < queued && errnum != EAGAIN && generation == server->generation &&
-           csc__pending_reserve(&server->pending)) {
-        errnum = accept_one(server, &taken);
-        if (errnum == 0) {
-            accepted++;
-        } else if (csc__accept_failed(server, errnum)) {
-            break;
-        }
+/* ---------------------------------------------------------------------------------------------- */
+// Steps
+
+static inline csc__outcome step_with(csc_server *server, int descriptor,
+                                     const struct sockaddr *peer, socklen_t length,
+                                     bool is_listeners) {
+    if (!take(server, descriptor, peer, length)) {
+        return CSC__TURNED_AWAY;
     }
+    if (!is_listeners && server->listener_enabled) {
+        csc__settle(server); // the callback may run the loop
+    }
+    csc__notify(server, CSC__NEW_CONNECTION, NULL);
+    return CSC__TOOK;
+}
+
+csc__outcome csc__step_with(csc_server *server, const csc_connection *connection) {
+    struct sockaddr_storage peer = {0};
+    socklen_t length = csc_address_to_sockaddr(&connection->peer, &peer);
+    return step_with(server, connection->descriptor, (struct sockaddr *)&peer, length, false);
+}
+
+csc__outcome csc__step(csc_server *server) {
+    struct sockaddr_storage peer;
+    socklen_t length = sizeof peer;
+    if (!csc__pending_reserve(&server->pending)) {
+        return csc__accept_failed(server, ENOMEM);
+    }
+    int descriptor = accept4(server->socket.private_fd, (struct sockaddr *)&peer, &length,
+                             SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (descriptor < 0) {
+        return csc__accept_failed(server, errno);
+    }
+    accepting_succeeded(server, descriptor);
+    csc__outcome outcome = step_with(server, descriptor, (struct sockaddr *)&peer, length, false);
+    if (descriptor >= server->reserve_watermark) {
+        check_reserve(server);
+    }
+    return outcome;
+}
+
+void csc__on_accept(struct evconnlistener *listener, int descriptor, struct sockaddr *peer,
+                    int length, void *context) {
+    (void)listener;
+    csc_server *server = context;
+    csc__server_enter(server);
+    server->accepted_this_turn++;
+    server->accept_budget--;
+    accepting_succeeded(server, descriptor);
+    step_with(server, descriptor, peer, (socklen_t)length, true);
+    if (descriptor >= server->reserve_watermark) {
+        check_reserve(server);
+    }
+    if (server->accept_budget <= 0) {
+        csc__settle(server);
+    }
+    csc__server_leave(server);
 }

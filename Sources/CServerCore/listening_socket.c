@@ -6,7 +6,7 @@
 // A program can get at the descriptor of its server, and close it. epoll would then go on reporting
 // the number for as long as anybody holds a duplicate of the socket, with no way to make it stop,
 // and the number may come back for a socket of the same loop. So we watch, accept and ask through a
-// duplicate of our own; the number that the program knows is only looked at (listener_check.c).
+// duplicate of our own; the number that the program knows is only looked at (watchdog.c).
 
 #include "listening_socket.h"
 
@@ -23,7 +23,7 @@
 #define IPPROTO_MPTCP 262
 #endif
 
-const csc__listening_socket csc__no_listening_socket = {.descriptor = -1, .own = -1};
+const csc__listening_socket csc__no_listening_socket = {.descriptor = -1, .private_fd = -1};
 
 static bool fail(csc__failure *failure, csc_call call, int errnum) {
     *failure = (csc__failure){.call = call, .errnum = errnum};
@@ -57,7 +57,7 @@ static bool identify(csc__listening_socket *socket, int descriptor) {
         return false;
     }
     socket->descriptor = descriptor;
-    socket->own = -1;
+    socket->private_fd = -1;
     socket->device = status.st_dev;
     socket->inode = status.st_ino;
     socket->cookie = cookie_of(descriptor);
@@ -74,7 +74,8 @@ static bool identify(csc__listening_socket *socket, int descriptor) {
 }
 
 static bool bind_and_listen(csc__listening_socket *listening, int descriptor,
-                            const csc_address *address, int backlog, csc__failure *failure) {
+                            const csc_address *address, const csc__opening *opening,
+                            csc__failure *failure) {
     struct sockaddr_storage name;
     socklen_t length = csc_address_to_sockaddr(address, &name);
 
@@ -87,31 +88,43 @@ static bool bind_and_listen(csc__listening_socket *listening, int descriptor,
         !set_option(descriptor, SOL_SOCKET, SO_OOBINLINE, 1)) {
         return fail(failure, CSC_CALL_SOCKET, errno);
     }
+    int errnum = opening->made ? opening->made(descriptor, opening->context) : 0;
+    if (errnum != 0) {
+        return fail(failure, CSC_CALL_SOCKET, errnum);
+    }
     if (bind(descriptor, (struct sockaddr *)&name, length) != 0) {
         return fail(failure, CSC_CALL_BIND, errno);
     }
-    if (listen(descriptor, backlog) != 0 || !identify(listening, descriptor)) {
+    if (listen(descriptor, opening->backlog) != 0 || !identify(listening, descriptor)) {
         return fail(failure, CSC_CALL_LISTEN, errno);
     }
     return true;
 }
 
-static bool open_address(csc__listening_socket *listening, const csc_address *address, int backlog,
-                         csc__failure *failure) {
+static bool open_address(csc__listening_socket *listening, const csc_address *address,
+                         const csc__opening *opening, csc__failure *failure) {
     int family = address->family == CSC_FAMILY_IPV4 ? AF_INET : AF_INET6;
     int descriptor = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (descriptor < 0) {
         return fail(failure, CSC_CALL_SOCKET, errno);
     }
-    if (!bind_and_listen(listening, descriptor, address, backlog, failure)) {
-        close(descriptor);
-        return false;
+    struct stat made = {0};
+    struct stat now = {0};
+    bool guards = opening->made && fstat(descriptor, &made) == 0;
+    if (bind_and_listen(listening, descriptor, address, opening, failure)) {
+        return true;
     }
-    return true;
+    // The program had the number, too: it may be another file's now.
+    bool is_gone = guards && (fstat(descriptor, &now) != 0 || made.st_ino != now.st_ino ||
+                              made.st_dev != now.st_dev);
+    if (!is_gone) {
+        close(descriptor);
+    }
+    return false;
 }
 
 bool csc__listening_socket_open(csc__listening_socket *listening, const csc_address *address,
-                                int backlog, csc__failure *failure) {
+                                const csc__opening *opening, csc__failure *failure) {
     struct sockaddr_storage name;
     csc_address wanted = *address;
     if (address->family == CSC_FAMILY_NONE) {
@@ -123,7 +136,7 @@ bool csc__listening_socket_open(csc__listening_socket *listening, const csc_addr
         socklen_t length = csc_address_to_sockaddr(address, &name);
         csc_address_from_sockaddr((struct sockaddr *)&name, length, &wanted);
     }
-    if (open_address(listening, &wanted, backlog, failure)) {
+    if (open_address(listening, &wanted, opening, failure)) {
         return true;
     }
     bool no_ipv6 = failure->errnum == EAFNOSUPPORT &&
@@ -132,7 +145,7 @@ bool csc__listening_socket_open(csc__listening_socket *listening, const csc_addr
         return false;
     }
     wanted.family = CSC_FAMILY_IPV4;
-    return open_address(listening, &wanted, backlog, failure);
+    return open_address(listening, &wanted, opening, failure);
 }
 
 bool csc__listening_socket_inspect(csc__listening_socket *listening, int descriptor,
@@ -171,23 +184,30 @@ bool csc__listening_socket_inspect(csc__listening_socket *listening, int descrip
     return true;
 }
 
-bool csc__listening_socket_take(const csc__listening_socket *listening, csc__failure *failure) {
-    int status = fcntl(listening->descriptor, F_GETFL);
-    int flags = fcntl(listening->descriptor, F_GETFD);
-    if (status < 0 || flags < 0 ||
-        fcntl(listening->descriptor, F_SETFL, status | O_NONBLOCK) != 0) {
+bool csc__listening_socket_take(const csc__listening_socket *listening,
+                                csc__descriptor_flags *before, csc__failure *failure) {
+    before->status = fcntl(listening->descriptor, F_GETFL);
+    before->descriptor = fcntl(listening->descriptor, F_GETFD);
+    if (before->status < 0 || before->descriptor < 0 ||
+        fcntl(listening->descriptor, F_SETFL, before->status | O_NONBLOCK) != 0) {
         return fail(failure, CSC_CALL_ADOPT, EPERM);
     }
-    if (fcntl(listening->descriptor, F_SETFD, flags | FD_CLOEXEC) != 0) {
-        fcntl(listening->descriptor, F_SETFL, status);
+    if (fcntl(listening->descriptor, F_SETFD, before->descriptor | FD_CLOEXEC) != 0) {
+        fcntl(listening->descriptor, F_SETFL, before->status);
         return fail(failure, CSC_CALL_ADOPT, EPERM);
     }
     return true;
 }
 
+void csc__listening_socket_give_back(const csc__listening_socket *listening,
+                                     const csc__descriptor_flags *before) {
+    fcntl(listening->descriptor, F_SETFL, before->status);
+    fcntl(listening->descriptor, F_SETFD, before->descriptor);
+}
+
 bool csc__listening_socket_duplicate(csc__listening_socket *listening, csc__failure *failure) {
-    listening->own = fcntl(listening->descriptor, F_DUPFD_CLOEXEC, 0);
-    return listening->own >= 0 || fail(failure, CSC_CALL_SOCKET, errno);
+    listening->private_fd = fcntl(listening->descriptor, F_DUPFD_CLOEXEC, 0);
+    return listening->private_fd >= 0 || fail(failure, CSC_CALL_SOCKET, errno);
 }
 
 typedef enum holder { OURS, STRANGER, NOT_KNOWN } holder;
@@ -211,20 +231,33 @@ static holder holder_of(const csc__listening_socket *listening, int descriptor) 
 
 bool csc__listening_socket_was_taken(const csc__listening_socket *listening) {
     return holder_of(listening, listening->descriptor) == STRANGER ||
-           holder_of(listening, listening->own) == STRANGER;
+           holder_of(listening, listening->private_fd) == STRANGER;
+}
+
+bool csc__listening_socket_listens(const csc__listening_socket *listening) {
+    int value = 0;
+    return read_option(listening->private_fd, SOL_SOCKET, SO_ACCEPTCONN, &value) && value;
 }
 
 void csc__listening_socket_release(csc__listening_socket *listening) {
-    if (listening->own >= 0 && holder_of(listening, listening->own) == OURS) {
-        close(listening->own);
+    if (listening->private_fd >= 0 && holder_of(listening, listening->private_fd) == OURS) {
+        close(listening->private_fd);
     }
-    listening->own = -1;
+    listening->private_fd = -1;
+}
+
+int csc__listening_socket_forget(csc__listening_socket *listening) {
+    int descriptor = listening->descriptor;
+    bool is_ours = descriptor >= 0 && holder_of(listening, descriptor) == OURS;
+    listening->descriptor = -1;
+    return is_ours ? descriptor : -1;
 }
 
 void csc__listening_socket_close(csc__listening_socket *listening) {
     csc__listening_socket_release(listening);
-    if (listening->descriptor >= 0 && holder_of(listening, listening->descriptor) == OURS) {
-        close(listening->descriptor);
+    int descriptor = csc__listening_socket_forget(listening);
+    if (descriptor >= 0) {
+        close(descriptor);
     }
     *listening = csc__no_listening_socket;
 }
@@ -240,7 +273,7 @@ void csc__grow_descriptor_table(const csc__listening_socket *listening, int desc
     }
     // A duplicate with the highest number makes the kernel grow the table, and closing it does not
     // shrink it.
-    int duplicate = fcntl(listening->own, F_DUPFD_CLOEXEC, highest - 1);
+    int duplicate = fcntl(listening->private_fd, F_DUPFD_CLOEXEC, highest - 1);
     if (duplicate >= 0) {
         close(duplicate);
     }

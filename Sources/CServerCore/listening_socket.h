@@ -9,7 +9,7 @@
 
 typedef struct csc__listening_socket {
     int descriptor; // owned; -1 for none. The number that the program knows, and may break
-    int own;        // owned; its duplicate that only we know, for every call of ours
+    int private_fd; // owned; its duplicate that only we know, for every call of ours
     dev_t device;   // with the inode: tells our socket from a stranger that got its number
     ino_t inode;
     uint64_t cookie; // the kernel's number for the socket, for when the inode cannot be asked; or 0
@@ -24,27 +24,50 @@ typedef struct csc__failure {
     int errnum;
 } csc__failure;
 
+// How a socket is opened beside its address.
+typedef struct csc__opening {
+    int backlog;
+    // Called between socket(2) and bind(2): an errno to fail with, or 0. NULL for none.
+    int (*made)(int descriptor, void *context);
+    void *context;
+} csc__opening;
+
 // Opens and listens. On failure nothing is left open.
 bool csc__listening_socket_open(csc__listening_socket *socket, const csc_address *address,
-                                int backlog, csc__failure *failure);
+                                const csc__opening *opening, csc__failure *failure);
 
 // Checks a descriptor from outside and fills the socket from it; changes nothing about the
 // descriptor.
 bool csc__listening_socket_inspect(csc__listening_socket *socket, int descriptor,
                                    csc__failure *failure);
 
-// Makes an inspected descriptor non-blocking and close-on-exec. On failure its flags are as they
-// were.
-bool csc__listening_socket_take(const csc__listening_socket *socket, csc__failure *failure);
+// The flags of a descriptor from outside.
+typedef struct csc__descriptor_flags {
+    int status;
+    int descriptor;
+} csc__descriptor_flags;
+
+// Makes an inspected descriptor non-blocking and close-on-exec, and says what its flags were. On
+// failure they are as they were.
+bool csc__listening_socket_take(const csc__listening_socket *socket, csc__descriptor_flags *before,
+                                csc__failure *failure);
+void csc__listening_socket_give_back(const csc__listening_socket *socket,
+                                     const csc__descriptor_flags *before);
 
 // Makes the duplicate. On failure there is none.
 bool csc__listening_socket_duplicate(csc__listening_socket *socket, csc__failure *failure);
 
-// True when one of the two numbers is closed, or now stands for something else.
+// True when one of the two numbers is closed, or is another file's now.
 bool csc__listening_socket_was_taken(const csc__listening_socket *socket);
+
+// Asks the kernel. False as well when it cannot be asked.
+bool csc__listening_socket_listens(const csc__listening_socket *socket);
 
 // Closes the duplicate alone.
 void csc__listening_socket_release(csc__listening_socket *socket);
+
+// Forgets the number that the program knows. Returns it; -1 when it is no longer ours.
+int csc__listening_socket_forget(csc__listening_socket *socket);
 
 // Closes both numbers, but for one that is no longer ours.
 void csc__listening_socket_close(csc__listening_socket *socket);

@@ -3,7 +3,8 @@
 //      slots   [ . . A B C . . . ]        A is the oldest, the next push goes after C
 //                    ^head ^head+count    positions wrap at capacity, a power of two
 //
-// The ring owns the array; the descriptors in it belong to the server until they are taken.
+// What is reserved in a connection stays 0. The ring owns the array; the descriptors in it belong
+// to the server until they are taken.
 
 #include "pending_queue.h"
 
@@ -14,7 +15,7 @@ enum { FIRST_CAPACITY = 32 };
 
 bool csc__pending_grow(csc__pending_queue *queue) {
     size_t capacity = queue->capacity == 0 ? FIRST_CAPACITY : queue->capacity * 2;
-    csc_connection *slots = malloc(capacity * sizeof *slots);
+    csc_connection *slots = calloc(capacity, sizeof *slots);
     if (!slots) {
         return false;
     }

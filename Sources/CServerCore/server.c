@@ -1,10 +1,12 @@
-// The life of a server: made, listening or adopting, closed, freed; its queue, its last error.
+// The life of a server: made, listening or adopting, closed, freed; its queue.
 //
 // The server owns its listening descriptor, its pending connections and its events; the event_base
 // is borrowed. csc_server_free() in a callback closes at once and leaves the memory to the
 // outermost frame.
 
 #include "server.h"
+#include "clock.h"
+#include "notify.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -23,20 +25,22 @@ csc_server *csc_server_new(struct event_base *base) {
     server->base = base;
     server->process = csc__process();
     server->socket = csc__no_listening_socket;
-    server->check_timer = -1;
-    server->in_flight = -1;
+    server->watchdog.timer = CSC__NO_PRIVATE_FD;
+    server->placeholder = CSC__NO_PRIVATE_FD;
+    server->reserve_fd = CSC__NO_PRIVATE_FD;
+    server->wake = CSC__NO_PRIVATE_FD;
+    server->thread = pthread_self();
+    server->handed_over_fd = -1;
     server->max_pending = DEFAULT_MAX_PENDING;
     server->backlog = INT_MAX;
-    server->spare = -1;
     server->max_connections = -1;
-    server->wait_at = UINT32_MAX;
-    server->ask_at = UINT32_MAX;
-    server->watched_descriptor = INT_MAX;
+    server->pause_threshold = UINT32_MAX;
+    server->admission_threshold = UINT32_MAX;
+    server->reserve_watermark = INT_MAX;
     server->descriptor_reserve = DEFAULT_DESCRIPTOR_RESERVE;
     server->accept_batch = DEFAULT_ACCEPT_BATCH;
     server->expected_connections = DEFAULT_EXPECTED_CONNECTIONS;
-    server->error = CSC_ERROR_UNKNOWN;
-    server->error_text = "";
+    server->last_error = (csc__last_error){.error = CSC_ERROR_UNKNOWN, .text = ""};
     return server;
 }
 
@@ -50,70 +54,9 @@ void csc_server_free(csc_server *server) {
     csc__server_leave(server);
 }
 
-void csc__server_end(csc_server *server) {
-    csc__pending_free(&server->pending);
-    free(server);
-}
-
-void csc__server_fail(csc_server *server, csc_call call, int errnum) {
-    server->error = csc_error_from_errno(call, errnum, &server->error_text);
-}
-
-void csc__report_error(csc_server *server) {
-    if (server->accept_error) {
-        server->accept_error(server, server->error, server->accept_error_context);
-    }
-}
-
-void csc__server_refuse_in_child(csc_server *server) {
-    csc_server_set_error(server, CSC_ERROR_OPERATION,
-                         "The server belongs to the process that forked this one");
-}
-
-// Undoes start_listening(); the descriptor that the program knows stays open.
-static void end_listening(csc_server *server) {
-    server->generation++;
-    // First: in the list all numbers of a server are its own.
-    csc__listening_servers_remove(server);
-    csc__overload_forgive(server);
-    csc__accept_stop(server);
-    csc__listener_check_stop(server);
-    if (server->left_in_parent && server->socket.own >= 0) {
-        close(server->socket.own); // open for its number alone
-        server->socket.own = -1;
-    }
-    csc__listening_socket_release(&server->socket);
-    csc__overload_keep_spare(server);
-    if (server->overloaded) {
-        csc__overload_note(server, false);
-    }
-}
-
-// On failure the server does not listen, and server->socket is for the caller to close or forget.
-static bool start_listening(csc_server *server, csc__failure *failure) {
-    if (!csc__listening_servers_add(server)) {
-        *failure = (csc__failure){.call = CSC_CALL_ADOPT, .errnum = EALREADY};
-        return false;
-    }
-    if (!csc__listening_socket_duplicate(&server->socket, failure)) {
-        csc__listening_servers_remove(server);
-        return false;
-    }
-    csc__grow_descriptor_table(&server->socket, server->expected_connections);
-    if (!csc__accept_start(server) || !csc__listener_check_start(server)) {
-        *failure = (csc__failure){.call = CSC_CALL_WATCH, .errnum = errno};
-        end_listening(server);
-        return false;
-    }
-    server->generation++;
-    csc__overload_keep_spare(server);
-    csc__descriptors_are_short(server);
-    return true;
-}
-
 static bool refuse(csc_server *server, const csc__failure *failure) {
     server->socket = csc__no_listening_socket;
-    csc__server_fail(server, failure->call, failure->errnum);
+    csc__fail(server, failure->call, failure->errnum);
     return false;
 }
 
@@ -122,86 +65,152 @@ static bool may_start(csc_server *server, const char *text_when_listening) {
         return false;
     }
     if (server->process != csc__process()) {
-        csc__server_refuse_in_child(server);
+        csc__fail_after_fork(server);
         return false;
     }
-    if (csc__server_is_listening(server)) {
+    if (csc__server_is_listening(server) || server->opening) {
         csc_server_set_error(server, CSC_ERROR_OPERATION, text_when_listening);
         return false;
     }
     return true;
 }
 
-bool csc_server_listen(csc_server *server, const csc_address *address) {
-    csc__failure failure;
-    if (!may_start(server, "listen() called when already listening")) {
-        return false;
+static int on_socket_made(int descriptor, void *context) {
+    csc_server *server = context;
+    uint64_t close_count = server->close_count;
+    int errnum = csc__notify(server, CSC__SOCKET_MADE, &descriptor);
+    // Who closes the server in this callback does not want it to listen.
+    return close_count != server->close_count ? ECANCELED : errnum;
+}
+
+static bool open_socket(csc_server *server, const csc_address *address, csc__failure *failure) {
+    const csc__opening opening = {
+        .backlog = server->backlog,
+        .made = server->socket_made ? on_socket_made : NULL,
+        .context = server,
+    };
+    csc__listening_socket socket;
+    server->opening = true;
+    bool opened = csc__listening_socket_open(&socket, address, &opening, failure);
+    server->opening = false;
+    if (opened) {
+        server->socket = socket;
     }
-    if (!csc__listening_socket_open(&server->socket, address, server->backlog, &failure)) {
+    return opened;
+}
+
+static bool start(csc_server *server, const csc_address *address) {
+    csc__failure failure;
+    if (!open_socket(server, address, &failure)) {
         return refuse(server, &failure);
     }
-    if (!start_listening(server, &failure)) {
+    if (!csc__accept_start(server, &failure)) {
         csc__listening_socket_close(&server->socket);
         return refuse(server, &failure);
     }
-    csc__accept_update(server);
-    return true;
+    csc__settle(server);
+    return csc__server_is_listening(server);
+}
+
+bool csc_server_listen(csc_server *server, const csc_address *address) {
+    if (!may_start(server, "listen() called when already listening")) {
+        return false;
+    }
+    csc__server_enter(server); // the socket callback may free it
+    bool listens = start(server, address);
+    csc__server_leave(server);
+    return listens;
 }
 
 bool csc_server_adopt(csc_server *server, int descriptor) {
     csc__failure failure;
+    csc__descriptor_flags flags;
     if (!may_start(server, "setSocketDescriptor() called when already listening")) {
         return false;
     }
+    // Non-blocking before the first event: libevent's debug mode aborts otherwise.
     if (!csc__listening_socket_inspect(&server->socket, descriptor, &failure) ||
-        !start_listening(server, &failure)) {
+        !csc__listening_socket_take(&server->socket, &flags, &failure)) {
         return refuse(server, &failure);
     }
-    // Last, because it changes the descriptor: a refused one goes back as it came.
-    if (!csc__listening_socket_take(&server->socket, &failure)) {
-        end_listening(server);
+    if (!csc__accept_start(server, &failure)) {
+        csc__listening_socket_give_back(&server->socket, &flags);
         return refuse(server, &failure);
     }
-    csc__accept_update(server);
+    csc__settle(server);
     return true;
-}
-
-void csc__server_stop_listening(csc_server *server) {
-    if (server->socket.descriptor < 0) {
-        return;
-    }
-    end_listening(server);
-    csc__listening_socket_close(&server->socket);
-    server->left_in_parent = false;
 }
 
 void csc_server_close(csc_server *server) {
     if (!server) {
         return;
     }
-    server->closings++;
-    csc__server_stop_listening(server);
+    server->close_count++;
+    server->report_due = false;
+    if (server->socket.descriptor >= 0) {
+        csc__accept_close(server);
+    }
     csc_connection connection;
     while (csc__pending_pop(&server->pending, &connection)) {
         server->statistics.discarded_on_close++;
         if (connection.descriptor >= 0) {
             close(connection.descriptor);
-            csc__live_ended(server);
+            csc__end_connections(server, 1);
         }
     }
 }
 
+int csc_server_release(csc_server *server) {
+    if (!server || server->socket.descriptor < 0) {
+        return -1;
+    }
+    csc__accept_stop(server);
+    server->inherited_by_fork = false;
+    int descriptor = csc__listening_socket_forget(&server->socket);
+    server->socket = csc__no_listening_socket;
+    return descriptor;
+}
+
+// How many connections the kernel holds; where it does not say, how many it may hold.
+static uint64_t length_of_queue(const csc_server *server) {
+    csc_statistics now;
+    csc_server_statistics(server, &now, sizeof now);
+    return now.kernel_queue_limit > 0 ? now.kernel_queue : SOMAXCONN;
+}
+
+// Counted once and not until the queue is empty: clients may come faster than they are accepted.
+static void accept_rest(csc_server *server) {
+    uint64_t generation = server->generation;
+    uint64_t queued = length_of_queue(server);
+    csc__outcome outcome = CSC__TOOK;
+    server->reserve_watermark = INT_MAX; // the reserve is a limit, too
+    while (queued > 0 && generation == server->generation && outcome <= CSC__TURNED_AWAY &&
+           outcome != CSC__NOBODY) {
+        outcome = csc__step(server);
+        queued -= outcome == CSC__TOOK || outcome == CSC__TURNED_AWAY;
+    }
+}
+
+// Depth is not for clients to choose: a call within a callback of one leaves the rest to that one.
 void csc_server_finish(csc_server *server) {
     if (!csc_server_is_listening(server)) {
         return;
     }
-    csc__server_enter(server);
-    uint64_t generation = server->generation;
-    csc__accept_rest(server);
-    // A callback may have closed the server already, and even listened anew.
-    if (generation == server->generation) {
-        csc__server_stop_listening(server);
+    server->finish_generation = server->generation;
+    if (server->finishing) {
+        return;
     }
+    csc__server_enter(server);
+    server->finishing = true;
+    while (csc__server_is_listening(server) && csc__is_finishing(server)) {
+        uint64_t generation = server->generation;
+        accept_rest(server);
+        // A callback may have closed the server already, and even listened on another socket.
+        if (generation == server->generation) {
+            csc__accept_close(server);
+        }
+    }
+    server->finishing = false;
     csc__server_leave(server);
 }
 
@@ -219,7 +228,7 @@ uint16_t csc_server_port(const csc_server *server) {
 }
 
 int csc_server_descriptor(const csc_server *server) {
-    return server ? server->socket.descriptor : -1;
+    return csc_server_is_listening(server) ? server->socket.descriptor : -1;
 }
 
 bool csc_server_has_pending(const csc_server *server) {
@@ -231,8 +240,8 @@ bool csc_server_next_pending(csc_server *server, csc_connection *connection) {
         return false;
     }
     server->statistics.delivered++;
-    if (!server->armed) {
-        csc__accept_has_room(server);
+    if (!server->listener_enabled) {
+        csc__settle_for_room(server);
     }
     return true;
 }
@@ -242,48 +251,96 @@ bool csc_server_add_pending(csc_server *server, const csc_connection *connection
         return false;
     }
     if (!csc__pending_reserve(&server->pending)) {
-        csc_server_set_error(server, CSC_ERROR_SOCKET_RESOURCE, "Out of resources");
+        csc__fail(server, CSC_CALL_ACCEPT, ENOMEM);
         return false;
     }
-    *csc__pending_push_place(&server->pending) = *connection;
-    if (connection->descriptor >= 0 && connection->descriptor == server->in_flight) {
-        server->in_flight = -1; // the incoming callback gives back what it was just handed
+    csc_connection *place = csc__pending_push_place(&server->pending);
+    place->descriptor = connection->descriptor;
+    place->peer = connection->peer;
+    if (connection->descriptor >= 0 && connection->descriptor == server->handed_over_fd) {
+        server->handed_over_fd = -1; // the incoming callback gives back what it was just handed
     } else {
         server->statistics.added++;
         server->live++;
     }
-    csc__accept_update(server);
+    csc__settle(server);
+    return true;
+}
+
+bool csc_server_take(csc_server *server, const csc_connection *connection) {
+    if (!server || server->freed) {
+        return false;
+    }
+    if (!csc__pending_reserve(&server->pending)) {
+        csc__fail(server, CSC_CALL_ACCEPT, ENOMEM);
+        return false;
+    }
+    csc__server_enter(server);
+    csc__step_with(server, connection);
+    csc__settle(server);
+    csc__server_leave(server);
     return true;
 }
 
 void csc_server_pause(csc_server *server) {
     if (server) {
         server->paused = true;
-        csc__accept_update(server);
+        csc__settle(server);
     }
 }
 
 void csc_server_resume(csc_server *server) {
     if (server) {
         server->paused = false;
-        csc__overload_forgive(server);
-        csc__accept_update(server);
+        csc__pause_resume(&server->pause, server->reporting);
+        if (server->pause.backing_off) {
+            csc__listener_schedule_retry(server); // strict mode had none
+        }
+        csc__settle(server);
     }
 }
 
-csc_error csc_server_error(const csc_server *server) {
-    return server ? server->error : CSC_ERROR_SOCKET_RESOURCE;
+static bool is_ours(const csc_server *server) {
+    return pthread_equal(atomic_load_explicit(&server->thread, memory_order_relaxed),
+                         pthread_self());
 }
 
-const char *csc_server_error_string(const csc_server *server) {
-    return server ? server->error_text : "Out of resources";
-}
-
-void csc_server_set_error(csc_server *server, csc_error error, const char *text) {
-    if (server) {
-        server->error = error;
-        server->error_text = text;
+// Ends a poll. For any thread, and for signal handlers.
+static void poke(csc_server *server) {
+    const uint64_t one = 1;
+    int errnum = errno;
+    if (atomic_load(&server->can_be_poked) && csc__private_fd_is_ours(&server->wake)) {
+        ssize_t size = write(server->wake.number, &one, sizeof one);
+        (void)size; // fails when a wake-up is under way
     }
+    errno = errnum;
+}
+
+void csc_server_wake(csc_server *server) {
+    if (server && server->process == csc__process()) {
+        atomic_store(&server->wake_requested, true);
+        poke(server);
+    }
+}
+
+void csc_server_connection_ended(csc_server *server) {
+    if (!server) {
+        return;
+    }
+    if (is_ours(server)) {
+        csc__end_connections(server, 1);
+    } else if (atomic_fetch_add(&server->ended_elsewhere, 1) == 0) {
+        csc__fork_guard_alert(server);
+        poke(server);
+    }
+}
+
+bool csc_server_descriptor_freed(csc_server *server) {
+    if (!server) {
+        return false;
+    }
+    csc__descriptor_freed(server);
+    return server->pause.reported;
 }
 
 void csc_server_statistics(const csc_server *server, csc_statistics *statistics, size_t size) {
@@ -291,16 +348,17 @@ void csc_server_statistics(const csc_server *server, csc_statistics *statistics,
     if (server) {
         snapshot = server->statistics;
         snapshot.pending = server->pending.count;
-        snapshot.live = server->live;
+        uint32_t ended = atomic_load(&((csc_server *)server)->ended_elsewhere);
+        snapshot.live = server->live - (ended < server->live ? ended : server->live);
         if (server->overloaded) {
             snapshot.paused_milliseconds +=
-                (uint64_t)(csc__monotonic_milliseconds() - server->pause_time);
+                (uint64_t)(csc__monotonic_milliseconds() - server->overload_start);
         }
         // Of a listening socket TCP_INFO tells the queue: its length now and its limit.
         struct tcp_info info;
         socklen_t length = sizeof info;
         if (csc__server_is_listening(server) &&
-            getsockopt(server->socket.own, IPPROTO_TCP, TCP_INFO, &info, &length) == 0) {
+            getsockopt(server->socket.private_fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0) {
             snapshot.kernel_queue = info.tcpi_unacked;
             snapshot.kernel_queue_limit = info.tcpi_sacked;
         }

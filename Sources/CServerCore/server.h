@@ -1,10 +1,23 @@
-// What the files of the server share: the server itself.
+// What the files of the server share: the server itself. Calls go one way, from the top down:
+//
+//      server.c  settings.c  wait.c        the API
+//      loop.c                              the loop's side, with wait.c the two drivers
+//      accept.c                            the one actor
+//      settle.c  listener.c  notify.c      what the state asks for; events; callbacks
+//      descriptor_reserve.c  fork_guard.c  state.c
+//      pause  admission  pending_queue  listening_socket  watchdog  private_fd: no csc_server
 #ifndef CSC_SERVER_H
 #define CSC_SERVER_H
 
 #include "CServerCore.h"
 #include "listening_socket.h"
+#include "pause.h"
 #include "pending_queue.h"
+#include "private_fd.h"
+#include "watchdog.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
 
 struct event;
 struct evconnlistener;
@@ -14,9 +27,13 @@ enum {
     DEFAULT_ACCEPT_BATCH = 64,
     DEFAULT_EXPECTED_CONNECTIONS = 65536,
     DEFAULT_DESCRIPTOR_RESERVE = 32,
-    FIRST_RETRY_MS = 5, // of a back-off
-    LONGEST_PEER_ERROR_STREAK = 64,
 };
+
+typedef struct csc__last_error {
+    csc_error error;
+    const char *text; // static, or borrowed from the program
+    int errnum;       // 0 when no system call failed
+} csc__last_error;
 
 struct csc_server {
     // What each connection touches, side by side.
@@ -26,70 +43,215 @@ struct csc_server {
     csc_incoming_connection_fn incoming_connection;
     void *incoming_connection_context;
     csc__pending_queue pending;
-    int room;              // connections that may come until csc__accept_update() has to look again
-    int in_batch;          // accepted in this turn of the loop
-    int peer_error_streak; // attempts in a row that only a peer's error came of, or nothing
-    int retry_delay;       // milliseconds of the present back-off; 0 when there is none
-    // Limits as the accept path looks at them: numbers that are never reached where there is none.
-    uint32_t live;          // pending, or delivered and not told to have ended
-    uint32_t ask_at;        // so many live connections: csc__admit() is asked
-    int watched_descriptor; // a number from this on: look how many are left; see descriptors.c
-    int in_flight;          // descriptor that the incoming callback holds now; -1 for none
-    unsigned depth;         // our own frames on the stack that still use the server
+    int accept_budget;            // connections until csc__settle() has to compute it again
+    csc__pause pause;             // for errors
+    uint32_t live;                // pending, or delivered and not ended
+    uint32_t admission_threshold; // with so many live connections, clients are admitted one by one
+    int reserve_watermark;        // from this number on, count the descriptors that are left
+    int handed_over_fd;           // descriptor that the incoming callback holds now; -1 for none
+    int accepted_this_turn;       // of the loop
+    unsigned depth;               // our own frames on the stack that still use the server
+    csc_statistics statistics;    // without what is read when asked for
 
-    bool armed;        // the listener is enabled
-    bool watched;      // the watch is added
-    bool spares_watch; // the listener was disabled in this turn of the loop
-    bool paused;
-    bool paused_by_error; // strict mode: until resume, or until listening starts anew
-    bool backing_off;
-    bool in_episode; // an accept error was reported; nothing accepted, no resume since
-    bool overloaded; // an error, a lack of resources or the limit of connections stops accepting
-    bool left_in_parent; // listened when the process forked, and this is the child
-    bool freed;          // csc_server_free() was called; memory goes when depth is 0
+    // Accepting.
+    bool listener_enabled;
+    bool poll_event_added;
+    bool disabled_this_turn;            // of the loop
+    bool paused;                        // by the program
+    bool finishing;                     // a csc_server_finish() is on the stack
+    uint64_t finish_generation;         // the generation that it, or one within it, ends
+    struct event_base *base;            // borrowed; NULL: csc_server_wait() only
+    struct event *poll_event;           // keeps the socket in the loop's poll set, see accept.c
+    struct event *retry;                // timer of a back-off
+    struct csc__late_close *late_close; // on a base with a change list; see listener.c
+    unsigned wait_depth;                // csc_server_wait() calls on the stack
 
-    csc_statistics statistics; // without what is read when asked for
-
-    struct event_base *base; // borrowed; NULL: csc_server_wait() only
-    struct event *watch;     // keeps the socket in the loop's poll set, see accept.c
-    struct event *retry;     // timer of a back-off
-    struct event *check;     // looks after the listening socket when check_timer is due
-    csc__listening_socket socket;
-    csc_server *next_listening; // the process's list of listening servers, see listening_servers.c
-
+    // Limits.
     int max_pending;
-    int backlog;
     int accept_batch;
-    int expected_connections;
     int max_connections; // less than 0 for none
     csc_excess excess;
-    uint32_t wait_at; // so many live connections: accepting waits
-    uint32_t asked;   // connections that csc__admit() has in hand
-    int descriptor_reserve;
+    uint32_t pause_threshold;        // with so many live connections, accepting pauses
+    uint32_t admissions_in_progress; // clients that the admission callback decides on
+
+    // Overload.
     csc_overload_policy overload_policy;
-    int spare; // owned; descriptor to give up when there are no others; -1 for none
+    int descriptor_reserve;
+    csc__private_fd reserve_fd; // to give up when there are no others; see descriptor_reserve.c
+    bool overloaded;            // an error, a shortage or the limit of connections stops accepting
+    int64_t overload_start;     // monotonic milliseconds
 
-    int64_t retry_time;  // monotonic milliseconds at which the back-off ends
-    int check_timer;     // timerfd; -1 when not listening, or without a base
-    int64_t check_time;  // monotonic milliseconds at which a wait looks after the socket
-    unsigned waits;      // csc_server_wait() calls on the stack
-    uint64_t generation; // changes whenever the server starts or stops listening
-    uint64_t closings;   // changes with each csc_server_close()
-    int64_t pause_time;  // monotonic milliseconds at which the present overload began
-    unsigned process;    // csc__process() when it was made
+    // Listening.
+    csc__listening_socket socket;
+    csc__watchdog watchdog;
+    int backlog;
+    int expected_connections;
+    uint64_t generation;         // changes whenever the server starts or stops listening
+    uint64_t close_count;        // changes with each csc_server_close()
+    bool opening;                // the socket callback runs
+    csc_server *next_listening;  // the process's list of listening servers, see fork_guard.c
+    unsigned process;            // csc__process() when it was made
+    bool inherited_by_fork;      // listened when the process forked, and this is the child
+    csc__private_fd placeholder; // has the socket's private number then
+    bool freed;                  // csc_server_free() was called; memory goes when depth is 0
 
+    // What other threads may touch.
+    _Atomic pthread_t thread;    // the server's, as far as is known
+    atomic_uint ended_elsewhere; // csc_server_connection_ended() on another thread
+    atomic_bool can_be_alerted;  // the watchdog runs
+    atomic_bool wake_requested;
+    atomic_bool can_be_poked; // there is an eventfd that ends a poll
+    csc__private_fd wake;     // that eventfd, made by the first wait
+
+    // Callbacks of rare events.
     csc_accept_error_fn accept_error;
     void *accept_error_context;
+    bool reporting;  // the accept error callback runs
+    bool report_due; // it is to run once more, for the error below
+    csc__last_error due_error;
     csc_admission_fn admission;
     void *admission_context;
     csc_rejected_fn rejected;
     void *rejected_context;
+    csc_socket_fn socket_made;
+    void *socket_made_context;
 
-    csc_error error;
-    const char *error_text;
+    // The last error.
+    csc__last_error last_error;
 };
 
-void csc__server_end(csc_server *server);
+// state.c: the end of a server's memory, and its last error.
+void csc__server_destroy(csc_server *server);
+void csc__fail(csc_server *server, csc_call call, int errnum);
+void csc__fail_after_fork(csc_server *server);
+
+// fork_guard.c: what fork() does to listening servers.
+
+// Another number in each process that forked from this one.
+unsigned csc__process(void);
+
+// False when another server already listens on this very descriptor. As long as a server is in the
+// list, its descriptors are its own or -1.
+bool csc__fork_guard_add(csc_server *server);
+void csc__fork_guard_remove(csc_server *server);
+
+// Makes the watchdog of a server look soon. The one call that any thread may make.
+void csc__fork_guard_alert(const csc_server *server);
+
+// descriptor_reserve.c: leaving descriptors to the rest of the program.
+
+// True when no number is free below the reserve. Sets the number from which on to count again.
+bool csc__descriptors_are_short(csc_server *server);
+
+// Holds a descriptor to give up, or none, as policy and state want it.
+void csc__reserve_fd_keep(csc_server *server);
+void csc__reserve_fd_give_up(csc_server *server);
+void csc__reserve_fd_take(csc_server *server);
+
+// listener.c: the events of a listening server.
+
+typedef struct csc__listener_callbacks {
+    void (*accepted)(struct evconnlistener *, int, struct sockaddr *, int, void *);
+    void (*failed)(struct evconnlistener *, void *);
+    void (*polled)(int, short, void *);
+    void (*retry)(int, short, void *);
+} csc__listener_callbacks;
+
+// Makes the events and enables the listener; without a base there are none. False with errno, and
+// nothing left, when that fails.
+bool csc__listener_start(csc_server *server, const csc__listener_callbacks *callbacks);
+
+// False with errno when the loop cannot watch the socket.
+bool csc__listener_enable(csc_server *server);
+void csc__listener_disable(csc_server *server);
+
+// The loop no longer watches a disabled listener.
+void csc__listener_leave_poll_set(csc_server *server);
+
+// Calls `retry` after the back-off, and after this turn of the loop.
+void csc__listener_schedule_retry(csc_server *server);
+void csc__listener_retry_soon(csc_server *server);
+
+// Frees the events. On a base with a change list the socket's private duplicate goes with them,
+// after the next turn of the loop.
+void csc__listener_stop(csc_server *server);
+
+// settle.c: what the state asks for.
+
+// Whether the limits let another connection in; csc_server_pause() is none of them.
+bool csc__limits_allow(const csc_server *server);
+
+// Enables or disables the listener, and computes its budget. False with errno when the loop cannot
+// watch the socket, or there is no memory for the queue: csc__settle() is for that.
+bool csc__apply(csc_server *server);
+
+// The same after this turn of the loop.
+void csc__settle_soon(csc_server *server);
+
+// Counts the pauses, and their time.
+void csc__note_overload(csc_server *server);
+
+// Connections have ended: on this thread; and those that others have counted.
+void csc__end_connections(csc_server *server, uint32_t count);
+void csc__collect_ended(csc_server *server);
+
+// A descriptor of the process was closed.
+void csc__descriptor_freed(csc_server *server);
+
+// accept.c: the one actor.
+
+// What one attempt to accept came to.
+typedef enum csc__outcome {
+    CSC__NOBODY,      // there is no client
+    CSC__PEER_ERROR,  // this client has gone, others may be there
+    CSC__TOOK,        // a connection was queued, or handed over
+    CSC__TURNED_AWAY, // a client was rejected
+    CSC__PAUSED,      // accepting failed, and pauses
+    CSC__STOPPED      // the socket is broken: the server no longer listens
+} csc__outcome;
+
+// One attempt: one accept4, with no look at the limits. Its callbacks may close the server, or free
+// it: the generation is another then.
+csc__outcome csc__step(csc_server *server);
+
+// The same for a connection that came another way. There is room for it in the queue.
+csc__outcome csc__step_with(csc_server *server, const csc_connection *connection);
+
+// The same for one that libevent accepted, and for an attempt that failed elsewhere.
+void csc__on_accept(struct evconnlistener *listener, int descriptor, struct sockaddr *peer,
+                    int length, void *context);
+csc__outcome csc__accept_failed(csc_server *server, int errnum);
+
+// csc__apply(), with a pause where that fails. To be called once after each step, and when the
+// program has changed something.
+void csc__settle(csc_server *server);
+
+// A place has become free: settles at once where that costs no system call, otherwise after this
+// turn of the loop. Many places then cost one system call, not one each.
+void csc__settle_for_room(csc_server *server);
+
+// Ends listening, and keeps what is pending. The descriptor that the program knows stays open, or
+// is closed too.
+void csc__accept_stop(csc_server *server);
+void csc__accept_close(csc_server *server);
+
+void csc__begin_back_off(csc_server *server, const csc__verdict *verdict);
+
+// Rejects the clients in the kernel's queue, a batch at most.
+void csc__shed(csc_server *server);
+
+// loop.c: the events of a listening server.
+
+// Begins to listen on server->socket. On failure the server does not, and the socket is for the
+// caller to close or forget.
+bool csc__accept_start(csc_server *server, csc__failure *failure);
+
+// What a wait does in place of the loop: ends a back-off whose time is over, and looks after the
+// socket if that is due. False when the server has stopped.
+bool csc__tend(csc_server *server, int64_t now);
+
+// A wait found nobody although the socket was ready. Backs off when that does not end.
+void csc__found_nobody(csc_server *server);
 
 // Our frames between these two may outlive csc_server_free(): a callback may call it.
 static inline void csc__server_enter(csc_server *server) {
@@ -97,133 +259,16 @@ static inline void csc__server_enter(csc_server *server) {
 }
 static inline void csc__server_leave(csc_server *server) {
     if (--server->depth == 0 && server->freed) {
-        csc__server_end(server);
+        csc__server_destroy(server);
     }
 }
 
 static inline bool csc__server_is_listening(const csc_server *server) {
-    return server->socket.descriptor >= 0 && !server->left_in_parent;
+    return server->socket.descriptor >= 0 && !server->inherited_by_fork;
 }
 
-static inline bool csc__has_room(const csc_server *server) {
-    return server->live + server->asked < server->wait_at;
+static inline bool csc__is_finishing(const csc_server *server) {
+    return server->finishing && server->finish_generation == server->generation;
 }
-
-// A connection is no longer live. More may be told than there were: the program does that.
-static inline void csc__live_ended(csc_server *server) {
-    if (server->live > 0) {
-        server->live--;
-    }
-}
-
-// Tells the program of the last error.
-void csc__report_error(csc_server *server);
-
-void csc__server_fail(csc_server *server, csc_call call, int errnum);
-
-// Ends listening but keeps what is pending.
-void csc__server_stop_listening(csc_server *server);
-
-// Sets the error of what a forked child tries.
-void csc__server_refuse_in_child(csc_server *server);
-
-// listening_servers.c: what fork() must know.
-
-// Another number in each process that forked from this one.
-unsigned csc__process(void);
-
-// False when another server already listens on this very descriptor. As long as a server is in the
-// list, its descriptors are its own or -1.
-bool csc__listening_servers_add(csc_server *server);
-void csc__listening_servers_remove(csc_server *server);
-
-// accept.c: the one way in for a connection.
-
-// Watches the listening socket; without a base does nothing. False with errno when that fails.
-bool csc__accept_start(csc_server *server);
-void csc__accept_stop(csc_server *server);
-
-// Enables or disables the listener, whichever its state and limits ask for, and finds its room.
-void csc__accept_update(csc_server *server);
-
-// Does so after this turn of the loop: many taken connections then cost one system call, not one
-// each.
-void csc__accept_update_soon(csc_server *server);
-
-// A pending connection was taken: does one of the two, at once where that costs no system call.
-void csc__accept_has_room(csc_server *server);
-
-// Accepts without the loop until the kernel's queue is empty, a limit is met or an error occurs.
-// Returns how many; *failed tells whether an error ended it that pauses accepting or stops the
-// server.
-int csc__accept_now(csc_server *server, bool *failed);
-
-// Accepts what the kernel holds at this moment, without limits, or until an error occurs.
-void csc__accept_rest(csc_server *server);
-
-// The socket was ready, and yet there was nothing to accept. Backs off when that does not end.
-void csc__accept_found_nothing(csc_server *server);
-
-// Ends a back-off whose time has come, if its timer did not.
-void csc__accept_retry_if_due(csc_server *server, int64_t now);
-
-// accept_errors.c: what accept can fail with.
-
-// Handles an errno of accept by its class. True when accepting paused or the server stopped.
-bool csc__accept_failed(csc_server *server, int errnum);
-
-// Asks the kernel. False as well when it cannot be asked.
-bool csc__accept_still_listens(const csc_server *server);
-
-// overload.c: what errors and a lack of resources do.
-
-// Accepting failed, or would leave others too little: pauses, sheds, tells once an episode.
-void csc__overload(csc_server *server, int errnum, int first_delay);
-
-// Nothing is tried again before a delay has passed, which doubles each time in a row.
-void csc__overload_back_off(csc_server *server, int first_delay);
-
-// A connection has got the watched number, or one beyond it: pauses if others would get too little.
-// If not, an episode ends here; it goes on where each connection fills the process again.
-void csc__overload_look(csc_server *server);
-
-// Ends a back-off, or begins the next where others would still get too little: then false.
-bool csc__overload_try_again(csc_server *server);
-
-// Ends a back-off, a pause of strict mode, and the episode.
-void csc__overload_forgive(csc_server *server);
-
-// Counts a pause that begins or ends.
-void csc__overload_note(csc_server *server, bool overloaded);
-
-// Holds a descriptor to give up, or none, as policy and state want it.
-void csc__overload_keep_spare(csc_server *server);
-
-// admission.c: turning connections away.
-
-// Asks the limit, and the callback. False when the connection was turned away, or its server was
-// closed meanwhile; the descriptor is closed then.
-bool csc__admit(csc_server *server, int descriptor, const struct sockaddr *peer, size_t length);
-
-// Closes a connection and counts it; fills what the callback is to be told.
-void csc__turn_away(csc_server *server, const csc_connection *connection, bool reset,
-                    csc_rejection *rejection);
-void csc__tell_rejected(csc_server *server, const csc_rejection *rejection);
-
-// descriptors.c: leaving descriptors to the rest of the program.
-
-// True when no number is free below the reserve. Sets the number from which on to look again.
-bool csc__descriptors_are_short(csc_server *server);
-
-// listener_check.c: noticing that somebody else broke the listening socket.
-
-// Looks every second, on the loop; without a base does nothing. False with errno when that fails.
-bool csc__listener_check_start(csc_server *server);
-void csc__listener_check_stop(csc_server *server);
-
-// Looks now. True when the socket is broken: the server has stopped then, with an error.
-bool csc__listener_check(csc_server *server, int64_t now);
-
-int64_t csc__monotonic_milliseconds(void);
 
 #endif

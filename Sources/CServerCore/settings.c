@@ -1,9 +1,20 @@
 // What a program sets and asks of a server: callbacks and limits. Each may be called at any time;
-// what a change means for accepting is csc__accept_update()'s business.
+// what a change means for accepting is csc__settle()'s business.
 
 #include "server.h"
 
 #include <limits.h>
+
+#define TEXT(number)    TEXT_OF(number)
+#define TEXT_OF(number) #number
+
+int csc_version_number(void) {
+    return CSC_VERSION_NUMBER;
+}
+
+const char *csc_version(void) {
+    return TEXT(CSC_VERSION_MAJOR) "." TEXT(CSC_VERSION_MINOR) "." TEXT(CSC_VERSION_PATCH);
+}
 
 void csc_server_on_new_connection(csc_server *server, csc_new_connection_fn callback,
                                   void *context) {
@@ -32,8 +43,8 @@ void csc_server_on_accept_error(csc_server *server, csc_accept_error_fn callback
 static void set_limits(csc_server *server) {
     uint32_t limit = server->max_connections < 0 ? UINT32_MAX : (uint32_t)server->max_connections;
     bool waits = server->excess == CSC_EXCESS_WAIT;
-    server->wait_at = waits ? limit : UINT32_MAX;
-    server->ask_at = server->admission ? 0 : waits ? UINT32_MAX : limit;
+    server->pause_threshold = waits ? limit : UINT32_MAX;
+    server->admission_threshold = server->admission ? 0 : waits ? UINT32_MAX : limit;
 }
 
 void csc_server_on_admission(csc_server *server, csc_admission_fn callback, void *context) {
@@ -51,10 +62,17 @@ void csc_server_on_rejected(csc_server *server, csc_rejected_fn callback, void *
     }
 }
 
+void csc_server_on_socket(csc_server *server, csc_socket_fn callback, void *context) {
+    if (server) {
+        server->socket_made = callback;
+        server->socket_made_context = context;
+    }
+}
+
 void csc_server_set_max_pending(csc_server *server, int count) {
     if (server) {
         server->max_pending = count;
-        csc__accept_update(server);
+        csc__settle(server);
     }
 }
 
@@ -75,7 +93,7 @@ int csc_server_backlog(const csc_server *server) {
 void csc_server_set_accept_batch(csc_server *server, int count) {
     if (server) {
         server->accept_batch = count < 1 ? 1 : count;
-        csc__accept_update(server);
+        csc__settle(server);
     }
 }
 
@@ -96,7 +114,7 @@ int csc_server_expected_connections(const csc_server *server) {
 void csc_server_set_overload_policy(csc_server *server, csc_overload_policy policy) {
     if (server) {
         server->overload_policy = policy;
-        csc__overload_keep_spare(server);
+        csc__reserve_fd_keep(server);
     }
 }
 
@@ -110,7 +128,7 @@ void csc_server_set_descriptor_reserve(csc_server *server, int count) {
         if (csc__server_is_listening(server)) {
             csc__descriptors_are_short(server);
         }
-        csc_server_descriptor_freed(server); // a smaller reserve may be what a back-off waits for
+        csc__descriptor_freed(server); // a smaller reserve may be what a back-off waits for
     }
 }
 
@@ -123,7 +141,7 @@ void csc_server_set_max_connections(csc_server *server, int count, csc_excess ex
         server->max_connections = count < 0 ? -1 : count;
         server->excess = excess;
         set_limits(server);
-        csc__accept_update(server);
+        csc__settle(server);
     }
 }
 

@@ -162,3 +162,22 @@ unsigned int csc_address_to_sockaddr(const csc_address *address, struct sockaddr
     }
     return 0;
 }
+
+// An IPv4-mapped address in the form of the IPv4 address; unused bytes 0.
+static csc_address canonical(const csc_address *address) {
+    struct sockaddr_storage name;
+    csc_address result = {.family = address->family, .port = address->port};
+    unsigned int length = csc_address_to_sockaddr(address, &name);
+    if (address->family != CSC_FAMILY_ANY) {
+        csc_address_from_sockaddr((struct sockaddr *)&name, length, &result);
+    }
+    return result;
+}
+
+bool csc_address_equal(const csc_address *one, const csc_address *other) {
+    csc_address first = canonical(one);
+    csc_address second = canonical(other);
+    return first.family == second.family && first.port == second.port &&
+           first.scope_id == second.scope_id &&
+           memcmp(first.bytes, second.bytes, sizeof first.bytes) == 0;
+}

@@ -104,11 +104,20 @@ static const csc__error_row rows[] = {
     {CSC_CALL_WRITE, ENOBUFS, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
     {CSC_CALL_WRITE, ENOMEM, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
 
-    {CSC_CALL_WATCH, EMFILE, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
-    {CSC_CALL_WATCH, ENFILE, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
-    {CSC_CALL_WATCH, ENOMEM, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
     {CSC_CALL_WATCH, ENOSPC, CSC_ERROR_SOCKET_RESOURCE, out_of_resources},
 };
+
+static const char *description_of(int errnum) {
+    const char *description = strerrordesc_np(errnum);
+    return description ? description : unknown_error;
+}
+
+static csc_error with_text(csc_error error, const char *description, const char **text) {
+    if (text) {
+        *text = description;
+    }
+    return error;
+}
 
 csc_error csc_error_from_errno(csc_call call, int errnum, const char **text) {
     if (errnum == EWOULDBLOCK) {
@@ -116,17 +125,24 @@ csc_error csc_error_from_errno(csc_call call, int errnum, const char **text) {
     }
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         if (rows[i].call == call && rows[i].errnum == errnum) {
-            if (text) {
-                *text = rows[i].text ? rows[i].text : strerrordesc_np(errnum);
-            }
-            return rows[i].error;
+            const char *known = rows[i].text;
+            return with_text(rows[i].error, known ? known : description_of(errnum), text);
         }
     }
     // Reading and writing report what the kernel says; Qt calls every other errno unknown.
-    bool transfer = call == CSC_CALL_READ || call == CSC_CALL_WRITE;
-    if (text) {
-        const char *description = transfer ? strerrordesc_np(errnum) : NULL;
-        *text = description ? description : unknown_error;
+    if (call == CSC_CALL_READ || call == CSC_CALL_WRITE) {
+        return with_text(CSC_ERROR_NETWORK, description_of(errnum), text);
     }
-    return transfer ? CSC_ERROR_NETWORK : CSC_ERROR_UNKNOWN;
+    switch (errnum) {
+    case EPERM:
+    case EACCES:
+        return with_text(CSC_ERROR_SOCKET_ACCESS, permission_denied, text);
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+        return with_text(CSC_ERROR_SOCKET_RESOURCE, out_of_resources, text);
+    default:
+        return with_text(CSC_ERROR_UNKNOWN, unknown_error, text);
+    }
 }

@@ -1,69 +1,109 @@
 // Waiting for a connection without the event loop: poll on the listening socket, then the same
-// accepting. The loop is never run from here, so that a wait inside a callback does not run other
+// steps. The loop is never run from here, so that a wait inside a callback does not run other
 // callbacks.
 
+#include "clock.h"
 #include "server.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 enum { DEEPEST_WAIT = 16 };
+
+typedef enum wait_result { WAITING, ACCEPTED, TIMED_OUT, WOKEN, FAILED } wait_result;
 
 // Milliseconds for poll: until the earliest of the next look at the listening socket, the deadline
 // and the end of a back-off.
 static int poll_timeout(const csc_server *server, int64_t deadline, int64_t now) {
-    int64_t until = server->check_time;
+    int64_t until = server->watchdog.next_look;
     if (deadline >= 0 && deadline < until) {
         until = deadline;
     }
-    if (server->backing_off && server->retry_time < until) {
-        until = server->retry_time;
+    if (server->pause.backing_off && server->pause.end < until) {
+        until = server->pause.end;
     }
     return until < now ? 0 : (int)(until - now);
 }
 
-typedef enum wait_result { WAITING, ACCEPTED, TIMED_OUT, FAILED } wait_result;
+// Without an eventfd a wake-up is noticed when poll returns, after a second at most.
+static void be_wakeable(csc_server *server) {
+    if (server->wake.number < 0) {
+        server->wake = csc__private_fd_of(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+        atomic_store(&server->can_be_poked, server->wake.number >= 0);
+    }
+}
+
+static void forget_wake_ups(csc_server *server) {
+    uint64_t count;
+    if (csc__private_fd_is_ours(&server->wake)) {
+        ssize_t size = read(server->wake.number, &count, sizeof count);
+        (void)size;
+    } else {
+        atomic_store(&server->can_be_poked, false); // other code has closed it
+    }
+}
+
+// Steps until the kernel's queue is empty, a limit is met or an error occurs.
+static wait_result accept_batch(csc_server *server) {
+    uint64_t generation = server->generation;
+    int attempts = 0;
+    int taken = 0;
+    csc__outcome outcome = CSC__NOBODY;
+    // A callback may close the server, listen on another socket or free it; each ends the batch.
+    while (attempts < server->accept_batch && generation == server->generation &&
+           !server->pause.backing_off && csc__limits_allow(server)) {
+        outcome = csc__step(server);
+        if (outcome == CSC__NOBODY || outcome >= CSC__PAUSED) {
+            break;
+        }
+        attempts += outcome != CSC__PEER_ERROR;
+        taken += outcome == CSC__TOOK;
+    }
+    if (taken > 0) {
+        return ACCEPTED;
+    }
+    if (outcome >= CSC__PAUSED) {
+        return FAILED;
+    }
+    if (attempts == 0 && outcome == CSC__NOBODY && generation == server->generation) {
+        csc__found_nobody(server);
+    }
+    return WAITING;
+}
 
 static wait_result wait_once(csc_server *server, int64_t deadline) {
     int64_t now = csc__monotonic_milliseconds();
-    if (server->backing_off && now >= server->retry_time) {
-        uint64_t generation = server->generation;
-        csc__overload_try_again(server);
-        if (generation != server->generation) {
-            return WAITING; // a callback has closed the server; whoever waits looks whether it did
-        }
-    }
-    if (now >= server->check_time && csc__listener_check(server, now)) {
+    if (!csc__tend(server, now)) {
         return FAILED;
+    }
+    if (atomic_exchange(&server->wake_requested, false)) {
+        return WOKEN;
     }
     // While backing off the socket is readable all the time: sleep without it. The same at a limit.
-    bool watch = !server->backing_off && server->max_pending > 0 && csc__has_room(server);
-    struct pollfd entry = {.fd = watch ? server->socket.own : -1, .events = POLLIN};
-    int ready = poll(&entry, 1, poll_timeout(server, deadline, now));
-    if (ready > 0) {
-        bool failed = false;
-        uint64_t accepted = server->statistics.accepted;
-        if (csc__accept_now(server, &failed) > 0) {
-            return ACCEPTED;
-        }
-        if (failed) {
-            return FAILED;
-        }
-        if (accepted == server->statistics.accepted) {
-            if (csc__server_is_listening(server)) {
-                csc__accept_found_nothing(server);
-            }
-            return WAITING;
-        }
-        // Whoever came was turned away: a flood of them must not keep it past its deadline.
-    } else if (ready < 0 && errno != EINTR) {
-        csc__server_fail(server, CSC_CALL_ACCEPT, errno);
+    bool watches = !server->pause.backing_off && csc__limits_allow(server);
+    struct pollfd entries[] = {
+        {.fd = watches ? server->socket.private_fd : -1, .events = POLLIN},
+        {.fd = atomic_load(&server->can_be_poked) ? server->wake.number : -1, .events = POLLIN},
+    };
+    int ready = poll(entries, 2, poll_timeout(server, deadline, now));
+    if (ready < 0 && errno != EINTR) {
+        csc__fail(server, CSC_CALL_ACCEPT, errno);
         return FAILED;
     }
-    if (deadline >= 0 && csc__monotonic_milliseconds() >= deadline) {
-        return TIMED_OUT;
+    if (ready > 0 && entries[1].revents != 0) {
+        forget_wake_ups(server);
     }
-    return WAITING;
+    if (ready > 0 && entries[0].revents != 0) {
+        wait_result result = accept_batch(server);
+        if (result != WAITING) {
+            return result;
+        }
+        // A flood of rejected clients must not keep it past its deadline.
+    }
+    bool is_over = deadline >= 0 && csc__monotonic_milliseconds() >= deadline;
+    return is_over ? TIMED_OUT : WAITING;
 }
 
 static wait_result wait_until(csc_server *server, int64_t deadline) {
@@ -75,37 +115,57 @@ static wait_result wait_until(csc_server *server, int64_t deadline) {
     return result;
 }
 
-bool csc_server_wait(csc_server *server, int msec, bool *timed_out) {
-    if (!csc_server_is_listening(server)) {
-        return false;
-    }
-    if (timed_out) {
-        *timed_out = false;
-    }
-    if (server->pending.count > 0) {
-        return true;
-    }
-    if (server->waits >= DEEPEST_WAIT) {
-        csc_server_set_error(server, CSC_ERROR_OPERATION,
-                             "waitForNewConnection() called from within itself too often");
-        return false;
-    }
+static bool wait_on_socket(csc_server *server, int msec, bool *timed_out) {
     int64_t deadline = -1;
     if (msec >= 0) {
         // Of the millisecond that it is now, a part has passed: without one more it would end
         // early.
         deadline = csc__monotonic_milliseconds() + msec + (msec > 0);
     }
+    if (msec != 0) {
+        be_wakeable(server);
+    }
     csc__server_enter(server);
-    server->waits++;
+    atomic_store_explicit(&server->thread, pthread_self(), memory_order_relaxed);
+    server->wait_depth++;
     wait_result result = wait_until(server, deadline);
-    server->waits--;
+    server->wait_depth--;
+    csc__settle(server);
     if (result == TIMED_OUT) {
         csc_server_set_error(server, CSC_ERROR_SOCKET_TIMEOUT, "Network operation timed out");
         if (timed_out) {
             *timed_out = true;
         }
+    } else if (result == WOKEN) {
+        csc_server_set_error(server, CSC_ERROR_UNFINISHED_SOCKET_OPERATION,
+                             "The wait was ended by csc_server_wake()");
     }
     csc__server_leave(server);
     return result == ACCEPTED;
+}
+
+bool csc_server_wait(csc_server *server, int msec, bool *timed_out) {
+    if (!server) {
+        return false;
+    }
+    if (server->process != csc__process()) {
+        csc__fail_after_fork(server);
+        return false;
+    }
+    bool listens = csc__server_is_listening(server);
+    if (timed_out && listens) {
+        *timed_out = false;
+    }
+    if (server->pending.count > 0) {
+        return true;
+    }
+    if (!listens) {
+        return false;
+    }
+    if (server->wait_depth >= DEEPEST_WAIT) {
+        csc_server_set_error(server, CSC_ERROR_OPERATION,
+                             "waitForNewConnection() called from within itself too often");
+        return false;
+    }
+    return wait_on_socket(server, msec, timed_out);
 }

@@ -98,7 +98,7 @@ static const row rows[] = {
     {CSC_CALL_WATCH, ENFILE, 4, "Out of resources"},
     {CSC_CALL_WATCH, ENOMEM, 4, "Out of resources"},
     {CSC_CALL_WATCH, ENOSPC, 4, "Out of resources"},
-    {CSC_CALL_WATCH, EPERM, -1, "Unknown error"},
+    {CSC_CALL_WATCH, EIO, -1, "Unknown error"},
 };
 
 static void every_errno_has_its_number_and_text(void **state) {
@@ -110,6 +110,25 @@ static void every_errno_has_its_number_and_text(void **state) {
         if (error != rows[i].error || strcmp(text, expected) != 0) {
             fail_msg("call %d, %s: %d \"%s\"", rows[i].call, strerrorname_np(rows[i].errnum),
                      (int)error, text);
+        }
+    }
+}
+
+// Whichever call it was: a filter or a security module may forbid any.
+static void permissions_and_resources_are_the_same_for_every_call(void **state) {
+    (void)state;
+    static const int resources[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    static const csc_call calls[] = {CSC_CALL_SOCKET, CSC_CALL_BIND,    CSC_CALL_LISTEN,
+                                     CSC_CALL_ACCEPT, CSC_CALL_CONNECT, CSC_CALL_WATCH};
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        const char *text = NULL;
+        assert_int_equal(csc_error_from_errno(calls[i], EPERM, &text), CSC_ERROR_SOCKET_ACCESS);
+        assert_string_equal(text, "Permission denied");
+        assert_int_equal(csc_error_from_errno(calls[i], EACCES, NULL), CSC_ERROR_SOCKET_ACCESS);
+        for (size_t j = 0; j < sizeof resources / sizeof resources[0]; j++) {
+            assert_int_equal(csc_error_from_errno(calls[i], resources[j], &text),
+                             CSC_ERROR_SOCKET_RESOURCE);
+            assert_string_equal(text, "Out of resources");
         }
     }
 }
@@ -133,6 +152,7 @@ static void an_errno_that_does_not_exist_is_unknown(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_errno_has_its_number_and_text),
+        cmocka_unit_test(permissions_and_resources_are_the_same_for_every_call),
         cmocka_unit_test(the_text_is_optional),
         cmocka_unit_test(an_errno_that_does_not_exist_is_unknown),
     };

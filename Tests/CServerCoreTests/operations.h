@@ -9,6 +9,7 @@
 typedef struct scene {
     fixture *it;                      // owns the descriptors that are taken
     const csc_connection *connection; // that the incoming callback was given; NULL elsewhere
+    bool leaves_the_rest;             // a finish() was within another
 } scene;
 
 typedef struct operation {

@@ -101,8 +101,8 @@ static void operate(stage *now) {
         now->scene.it->server = NULL;
         return;
     }
-    now->anew = now->anew || now->cell->operation->listens_anew ||
-                (!listened && csc_server_is_listening(server));
+    bool listens_anew = now->cell->operation->listens_anew && !now->scene.leaves_the_rest;
+    now->anew = now->anew || listens_anew || (!listened && csc_server_is_listening(server));
 }
 
 // True when this callback is the one to operate in.

@@ -14,10 +14,15 @@
  * Rules that hold for every function here:
  *
  * - Thread: a server belongs to the thread that runs its event_base (without a base: to one thread
- * at a time). No function that is given a server may be called from another thread; the others may
- * be called from any. Different servers on different threads are independent.
+ * at a time). No function that is given a server may be called from another thread but
+ * csc_server_wake() and csc_server_connection_ended(); those without a server may be called from
+ * any. Different servers on different threads are independent.
  * - Callbacks: any function may be called from any callback, csc_server_close() and
  * csc_server_free() included. A callback returns: no C++ exception and no longjmp() may leave it.
+ * How deep callbacks nest is the program's choice, never the clients'.
+ * - SIGPIPE: a client may be gone before it is answered, and a write then ends the process unless
+ * SIGPIPE is ignored. Write with send(2) and MSG_NOSIGNAL, or call signal(SIGPIPE, SIG_IGN) where
+ * write(2), dprintf(3) or libevent's bufferevents are used. The library writes to no connection.
  * - Errors: a function that can fail returns false (or -1, or NULL); csc_server_error() and
  *   csc_server_error_string() then say why. Nothing aborts, prints, or touches signal dispositions.
  * - Parameters: `server` is the server that a call is about or a callback comes from, *borrowed*;
@@ -27,16 +32,24 @@
  * CSC_ERROR_SOCKET_RESOURCE.
  * - Descriptors are close-on-exec and non-blocking from their first moment.
  * - System calls: once it listens, a server makes accept4, epoll_wait and epoll_ctl (by libevent),
- * poll, read, fstat, getsockopt, clock_gettime, close, what malloc() needs, and when descriptors
- * run out fcntl, getrlimit, and for CSC_OVERLOAD_SHED eventfd and getsockname. Where a filter
- * forbids one to accept, that is an error like a lack of resources, with longer pauses.
+ * poll, read, fstat, getsockopt, clock_gettime, close, fcntl, what malloc() needs, and
+ * timerfd_settime and write where other threads end connections or wake a wait. A wait makes one
+ * eventfd; when descriptors run out getrlimit is called, and with CSC_OVERLOAD_SHED eventfd.
+ * Clients that are rejected cost getsockname where there is a csc_rejected_fn, and a reset
+ * setsockopt. csc_server_descriptor_headroom() reads /proc/self/fd: getrlimit, openat, getdents64.
+ * Where a filter forbids one to accept, that is an error like a lack of resources, with longer
+ * pauses.
+ * - Descriptors of the process that the library keeps are closed only while they are its own: a
+ * program that closes a number which is not its own breaks the server, but no other file.
  * - A server stays with the process that made it. In a child of fork() that does not exec it no
  * longer listens, csc_server_listen(), csc_server_adopt() and csc_server_wait() fail with
  * CSC_ERROR_OPERATION, and csc_server_free() closes the child's copies of its descriptors; nothing
- * of that reaches the parent. A child that is to accept from the same queue makes an event_base and
- * a server of its own, which adopts a duplicate of csc_server_descriptor(). The loop of the parent
- * is libevent's to protect: the child leaves the inherited event_base alone, or calls
- * event_reinit().
+ * of that reaches the parent. The loop of the parent is libevent's to protect: the child leaves the
+ * inherited event_base alone, or calls event_reinit(); a loop that it runs all the same reports
+ * CSC_ERROR_OPERATION to the csc_accept_error_fn. A child that is to accept from the same queue
+ * makes an event_base, or calls event_reinit(), and makes a server of its own, which adopts what
+ * csc_server_release() of the inherited server returns. So does a program that calls daemon(3)
+ * after csc_server_listen(); simpler is daemon(3) first.
  *
  * Exactly once: at any time outside a callback `accepted + added == delivered + pending +
  * discarded_on_close + shed + rejected_by_admission + rejected_by_limit` (see csc_statistics).
@@ -60,6 +73,8 @@
 #define CSC_VERSION_MINOR 1
 /** The third number: what was mended. */
 #define CSC_VERSION_PATCH 0
+/** The three as one number that can be compared, as in 100 for 0.1.0. */
+#define CSC_VERSION_NUMBER (CSC_VERSION_MAJOR * 10000 + CSC_VERSION_MINOR * 100 + CSC_VERSION_PATCH)
 
 /** @cond Not for programs to use. */
 #if defined(__GNUC__)
@@ -172,7 +187,7 @@ typedef enum csc_family {
     CSC_FAMILY_NONE = 0, /**< no address */
     CSC_FAMILY_ANY = 1,  /**< every interface, IPv4 and IPv6 on one socket */
     CSC_FAMILY_IPV4 = 4, /**< an IPv4 address */
-    CSC_FAMILY_IPV6 = 6  /**< an IPv6 address that stands for no IPv4 address */
+    CSC_FAMILY_IPV6 = 6 /**< an IPv6 address; IPv4-mapped only where csc_address_parse() read one */
 } csc_family;
 
 /** An address with its port. A plain value; all zero means no address. */
@@ -194,7 +209,8 @@ typedef struct csc_address {
  * @param text NUL-terminated, borrowed
  * @param port stored in the result, host byte order
  * @param address filled on success, untouched otherwise
- * @return false when the text is not a literal, or its scope names no interface
+ * @return false when the text is not a literal, or its scope is neither the name of an interface
+ * nor a number from 1 to INT32_MAX; a number need not be an interface's of this machine
  */
 CSC_API bool csc_address_parse(const char *text, uint16_t port, csc_address *address);
 
@@ -217,6 +233,15 @@ CSC_API size_t csc_address_format(const csc_address *address, char *buffer, size
  * @return true for 127.0.0.0/8 and ::1, an IPv4-mapped 127.0.0.0/8 included
  */
 CSC_API bool csc_address_is_loopback(const csc_address *address);
+
+/**
+ * Whether two addresses are the same, port and scope included. An IPv4-mapped IPv6 address is the
+ * same as the IPv4 address that it stands for.
+ *
+ * @param one borrowed
+ * @param other borrowed
+ */
+CSC_API bool csc_address_equal(const csc_address *one, const csc_address *other);
 
 /**
  * Converts from the kernel's form. An IPv4-mapped IPv6 address becomes the IPv4 address it stands
@@ -250,13 +275,28 @@ CSC_API unsigned int csc_address_to_sockaddr(const csc_address *address,
  * @{
  */
 
+/**
+ * The version of the library that is loaded, which may be another than the header's.
+ *
+ * @return as CSC_VERSION_NUMBER
+ */
+CSC_API int csc_version_number(void);
+
+/**
+ * The version of the library that is loaded, as text, such as "0.1.0".
+ *
+ * @return static, never freed
+ */
+CSC_API const char *csc_version(void);
+
 /** A server. Opaque; made by csc_server_new(), ended by csc_server_free(). */
 typedef struct csc_server csc_server;
 
 /** An accepted connection. A plain value: whoever holds it last owns the descriptor. */
 typedef struct csc_connection {
-    int descriptor;   /**< close-on-exec, non-blocking */
-    csc_address peer; /**< as accept4(2) gave it: right even when the peer has already gone */
+    int descriptor;    /**< close-on-exec, non-blocking */
+    csc_address peer;  /**< as accept4(2) gave it: right even when the peer has already gone */
+    uint32_t reserved; /**< 0 */
 } csc_connection;
 
 /**
@@ -298,7 +338,8 @@ typedef void (*csc_incoming_connection_fn)(csc_server *server, const csc_connect
  * attempt. An episode ends with the next connection or csc_server_resume().
  *
  * A server that does not listen when this is called has lost its listening socket; any other goes
- * on by itself, unless its policy is CSC_OVERLOAD_STRICT.
+ * on by itself, unless its policy is CSC_OVERLOAD_STRICT. What fails within the callback is
+ * reported when it has returned.
  *
  * @param error the class; csc_server_error_string() has the text
  */
@@ -332,8 +373,21 @@ typedef enum csc_rejection_reason {
 typedef struct csc_rejection {
     csc_address peer;            /**< the client's address and port */
     csc_address local;           /**< the address that the client connected to */
-    csc_rejection_reason reason; /**< who turned it away */
+    csc_rejection_reason reason; /**< why it was turned away */
+    uint32_t reserved[3];        /**< 0 */
 } csc_rejection;
+
+/**
+ * Called by csc_server_listen() for each socket that it makes, between socket(2) and bind(2): for
+ * options that must be set before, such as SO_REUSEPORT, IP_FREEBIND, SO_BINDTODEVICE, IP_TOS.
+ *
+ * SO_REUSEADDR and IPV6_V6ONLY are set by then. For CSC_FAMILY_ANY there may be a second socket,
+ * where the kernel has no IPv6. A callback that closes or frees the server makes listening fail.
+ *
+ * @param descriptor *borrowed* for the call
+ * @return 0, or the errno that csc_server_listen() is to fail with
+ */
+typedef int (*csc_socket_fn)(csc_server *server, int descriptor, void *CSC_NULLABLE context);
 
 /**
  * Called for each connection that was turned away, when its descriptor has been closed.
@@ -380,6 +434,14 @@ CSC_API void csc_server_on_admission(csc_server *CSC_NULLABLE server,
                                      void *CSC_NULLABLE context);
 
 /**
+ * Sets the callback for the sockets that csc_server_listen() makes, in place of the one before.
+ *
+ * @param callback NULL for none
+ */
+CSC_API void csc_server_on_socket(csc_server *CSC_NULLABLE server,
+                                  csc_socket_fn CSC_NULLABLE callback, void *CSC_NULLABLE context);
+
+/**
  * Sets the callback for connections that were turned away, in place of the one before.
  *
  * @param callback NULL for none
@@ -404,8 +466,8 @@ CSC_API void csc_server_on_rejected(csc_server *CSC_NULLABLE server,
  * (csc_server_set_expected_connections()).
  *
  * @param address borrowed
- * @return false when it already listens, the address is CSC_FAMILY_NONE, or a system call fails;
- *   nothing is left open then
+ * @return false when it already listens, the address is CSC_FAMILY_NONE, the csc_socket_fn refuses,
+ *   or a system call fails; nothing is left open then
  */
 CSC_API bool csc_server_listen(csc_server *CSC_NULLABLE server, const csc_address *address);
 
@@ -428,9 +490,24 @@ CSC_API bool csc_server_adopt(csc_server *CSC_NULLABLE server, int descriptor);
 CSC_API void csc_server_close(csc_server *CSC_NULLABLE server);
 
 /**
+ * Stops listening without closing the listening socket, for another server, thread or process to
+ * accept from: clients in the kernel's queue stay there. What is pending can still be taken.
+ *
+ * In a child of fork() it returns the child's copy of the descriptor.
+ *
+ * @return *returned*: the caller closes it; non-blocking and close-on-exec. -1 when it does not
+ *   listen, or other code has closed the descriptor
+ */
+CSC_API int csc_server_release(csc_server *CSC_NULLABLE server);
+
+/**
  * Stops listening in order: accepts what the kernel has completed by now, whatever the limits say,
- * then closes the listening socket. What is pending can still be taken. A client that connects
- * meanwhile may be reset; one that connects later is refused.
+ * then closes the listening socket. Only the admission callback may still reject a client. What is
+ * pending can still be taken. A client that connects meanwhile may be reset; one that connects
+ * later is refused.
+ *
+ * In a callback of another csc_server_finish() of the server it leaves the rest to that one: the
+ * server stops listening when that returns.
  */
 CSC_API void csc_server_finish(csc_server *CSC_NULLABLE server);
 
@@ -643,6 +720,9 @@ CSC_API csc_excess csc_server_excess(const csc_server *CSC_NULLABLE server);
  * Tells that a delivered connection has ended: once for each, after its descriptor was closed.
  * Makes room below csc_server_set_max_connections(), and ends a back-off for lack of resources.
  * Calls no callback; a program that sets no limit may do without it.
+ *
+ * May be called from any thread, as long as the server is not freed meanwhile: from another one
+ * than the server's it takes effect on the loop's next turn, or in the wait that is running.
  */
 CSC_API void csc_server_connection_ended(csc_server *CSC_NULLABLE server);
 
@@ -700,24 +780,38 @@ CSC_API bool csc_server_take(csc_server *CSC_NULLABLE server, const csc_connecti
 /**
  * Waits for a connection without running the event loop (QTcpServer::waitForNewConnection).
  *
- * True at once when one is pending. Otherwise accepts what the kernel holds, up to the pending
- * limit, with the same callbacks as the loop. Accepts while paused. Signals do not shorten the
- * wait.
+ * True at once when one is pending, listening or not. Otherwise accepts what the kernel holds, up
+ * to the pending limit, with the same callbacks as the loop. Accepts while paused. Signals do not
+ * shorten the wait.
  *
  * @param msec milliseconds; 0 polls; -1 or less waits without limit
  * @param timed_out if not NULL: set to whether the time ran out; untouched when the server does not
  * listen
- * @return false when the time ran out (CSC_ERROR_SOCKET_TIMEOUT), accepting failed, the server does
- * not listen, or 16 waits of this server are already on the stack
+ * @return false when the time ran out (CSC_ERROR_SOCKET_TIMEOUT), csc_server_wake() was called,
+ * accepting failed, the server does not listen, or 16 waits of this server are already on the stack
  */
 CSC_API bool csc_server_wait(csc_server *CSC_NULLABLE server, int msec,
                              bool *CSC_NULLABLE timed_out);
+
+/**
+ * Ends the csc_server_wait() that is running, or else the next one: it returns false, with
+ * CSC_ERROR_UNFINISHED_SOCKET_OPERATION. Of waits within a wait it ends the innermost.
+ *
+ * May be called from any thread and from signal handlers, as long as the server is not freed
+ * meanwhile. Several calls before a wait ends count as one. A wait has one descriptor more for it,
+ * an eventfd; without one, because there are no others, it ends after a second at most.
+ */
+CSC_API void csc_server_wake(csc_server *CSC_NULLABLE server);
 
 /** Stops accepting until csc_server_resume(); the server goes on listening and the kernel's queue
  * fills. */
 CSC_API void csc_server_pause(csc_server *CSC_NULLABLE server);
 
-/** Undoes csc_server_pause(), and ends a wait after a lack of resources. Harmless at any time. */
+/**
+ * Undoes csc_server_pause(), and the pause of CSC_OVERLOAD_STRICT. After a lack of resources it
+ * tries again at once; in a csc_accept_error_fn, or when the last resume was in vain, it leaves the
+ * back-off its time instead. Harmless at any time.
+ */
 CSC_API void csc_server_resume(csc_server *CSC_NULLABLE server);
 
 /** @} */
@@ -740,6 +834,14 @@ CSC_API csc_error csc_server_error(const csc_server *CSC_NULLABLE server);
  * @return empty at first; static or what csc_server_set_error() was given, never freed
  */
 CSC_API const char *csc_server_error_string(const csc_server *CSC_NULLABLE server);
+
+/**
+ * The errno of the last error: what tells EMFILE from ENFILE, ENOMEM and ENOBUFS, which are all
+ * CSC_ERROR_SOCKET_RESOURCE.
+ *
+ * @return 0 at first, and for an error that is no system call's; ENOMEM for NULL
+ */
+CSC_API int csc_server_errno(const csc_server *CSC_NULLABLE server);
 
 /**
  * Sets the last error; for layers above that refuse a call themselves.

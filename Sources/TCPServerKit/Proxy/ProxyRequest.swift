@@ -43,7 +43,7 @@ final class ProxyRequest {
   /// The peer that waits, with its connection's descriptor, which is the caller's from now on.
   func takeArrived() -> csc_connection? {
     guard case .arrived(let peer) = phase, let connection else { return nil }
-    let taken = csc_connection(descriptor: connection.takeDescriptor(), peer: peer)
+    let taken = csc_connection(descriptor: connection.takeDescriptor(), peer: peer, reserved: 0)
     stop()
     return taken
   }

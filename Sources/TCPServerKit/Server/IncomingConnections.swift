@@ -115,7 +115,7 @@ public final class IncomingConnection: Sendable {
     let descriptor = exchangeDescriptor()
     guard descriptor >= 0 else { throw .operation }
     return TCPSocket(
-      accepted: csc_connection(descriptor: descriptor, peer: peer),
+      accepted: csc_connection(descriptor: descriptor, peer: peer, reserved: 0),
       home: server.home(on: eventBase?.engine)
     )
   }

@@ -22,7 +22,7 @@ typedef struct client {
 
 static protocol_load load;
 static struct event_base *base;
-static csc_connection *kept;
+static int *kept; // descriptors
 static size_t kept_count;
 static char buffer[65536];
 
@@ -92,7 +92,7 @@ static void on_new_connection(csc_server *server, void *context) {
     csc_connection connection;
     while (csc_server_next_pending(server, &connection)) {
         if (load == PROTOCOL_DRAIN) {
-            kept[kept_count++] = connection;
+            kept[kept_count++] = connection.descriptor;
             protocol_drained_from(connection.peer.bytes[3], connection.peer.port);
         } else if (load == PROTOCOL_STORM) {
             send(connection.descriptor, PROTOCOL_GREETING, PROTOCOL_GREETING_LENGTH, MSG_NOSIGNAL);

@@ -29,28 +29,31 @@ static void after_fork_in_parent(void) {
 
 // The number stays in use: a duplicate of the listening socket that got it would be what the
 // parent's epoll knows by this number.
-static void replace(int *number, int nothing) {
-    if (*number < 0) {
+static void replace(csc__private_fd *it, const csc__private_fd *nothing) {
+    if (it->number < 0) {
         return;
     }
-    if (nothing < 0 || dup3(nothing, *number, O_CLOEXEC) < 0) {
-        close(*number);
-        *number = -1;
+    if (nothing->number < 0 || dup3(nothing->number, it->number, O_CLOEXEC) < 0) {
+        close(it->number);
+        it->number = -1;
     }
+    it->mark = nothing->mark; // a duplicate has its open file's
 }
 
 static void after_fork_in_child(void) {
     forks++;
-    int nothing = first ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
+    // Ready at once, so that a loop that the child goes on running says what is wrong.
+    csc__private_fd nothing =
+        csc__private_fd_of(first ? eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK) : -1);
     for (csc_server *server = first; server; server = server->next_listening) {
-        server->left_in_parent = true;
-        replace(&server->socket.own, nothing);
-        replace(&server->check_timer, nothing);
-        csc__server_refuse_in_child(server);
+        server->inherited_by_fork = true;
+        server->placeholder.number = server->socket.private_fd;
+        server->socket.private_fd = -1;
+        replace(&server->placeholder, &nothing);
+        replace(&server->watchdog.timer, &nothing);
+        csc__fail_after_fork(server);
     }
-    if (nothing >= 0) {
-        close(nothing);
-    }
+    csc__private_fd_close(&nothing);
     first = NULL;
     pthread_mutex_unlock(&lock);
 }
@@ -74,7 +77,7 @@ static bool is_same_descriptor(const csc__listening_socket *one,
            one->inode == other->inode;
 }
 
-bool csc__listening_servers_add(csc_server *server) {
+bool csc__fork_guard_add(csc_server *server) {
     bool unique = true;
     pthread_mutex_lock(&lock);
     for (csc_server *other = first; other; other = other->next_listening) {
@@ -88,7 +91,7 @@ bool csc__listening_servers_add(csc_server *server) {
     return unique;
 }
 
-void csc__listening_servers_remove(csc_server *server) {
+void csc__fork_guard_remove(csc_server *server) {
     pthread_mutex_lock(&lock);
     csc_server **link = &first;
     while (*link && *link != server) {
@@ -96,6 +99,17 @@ void csc__listening_servers_remove(csc_server *server) {
     }
     if (*link) {
         *link = server->next_listening;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+// The lock keeps the server's own thread from closing the timer meanwhile.
+void csc__fork_guard_alert(const csc_server *server) {
+    pthread_mutex_lock(&lock);
+    for (const csc_server *other = first; other; other = other->next_listening) {
+        if (other == server && atomic_load(&server->can_be_alerted)) {
+            csc__watchdog_alert(&server->watchdog);
+        }
     }
     pthread_mutex_unlock(&lock);
 }

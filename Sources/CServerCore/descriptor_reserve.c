@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -29,7 +30,7 @@ static int end_of_ours(const csc_server *server) {
 
 // INT_MAX when there is none below the limit.
 static int lowest_free(const csc_server *server) {
-    int descriptor = fcntl(server->socket.own, F_DUPFD_CLOEXEC, 0);
+    int descriptor = fcntl(server->socket.private_fd, F_DUPFD_CLOEXEC, 0);
     if (descriptor < 0) {
         return INT_MAX;
     }
@@ -43,20 +44,20 @@ static bool is_free(int descriptor) {
 
 bool csc__descriptors_are_short(csc_server *server) {
     if (server->descriptor_reserve <= 0) {
-        server->watched_descriptor = INT_MAX;
+        server->reserve_watermark = INT_MAX;
         return false;
     }
     int end = end_of_ours(server);
     int lowest = lowest_free(server);
     if (lowest >= end) {
-        server->watched_descriptor = 0;
+        server->reserve_watermark = 0;
         return true;
     }
     int watched = end - 1;
     while (watched > lowest && !is_free(watched)) {
         watched = lowest + (watched - lowest) / 2;
     }
-    server->watched_descriptor = watched;
+    server->reserve_watermark = watched;
     return false;
 }
 
@@ -83,4 +84,22 @@ int csc_server_descriptor_headroom(const csc_server *server) {
     int end = end_of_ours(server);
     int open = count_open(end);
     return open < end ? end - open : 0;
+}
+
+void csc__reserve_fd_take(csc_server *server) {
+    // Not a duplicate: that would give back no entry of the system's table of open files.
+    server->reserve_fd = csc__private_fd_of(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+}
+
+void csc__reserve_fd_give_up(csc_server *server) {
+    csc__private_fd_close(&server->reserve_fd);
+}
+
+void csc__reserve_fd_keep(csc_server *server) {
+    bool wanted = server->overload_policy == CSC_OVERLOAD_SHED && server->socket.private_fd >= 0;
+    if (wanted && !csc__private_fd_is_ours(&server->reserve_fd)) {
+        csc__reserve_fd_take(server);
+    } else if (!wanted) {
+        csc__reserve_fd_give_up(server);
+    }
 }

@@ -1,0 +1,118 @@
+// From the whole state of a server to its listener: whether it is enabled, and its budget, the
+// number of connections that may come before that has to be computed again. Nothing is remembered
+// in pieces, and nothing here calls the program.
+
+#include "clock.h"
+#include "server.h"
+
+#include <errno.h>
+#include <event2/event.h>
+
+static bool below_connection_limit(const csc_server *server) {
+    return server->live + server->admissions_in_progress < server->pause_threshold;
+}
+
+bool csc__limits_allow(const csc_server *server) {
+    return server->max_pending > 0 && below_connection_limit(server) &&
+           server->pending.count + server->admissions_in_progress < (size_t)server->max_pending;
+}
+
+static bool may_accept(const csc_server *server) {
+    return !server->paused && !server->pause.strict && !server->pause.backing_off &&
+           (csc__limits_allow(server) || csc__is_finishing(server));
+}
+
+static int least(int64_t one, int64_t other) {
+    return (int)(one < other ? one : other);
+}
+
+// How many connections may come, as far as can be said now; at least 1 when any may.
+static int compute_budget(const csc_server *server) {
+    int64_t batch = (int64_t)server->accept_batch - server->accepted_this_turn;
+    if (batch <= 0 || !may_accept(server)) {
+        return 0;
+    }
+    if (csc__is_finishing(server)) {
+        return 1;
+    }
+    int64_t in_progress = server->admissions_in_progress;
+    int64_t until_full = server->max_pending - (int64_t)server->pending.count - in_progress;
+    int64_t until_pause = (int64_t)server->pause_threshold - server->live - in_progress;
+    return least(least(batch, until_full), until_pause);
+}
+
+// Counts the pauses, and their time.
+void csc__note_overload(csc_server *server) {
+    bool overloaded =
+        csc__server_is_listening(server) && server->socket.private_fd >= 0 &&
+        (server->pause.backing_off || server->pause.strict || !below_connection_limit(server));
+    if (overloaded == server->overloaded) {
+        return;
+    }
+    int64_t now = csc__monotonic_milliseconds();
+    if (overloaded) {
+        server->statistics.pauses++;
+        server->overload_start = now;
+    } else {
+        server->statistics.paused_milliseconds += (uint64_t)(now - server->overload_start);
+    }
+    server->overloaded = overloaded;
+}
+
+void csc__settle_soon(csc_server *server) {
+    if (!server->poll_event) {
+        csc__apply(server);
+    } else if (!server->listener_enabled && !server->inherited_by_fork) {
+        event_active(server->poll_event, EV_TIMEOUT, 0);
+    }
+}
+
+// False with errno when the loop cannot watch the socket, or there is no memory for the queue.
+bool csc__apply(csc_server *server) {
+    csc__note_overload(server);
+    if (!server->listener || server->inherited_by_fork) {
+        return true;
+    }
+    int budget = compute_budget(server);
+    server->accept_budget = budget;
+    if (budget > 0) {
+        if (!csc__pending_reserve(&server->pending)) {
+            errno = ENOMEM;
+            return false;
+        }
+        size_t reserved = server->pending.capacity - server->pending.count;
+        server->accept_budget = reserved < (size_t)budget ? (int)reserved : budget;
+        return server->listener_enabled || csc__listener_enable(server);
+    }
+    csc__listener_disable(server);
+    // Not only when the batch has just been used up: it may have been made smaller since.
+    if (server->accepted_this_turn >= server->accept_batch) {
+        csc__settle_soon(server);
+    }
+    return true;
+}
+
+void csc__end_connections(csc_server *server, uint32_t count) {
+    server->live -= count < server->live ? count : server->live;
+    if (server->overloaded) {
+        csc__note_overload(server);
+    }
+    if (server->pause.backing_off) {
+        csc__descriptor_freed(server);
+    } else if (!server->listener_enabled) {
+        csc__settle_soon(server);
+    }
+}
+
+void csc__collect_ended(csc_server *server) {
+    if (atomic_load_explicit(&server->ended_elsewhere, memory_order_relaxed) > 0) {
+        csc__end_connections(server, atomic_exchange(&server->ended_elsewhere, 0));
+    }
+}
+
+void csc__descriptor_freed(csc_server *server) {
+    if (server->pause.backing_off) {
+        server->pause.end = 0; // for a wait
+        csc__listener_retry_soon(server);
+    }
+}

@@ -1,0 +1,40 @@
+// The end of a server's memory, and its last error.
+
+#include "server.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+void csc__server_destroy(csc_server *server) {
+    csc__pending_free(&server->pending);
+    csc__private_fd_close(&server->wake);
+    free(server);
+}
+
+void csc__fail(csc_server *server, csc_call call, int errnum) {
+    server->last_error.error = csc_error_from_errno(call, errnum, &server->last_error.text);
+    server->last_error.errnum = errnum;
+}
+
+void csc__fail_after_fork(csc_server *server) {
+    csc_server_set_error(server, CSC_ERROR_OPERATION,
+                         "The server belongs to the process that forked this one");
+}
+
+csc_error csc_server_error(const csc_server *server) {
+    return server ? server->last_error.error : CSC_ERROR_SOCKET_RESOURCE;
+}
+
+const char *csc_server_error_string(const csc_server *server) {
+    return server ? server->last_error.text : "Out of resources";
+}
+
+int csc_server_errno(const csc_server *server) {
+    return server ? server->last_error.errnum : ENOMEM;
+}
+
+void csc_server_set_error(csc_server *server, csc_error error, const char *text) {
+    if (server) {
+        server->last_error = (csc__last_error){.error = error, .text = text};
+    }
+}
