@@ -30,6 +30,11 @@ static bool fail(csc__failure *failure, csc_call call, int errnum) {
     return false;
 }
 
+static bool fail_to_set_flags(csc__failure *failure) {
+    *failure = (csc__failure){CSC_CALL_ADOPT, EPERM, .system_errnum = errno};
+    return false;
+}
+
 static bool read_option(int descriptor, int level, int option, int *value) {
     socklen_t length = sizeof *value;
     return getsockopt(descriptor, level, option, value, &length) == 0;
@@ -190,11 +195,12 @@ bool csc__listening_socket_take(const csc__listening_socket *listening,
     before->descriptor = fcntl(listening->descriptor, F_GETFD);
     if (before->status < 0 || before->descriptor < 0 ||
         fcntl(listening->descriptor, F_SETFL, before->status | O_NONBLOCK) != 0) {
-        return fail(failure, CSC_CALL_ADOPT, EPERM);
+        return fail_to_set_flags(failure);
     }
     if (fcntl(listening->descriptor, F_SETFD, before->descriptor | FD_CLOEXEC) != 0) {
+        fail_to_set_flags(failure);
         fcntl(listening->descriptor, F_SETFL, before->status);
-        return fail(failure, CSC_CALL_ADOPT, EPERM);
+        return false;
     }
     return true;
 }

@@ -21,7 +21,8 @@ extern const csc__listening_socket csc__no_listening_socket;
 // The call that failed and its errno, for csc_error_from_errno().
 typedef struct csc__failure {
     csc_call call;
-    int errnum;
+    int errnum;        // as the table of errors has it
+    int system_errnum; // of the system call, where that is another
 } csc__failure;
 
 // How a socket is opened beside its address.

@@ -57,6 +57,9 @@ void csc_server_free(csc_server *server) {
 static bool refuse(csc_server *server, const csc__failure *failure) {
     server->socket = csc__no_listening_socket;
     csc__fail(server, failure->call, failure->errnum);
+    if (failure->system_errnum != 0) {
+        server->last_error.errnum = failure->system_errnum;
+    }
     return false;
 }
 
