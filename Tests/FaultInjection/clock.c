@@ -109,7 +109,9 @@ int timerfd_settime(int fd, int flags, const struct itimerspec *value, struct it
     while (index < TIMERS && timers[index].fd > 0) {
         index++;
     }
-    if (interval == 0 || flags != 0 || index == TIMERS) {
+    bool begins_with_it = value->it_value.tv_sec == value->it_interval.tv_sec &&
+                          value->it_value.tv_nsec == value->it_interval.tv_nsec;
+    if (interval == 0 || !begins_with_it || flags != 0 || index == TIMERS) {
         return set_timer(fd, flags, value, old); // goes by the kernel's clock alone
     }
     timers[index] =
