@@ -1,0 +1,182 @@
+// The ways a program may set libevent up: its debug mode, which aborts when it is misused, and a
+// base that changes epoll late.
+
+#include "fixture.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+typedef struct mode {
+    struct event_base *base;
+    csc_server *server;
+    csc_address address;
+    int served;
+} mode;
+
+static void serve(csc_server *server, void *context) {
+    csc_connection connection;
+    mode *now = context;
+    while (csc_server_next_pending(server, &connection)) {
+        close(connection.descriptor);
+        now->served++;
+    }
+}
+
+static struct event_base *make_base(bool with_change_list) {
+    struct event_config *config = event_config_new();
+    if (with_change_list) {
+        event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
+    }
+    struct event_base *base = event_base_new_with_config(config);
+    event_config_free(config);
+    assert_non_null(base);
+    return base;
+}
+
+static mode begin(bool with_change_list) {
+    struct event_base *base = make_base(with_change_list);
+    return (mode){.base = base, .server = csc_server_new(base)};
+}
+
+static void end(mode *now) {
+    csc_server_free(now->server);
+    event_base_loop(now->base, EVLOOP_NONBLOCK); // the turn in which a late socket is closed
+    event_base_free(now->base);
+}
+
+static void assert_serves(mode *now) {
+    int before = now->served;
+    now->address = csc_server_address(now->server);
+    int client = connect_to(&now->address);
+    assert_true(client >= 0);
+    for (int i = 0; i < 100 && now->served == before; i++) {
+        event_base_loop(now->base, EVLOOP_ONCE);
+    }
+    assert_int_equal(now->served, before + 1);
+    close(client);
+}
+
+// Everything that makes or frees an event: listening, limits, errors, closing in a callback.
+static void play(bool with_change_list) {
+    mode now = begin(with_change_list);
+    csc_server_on_new_connection(now.server, serve, &now);
+    csc_address address = address_of("127.0.0.1", 0);
+    for (int i = 0; i < 3; i++) {
+        assert_true(csc_server_listen(now.server, &address));
+        assert_serves(&now);
+        csc_server_pause(now.server);
+        int client = connect_to(&now.address);
+        for (int turn = 0; turn < 3; turn++) {
+            event_base_loop(now.base, EVLOOP_NONBLOCK);
+        }
+        csc_server_resume(now.server);
+        for (int turn = 0; turn < 3; turn++) {
+            event_base_loop(now.base, EVLOOP_NONBLOCK);
+        }
+        assert_int_equal(now.served, 4 * i + 2);
+        close(client);
+        fault_fail(FAULT_ACCEPT4, 1, 1, EMFILE);
+        assert_serves(&now);
+        csc_server_close(now.server);
+        // As systemd gives them: blocking.
+        int listener = raw_listener("127.0.0.1", 5);
+        assert_true(csc_server_adopt(now.server, listener));
+        assert_serves(&now);
+        csc_server_close(now.server);
+    }
+    end(&now);
+}
+
+static void in_debug_mode_nothing_aborts(void **state) {
+    (void)state;
+    play(false);
+}
+
+static void with_a_change_list_all_is_served(void **state) {
+    (void)state;
+    play(true);
+}
+
+static void end_run(evutil_socket_t descriptor, short events, void *base) {
+    (void)descriptor, (void)events;
+    event_base_loopbreak(base);
+}
+
+static void assert_loop_sleeps(struct event_base *base) {
+    const struct timeval time = {.tv_usec = 200000};
+    event_base_once(base, -1, EV_TIMEOUT, end_run, base, &time);
+    fault_reset_counts();
+    event_base_dispatch(base);
+    assert_in_range(fault_calls(FAULT_EPOLL_WAIT), 1, 20);
+}
+
+// Another process has the socket too, and its queue holds a client.
+static void a_loop_does_not_spin_for_a_socket_that_others_go_on_using(void **state) {
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        mode now = begin(i % 2);
+        int listener = raw_listener("127.0.0.1", 5);
+        pid_t other = fork();
+        if (other == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            for (;;) {
+                pause();
+            }
+        }
+        assert_true(csc_server_adopt(now.server, listener));
+        now.address = csc_server_address(now.server);
+        event_base_loop(now.base, EVLOOP_NONBLOCK);
+        csc_server_close(now.server);
+        assert_int_equal(fcntl(listener, F_GETFD), -1);
+        if (i >= 2) { // the server need not live as long as its socket
+            csc_server_free(now.server);
+            now.server = NULL;
+        }
+        int client = connect_to(&now.address);
+        assert_true(client >= 0);
+        assert_loop_sleeps(now.base);
+        kill(other, SIGKILL);
+        waitpid(other, NULL, 0);
+        close(client);
+        end(&now);
+    }
+}
+
+static void a_socket_can_be_listened_on_again_in_the_same_turn(void **state) {
+    (void)state;
+    mode now = begin(true);
+    csc_server_on_new_connection(now.server, serve, &now);
+    csc_address address = address_of(own_loopback(), 0);
+    for (int i = 0; i < 10; i++) {
+        assert_true(csc_server_listen(now.server, &address));
+        csc_server_close(now.server);
+    }
+    assert_true(csc_server_listen(now.server, &address));
+    assert_serves(&now);
+    end(&now);
+}
+
+static int set_up(void **state) {
+    (void)state;
+    fault_clear();
+    return 0;
+}
+
+int main(void) {
+    event_enable_debug_mode();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(in_debug_mode_nothing_aborts, set_up),
+        cmocka_unit_test_setup(with_a_change_list_all_is_served, set_up),
+        cmocka_unit_test_setup(a_loop_does_not_spin_for_a_socket_that_others_go_on_using, set_up),
+        cmocka_unit_test_setup(a_socket_can_be_listened_on_again_in_the_same_turn, set_up),
+    };
+    return cmocka_run_group_tests_name("libevent modes", tests, NULL, NULL);
+}
