@@ -3,6 +3,7 @@
 #include "failing_accept.h"
 #include "running_out.h"
 
+#include <event2/event.h>
 #include <unistd.h>
 
 typedef struct shedding {
@@ -163,6 +164,77 @@ static void a_server_closed_while_it_sheds_is_closed(void **state) {
     assert_false(csc_server_is_listening(it->server));
 }
 
+// What a rejected callback does to the server that sheds.
+typedef struct end {
+    fixture *it;
+    int rejected;
+    int listener; // to adopt
+    enum { FREES, CLOSES, ADOPTS, FINISHES, RELEASES } does;
+} end;
+
+static void end_it(csc_server *server, const csc_rejection *rejection, void *context) {
+    end *now = context;
+    (void)rejection;
+    assert_int_equal(now->rejected++, 0); // the others are no longer this listener's
+    switch (now->does) {
+    case FREES:
+        csc_server_free(server);
+        now->it->server = NULL;
+        break;
+    case CLOSES:
+        csc_server_close(server);
+        break;
+    case ADOPTS:
+        csc_server_close(server);
+        csc_server_set_overload_policy(server, CSC_OVERLOAD_WAIT);
+        assert_true(csc_server_adopt(server, now->listener));
+        break;
+    case FINISHES:
+        csc_server_set_overload_policy(server, CSC_OVERLOAD_WAIT);
+        csc_server_finish(server);
+        break;
+    case RELEASES:
+        fixture_own(now->it, csc_server_release(server));
+        break;
+    }
+}
+
+static void a_rejected_callback_may_end_the_server_in_every_way(void **state) {
+    fixture *it = *state;
+    csc_server *first = it->server;
+    for (int does = FREES; does <= RELEASES; does++) {
+        for (int by_wait = 0; by_wait < 2; by_wait++) {
+            end now = {.it = it, .listener = raw_listener("127.0.0.1", 5), .does = does};
+            it->server = csc_server_new(by_wait ? NULL : it->base);
+            it->accept_errors = 0;
+            csc_server_set_overload_policy(it->server, CSC_OVERLOAD_SHED);
+            csc_server_on_rejected(it->server, end_it, &now);
+            fixture_listen(it);
+            fixture_watch(it);
+            fixture_connect_many(it, 5);
+            fault_fail(FAULT_ACCEPT4, 1, 1, EMFILE);
+            if (by_wait) {
+                csc_server_wait(it->server, 0, NULL);
+            } else {
+                fixture_run_ready(it);
+            }
+            fault_clear();
+            assert_int_equal(now.rejected, 1);
+            assert_int_equal(it->accept_errors, 0); // the listener that it was about is gone
+            if (it->server) {
+                assert_int_equal(csc_server_is_listening(it->server), does == ADOPTS);
+                assert_int_equal(fixture_statistics(it).shed, 1);
+                fixture_take_all(it);
+                fixture_free_server(it);
+            }
+            if (does != ADOPTS) {
+                close(now.listener);
+            }
+        }
+    }
+    it->server = first;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(clients_are_shed_when_descriptors_run_out),
@@ -173,6 +245,7 @@ int main(void) {
         fact(the_spare_descriptor_comes_and_goes_with_the_policy),
         fact(finishing_sheds_nobody_whom_there_are_descriptors_for),
         fact(a_server_closed_while_it_sheds_is_closed),
+        fact(a_rejected_callback_may_end_the_server_in_every_way),
     };
     return cmocka_run_group_tests_name("shedding", tests, NULL, NULL);
 }
