@@ -207,10 +207,11 @@ static void signals_do_not_shorten_a_wait(void **state) {
     signals = 0;
     assert_int_equal(sigaction(SIGALRM, &action, &before), 0);
     assert_int_equal(setitimer(ITIMER_REAL, &storm, NULL), 0);
-    assert_times_out(it, 200);
+    do { // until enough have come, which takes longer on a busy machine
+        assert_times_out(it, 200);
+    } while (signals < 10);
     assert_int_equal(setitimer(ITIMER_REAL, &calm, NULL), 0);
     assert_int_equal(sigaction(SIGALRM, &before, NULL), 0);
-    assert_true(signals >= 10);
 }
 
 static void a_failing_poll_ends_the_wait(void **state) {
