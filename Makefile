@@ -5,7 +5,7 @@ ARGS ?=
 SECONDS ?= 60
 CONNECTIONS ?= 200000
 # Of scripts/testing/steps.py, the last three for .ci/run alone.
-STEPS = format-check check-error-texts check-async-documentation test-swift test-c test-examples test-nio \
+STEPS = format-check check-error-texts check-async-documentation test-build test-swift test-c test-examples test-nio \
 	test-consumer test-readme test-benchmarks check-counts check-thread-confinement check-documentation \
 	test-c-clang test-qt-client test-torrent
 

@@ -26,6 +26,8 @@ STEPS = (
     Step("check-error-texts", "Every error text is tested", ("scripts/check-error-texts",)),
     Step("check-async-documentation", "Cancellation and isolation are documented",
          ("scripts/check-async-documentation",)),
+    Step("test-build", "Tests of the scripts", ("Tests/Build/run", "discover", "--verbose"), results.unittest,
+         {"program": "Tests/Build/run"}),
     swift("test-swift", "Swift tests"),
     Step("test-c", "C tests", ("scripts/test-c",), results.ctest, {"folder": "build/release"}),
     swift("test-examples", "Examples", "Examples", test=("--skip", "QtClientTests")),
