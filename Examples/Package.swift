@@ -74,7 +74,9 @@ let package = Package(
         .product(name: "TCPServerKit", package: "TCPServerKit"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
-      path: "Socks5Bind"
+      path: "Socks5Bind",
+      // As in EchoServer.
+      swiftSettings: [.enableUpcomingFeature("NonisolatedNonsendingByDefault")]
     ),
     .target(name: "ChildIsolation", path: "Tests/ChildIsolation", cSettings: [.define("_GNU_SOURCE")]),
     .target(name: "ProgramTesting", dependencies: ["ChildIsolation"], path: "Tests/ProgramTesting"),

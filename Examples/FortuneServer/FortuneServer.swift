@@ -18,6 +18,8 @@ struct FortuneServer: ParsableCommand {
   @Option(help: "The port to listen on; 0 lets the system choose one.")
   var port: UInt16 = 4242
 
+  @OptionGroup var limit: ConnectionLimit
+
   @Flag(help: "Write fortunes as the examples of Qt before 5.7 read them.")
   var legacyFraming = false
 
@@ -36,10 +38,9 @@ struct FortuneServer: ParsableCommand {
       throw StartFailure(server)
     }
     loop.stopOnSignals(SIGINT, SIGTERM)
+    limit.apply(to: server)
 
-    let shown = address == .any || address == .anyIPv4 ? machineAddress() : server.serverAddress
-    tell("The server is running on \(shown), port \(server.serverPort).")
-    tell("Run FortuneClient, or nc \(shown) \(server.serverPort) | xxd. Ctrl-C ends the server.")
+    tellHowToAsk(server)
 
     loop.run()
 

@@ -32,7 +32,12 @@ struct Loopback: ParsableCommand {
     }
     receiver.whenEnded = end
     sender.whenFailed = end
+    // Nothing else ends a transfer that comes to a halt.
+    let stall = EventTimer(interval: Transfer.longestHalt, isSingleShot: true, eventBase: loop)
+    stall.timeout.connect { end("Nothing came for \(Transfer.longestHalt)") }
+    stall.start()
     receiver.whenReceived = {
+      stall.start()
       tell("Sent \(mebibytes(sender.sent)), received \(mebibytes(receiver.received)).")
     }
     sender.connect(to: server.serverAddress, port: server.serverPort)
@@ -54,6 +59,8 @@ struct Loopback: ParsableCommand {
 enum Transfer {
   static let total = 50 << 20
   static let chunk = 64 << 10
+  /// How long a tenth of it may take.
+  static let longestHalt: Duration = .seconds(20)
 }
 
 /// Printed to the standard error by ParsableCommand, which then exits with 1.

@@ -21,8 +21,10 @@ package struct ConnectionLimit: ParsableArguments {
   /// To be called when the server listens, and the program has opened what else it needs. At the limit accepting pauses
   /// at no cost; without one the server would find out by trial, again and again, that no descriptors are left, which
   /// the last one before the reserve counts as.
-  package func apply(to server: TCPServer) {
-    server.maxConnections = max(1, min(maxConnections, server.descriptorHeadroom - 1))
+  ///
+  /// - Parameter count: how many descriptors serving a connection takes.
+  package func apply(to server: TCPServer, descriptorsEach count: Int = 1) {
+    server.maxConnections = max(1, min(maxConnections, (server.descriptorHeadroom - 1) / count))
   }
 }
 

@@ -18,6 +18,14 @@ package func tell(_ line: String) {
   fflush(nil)
 }
 
+/// Prints where a Fortune Server listens, and how to get a fortune there.
+package func tellHowToAsk(_ server: TCPServer) {
+  let (address, port) = (server.serverAddress, server.serverPort)
+  let shown = address == .any || address == .anyIPv4 ? machineAddress() : address
+  tell("The server is running on \(shown), port \(port).")
+  tell("For a fortune: make fortune PORT=\(port), or FortuneClient \(shown) \(port). Ctrl-C ends the server.")
+}
+
 /// An event loop; without one there is nothing to start.
 package func makeEventBase() throws(StartFailure) -> EventBase {
   do {

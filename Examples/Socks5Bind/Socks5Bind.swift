@@ -9,7 +9,10 @@ struct Socks5Bind: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "Socks5Bind",
     abstract: "Stores what peers send to a port of a SOCKS5 proxy, a file for each.",
-    discussion: "The password for --user is taken from the environment variable SOCKS5_PASSWORD."
+    discussion: """
+      A peer sends the size of its file in digits, a newline, and the file.
+      The password for --user is taken from the environment variable SOCKS5_PASSWORD.
+      """
   )
 
   @Argument(help: "The folder to store the files in.")
@@ -36,6 +39,13 @@ struct Socks5Bind: ParsableCommand {
   @Option(help: "The longest file to take, in bytes.")
   var limit = 100_000_000
 
+  @OptionGroup var connectionLimit: ConnectionLimit
+
+  @OptionGroup var deadlines: Deadlines
+
+  /// How long peers may go on after a signal.
+  private static let grace: Duration = .seconds(3)
+
   func validate() throws {
     guard (1...100).contains(ports) else {
       throw ValidationError("--ports takes a number from 1 to 100.")
@@ -43,19 +53,26 @@ struct Socks5Bind: ParsableCommand {
     guard access(folder, W_OK | X_OK) == 0 else {
       throw ValidationError("'\(folder)' is not a folder that can be written to.")
     }
+    guard limit >= 0 else {
+      throw ValidationError("--limit takes a number of bytes.")
+    }
   }
 
   func run() throws {
     let loop = try makeEventBase()
-    let server = TCPServer(eventBase: loop)
+    let shutdown = GracefulShutdown()
+    shutdown.beginOnSignals(SIGINT, SIGTERM, timeout: Self.grace, eventBase: loop)
+    let receiver = Receiver(folder: try dropFolder(), limit: limit, deadlines: deadlines)
+    try loop.run { [self] in
+      try await serve(receiver, until: shutdown)
+    }
+    tell("Stopped; files stored: \(receiver.stored.load(ordering: .relaxed)).")
+  }
+
+  private func serve(_ receiver: Receiver, until shutdown: GracefulShutdown) async throws {
+    let server = TCPServer()
     server.proxy = networkProxy
     server.proxyListening.simultaneousBindings = ports
-    var stored = 0
-
-    server.newConnection.connect { [unowned server] in
-      guard let socket = server.nextPendingConnection() else { return }
-      receive(from: socket) { stored += 1 }
-    }
     server.serverAddressChanged.connect { [unowned server] in
       tell("Now reachable at \(places(of: server)).")
     }
@@ -65,12 +82,18 @@ struct Socks5Bind: ParsableCommand {
     guard server.listen(port: port) else {
       throw StartFailure(server)
     }
-    loop.stopOnSignals(SIGINT, SIGTERM)
+    // A peer has its connection and its file.
+    connectionLimit.apply(to: server, descriptorsEach: 2)
     tell("Reachable at \(server.serverAddress), port \(server.serverPort), through \(server.proxy).")
+    try await server.serve(shutdown: shutdown) { try await receiver.receive(from: $0) }
+  }
 
-    loop.run()
-
-    tell("Stopped; files stored: \(stored).")
+  private func dropFolder() throws -> DropFolder {
+    do {
+      return try DropFolder(path: folder)
+    } catch {
+      throw StartFailure("\(error)")
+    }
   }
 
   private var networkProxy: NetworkProxy {
@@ -87,36 +110,5 @@ struct Socks5Bind: ParsableCommand {
 
   private func places(of server: TCPServer) -> String {
     server.proxyBindings.map { "\($0.address), port \($0.port)" }.joined(separator: "; ")
-  }
-
-  /// Until the peer ends its side; then it is told that its file is there.
-  private func receive(from socket: TCPSocket, whenStored: @escaping () -> Void) {
-    guard let file = DroppedFile(in: folder, limit: limit) else {
-      socket.write("There is no room for a file.\n")
-      return socket.disconnectFromHost()
-    }
-    let peer = socket.peerAddress
-    socket.readyRead.connect { [unowned socket] in
-      let fits = file.append(socket.readAll())
-      guard !fits, !socket.state.isEnding else { return }
-      file.discard()
-      socket.write("The file is too long, or there is no room for it.\n")
-      socket.disconnectFromHost()
-    }
-    socket.readChannelFinished.connect { [unowned socket] in
-      guard file.keep() else { return }
-      whenStored()
-      tell("Stored \(file.name): \(file.count) bytes from \(peer).")
-      socket.write("Stored \(file.count) bytes.\n")
-      socket.disconnectFromHost()
-    }
-    // Half a file is none.
-    socket.disconnected.connect { file.discard() }
-  }
-}
-
-extension SocketState {
-  fileprivate var isEnding: Bool {
-    self == .closing || self == .unconnected
   }
 }

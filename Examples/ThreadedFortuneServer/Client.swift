@@ -12,11 +12,17 @@ final class Client: Sendable {
   private let whenEnded: @Sendable (String?) -> Void
   private let hasEnded = Atomic(false)
 
-  /// How long a client may take until it has its fortune and the connection has ended.
-  private static let timeout = 30_000
+  /// How long the client may take until it has its fortune and the connection has ended.
+  private let patience: Duration
 
-  init(descriptor: CInt, reply: [UInt8], whenEnded: @escaping @Sendable (String?) -> Void) {
+  init(
+    descriptor: CInt,
+    reply: [UInt8],
+    patience: Duration = .seconds(30),
+    whenEnded: @escaping @Sendable (String?) -> Void
+  ) {
     self.descriptor = Mutex(descriptor)
+    self.patience = patience
     self.reply = reply
     self.whenEnded = whenEnded
   }
@@ -32,7 +38,7 @@ final class Client: Sendable {
       return end(socket.errorString)
     }
     socket.disconnectFromHost()
-    end(socket.waitForDisconnected(msec: Self.timeout) ? nil : socket.errorString)
+    end(socket.waitForDisconnected(msec: Int(patience / .milliseconds(1))) ? nil : socket.errorString)
   }
 
   /// Serves the client on the loop that runs on this thread.
@@ -42,7 +48,16 @@ final class Client: Sendable {
       // A client that ends its own side, too, is in order.
       if error != .remoteHostClosed { self.end(socket.errorString) }
     }
-    socket.disconnected.connect { self.end(nil) }
+    let deadline = EventTimer(interval: patience, isSingleShot: true, eventBase: loop)
+    deadline.timeout.connect { [unowned socket] in
+      self.end("It stayed for too long")
+      socket.abort()
+    }
+    socket.disconnected.connect {
+      deadline.stop()
+      self.end(nil)
+    }
+    deadline.start()
     guard socket.write(reply) == reply.count else {
       return end(socket.errorString)
     }

@@ -7,20 +7,22 @@ final class DistributingServer: TCPServer {
   private let loop: EventBase
   private let framing: FortuneWire.Framing
   private let workplace: any Workplace
+  private let patience: Duration
   /// How many clients have got a fortune.
   private(set) var served = 0
 
-  init(loop: EventBase, framing: FortuneWire.Framing, workplace: any Workplace) {
+  init(loop: EventBase, framing: FortuneWire.Framing, workplace: any Workplace, patience: Duration) {
     self.loop = loop
     self.framing = framing
     self.workplace = workplace
+    self.patience = patience
     super.init(eventBase: loop)
   }
 
   override func incomingConnection(_ socketDescriptor: CInt) {
     let address = ReplyAddress(server: self)
     let reply = Fortunes.reply(framing: framing)
-    let client = Client(descriptor: socketDescriptor, reply: reply) { [loop] failure in
+    let client = Client(descriptor: socketDescriptor, reply: reply, patience: patience) { [loop] failure in
       loop.execute { address.server?.clientEnded(failure) }
     }
     do {

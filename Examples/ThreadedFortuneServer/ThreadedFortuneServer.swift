@@ -21,6 +21,11 @@ struct ThreadedFortuneServer: ParsableCommand {
   @Option(help: "Serve clients on this many threads, each with a loop, not on a thread for each.")
   var pool: Int?
 
+  @Option(help: "How many seconds a client may take until its connection has ended.")
+  var patience = 30.0
+
+  @OptionGroup var limit: ConnectionLimit
+
   @Flag(help: "Write fortunes as the examples of Qt before 5.7 read them.")
   var legacyFraming = false
 
@@ -30,6 +35,9 @@ struct ThreadedFortuneServer: ParsableCommand {
   func validate() throws {
     guard (1...256).contains(pool ?? 1) else {
       throw ValidationError("--pool takes a number from 1 to 256.")
+    }
+    guard patience > 0, patience <= 1_000_000 else {
+      throw ValidationError("--patience takes a number of seconds, more than 0 and at most 1000000.")
     }
   }
 
@@ -41,14 +49,14 @@ struct ThreadedFortuneServer: ParsableCommand {
     let server = DistributingServer(
       loop: loop,
       framing: legacyFraming ? .lengthPrefixed : .bare,
-      workplace: workers ?? ThreadPerClient()
+      workplace: workers ?? ThreadPerClient(),
+      patience: .seconds(patience)
     )
     guard server.listen(address: address, port: port) else {
       throw StartFailure(server)
     }
-    let shown = address == .any || address == .anyIPv4 ? machineAddress() : server.serverAddress
-    tell("The server is running on \(shown), port \(server.serverPort).")
-    tell("Run FortuneClient, or nc \(shown) \(server.serverPort) | xxd. Ctrl-C ends the server.")
+    limit.apply(to: server)
+    tellHowToAsk(server)
 
     loop.run()
 

@@ -77,6 +77,16 @@ struct ThreadedFortuneTests {
     withExtendedLifetime(staying) {}
   }
 
+  @Test("A client that stays is cut off in the end", arguments: modes)
+  func patience(mode: [String]) throws {
+    let server = try start(mode + ["--patience", "0.3", "--max-connections", "1"])
+    let staying = try stayingClient(of: server)
+    // It waits until the other one has gone.
+    #expect(Connection(port: server.port)?.receiveToEnd()?.isEmpty == false)
+    #expect(try server.program.nextLine()?.hasPrefix("A client was not served: ") == true)
+    withExtendedLifetime(staying) {}
+  }
+
   @Test("Clients leave no descriptor behind", arguments: modes)
   func descriptors(mode: [String]) throws {
     let server = try start(mode)

@@ -85,6 +85,14 @@ final class TemporaryFolder {
     return names.sorted()
   }
 
+  /// The bytes in all files.
+  var size: Int {
+    names.reduce(0) { sum, name in
+      var status = stat()
+      return stat(path + "/" + name, &status) == 0 ? sum + Int(status.st_size) : sum
+    }
+  }
+
   func write(_ text: String, to name: String) throws {
     let descriptor = open(path + "/" + name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
     defer { close(descriptor) }

@@ -1,19 +1,43 @@
 import NIOCore
 
-/// Sends back what comes, up to its end, then closes the channel.
+/// Sends back what comes, up to its end or a long silence, then closes the channel.
 final class Echo: ChannelInboundHandler {
   typealias InboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
 
+  /// Closes the channel, unless it is cancelled by the first byte.
+  private let firstByteDeadline: Scheduled<Void>
+
+  private init(firstByteDeadline: Scheduled<Void>) {
+    self.firstByteDeadline = firstByteDeadline
+  }
+
   /// Makes a channel one that echoes, as a `channelInitializer` does.
-  static func serve(_ channel: any Channel) -> EventLoopFuture<Void> {
+  ///
+  /// - Parameters:
+  ///   - firstByte: how long the client may take to send its first byte.
+  ///   - idle: how long the connection may be silent.
+  static func serve(
+    _ channel: any Channel,
+    firstByte: TimeAmount,
+    idle: TimeAmount
+  ) -> EventLoopFuture<Void> {
     channel.setOption(.allowRemoteHalfClosure, value: true).flatMapThrowing {
+      let deadline = channel.eventLoop.scheduleTask(in: firstByte) {
+        channel.close(promise: nil)
+      }
+      channel.closeFuture.whenComplete { _ in deadline.cancel() }
       // No more is read while a client does not read what it was sent.
-      try channel.pipeline.syncOperations.addHandlers(BackPressureHandler(), Echo())
+      try channel.pipeline.syncOperations.addHandlers(
+        IdleStateHandler(allTimeout: idle),
+        BackPressureHandler(),
+        Echo(firstByteDeadline: deadline)
+      )
     }
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    firstByteDeadline.cancel()
     context.write(data, promise: nil)
   }
 
@@ -28,6 +52,8 @@ final class Echo: ChannelInboundHandler {
       context.writeAndFlush(wrapOutboundOut(ByteBuffer())).whenComplete { _ in
         channel.close(promise: nil)
       }
+    } else if event is IdleStateHandler.IdleStateEvent {
+      context.close(promise: nil)
     }
     context.fireUserInboundEventTriggered(event)
   }

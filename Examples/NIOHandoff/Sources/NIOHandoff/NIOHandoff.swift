@@ -22,8 +22,9 @@ struct NIOHandoff: ParsableCommand {
   @Option(help: "The port to listen on; 0 lets the system choose one.")
   var port: UInt16 = 4244
 
-  @Option(help: "How many clients may be connected at once; further ones wait.")
-  var maxConnections: Int?
+  @OptionGroup var limit: ConnectionLimit
+
+  @OptionGroup var deadlines: Deadlines
 
   /// How long connections may go on after a signal.
   private static let grace: Duration = .seconds(3)
@@ -34,11 +35,15 @@ struct NIOHandoff: ParsableCommand {
     let group = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
     defer { try? group.syncShutdownGracefully() }
 
-    let server = ChannelServer(eventBase: loop, group: group, initialize: Echo.serve) {
-      tell("A client was not served: \($0).")
-    }
-    server.maxConnections = maxConnections
+    let (firstByte, idle) = (TimeAmount(deadlines.firstByte), TimeAmount(deadlines.idle))
+    let server = ChannelServer(
+      eventBase: loop,
+      group: group,
+      initialize: { Echo.serve($0, firstByte: firstByte, idle: idle) },
+      whenFailed: { tell("A client was not served: \($0).") }
+    )
     try listen(server, group)
+    limit.apply(to: server)
     tell("Listening on \(server.serverAddress), port \(server.serverPort), for SwiftNIO.")
 
     loop.run()

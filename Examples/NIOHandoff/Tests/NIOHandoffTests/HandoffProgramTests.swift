@@ -56,6 +56,19 @@ struct HandoffProgramTests {
     #expect(idle.receiveToEnd() == [])
   }
 
+  @Test("Silent clients are not kept", arguments: waysToListen)
+  func idle(options: [String]) throws {
+    let server = try RunningHandoff(
+      options + ["--first-byte", "0.2", "--idle", "0.5", "--max-connections", "2"]
+    )
+    let silent = try #require(Connection(port: server.port))
+    let idle = try #require(server.echo([1]))
+    // It waits until one of them has ended.
+    #expect(server.echo([2]) != nil)
+    #expect(silent.receiveToEnd() == [])
+    #expect(idle.receiveToEnd() == [])
+  }
+
   @Test("A port that is taken is told", arguments: waysToListen)
   func portTaken(options: [String]) throws {
     let server = try RunningHandoff(Self.waysToListen[0])

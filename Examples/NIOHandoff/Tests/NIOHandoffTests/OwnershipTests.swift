@@ -21,7 +21,10 @@ struct OwnershipTests {
   func serverEndsFirst() throws {
     let loop = try EventBase()
     let client = try {
-      let server = try listeningServer(loop, Echo.serve) { _ in }
+      let echo: @Sendable (any Channel) -> EventLoopFuture<Void> = {
+        Echo.serve($0, firstByte: .minutes(1), idle: .minutes(1))
+      }
+      let server = try listeningServer(loop, echo) { _ in }
       let client = try #require(Connection(port: server.serverPort))
       turn(loop) { server.statistics.delivered == 1 }
       return client
