@@ -4,6 +4,7 @@
 
 #include <event2/event.h>
 #include <limits.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 void operations_take_all(scene *now, csc_server *server) {
@@ -67,8 +68,8 @@ static void close_and_listen(scene *now, csc_server *server) {
 static void finish_and_listen(scene *now, csc_server *server) {
     csc_server_finish(server);
     // Within another finish() the rest is left to that one.
-    now->leaves_the_rest = csc_server_is_listening(server);
-    if (!now->leaves_the_rest) {
+    now->does_not_listen_anew = csc_server_is_listening(server);
+    if (!now->does_not_listen_anew) {
         assert_true(try_to_listen(server));
     }
 }
@@ -212,6 +213,53 @@ static void refuse_next(scene *now, csc_server *server) {
     csc_server_on_admission(server, refuse_one, now);
 }
 
+static void release_it(scene *now, csc_server *server) {
+    int descriptor = csc_server_release(server);
+    if (descriptor >= 0) {
+        fixture_own(now->it, descriptor);
+    }
+    assert_false(csc_server_is_listening(server));
+}
+
+static void release_and_adopt(scene *now, csc_server *server) {
+    int descriptor = csc_server_release(server);
+    now->does_not_listen_anew = descriptor < 0;
+    if (descriptor >= 0) {
+        assert_true(csc_server_adopt(server, descriptor));
+    }
+}
+
+static void wake_and_wait(scene *now, csc_server *server) {
+    (void)now;
+    csc_server_wake(server);
+    bool pending = csc_server_has_pending(server);
+    assert_int_equal(csc_server_wait(server, -1, NULL), pending);
+    if (pending && csc_server_is_listening(server)) {
+        operations_take_all(now, server);
+        assert_false(csc_server_wait(server, -1, NULL));
+    }
+}
+
+static void finish_and_resume(scene *now, csc_server *server) {
+    (void)now;
+    csc_server_finish(server);
+    csc_server_resume(server);
+}
+
+static void take_a_stranger(scene *now, csc_server *server) {
+    static int nesting;
+    csc_connection connection = {.peer = address_of("192.0.2.1", 1)};
+    if (nesting > 0) {
+        return; // it comes by the same callbacks
+    }
+    connection.descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_true(connection.descriptor >= 0);
+    nesting++;
+    now->strangers++;
+    assert_true(csc_server_take(server, &connection));
+    nesting--;
+}
+
 static void remove_callbacks(scene *now, csc_server *server) {
     (void)now;
     csc_server_on_new_connection(server, NULL, NULL);
@@ -301,6 +349,11 @@ const operation operations[] = {
     {.name = "little room", .perform = reset_excess},
     {.name = "tell of ends", .perform = tell_of_ends},
     {.name = "refuse", .perform = refuse_next},
+    {.name = "release", .perform = release_it, .stops = true},
+    {.name = "release and adopt", .perform = release_and_adopt, .listens_anew = true},
+    {.name = "wake and wait", .perform = wake_and_wait},
+    {.name = "finish and resume", .perform = finish_and_resume, .stops = true},
+    {.name = "take a stranger", .perform = take_a_stranger},
     {.name = "no callbacks", .perform = remove_callbacks},
     {.name = "other callbacks", .perform = replace_callbacks},
     {.name = "stop the loop", .perform = stop_loop},

@@ -9,7 +9,8 @@
 typedef struct scene {
     fixture *it;                      // owns the descriptors that are taken
     const csc_connection *connection; // that the incoming callback was given; NULL elsewhere
-    bool leaves_the_rest;             // a finish() was within another
+    int strangers;                    // connections that came another way than accept4(2)
+    bool does_not_listen_anew;        // although the operation might have made it
 } scene;
 
 typedef struct operation {

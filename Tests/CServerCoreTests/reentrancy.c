@@ -32,6 +32,10 @@ typedef enum place {
     OTHER_SERVER,     // the new connection callback of another server of the loop
     JOB,              // an event of the program's
     ADMISSION,
+    REFUSING_ADMISSION, // the callback that operates refuses the client, or resets the connection
+    RESETTING_ADMISSION,
+    DEEP_ADMISSION, // an admission within a wait within an admission
+    SOCKET_MADE,    // between socket(2) and bind(2) of another server of the loop
     REJECTED,
     PLACES
 } place;
@@ -65,6 +69,16 @@ static const struct {
     [JOB] = {"an event", true, false, 1 << BY_LOOP},
     [ADMISSION] = {"admission", true, false,
                    1 << BY_LOOP | 1 << BY_WAIT | 1 << BY_WAIT_WITHOUT_BASE | 1 << BY_FINISH},
+    [REFUSING_ADMISSION] = {"refusing admission", true, false,
+                            1 << BY_LOOP | 1 << BY_WAIT | 1 << BY_WAIT_WITHOUT_BASE |
+                                1 << BY_FINISH},
+    [RESETTING_ADMISSION] = {"resetting admission", true, false,
+                             1 << BY_LOOP | 1 << BY_WAIT | 1 << BY_WAIT_WITHOUT_BASE |
+                                 1 << BY_FINISH},
+    [DEEP_ADMISSION] = {"admission in a wait", true, true,
+                        1 << BY_LOOP | 1 << BY_WAIT | 1 << BY_WAIT_WITHOUT_BASE | 1 << BY_FINISH},
+    [SOCKET_MADE] = {"socket of another server", true, false,
+                     1 << BY_LOOP | 1 << BY_WAIT | 1 << BY_WAIT_WITHOUT_BASE},
     [REJECTED] = {"rejected", true, false,
                   1 << BY_LOOP | 1 << BY_WAIT | 1 << BY_WAIT_WITHOUT_BASE | 1 << BY_FINISH},
 };
@@ -101,7 +115,7 @@ static void operate(stage *now) {
         now->scene.it->server = NULL;
         return;
     }
-    bool listens_anew = now->cell->operation->listens_anew && !now->scene.leaves_the_rest;
+    bool listens_anew = now->cell->operation->listens_anew && !now->scene.does_not_listen_anew;
     now->anew = now->anew || listens_anew || (!listened && csc_server_is_listening(server));
 }
 
@@ -148,11 +162,25 @@ static void on_accept_error(csc_server *server, csc_error error, void *context) 
 
 static csc_admission on_admission(csc_server *server, const csc_address *peer, void *context) {
     stage *now = context;
-    (void)server;
+    assert_false(now->gone);
     assert_int_equal(peer->family, CSC_FAMILY_IPV4);
-    if (now->cell->place == ADMISSION) {
+    switch (now->cell->place) {
+    case ADMISSION:
         operate(now);
         return CSC_ADMIT;
+    case REFUSING_ADMISSION:
+        operate(now);
+        return CSC_REFUSE;
+    case RESETTING_ADMISSION:
+        operate(now);
+        return CSC_RESET;
+    case DEEP_ADMISSION:
+        if (is_here(now, server)) {
+            operate(now);
+        }
+        return CSC_ADMIT;
+    default:
+        break;
     }
     return now->calls == 0 || now->cell->always ? CSC_REFUSE : CSC_ADMIT;
 }
@@ -160,6 +188,7 @@ static csc_admission on_admission(csc_server *server, const csc_address *peer, v
 static void on_rejected(csc_server *server, const csc_rejection *rejection, void *context) {
     stage *now = context;
     (void)server;
+    assert_false(now->gone);
     assert_int_equal(rejection->local.family, CSC_FAMILY_IPV4);
     if (now->cell->place == REJECTED) {
         operate(now);
@@ -169,6 +198,12 @@ static void on_rejected(csc_server *server, const csc_rejection *rejection, void
 static void on_other_connection(csc_server *server, void *context) {
     (void)server;
     operate(context);
+}
+
+static int on_socket(csc_server *server, int descriptor, void *context) {
+    (void)server, (void)descriptor;
+    operate(context);
+    return 0;
 }
 
 static void on_event(evutil_socket_t descriptor, short events, void *context) {
@@ -185,7 +220,7 @@ static void connect_callbacks(stage *now) {
     if (place == INCOMING || place == WAIT_IN_INCOMING) {
         csc_server_on_incoming_connection(server, on_incoming, now);
     }
-    if (place == ADMISSION || place == REJECTED) {
+    if (place >= ADMISSION && place != SOCKET_MADE) {
         csc_server_on_admission(server, on_admission, now);
         csc_server_on_rejected(server, on_rejected, now);
     }
@@ -223,6 +258,12 @@ static void prepare(stage *now) {
         csc_server_on_new_connection(now->other, on_other_connection, now);
         address = csc_server_address(now->other);
         fixture_own(it, connect_to(&address));
+        break;
+    case SOCKET_MADE:
+        now->other = csc_server_new(it->base);
+        address = address_of(own_loopback(), 0);
+        csc_server_on_socket(now->other, on_socket, now);
+        assert_true(csc_server_listen(now->other, &address));
         break;
     case JOB:
         assert_int_equal(event_base_once(it->base, -1, EV_TIMEOUT, on_event, now, &now_due), 0);
@@ -290,10 +331,13 @@ static void serve_on(stage *now) {
     csc_server_set_accept_batch(it->server, 64);
     csc_server_resume(it->server);
     operations_take_all(&now->scene, it->server);
+    csc_server_wait(it->server, 0, NULL); // takes up a wake-up that no wait was there for
+    operations_take_all(&now->scene, it->server);
     if (csc_server_is_listening(it->server)) {
         uint64_t waiting = fixture_statistics(it).kernel_queue;
         uint64_t accepted = fixture_statistics(it).accepted;
-        accept_up_to(now, now->anew ? accepted + waiting : CLIENTS);
+        accept_up_to(now,
+                     now->anew ? accepted + waiting : (uint64_t)(CLIENTS + now->scene.strangers));
         accepted = fixture_statistics(it).accepted;
         fixture_connect(it);
         accept_up_to(now, accepted + 1);

@@ -66,13 +66,20 @@ static void on_incoming_connection(csc_server *server, const csc_connection *con
     }
 }
 
-// Makes no calls: what became of the connection could not be told then.
 static csc_admission on_admission(csc_server *server, const csc_address *peer, void *context) {
     static const csc_admission decisions[] = {CSC_ADMIT, CSC_REFUSE, CSC_ADMIT, CSC_RESET};
     subject *it = context;
     CHECK(server == it->server, "a callback of a server that was freed");
     CHECK(peer->family != CSC_FAMILY_NONE, "nobody");
-    return decisions[world_byte(it->world) & 3];
+    unsigned epoch = it->epoch;
+    csc_admission decision = decisions[world_byte(it->world) & 3];
+    model_asked(it, peer);
+    model_observe_others(it);
+    operate_inside(it->world);
+    if (it->server && it->epoch == epoch) {
+        model_answered(it, decision);
+    }
+    return decision;
 }
 
 static void on_rejected(csc_server *server, const csc_rejection *rejection, void *context) {

@@ -34,17 +34,60 @@ void model_connected(subject *it, const csc_address *client) {
     push(&it->kernel, client);
 }
 
+// What became of the client that was answered last, where no callback has said so.
+static void resolve_answered(subject *it) {
+    while (it->applicant_count > 0 && it->applicants[it->applicant_count - 1].answered) {
+        const applicant *last = &it->applicants[--it->applicant_count];
+        CHECK(last->answer == CSC_ADMIT, "one that was refused was not rejected");
+        if (last->closed) {
+            it->discarded++;
+        } else {
+            push(&it->pending, &last->name);
+        }
+    }
+}
+
+static void check_limit(const subject *it) {
+    size_t count = it->pending.count + it->applicant_count;
+    CHECK(it->finishing > 0 || (it->limit > 0 && count <= (size_t)it->limit),
+          "%zu are pending, at most %d", count, it->limit);
+}
+
 // Moves who was accepted since the last look from the kernel's queue to the pending ones.
 static void take_in(subject *it) {
+    resolve_answered(it);
     uint64_t accepted = statistics(it).accepted;
     CHECK(accepted == it->accepted || !it->handles_incoming, "accepted past the callback");
     while (it->accepted < accepted) {
         csc_address name = pop(&it->kernel);
         push(&it->pending, &name);
         it->accepted++;
-        CHECK(it->finishing > 0 || (it->limit > 0 && it->pending.count <= (size_t)it->limit),
-              "%zu are pending, at most %d", it->pending.count, it->limit);
+        check_limit(it);
     }
+}
+
+void model_asked(subject *it, const csc_address *peer) {
+    uint64_t accepted = statistics(it).accepted;
+    resolve_answered(it);
+    CHECK(accepted > it->accepted, "nobody was accepted");
+    while (it->accepted + 1 < accepted) { // who came before, and was not asked about
+        csc_address name = pop(&it->kernel);
+        push(&it->pending, &name);
+        it->accepted++;
+    }
+    csc_address name = pop(&it->kernel);
+    it->accepted++;
+    CHECK(memcmp(peer, &name, sizeof name) == 0, "port %u, expected %u", peer->port, name.port);
+    CHECK(it->applicant_count <= DEEPEST_CALLBACK, "nested too deep");
+    it->applicants[it->applicant_count++] = (applicant){.name = name};
+    check_limit(it);
+}
+
+void model_answered(subject *it, csc_admission answer) {
+    resolve_answered(it);
+    CHECK(it->applicant_count > 0, "nobody was asked about");
+    it->applicants[it->applicant_count - 1].answered = true;
+    it->applicants[it->applicant_count - 1].answer = answer;
 }
 
 void model_added(subject *it) {
@@ -67,15 +110,32 @@ static void check_connection(const subject *it, const csc_connection *connection
 
 csc_address model_incoming(subject *it, const csc_connection *connection) {
     uint64_t accepted = statistics(it).accepted;
-    CHECK(accepted == it->accepted + 1, "%d at once", (int)(accepted - it->accepted));
-    csc_address name = pop(&it->kernel);
-    it->accepted++;
+    csc_address name;
+    if (it->applicant_count > 0 && it->applicants[it->applicant_count - 1].answered) {
+        const applicant *last = &it->applicants[--it->applicant_count];
+        CHECK(last->answer == CSC_ADMIT && !last->closed, "one that was not let in");
+        name = last->name;
+        CHECK(accepted == it->accepted, "%d more", (int)(accepted - it->accepted));
+    } else {
+        CHECK(accepted == it->accepted + 1, "%d at once", (int)(accepted - it->accepted));
+        name = pop(&it->kernel);
+        it->accepted++;
+    }
     it->taken++;
     check_connection(it, connection, &name);
     return name;
 }
 
 void model_rejected(subject *it, const csc_address *peer) {
+    if (it->applicant_count > 0 && it->applicants[it->applicant_count - 1].answered &&
+        it->applicants[it->applicant_count - 1].answer != CSC_ADMIT) {
+        const applicant *last = &it->applicants[--it->applicant_count];
+        CHECK(memcmp(peer, &last->name, sizeof last->name) == 0, "port %u, expected %u", peer->port,
+              last->name.port);
+        it->rejected++;
+        return;
+    }
+    resolve_answered(it);
     uint64_t accepted = statistics(it).accepted;
     CHECK(accepted > it->accepted, "nobody was accepted");
     while (it->accepted + 1 < accepted) { // who came before, and was queued
@@ -126,6 +186,10 @@ void model_stopped(subject *it) {
 }
 
 void model_closed(subject *it) {
+    resolve_answered(it);
+    for (size_t i = 0; i < it->applicant_count; i++) {
+        it->applicants[i].closed = true;
+    }
     it->discarded += it->pending.count;
     it->pending.count = 0;
     it->listening = false;
@@ -150,10 +214,10 @@ static void observe(subject *it) {
     uint64_t rejected = now.shed + now.rejected_by_admission + now.rejected_by_limit;
     CHECK(rejected == it->rejected, "%d, the model has %d", (int)rejected, (int)it->rejected);
     uint64_t on_their_way = it->in_incoming;
-    CHECK(it->in_incoming > 0 || now.accepted + now.added == now.delivered + now.pending +
-                                                                 now.discarded_on_close + now.shed +
-                                                                 now.rejected_by_admission +
-                                                                 now.rejected_by_limit,
+    CHECK(it->in_incoming + it->applicant_count > 0 ||
+              now.accepted + now.added == now.delivered + now.pending + now.discarded_on_close +
+                                              now.shed + now.rejected_by_admission +
+                                              now.rejected_by_limit,
           "%d accepted, %d added, %d delivered", (int)now.accepted, (int)now.added,
           (int)now.delivered);
     // One on its way counts as delivered when its callback returns.

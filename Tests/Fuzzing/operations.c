@@ -173,13 +173,13 @@ static void adopt(subject *it, unsigned choice) {
 static void finish(subject *it) {
     csc_server *server = it->server;
     unsigned epoch = it->epoch;
-    unsigned listening_epoch = it->listening_epoch;
     it->finishing++;
     csc_server_finish(server);
     if (it->epoch != epoch) {
         return; // freed in a callback
     }
-    if (it->server && it->listening_epoch == listening_epoch) {
+    bool listening = it->server && csc_server_is_listening(server);
+    if (it->server && !listening) {
         model_stopped(it);
     } else if (it->server) {
         model_observe(it->world);
@@ -194,7 +194,8 @@ static void wait_for_one(subject *it, int msec) {
     uint64_t accepted = it->accepted;
     bool pending = it->pending.count > 0;
     bool got_one = csc_server_wait(it->server, msec, &timed_out);
-    CHECK(!got_one || was_listening, "one that does not listen");
+    CHECK(!got_one || was_listening || pending, "one that does not listen");
+    CHECK(got_one || !pending, "one is pending");
     CHECK(!got_one || !timed_out, "both");
     if (got_one && it->server && it->epoch == epoch && !pending) {
         csc_statistics now;

@@ -25,6 +25,14 @@ typedef struct name_queue {
     size_t count;
 } name_queue;
 
+// A client whom the admission callback decides on.
+typedef struct applicant {
+    csc_address name;
+    bool answered;
+    csc_admission answer;
+    bool closed; // the server was, meanwhile
+} applicant;
+
 typedef struct subject {
     world *world;
     csc_server *server; // NULL after it was freed
@@ -35,7 +43,9 @@ typedef struct subject {
     bool handles_incoming;
     bool has_base;
     unsigned in_incoming; // callbacks on the stack: one connection each is on its way
-    unsigned finishing;   // csc_server_finish() calls on the stack, which know no limit
+    unsigned finishing;   // calls on the stack that know no limit
+    applicant applicants[DEEPEST_CALLBACK + 1];
+    size_t applicant_count;
     int limit;
     int backlog; // of the socket that listens
     uint64_t accepted;
@@ -79,6 +89,8 @@ void model_connected(subject *it, const csc_address *client);
 void model_added(subject *it);
 csc_address model_incoming(subject *it, const csc_connection *connection);
 void model_rejected(subject *it, const csc_address *peer);
+void model_asked(subject *it, const csc_address *peer);
+void model_answered(subject *it, csc_admission answer);
 // One that comes another way than the kernel's queue: before all who stand there.
 void model_passed_on(subject *it, const csc_address *peer);
 void model_given_back(subject *it, const csc_address *name);
