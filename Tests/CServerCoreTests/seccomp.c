@@ -4,12 +4,15 @@
 // A filter stays for good, so each is a child's, with a server of its own.
 
 #include "fixture.h"
+#include "named_calls.h"
 
 #include <errno.h>
 #include <event2/event.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -17,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { CLIENTS = 100, MOST_CALLS = 32 };
+enum { CLIENTS = 100, MOST_CALLS = 64 };
 
 // Does otherwise to the calls in the list and listed to all others.
 static bool filter(const int *calls, size_t count, uint32_t listed, uint32_t otherwise) {
@@ -41,27 +44,16 @@ static bool forbid_accepting(int errnum) {
     return filter(calls, 2, SECCOMP_RET_ERRNO | (uint32_t)errnum, SECCOMP_RET_ALLOW);
 }
 
-// Those that CServerCore.h names, those of malloc(), and one to end with.
+// Those that CServerCore.h names for a server that listens, and those of malloc().
 static bool allow_only_what_is_named(void) {
-    const int calls[] = {
-        SYS_accept4,     SYS_epoll_ctl,   SYS_read,  SYS_fstat,
-        SYS_newfstatat,  SYS_getsockopt,  SYS_close, SYS_clock_gettime,
-#ifdef SYS_epoll_wait
-        SYS_epoll_wait,
-#endif
-        SYS_epoll_pwait,
-#ifdef SYS_poll
-        SYS_poll,
-#endif
-        SYS_ppoll,       SYS_brk,         SYS_mmap,  SYS_munmap,
-        SYS_futex,       SYS_exit_group,  SYS_fcntl, SYS_prlimit64,
-#ifdef SYS_getrlimit
-        SYS_getrlimit,
-#endif
-        SYS_eventfd2,    SYS_getsockname,
-    };
-    return filter(calls, sizeof calls / sizeof calls[0], SECCOMP_RET_ALLOW,
-                  SECCOMP_RET_KILL_PROCESS);
+    int calls[MOST_CALLS];
+    size_t count = 0;
+    for (size_t i = 0; i < named_calls_count; i++) {
+        if (named_calls[i].serves) {
+            calls[count++] = named_calls[i].number;
+        }
+    }
+    return filter(calls, count, SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS);
 }
 
 static void end_run(evutil_socket_t descriptor, short events, void *base) {
@@ -246,18 +238,85 @@ static int shed_with_what_is_named(int errnum) {
     return now.shed > 0 && now.pending + now.shed == CLIENTS && told > 0 ? 0 : 4;
 }
 
+static csc_admission refuse_some(csc_server *server, const csc_address *peer, void *context) {
+    static int asked;
+    (void)server, (void)peer, (void)context;
+    return asked++ % 2 == 0 ? CSC_REFUSE : CSC_RESET;
+}
+
+static void ignore_rejection(csc_server *server, const csc_rejection *rejection, void *context) {
+    (void)server, (void)context;
+    if (rejection->local.family != CSC_FAMILY_IPV4) {
+        _exit(9);
+    }
+}
+
+// Rejecting in every way, waking, headroom, and the rest of what a program may ask for.
+static int reject_with_what_is_named(int errnum) {
+    scene scene;
+    (void)errnum;
+    if (!begin(&scene, 12)) {
+        return 1;
+    }
+    csc_server_on_rejected(scene.server, ignore_rejection, NULL);
+    csc_server_on_admission(scene.server, refuse_some, NULL);
+    if (!allow_only_what_is_named()) {
+        return 2;
+    }
+    csc_server_set_accept_batch(scene.server, 4);
+    event_base_loop(scene.base, EVLOOP_ONCE);
+    csc_server_on_admission(scene.server, NULL, NULL);
+    csc_server_set_max_connections(scene.server, 0, CSC_EXCESS_RESET);
+    event_base_loop(scene.base, EVLOOP_ONCE);
+    csc_server_set_max_connections(scene.server, 0, CSC_EXCESS_CLOSE);
+    run_ready(&scene);
+    if (statistics_of(&scene).accepted != 12 || csc_server_descriptor_headroom(scene.server) <= 0) {
+        return 3;
+    }
+    csc_server_wake(scene.server);
+    csc_server_wait(scene.server, 10, NULL);
+    csc_server_wait(scene.server, 10, NULL);
+    csc_server_wake(scene.server);
+    csc_server_finish(scene.server);
+    csc_server_free(scene.server);
+    event_base_free(scene.base);
+    return 0;
+}
+
+static void the_header_names_each(void **state) {
+    (void)state;
+    static char header[200000];
+    FILE *file = fopen(CSERVERCORE_HEADER, "re");
+    assert_non_null(file);
+    size_t length = fread(header, 1, sizeof header - 1, file);
+    fclose(file);
+    assert_true(length < sizeof header - 1);
+    char *list = strstr(header, "- System calls: ");
+    assert_non_null(list);
+    char *end = strstr(list, "\n * - ");
+    assert_non_null(end);
+    *end = '\0';
+    for (size_t i = 0; i < named_calls_count; i++) {
+        if (named_calls[i].name && !strstr(list, named_calls[i].name)) {
+            fail_msg("the header does not name %s", named_calls[i].name);
+        }
+    }
+}
+
 static void what_is_named_is_all_that_serving_needs(void **state) {
     (void)state;
-    if (!fault_counts_allocations()) {
-        skip(); // a sanitizer makes calls of its own
+    if (!fault_counts_allocations() || named_calls_are_enforced()) {
+        skip(); // a sanitizer makes calls of its own, and so does what finds out who calls
     }
     in_child(serve_with_what_is_named, 0);
     in_child(shed_with_what_is_named, 0);
+    in_child(reject_with_what_is_named, 0);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_may_not_accept_says_so_and_tries_again),
+        cmocka_unit_test(the_header_names_each),
         cmocka_unit_test(what_is_named_is_all_that_serving_needs),
     };
     return cmocka_run_group_tests_name("seccomp", tests, NULL, NULL);
