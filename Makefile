@@ -4,18 +4,19 @@ PORT ?= 4242
 ARGS ?=
 SECONDS ?= 60
 CONNECTIONS ?= 200000
-# Of scripts/testing/steps.py, the last three for .ci/run alone.
+# Of scripts/testing/steps.py, the last four for .ci/run alone.
 STEPS = format-check check-error-texts check-async-documentation test-build test-swift test-c test-examples test-nio \
 	test-consumer test-readme test-benchmarks check-counts check-thread-confinement check-documentation \
-	test-c-clang test-qt-client test-torrent
+	test-c-clang test-qt-client test-first-minute test-torrent
 
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
 .NOTPARALLEL:
-.PHONY: help run bench bench-quick test $(STEPS) docs test-hostile hostile test-sanitizers check coverage fuzz soak torture format clean \
+.PHONY: help run fortune bench bench-quick test $(STEPS) docs test-hostile hostile test-sanitizers check coverage fuzz soak torture format clean \
 	dependencies-run dependencies-docs dependencies-test dependencies-ci
 
 help:
 	@echo 'make run [PORT=4242] [ARGS=...]  serve fortunes until Ctrl-C (PORT=0: any free port)'
+	@echo 'make fortune [PORT=4242]         ask the server of make run for a fortune'
 	@echo 'make test                        all tests and checks, a line for each (5 minutes)'
 	@echo 'make torture                     every system call and allocation fails, in every way (a few minutes)'
 	@echo 'make test-sanitizers             the tests under the sanitizers, the C tests under valgrind'
@@ -35,6 +36,11 @@ run: dependencies-run
 	@scripts/notice-new-files Examples
 	@swift build --package-path Examples --configuration release --product FortuneServer
 	@scripts/run-from-make Examples/.build/release/FortuneServer --port '$(PORT)' $(ARGS)
+
+fortune: dependencies-run
+	@scripts/notice-new-files Examples
+	@swift build --quiet --package-path Examples --configuration release --product FortuneClient
+	@Examples/.build/release/FortuneClient 127.0.0.1 '$(PORT)' $(ARGS)
 
 test: dependencies-test
 	@scripts/test

@@ -48,6 +48,7 @@ LONG_STEPS = (
     Step("test-c-clang", "C tests, built by clang", ("scripts/test-c", "clang"), results.ctest,
          {"folder": "build/dev-clang"}),
     swift("test-qt-client", "Qt's own Fortune Client", "Examples", test=("--filter", "QtClientTests")),
+    Step("test-first-minute", "README.md's first minute, without nc and xxd", ("Tests/Consumers/readme/first-minute",)),
     swift("test-torrent", "Torrent among real clients", "Examples/Torrent"),
     Step("test-hostile", "Floods, scans, limits, other processes", ("Tests/Hostile/run",)),
     Step("coverage", "Coverage", ("scripts/coverage",)),
