@@ -247,7 +247,7 @@ static void finish_and_resume(scene *now, csc_server *server) {
 }
 
 static void take_a_stranger(scene *now, csc_server *server) {
-    static int nesting;
+    static _Thread_local int nesting;
     csc_connection connection = {.peer = address_of("192.0.2.1", 1)};
     if (nesting > 0) {
         return; // it comes by the same callbacks

@@ -71,11 +71,13 @@ static void a_wait_is_woken_by_another_thread(void **state) {
 
 static void wake_on_signal(int number) {
     (void)number;
+    int errnum = errno;
     errno = ENXIO;
     csc_server_wake(server_of_handler);
     if (errno != ENXIO) {
         abort();
     }
+    errno = errnum;
 }
 
 static void a_wait_is_woken_by_a_signal_handler(void **state) {
