@@ -15,7 +15,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -88,7 +87,7 @@ int csc_server_descriptor_headroom(const csc_server *server) {
 
 void csc__reserve_fd_take(csc_server *server) {
     // Not a duplicate: that would give back no entry of the system's table of open files.
-    server->reserve_fd = csc__private_fd_of(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    server->reserve_fd = csc__private_eventfd(0);
 }
 
 void csc__reserve_fd_give_up(csc_server *server) {

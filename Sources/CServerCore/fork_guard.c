@@ -12,7 +12,6 @@
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -43,8 +42,7 @@ static void replace(csc__private_fd *it, const csc__private_fd *nothing) {
 static void after_fork_in_child(void) {
     forks++;
     // Ready at once, so that a loop that the child goes on running says what is wrong.
-    csc__private_fd nothing =
-        csc__private_fd_of(first ? eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK) : -1);
+    csc__private_fd nothing = first ? csc__private_eventfd(1) : CSC__NO_PRIVATE_FD;
     for (csc_server *server = first; server; server = server->next_listening) {
         server->inherited_by_fork = true;
         server->placeholder.number = server->socket.private_fd;

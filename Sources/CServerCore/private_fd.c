@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,6 +26,10 @@ csc__private_fd csc__private_fd_of(int number) {
     bool marked = fcntl(number, F_SETSIG, mark) == 0;
     errno = errnum;
     return (csc__private_fd){.number = number, .mark = marked ? mark : 0};
+}
+
+csc__private_fd csc__private_eventfd(unsigned count) {
+    return csc__private_fd_of(eventfd(count, EFD_CLOEXEC | EFD_NONBLOCK));
 }
 
 bool csc__private_fd_is_ours(const csc__private_fd *it) {

@@ -15,6 +15,9 @@ typedef struct csc__private_fd {
 // Takes ownership of a descriptor, which may be -1, and marks it.
 csc__private_fd csc__private_fd_of(int number);
 
+// An eventfd with this count; none with errno when there is no descriptor for it.
+csc__private_fd csc__private_eventfd(unsigned count);
+
 // False when other code has closed the number, or opened a file of its own with it.
 bool csc__private_fd_is_ours(const csc__private_fd *it);
 

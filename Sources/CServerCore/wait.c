@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 enum { DEEPEST_WAIT = 16 };
@@ -30,7 +29,7 @@ static int poll_timeout(const csc_server *server, int64_t deadline, int64_t now)
 // Without an eventfd a wake-up is noticed when poll returns, after a second at most.
 static void be_wakeable(csc_server *server) {
     if (server->wake.number < 0) {
-        server->wake = csc__private_fd_of(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+        server->wake = csc__private_eventfd(0);
         atomic_store(&server->can_be_poked, server->wake.number >= 0);
     }
 }
