@@ -22,6 +22,6 @@ struct ServingTests {
     #expect(String(decoding: received, as: UTF8.self) == "hello")
 
     client.disconnectFromHost()
-    #expect(client.state == .unconnected)
+    #expect(loop.run { client.state == .unconnected })
   }
 }

@@ -1,6 +1,7 @@
 internal import CServerCore
 
-/// What went wrong on a server or a socket, with the numbers of `QAbstractSocket::SocketError`.
+/// What went wrong on a server or a socket, with the numbers of `QAbstractSocket::SocketError`; what Qt does not have
+/// begins at 1000.
 ///
 /// A server reports its last error as ``TCPServer/serverError`` with a text in ``TCPServer/errorString``; a
 /// socket as ``TCPSocket/error`` and ``TCPSocket/errorString``. Calls that throw, throw one of these.
@@ -53,6 +54,8 @@ public enum SocketError: Int32, Error, CaseIterable, Sendable {
   case sslInvalidUserData = 21
   /// Try again: nothing is wrong but there is nothing now.
   case temporary = 22
+  /// A line, or what is read up to another delimiter, is longer than the call allows.
+  case lineTooLong = 1000
 
   init(_ error: csc_error) {
     self = SocketError(rawValue: Int32(error.rawValue)) ?? .unknown
@@ -94,6 +97,7 @@ extension SocketError: CustomStringConvertible {
     case .sslInternal: "Error of the TLS library"
     case .sslInvalidUserData: "Invalid TLS data"
     case .temporary: "Temporary error"
+    case .lineTooLong: "Line too long"
     }
   }
 }

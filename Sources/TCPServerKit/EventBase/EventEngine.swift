@@ -40,6 +40,8 @@ internal import Synchronization
   /// Servers that lacked descriptors or memory when they last tried; looked at whenever a socket closes its own.
   private var starving: [ServerCore] = []
   private(set) var hasStarvingServers = false
+  /// Sockets that have just been connected; each is there as long as its flag says so.
+  private var unwatched: [Unmanaged<TCPSocket>] = unsafe []
   /// What an overridden `incomingConnection(_:)` is being handed, until a socket has taken it.
   var incoming: (connection: csc_connection, home: SocketHome)?
 
@@ -108,6 +110,10 @@ internal import Synchronization
       SystemCalls.closeDescriptor(wakeDescriptor)
     }
   }
+
+  /// Whether the loop knows edge-triggered events: all but an adopted one with an old method do.
+  private(set) lazy var hasEdges =
+    unsafe event_base_get_features(base) & CInt(CLIBEVENT_FEATURE_EDGE_TRIGGERED) != 0
 
   // MARK: - Turns
 
@@ -319,6 +325,30 @@ internal import Synchronization
 
   fileprivate func wakeUp() {
     SystemCalls.signal(wakeDescriptor)
+  }
+
+  // MARK: - Connections that are not watched yet
+
+  /// Looks after the events of this turn whether `socket` is watched, and watches it if not. Most are by then, or have
+  /// ended.
+  func watchLater(_ socket: TCPSocket) {
+    if unsafe unwatched.isEmpty {
+      later { [unowned self] in watchUnwatched() }
+    }
+    unsafe unwatched.append(.passUnretained(socket))
+  }
+
+  private func watchUnwatched() {
+    let sockets = unsafe exchange(&unwatched, with: []).map { unsafe $0.takeUnretainedValue() }
+    for socket in sockets {
+      socket.watchUnlessWatched()
+    }
+  }
+
+  /// A socket that was given to ``watchLater(_:)`` is released.
+  func forgetUnwatched(_ socket: TCPSocket) {
+    let pointer = unsafe Unmanaged.passUnretained(socket).toOpaque()
+    unsafe unwatched.removeAll { unsafe $0.toOpaque() == pointer }
   }
 
   // MARK: - Servers without descriptors

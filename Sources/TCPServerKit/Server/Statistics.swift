@@ -40,12 +40,16 @@ extension TCPServer {
     public var pauses: UInt64
     /// How long it paused for those reasons, one that lasts included.
     public var pausedTime: Duration
+    /// Connections that ended before their peer had acknowledged everything that was written: reset by the peer, aborted,
+    /// or given up after ``TCPServer/deliveryTimeout``.
+    public var undelivered: UInt64
     /// Completed connections in the kernel's queue now.
     public var kernelQueue: UInt64
     /// The length of the kernel's queue.
     public var kernelQueueLimit: UInt64
 
-    init(_ core: csc_statistics) {
+    init(_ core: csc_statistics, undelivered: UInt64) {
+      self.undelivered = undelivered
       accepted = core.accepted
       added = core.added
       delivered = core.delivered
@@ -71,6 +75,6 @@ extension TCPServer {
   public final var statistics: Statistics {
     var snapshot = csc_statistics()
     unsafe csc_server_statistics(core, &snapshot, MemoryLayout<csc_statistics>.size)
-    return Statistics(snapshot)
+    return Statistics(snapshot, undelivered: undelivered)
   }
 }

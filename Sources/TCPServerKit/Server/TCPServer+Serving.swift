@@ -10,6 +10,9 @@ public struct ServingReport: Hashable, Sendable {
   public var endedInTime: UInt64 = 0
   /// Handlers that were cancelled, by the deadline of a graceful shutdown or with the serving task.
   public var cancelled: UInt64 = 0
+  /// Connections that ended before their peer had acknowledged everything that was written: cut by a deadline, reset by
+  /// the peer, or given up after ``TCPServer/deliveryTimeout``.
+  public var undelivered: UInt64 = 0
 }
 
 extension TCPServer {
@@ -84,6 +87,8 @@ private final class Serving: CancellableWait {
   private var parking = Parking()
   private var deadline: LoopTimer?
   private var isShuttingDown = false
+  /// No connection is accepted any more.
+  private var isEnding = false
   private var isPastDeadline = false
   private var isOver = false
   private(set) var report = ServingReport()
@@ -106,6 +111,7 @@ private final class Serving: CancellableWait {
     let serveNext: @Sendable @isolated(any) () async -> Void = { unsafe await serving.serveStarting() }
     await withDiscardingTaskGroup { group in
       await acceptAll(into: &group, serveNext)
+      hurryClosing()
       if Task.isCancelled {
         server.close()
       }
@@ -127,6 +133,13 @@ private final class Serving: CancellableWait {
     }
     deadline = nil
     isOver = true
+  }
+
+  /// A server that ends does not wait for peers that have everything but do not end their side.
+  private func hurryClosing() {
+    guard !isEnding else { return }
+    isEnding = true
+    TCPSocket.hurryClosing(of: server.home)
   }
 
   private func acceptAll(
@@ -171,15 +184,20 @@ private final class Serving: CancellableWait {
   /// Apart from the handler's call, so that a handler at work has no frame of this beneath it.
   private func end(_ socket: TCPSocket) async {
     let cancelled = Task.isCancelled
+    let endedInShutdown = isShuttingDown
     if cancelled {
       socket.abort()
     } else {
+      if isEnding { socket.hurry() }
       await socket.closeGracefully()
+    }
+    if socket.flags.contains(.undelivered) {
+      report.undelivered += 1
     }
     live -= 1
     if cancelled {
       report.cancelled += 1
-    } else if isShuttingDown {
+    } else if endedInShutdown {
       report.endedInTime += 1
     }
     parking.wake(.ready)?.resume()
@@ -198,6 +216,7 @@ private final class Serving: CancellableWait {
     guard !isShuttingDown else { return }
     isShuttingDown = true
     server.finish()
+    hurryClosing()
     parking.wake(.ready)?.resume()
   }
 

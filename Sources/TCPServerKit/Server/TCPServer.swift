@@ -190,7 +190,7 @@ internal import CServerCore
   /// Letting go of them would not do: the loop keeps a socket alive that it watches for its handlers.
   private func endAdded() {
     for socket in exchange(&added, with: []) {
-      socket.abort()
+      socket.becomeUnconnected()
     }
   }
 
@@ -251,6 +251,23 @@ internal import CServerCore
       return added.isEmpty ? nil : added.removeFirst()
     }
     return TCPSocket(accepted: connection, home: home)
+  }
+
+  /// How long the peers of connections that are being closed may make no progress; 30 seconds at first.
+  ///
+  /// For the connections that are taken from now on; see ``TCPSocket/deliveryTimeout``.
+  public final var deliveryTimeout: Duration {
+    get { home.deliveryTimeout }
+    set {
+      checkThread()
+      home.deliveryTimeout = newValue
+      existingElsewhere?.deliveryTimeout.withLock { $0 = newValue }
+    }
+  }
+
+  /// Of this server's connections, on whichever loop.
+  final var undelivered: UInt64 {
+    (home.server?.undelivered ?? 0) + (existingElsewhere?.undeliveredCount ?? 0)
   }
 
   var elsewhere: ServerElsewhere {

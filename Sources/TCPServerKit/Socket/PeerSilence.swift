@@ -2,10 +2,16 @@
 /// are measured by it.
 struct PeerSilence {
   private let limit: Duration
-  private var acknowledged: UInt64
+  /// What was acknowledged at the last look; nil before the first.
+  private var acknowledged: UInt64?
   private var since = ContinuousClock.now
 
-  /// Begins to measure.
+  /// Begins to measure at the first look, which saves asking the kernel where the wait is nearly always short.
+  init(limit: Duration) {
+    self.limit = limit.limited
+  }
+
+  /// Begins to measure now.
   init(of descriptor: CInt, limit: Duration) {
     self.limit = limit.limited
     acknowledged = SystemCalls.acknowledgedBytes(descriptor)

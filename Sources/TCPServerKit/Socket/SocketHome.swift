@@ -1,15 +1,20 @@
 internal import CServerCore
+internal import Synchronization
 
 /// Where a socket lives: its loop, and the server that counts it among its connections, if one does. Shared by all
 /// sockets of a place, so that a socket has one reference for both.
 ///
-/// `@unchecked Sendable` because of this invariant: it never changes, and what it refers to is used on the loop's
-/// thread alone.
+/// `@unchecked Sendable` because of this invariant: what changes, and what it refers to, is used on the loop's thread
+/// alone.
 final class SocketHome: @unchecked Sendable {
   let engine: EventEngine?
   /// The server, where it lives on the same loop, or without one.
   let server: ServerCore?
   private let elsewhere: ServerElsewhere?
+  /// See `TCPSocket.deliveryTimeout`. Set by the server, on the loop's thread.
+  var deliveryTimeout = defaultDeliveryTimeout
+
+  static let defaultDeliveryTimeout: Duration = .seconds(30)
 
   init(engine: EventEngine?, server: ServerCore? = nil) {
     self.engine = engine
@@ -21,6 +26,7 @@ final class SocketHome: @unchecked Sendable {
     self.engine = engine
     self.server = nil
     elsewhere = server
+    deliveryTimeout = server.deliveryTimeout.withLock { $0 }
   }
 
   /// For sockets that need no loop.
@@ -33,6 +39,15 @@ final class SocketHome: @unchecked Sendable {
     }
     guard let owner = unsafe server?.owner, owner.eventBase != nil else { return nil }
     return owner.elsewhere
+  }
+
+  /// The peer of a connection that the server counts has not got everything.
+  func noteUndelivered() {
+    if let server {
+      server.undelivered += 1
+    } else {
+      elsewhere?.noteUndelivered()
+    }
   }
 
   /// A connection has ended, which its server counted.
@@ -52,6 +67,8 @@ final class SocketHome: @unchecked Sendable {
   unowned(unsafe) var owner: TCPServer?
   /// Who else wants to know of each end; nil as long as nobody does.
   private(set) var endWatch: EndWatch?
+  /// Connections on the server's loop whose peer has not got everything.
+  var undelivered: UInt64 = 0
 
   init(_ pointer: OpaquePointer?) {
     unsafe self.pointer = pointer
@@ -93,11 +110,25 @@ final class SocketHome: @unchecked Sendable {
   private let engineID: ObjectIdentifier?
   // Not weak: taking a weak reference, and each one to the server from then on, would cost hundreds of instructions.
   private unowned(unsafe) var server: TCPServer?
+  /// Connections on other loops whose peer has not got everything.
+  private let undelivered = Atomic<UInt64>(0)
+  /// For connections on other loops.
+  let deliveryTimeout: Locked<Duration>
 
   init(_ server: TCPServer) {
+    deliveryTimeout = Locked(server.home.deliveryTimeout)
     unsafe self.server = server
     engine = server.eventBase?.engine
     engineID = (server.eventBase?.engine).map { ObjectIdentifier($0) }
+  }
+
+  /// From any thread.
+  func noteUndelivered() {
+    undelivered.add(1, ordering: .relaxed)
+  }
+
+  var undeliveredCount: UInt64 {
+    undelivered.load(ordering: .relaxed)
   }
 
   /// From the server's end.

@@ -8,6 +8,8 @@ final class SocketWaits: CancellableWait {
   final class Settings {
     /// Those who wait for the socket's state.
     let state = WaitingLine()
+    /// Those who wait for the peer's end.
+    let end = WaitingLine()
     /// How long the read that is going on may take; nil as long as it likes.
     var readPatience: Patience?
     /// How long the peer may take nothing of a write that waits; nil as long as it likes.
@@ -183,7 +185,6 @@ extension TCPSocket {
     return .operation
   }
 
-  /// Nobody waiting means nobody interested: the watch goes until somebody is.
   func wakeReader(_ wakening: Parking.Wakening) {
     guard let waits else { return }
     if waits.reader.isWaiting {
@@ -208,5 +209,6 @@ extension TCPSocket {
     waits.reader.wake(.ready)?.resume()
     waits.writer.wake(.ready)?.resume()
     waits.existingSettings?.state.wakeAll()
+    waits.existingSettings?.end.wakeAll()
   }
 }

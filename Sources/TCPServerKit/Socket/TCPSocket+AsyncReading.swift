@@ -60,6 +60,8 @@ extension TCPSocket {
     timeout: Duration? = nil
   ) async throws(SocketError) -> Int {
     try beginReading(timeout)
+    // The kernel's answer to a read of nothing looks like an end.
+    guard buffer.count > 0 else { return 0 }
     while true {
       if let count = unsafe try receiveOnce(buffer) {
         return count
@@ -120,10 +122,11 @@ extension TCPSocket {
   /// Reads a line, its newline included.
   ///
   /// - Parameters:
-  ///   - maxLength: the most bytes to hold and return; the rest of a longer line is the next one.
+  ///   - maxLength: the most bytes to hold and return, the newline among them.
   ///   - timeout: how long the whole line may take; what came in time stays readable.
   /// - Returns: the line; the last one may lack its newline; nil when there is none any more.
-  /// - Throws: what ``read(timeout:_:)`` does.
+  /// - Throws: ``SocketError/lineTooLong`` when the line has more than `maxLength` bytes: its beginning stays readable,
+  ///   and never looks like a line of its own. Otherwise what ``read(timeout:_:)`` does.
   ///
   /// ## Cancellation
   ///
@@ -137,20 +140,84 @@ extension TCPSocket {
     maxLength: Int = 65536,
     timeout: Duration? = nil
   ) async throws(SocketError) -> [UInt8]? {
-    let longest = max(maxLength, 1)
     try beginReading(timeout)
     var searched = 0
     while true {
-      let newline = unsafe unreadBytes.dropFirst(searched).firstIndex(of: UInt8(ascii: "\n"))
-      if let newline {
-        return take(min(newline + 1, longest))
+      if let newline = unsafe unreadBytes.dropFirst(searched).firstIndex(of: UInt8(ascii: "\n")) {
+        return try takeDelimited(newline + 1, maxLength)
       }
       searched = bytesAvailable
-      guard searched < longest else { return take(longest) }
-      guard try await buffered(atLeast: searched + 1) > searched else {
+      guard try await buffersMore(than: searched, maxLength) else {
         return searched > 0 ? take(searched) : nil
       }
     }
+  }
+
+  /// Reads up to a delimiter, which may be of several bytes, the delimiter included.
+  ///
+  /// ```swift
+  /// let head = try await socket.read(until: "\r\n\r\n".utf8)
+  /// ```
+  ///
+  /// - Parameters:
+  ///   - delimiter: one byte or more.
+  ///   - maxLength: the most bytes to hold and return, the delimiter among them.
+  ///   - timeout: how long all of it may take; what came in time stays readable.
+  /// - Returns: the bytes; at the end of the input what is left, without a delimiter; nil when there is none any more.
+  /// - Throws: ``SocketError/lineTooLong`` when there is no delimiter within `maxLength` bytes, which stay readable;
+  ///   ``SocketError/operation`` for an empty delimiter. Otherwise what ``read(timeout:_:)`` does.
+  ///
+  /// ## Cancellation
+  ///
+  /// That of ``readLine(maxLength:timeout:)``.
+  ///
+  /// ## Isolation
+  ///
+  /// Runs where its caller does, which must be on the socket's event base.
+  public func read(
+    until delimiter: some Collection<UInt8>,
+    maxLength: Int = 65536,
+    timeout: Duration? = nil
+  ) async throws(SocketError) -> [UInt8]? {
+    try await readDelimited(Array(delimiter), maxLength, timeout)
+  }
+
+  private func readDelimited(
+    _ delimiter: [UInt8],
+    _ maxLength: Int,
+    _ timeout: Duration?
+  ) async throws(SocketError) -> [UInt8]? {
+    guard let last = delimiter.last else { throw refuseAsync("An empty delimiter") }
+    try beginReading(timeout)
+    var searched = 0
+    while true {
+      while let end = unsafe unreadBytes.dropFirst(searched).firstIndex(of: last) {
+        searched = end + 1
+        if unsafe unreadBytes[..<searched].suffix(delimiter.count).elementsEqual(delimiter) {
+          return try takeDelimited(searched, maxLength)
+        }
+      }
+      searched = bytesAvailable
+      guard try await buffersMore(than: searched, maxLength) else {
+        return searched > 0 ? take(searched) : nil
+      }
+    }
+  }
+
+  private func takeDelimited(_ count: Int, _ maxLength: Int) throws(SocketError) -> [UInt8] {
+    guard count <= max(maxLength, 1) else { throw tooLong() }
+    return take(count)
+  }
+
+  /// Waits for more than `count` bytes; false when none come any more.
+  private func buffersMore(than count: Int, _ maxLength: Int) async throws(SocketError) -> Bool {
+    guard count < max(maxLength, 1) else { throw tooLong() }
+    return try await buffered(atLeast: count + 1) > count
+  }
+
+  private func tooLong() -> SocketError {
+    record(Failure(.lineTooLong, "Line too long"))
+    return .lineTooLong
   }
 
   // MARK: -
@@ -246,7 +313,7 @@ extension TCPSocket {
   /// After a read that brought nothing: the end, nothing yet, or a failure.
   private func handleUnread(_ outcome: SystemCalls.Outcome) throws(SocketError) {
     switch outcome {
-    case .value: flags.insert(.inputEnded)
+    case .value: noteInputEnded()
     case .failed(let errnum):
       if !outcome.wouldBlock { throw broke(errnum) }
     }

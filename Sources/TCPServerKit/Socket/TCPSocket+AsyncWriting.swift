@@ -102,28 +102,29 @@ extension TCPSocket {
 
   /// Ends the connection in order, as ``disconnectFromHost()`` does, and waits for it.
   ///
-  /// - Parameter timeout: how long the peer may take; then the connection is aborted.
-  /// - Returns: whether everything written was delivered to the kernel in time.
+  /// - Parameter timeout: how long the peer may make no progress, instead of ``deliveryTimeout``. A peer that takes
+  ///   bytes is waited for, however long all of it takes.
+  /// - Returns: whether the peer has got everything that was written.
   ///
   /// ## Cancellation
   ///
-  /// Aborts the connection at once and returns false. With nothing to wait for it ends in order all the same.
+  /// Ends the connection at once: by a reset, returning false, where the peer has not got everything yet.
   ///
   /// ## Isolation
   ///
   /// Runs where its caller does, which must be on the socket's event base.
   @discardableResult
-  public func closeGracefully(timeout: Duration = .seconds(30)) async -> Bool {
+  public func closeGracefully(timeout: Duration? = nil) async -> Bool {
+    if let timeout { deliveryTimeout = timeout }
     disconnectFromHost()
-    if state != .unconnected {
+    if currentState != .unconnected {
       do {
-        try await waitForStateChange(timeout)
+        try await waitForStateChange(nil)
       } catch {
-        abort()
-        return false
+        endNow()
       }
     }
-    return flags.isDisjoint(with: [.writeBroken, .broken])
+    return flags.isDisjoint(with: [.undelivered, .writeBroken, .broken])
   }
 
   /// Connects to a host by name or address, and waits for it.
@@ -139,11 +140,11 @@ extension TCPSocket {
   /// Runs where its caller does, which must be on the socket's event base. A name is looked up on a thread of its
   /// own.
   public func connect(to hostName: String, port: UInt16, timeout: Duration? = nil) async throws(SocketError) {
-    guard state == .unconnected else {
+    guard currentState == .unconnected else {
       throw refuseAsync("connect() called when already connected or connecting")
     }
     connectToHost(hostName, port: port)
-    if state != .connected {
+    if currentState != .connected {
       do {
         try await waitForStateChange(timeout)
       } catch {
@@ -151,7 +152,7 @@ extension TCPSocket {
         throw error
       }
     }
-    guard state == .connected else { throw error }
+    guard currentState == .connected else { throw error }
   }
 
   // MARK: -
@@ -170,7 +171,7 @@ extension TCPSocket {
   private func accept(_ bytes: UnsafeRawBufferPointer) throws(SocketError) -> Int {
     guard mayWrite() else { throw error }
     var sent = 0
-    if output == nil {
+    if output == nil && isEstablished {
       guard case .value(let count) = unsafe transmit(bytes) else { throw error }
       sent = count
     }
@@ -179,7 +180,7 @@ extension TCPSocket {
       let queue = output ?? ByteQueue(capacity: held)
       unsafe queue.append(UnsafeRawBufferPointer(rebasing: bytes[sent..<sent + held]))
       output = queue
-      watchWrite(true)
+      if isEstablished { watchWrite(true) }
     }
     return sent + held
   }

@@ -1,26 +1,44 @@
 /// Ways for a connection to end.
 extension TCPSocket {
-  /// How long the peer of a closed connection may go on sending before it is cut off, and how long be silent.
-  private static let lingerLimit: Duration = .seconds(30)
-  static let lingerSilenceLimit: Duration = .seconds(5)
+  /// How long the peer may make no progress while the connection is being closed; 30 seconds at first.
+  ///
+  /// Progress is a byte that the peer acknowledges or sends. A peer that makes some is waited for, however long all of
+  /// it takes. After that silence a connection whose peer has not got everything is reset, with
+  /// ``SocketError/socketTimeout``; where only the peer's own end is missing, it ends in order.
+  ///
+  /// ``TCPServer/deliveryTimeout`` sets it for the connections of a server.
+  public var deliveryTimeout: Duration {
+    get { existingDetails?.deliveryTimeout ?? home.deliveryTimeout }
+    set {
+      details.deliveryTimeout = newValue
+      if existingDetails?.closingSilence != nil { limitSilence() }
+    }
+  }
 
   /// Disconnects in order: everything written is delivered, then the connection ends.
   ///
-  /// With nothing left to send the socket is unconnected, and ``disconnected`` emitted, when this returns;
-  /// otherwise it is ``SocketState/closing`` until then. When the peer is still sending, what it sends is
-  /// thrown away for up to 30 seconds, because closing at once would make the kernel reset the connection
-  /// and destroy what the peer has not read yet.
+  /// Until then the socket is ``SocketState/closing``. When the kernel has all bytes the peer sees the end of its
+  /// input; what it still sends is thrown away until it has ended its own side as well, because closing before would
+  /// make the kernel reset the connection and destroy what the peer has not read yet. Where the peer has ended its side
+  /// already, and nothing is left to send, the socket is unconnected when this returns. Only a peer that makes no
+  /// progress for ``deliveryTimeout`` is not waited for.
   ///
-  /// A connection that is still being made is given up.
+  /// A connection that is still being made is given up, unless something was written to it: then it ends once that was
+  /// delivered.
   public func disconnectFromHost() {
-    switch state {
+    switch currentState {
     case .connected:
-      state = .closing
+      currentState = .closing
       wakeReader(.ready)
       updateReadWatch()
       finishClosingIfSent()
+      if currentState == .closing && output != nil { limitSilence() }
     case .hostLookup, .connecting:
-      becomeUnconnected()
+      if output == nil {
+        becomeUnconnected()
+      } else {
+        flags.insert(.closesOnceConnected)
+      }
     default:
       break
     }
@@ -33,89 +51,77 @@ extension TCPSocket {
     disconnectFromHost()
   }
 
-  /// Ends the connection now. What the kernel has not taken yet is lost.
+  /// Resets the connection now. What the peer has not received yet is lost, and the peer sees an error and not the end
+  /// of its input.
   public func abort() {
     dropInput()
     flags.insert(.readClosed)
-    becomeUnconnected()
+    if hasUndelivered { noteUndelivered() }
+    becomeUnconnected(resetting: true)
   }
 
   // MARK: -
 
-  func finishClosingIfSent() {
-    guard isClosingWithAllSent else { return }
-    // Told before the socket says that it has disconnected. A handler may write still more.
-    announceWritten()
-    guard isClosingWithAllSent else { return }
-    switch SystemCalls.discardInput(descriptor, atMost: 1 << 30) {
-    case .value(let count) where count > 0 && !flags.contains(.writeBroken):
-      startLingering()
-    default:
+  /// Ends a connection whose time is over: reset, unless the peer has got everything.
+  func endNow() {
+    if flags.contains(.lingering) && !hasUndelivered {
       becomeUnconnected()
+    } else {
+      abort()
     }
   }
 
-  private var isClosingWithAllSent: Bool {
-    state == .closing && output == nil && !flags.contains(.lingering)
+  /// Whether the peer has acknowledged less than was written.
+  var hasUndelivered: Bool {
+    guard descriptor >= 0, currentState == .connected || currentState == .closing else { return false }
+    let hasEnded = flags.contains(.lingering) || flags.contains(.writeEnded) && output == nil
+    return output != nil || SystemCalls.unacknowledgedBytes(descriptor) > (hasEnded ? 1 : 0)
   }
 
-  private func startLingering() {
-    SystemCalls.endWriting(descriptor)
-    flags.insert(.lingering)
-    details.lingerEnd = .now + Self.lingerLimit
-    updateReadWatch()
+  /// Some of what was written has not reached the peer, and will not.
+  func noteUndelivered() {
+    guard !flags.contains(.undelivered) else { return }
+    flags.insert(.undelivered)
+    if flags.contains(.counted) { home.noteUndelivered() }
   }
 
-  /// Throws away what has come since; ends the connection when the peer has ended its side, or was too slow.
-  func continueLingering(timedOut: Bool = false) {
-    let outcome = SystemCalls.discardInput(descriptor, atMost: 1 << 30)
-    if case .value(let count) = outcome, count > 0, !timedOut, !isPastLingerEnd {
-      return
-    }
-    if outcome.wouldBlock, !timedOut, !isPastLingerEnd {
-      return
-    }
-    becomeUnconnected()
-  }
-
-  private var isPastLingerEnd: Bool {
-    existingDetails?.lingerEnd.map { $0 <= .now } ?? true
-  }
-
-  func becomeUnconnected() {
-    guard state != .unconnected else { return }
-    let wasConnected = state == .connected || state == .closing
+  func becomeUnconnected(resetting: Bool = false) {
+    guard currentState != .unconnected else { return }
+    let wasConnected = currentState == .connected || currentState == .closing
     stopWatching()
     keepLentBytes()
     if descriptor >= 0 {
+      if resetting { SystemCalls.resetOnClose(descriptor) }
       closeDescriptor()
     }
     output = nil
-    // Nobody is told after the end, who may be gone then.
+    // Nothing is announced after the end: its receiver may be gone.
     unannounced = 0
-    flags.remove(.lingering)
-    state = .unconnected
+    flags.subtract([.lingering, .hurried])
+    currentState = .unconnected
     existingDetails?.attempt = nil
+    existingDetails?.closingSilence = nil
     wakeEverybody()
     if wasConnected {
       flags.insert(.hasEnded)
       existingDetails?.disconnected?.notify()
     }
-    if flags.contains(.accepted) && state == .unconnected {
+    if flags.contains(.accepted) && currentState == .unconnected {
       releaseHandlers()
     }
   }
 
-  /// The connection broke. Told while the state still says connected, as Qt does.
-  func connectionFailed(_ failure: Failure) {
-    guard state != .unconnected else { return }
+  /// The connection broke. Announced while the state is still connected, as Qt does.
+  func connectionFailed(_ failure: Failure, resetting: Bool = false) {
+    guard currentState != .unconnected else { return }
+    if hasUndelivered { noteUndelivered() }
     record(failure)
     flags.formUnion([.broken, .failing])
     existingDetails?.errorOccurred?.notify(failure.error)
     // A handler may have ended the connection itself, and begun another.
     guard flags.contains(.failing) else { return }
     flags.remove(.failing)
-    becomeUnconnected()
+    becomeUnconnected(resetting: resetting)
   }
 }
 

@@ -24,7 +24,7 @@ extension TCPSocket {
       return attemptFailed(Failure(.socketResource, "Out of resources"))
     }
     attempt.lookup = lookup
-    state = .hostLookup
+    currentState = .hostLookup
     watchWrite(true, on: (lookup.descriptor, forWriting: false))
   }
 
@@ -40,7 +40,9 @@ extension TCPSocket {
   }
 
   private func beginAttempt(port: UInt16) -> ConnectionAttempt? {
-    guard state == .unconnected else {
+    // All is sent: what is still waited for is the end of a peer that does not matter any more.
+    if flags.contains(.lingering) { becomeUnconnected() }
+    guard currentState == .unconnected else {
       record(Failure(.operation, "connectToHost() called when already connected or connecting"))
       return nil
     }
@@ -77,7 +79,7 @@ extension TCPSocket {
       case .value:
         return attemptSucceeded()
       case .failed(EINPROGRESS), .failed(EINTR):
-        state = .connecting
+        currentState = .connecting
         return watchWrite(true)
       case .failed(let errnum):
         candidateFailed(errnum)
@@ -106,17 +108,30 @@ extension TCPSocket {
   func attemptSucceeded() {
     stopWatching()
     details.attempt = nil
-    state = .connected
+    currentState = .connected
+    watchLater()
     updateReadWatch()
+    sendWhatWasWrittenBefore()
     waits?.existingSettings?.state.wakeAll()
     existingDetails?.connected?.notify()
+    if flags.contains(.closesOnceConnected) { disconnectFromHost() }
+  }
+
+  private func sendWhatWasWrittenBefore() {
+    if output != nil {
+      watchWrite(true)
+      sendHeldBytes()
+      wakeWriterIfDrained()
+    } else if flags.contains(.writeEnded) {
+      SystemCalls.endWriting(descriptor)
+    }
   }
 
   /// Not from within connectToHost() where there is a loop: its caller connects handlers afterwards.
   func attemptFailed(_ failure: Failure) {
     let attempt = existingDetails?.attempt
     attempt?.failure = failure
-    state = .connecting
+    currentState = .connecting
     if let engine {
       engine.later { [self] in
         if existingDetails?.attempt === attempt { finishFailedAttempt() }
@@ -131,7 +146,8 @@ extension TCPSocket {
   /// - Returns: whether it has.
   @discardableResult
   func finishFailedAttempt() -> Bool {
-    guard state == .connecting, descriptor < 0, let attempt = existingDetails?.attempt, attempt.proxied == nil
+    guard currentState == .connecting, descriptor < 0, let attempt = existingDetails?.attempt,
+      attempt.proxied == nil
     else { return false }
     connectionFailed(attempt.failure)
     return true
@@ -139,6 +155,7 @@ extension TCPSocket {
 
   func resetForConnection() {
     dropInput()
+    output = nil
     flags.formIntersection([.wantsInput, .inReadyRead, .inBytesWritten])
     unannounced = 0
     peer = csc_address()

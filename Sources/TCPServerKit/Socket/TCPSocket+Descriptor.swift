@@ -24,7 +24,7 @@ extension TCPSocket {
   ///   it on the server's loop within ``TCPServer/incomingConnection(_:)``.
   @discardableResult
   public func setSocketDescriptor(_ socketDescriptor: CInt) -> Bool {
-    guard state == .unconnected else {
+    guard currentState == .unconnected else {
       record(Failure(.operation, "setSocketDescriptor() called when already connected"))
       return false
     }
@@ -43,7 +43,8 @@ extension TCPSocket {
     if let knownPeer {
       peer = knownPeer
     }
-    state = .connected
+    currentState = .connected
+    watchLater()
     updateReadWatch()
     return true
   }
@@ -79,7 +80,7 @@ extension TCPSocket {
 
   /// - Parameter stayingCounted: whoever gets the descriptor tells of its end, where it was counted.
   func detach(stayingCounted: Bool) -> CInt {
-    guard state == .connected else {
+    guard currentState == .connected else {
       record(Failure(.unknown, "Socket is not connected"))
       return -1
     }
@@ -95,7 +96,7 @@ extension TCPSocket {
     } else {
       stopBeingCounted()
     }
-    state = .unconnected
+    currentState = .unconnected
     wakeEverybody()
     if flags.contains(.accepted) {
       releaseHandlers()

@@ -37,7 +37,7 @@ extension TCPSocket {
       attemptFailed(failure)
     case .through(let route):
       attempt.proxied = ProxyConnection(.connect, to: destination, through: route)
-      state = .connecting
+      currentState = .connecting
       if case .address(let address, let port) = destination {
         peer = address.core(port: port)
       } else {

@@ -36,7 +36,7 @@ extension TCPSocket {
   /// - Returns: the bytes; empty when nothing is there now; nil when nothing will come any more, because the
   ///   peer has ended its side or the connection has ended, and all was read.
   public func read(maxLength: Int) -> [UInt8]? {
-    pullIfEmpty()
+    pull(atLeast: maxLength)
     let count = min(bytesAvailable, max(maxLength, 0))
     if bytesAvailable == 0 && isAtEnd {
       return nil
@@ -48,7 +48,7 @@ extension TCPSocket {
   ///
   /// - Returns: how many bytes were read; 0 when nothing is there now; -1 when nothing will come any more.
   public func read(into buffer: UnsafeMutableRawBufferPointer) -> Int {
-    pullIfEmpty()
+    pull(atLeast: buffer.count)
     let count = min(bytesAvailable, buffer.count)
     if bytesAvailable == 0 && isAtEnd {
       return -1
@@ -60,7 +60,7 @@ extension TCPSocket {
 
   /// Reads everything that has arrived, without waiting; empty when there is nothing, or after ``close()``.
   public func readAll() -> [UInt8] {
-    pullIfEmpty()
+    pull(atLeast: .max)
     return take(bytesAvailable)
   }
 
@@ -69,7 +69,7 @@ extension TCPSocket {
   /// - Parameter body: is given the bytes, at least one, which count as read from then on: what it reads of the
   ///   socket itself comes after them. The span is valid only during the call. Not called where nothing has arrived.
   public func readAll(_ body: (RawSpan) -> Void) {
-    pullIfEmpty()
+    pull(atLeast: .max)
     if bytesAvailable > 0 {
       lendUnread(to: body)
     }
@@ -81,7 +81,7 @@ extension TCPSocket {
   /// - Returns: the line; where no newline has arrived, whatever is there; nil when nothing will come any
   ///   more.
   public func readLine(maxLength: Int = .max) -> [UInt8]? {
-    pullIfEmpty()
+    if !canReadLine { pull(atLeast: maxLength) }
     if bytesAvailable == 0 && isAtEnd {
       return nil
     }
@@ -91,7 +91,7 @@ extension TCPSocket {
 
   /// Returns what ``read(maxLength:)`` would, without taking it.
   public func peek(maxLength: Int) -> [UInt8] {
-    pullIfEmpty()
+    pull(atLeast: maxLength)
     let count = min(bytesAvailable, max(maxLength, 0))
     return unsafe Array(unreadBytes[..<count])
   }
@@ -109,7 +109,7 @@ extension TCPSocket {
   }
 
   var isAtEnd: Bool {
-    descriptor < 0 || state == .closing || !flags.isDisjoint(with: [.inputEnded, .readClosed])
+    descriptor < 0 || currentState == .closing || !flags.isDisjoint(with: [.inputEnded, .readClosed])
   }
 
   var roomForInput: Int {
@@ -187,10 +187,40 @@ extension TCPSocket {
 
   // MARK: - From the kernel
 
-  /// Looks in the kernel when nothing is held here: a program may read without waiting for the loop to say so.
-  private func pullIfEmpty() {
-    guard bytesAvailable == 0, state == .connected, !flags.contains(.inReadyRead) else { return }
-    receiveIntoQueue()
+  /// Looks in the kernel for what has arrived: a program may read without waiting for the loop to say so. What arrives
+  /// meanwhile is not waited for.
+  private func pull(atLeast count: Int) {
+    guard bytesAvailable < count, currentState == .connected, !flags.contains(.inReadyRead) else { return }
+    var arrived: Int?
+    while bytesAvailable < count && arrived != 0 {
+      let before = bytesAvailable
+      guard pullOnce(roomFor: arrived) else { return }
+      let received = bytesAvailable - before
+      if let rest = arrived {
+        arrived = max(rest - received, 0)
+      } else if received < Self.pieceSize {
+        return
+      } else {
+        arrived = SystemCalls.unreadBytes(descriptor)
+      }
+    }
+  }
+
+  /// - Returns: whether there may be more.
+  private func pullOnce(roomFor rest: Int?) -> Bool {
+    switch receiveIntoQueue(piece: min(rest ?? Self.pieceSize, ScratchBuffer.size)) {
+    case .bytes:
+      return true
+    case .nothing:
+      return false
+    case .end:
+      // A loop that watches for handlers comes to the end itself.
+      if engine == nil && flags.contains(.wantsInput) { endOfInput() }
+      return false
+    case .failed(let errnum):
+      connectionFailed(Failure(CSC_CALL_READ, errno: errnum))
+      return false
+    }
   }
 
   enum Received {
@@ -200,23 +230,29 @@ extension TCPSocket {
     case failed(CInt)
   }
 
+  /// How much is read at once where nothing says how much there is.
+  private static let pieceSize = 16384
+
   /// Reads once from the kernel into `input`.
-  /// - Parameter least: how many bytes there is room for, whatever the limit says.
+  ///
+  /// - Parameters:
+  ///   - least: how many bytes there is room for, whatever the limit says.
+  ///   - piece: how many bytes to read at most.
   @discardableResult
-  func receiveIntoQueue(roomFor least: Int = 0) -> Received {
+  func receiveIntoQueue(roomFor least: Int = 0, piece: Int = pieceSize) -> Received {
     guard !flags.contains(.inputEnded) else { return .end }
     let room = min(max(roomForInput, least), ScratchBuffer.size)
     guard room > 0 else { return .nothing }
     keepLentBytes()
     let queue = input ?? ByteQueue()
-    let space = unsafe queue.reserve(min(room, 16384))
+    let space = unsafe queue.reserve(min(room, piece))
     let outcome = unsafe SystemCalls.receive(
       descriptor,
       into: UnsafeMutableRawBufferPointer(rebasing: space[..<min(space.count, room)])
     )
     switch outcome {
     case .value(0):
-      flags.insert(.inputEnded)
+      noteInputEnded()
       return .end
     case .value(let count):
       queue.didAppend(count)
@@ -235,11 +271,8 @@ extension TCPSocket {
     guard !flags.contains(.lingering) else {
       return continueLingering(timedOut: timedOut)
     }
-    guard waits == nil || flags.contains(.wantsInput) else {
-      // A loop that was late sees the timeout alone, whatever has come meanwhile.
-      let isReady = !timedOut || SystemCalls.isReadable(descriptor)
-      return wakeReader(isReady ? .ready : .timedOut)
-    }
+    guard flags.contains(.wantsInput) else { return handleReadableForTasks(timedOut) }
+    guard !flags.contains(.watchingEnd) else { return lookForReset() }
     guard let scratch = engine?.scratch, descriptor >= 0 else { return }
     let buffer = unsafe scratch.take()
     let outcome = unsafe SystemCalls.receive(
@@ -265,6 +298,24 @@ extension TCPSocket {
     }
   }
 
+  private func handleReadableForTasks(_ timedOut: Bool) {
+    let isWaiting = waits?.reader.isWaiting ?? false
+    // A loop that was late sees the timeout alone, whatever has come meanwhile.
+    if timedOut && !SystemCalls.isReadable(descriptor) {
+      if isWaiting {
+        wakeReader(.timedOut)
+      } else {
+        watchRead(for: nil)
+      }
+    } else if isWaiting {
+      wakeReader(.ready)
+    } else if flags.contains(.watchingEnd) {
+      lookForReset()
+    } else {
+      readAhead()
+    }
+  }
+
   /// Not while its own handlers run: a handler that waits for more data is not called from within itself.
   func announceInput() {
     guard let signal = existingReadyRead, !flags.contains(.inReadyRead) else { return }
@@ -275,16 +326,18 @@ extension TCPSocket {
 
   /// The peer has ended its side. With nobody to handle a half-closed connection, the rest is sent and it ends.
   func endOfInput() {
-    flags.insert(.inputEnded)
+    noteInputEnded()
     announceEndOfInput()
     // A handler may have ended the connection, and begun another.
-    guard state == .connected, flags.contains(.inputEnded) else { return }
+    guard currentState == .connected, flags.contains(.inputEnded) else { return }
     guard let signal = existingDetails?.readChannelFinished, signal.isConnected else {
       return disconnectFromHost()
     }
     signal.notify()
     if flags.contains(.writeBroken) {
       disconnectFromHost()
+    } else {
+      updateReadWatch()
     }
   }
 

@@ -9,9 +9,19 @@ extension TCPSocket {
 
   /// The input line by line, as UTF-8 without the line endings (LF or CRLF), until its end.
   ///
-  /// A line of more than 64 KiB comes in pieces.
+  /// A line of more than 64 KiB ends the sequence with ``SocketError/lineTooLong``: no piece of it looks like a line.
+  /// ``lines(maxLength:timeout:)`` sets another limit.
   public var lines: Lines {
-    Lines(socket: self)
+    lines()
+  }
+
+  /// The input line by line, as ``lines`` is.
+  ///
+  /// - Parameters:
+  ///   - maxLength: the most bytes of a line, its ending among them; a longer one throws ``SocketError/lineTooLong``.
+  ///   - timeout: how long each line may take; nil waits as long as it takes.
+  public func lines(maxLength: Int = 65536, timeout: Duration? = nil) -> Lines {
+    Lines(socket: self, maxLength: maxLength, timeout: timeout)
   }
 
   /// The bytes of a socket's input.
@@ -77,6 +87,8 @@ extension TCPSocket {
     public typealias Failure = SocketError
 
     fileprivate let socket: TCPSocket
+    fileprivate let maxLength: Int
+    fileprivate let timeout: Duration?
 
     /// Itself: the input can be iterated over once.
     public func makeAsyncIterator() -> Lines {
@@ -93,7 +105,9 @@ extension TCPSocket {
     ///
     /// Runs where its caller does, which must be on the socket's event base.
     public mutating func next() async throws(SocketError) -> String? {
-      guard var line = try await socket.readLine()?[...] else { return nil }
+      guard var line = try await socket.readLine(maxLength: maxLength, timeout: timeout)?[...] else {
+        return nil
+      }
       if line.last == UInt8(ascii: "\n") {
         line.removeLast()
         if line.last == UInt8(ascii: "\r") {

@@ -17,7 +17,7 @@ extension TCPSocket {
   @discardableResult
   public func waitForConnected(msec: Int = 30000) -> Bool {
     let deadline = deadline(msec)
-    while state == .hostLookup || state == .connecting {
+    while currentState == .hostLookup || currentState == .connecting {
       guard !finishFailedAttempt() else { return false }
       let attempt = existingDetails?.attempt
       let limit = attempt?.proxyDeadline.map { min($0, deadline ?? $0) } ?? deadline
@@ -31,20 +31,21 @@ extension TCPSocket {
       guard events(of: outcome) != nil else { return false }
       handleWritable()
     }
-    return state == .connected
+    return currentState == .connected
   }
 
   /// Waits until new data has arrived, and sends what is held meanwhile.
   ///
   /// - Parameter msec: milliseconds to wait at most; -1 waits without limit.
   /// - Returns: true for new data only, whatever was left unread before. False when the time ran out
-  ///   (``SocketError/socketTimeout``, the socket stays open), the peer has ended its side
-  ///   (``SocketError/remoteHostClosed``; writing is still possible), or the connection failed.
+  ///   (``SocketError/socketTimeout``, the socket stays open), the connection failed, or the peer has ended its side
+  ///   (``SocketError/remoteHostClosed``): then the socket is not ``SocketState/connected`` any more. Without handlers
+  ///   it is ``SocketState/closing``, and writing is still possible.
   @discardableResult
   public func waitForReadyRead(msec: Int = 30000) -> Bool {
     let deadline = deadline(msec)
     guard becomesConnected(by: deadline) else { return false }
-    while state == .connected {
+    while currentState == .connected {
       guard !flags.contains(.inputEnded) else {
         record(.remoteHostClosed)
         return false
@@ -86,8 +87,8 @@ extension TCPSocket {
   public func waitForDisconnected(msec: Int = 30000) -> Bool {
     let deadline = deadline(msec)
     guard flags.contains(.hasEnded) || becomesConnected(by: deadline) else { return false }
-    while state != .unconnected {
-      if flags.contains(.inputEnded) && state == .connected {
+    while currentState != .unconnected {
+      if flags.contains(.inputEnded) && currentState == .connected {
         announceEndOfInput()
         disconnectFromHost()
         continue
@@ -113,11 +114,11 @@ extension TCPSocket {
   }
 
   private func becomesConnected(by deadline: ContinuousClock.Instant?) -> Bool {
-    if state == .hostLookup || state == .connecting {
+    if currentState == .hostLookup || currentState == .connecting {
       let rest = deadline.map { ($0 - .now) / .milliseconds(1) }
       return waitForConnected(msec: rest.map { max(Int($0), 0) } ?? -1)
     }
-    guard state != .unconnected else {
+    guard currentState != .unconnected else {
       record(Failure(.unknown, "Socket is not connected"))
       return false
     }
@@ -141,21 +142,26 @@ extension TCPSocket {
   /// One poll, and whatever it allows.
   private func waitOnce(until deadline: ContinuousClock.Instant?) -> Waited {
     let lingering = flags.contains(.lingering)
-    let reads = lingering || (!flags.contains(.inputEnded) && roomForInput > 0 && state == .connected)
+    let reads =
+      !flags.contains(.inputEnded) && (lingering || roomForInput > 0 && currentState == .connected)
     let interest = (reads ? POLLIN : 0) | (output == nil ? 0 : POLLOUT)
-    var limit = deadline
-    if lingering, let end = existingDetails?.lingerEnd {
-      limit = min(deadline ?? end, end)
-    }
-    // With nothing to wait for only the time is left; a hang-up would end every poll at once.
-    let outcome = SystemCalls.wait(for: interest == 0 ? -1 : descriptor, interest, until: limit)
-    if case .value(0) = outcome, lingering && limit != deadline {
-      continueLingering(timedOut: true)
+    let look = nextLook.map { ContinuousClock.now + $0 }
+    let limit = [deadline, look].compactMap(\.self).min()
+    // With both sides ended, a hang-up would end every poll at once.
+    let hangsUp = flags.contains(.inputEnded) && (lingering || flags.contains(.writeEnded))
+    let awaited = interest == 0 && hangsUp ? -1 : descriptor
+    let outcome = SystemCalls.wait(for: awaited, interest, until: limit)
+    if case .value(0) = outcome, limit != deadline {
+      lookAtClosing()
       return []
     }
     guard let events = events(of: outcome) else { return .gaveUp }
     if lingering {
       continueLingering()
+      return []
+    }
+    if !reads && output == nil {
+      lookForReset()
       return []
     }
     // Input first, as Qt does: a handler may write in answer to it.
@@ -181,13 +187,10 @@ extension TCPSocket {
     case .nothing:
       return []
     case .end:
-      // Driven by the loop otherwise, the socket ends as it does there; driven by waits, its program decides.
-      if !flags.contains(.wantsInput) {
-        record(.remoteHostClosed)
-      } else if engine != nil {
+      if flags.contains(.wantsInput) {
         endOfInput()
       } else {
-        announceEndOfInput()
+        record(.remoteHostClosed)
       }
       return []
     case .failed(let errnum):

@@ -7,42 +7,96 @@ internal import CLibevent
 #endif
 
 /// What the loop watches a socket for. Registered as late as can be, and an object kept alive just as long.
+///
+/// A connected socket is always watched: for input as long as there is room for it and a program that reads; otherwise
+/// edge-triggered, for the end alone. Neither costs anything while the connection is idle.
 extension TCPSocket {
-  private var shouldWatchRead: Bool {
+  private enum Watch {
+    case nothing
+    case input
+    /// The peer's end, with input that is left in the kernel.
+    case end
+  }
+
+  /// How many bytes are read ahead for tasks that are not reading.
+  private static let readAheadLimit = 16384
+
+  private var wantedWatch: Watch {
     if flags.contains(.lingering) {
-      return true
+      return flags.contains(.inputEnded) ? end : .input
     }
-    let wanted = flags.contains(.wantsInput) || waits?.reader.isWaiting ?? false
-    return wanted && state == .connected && !flags.contains(.endAnnounced) && roomForInput > 0
+    guard currentState == .connected else { return .nothing }
+    if flags.contains(.wantsInput) {
+      return !flags.contains(.endAnnounced) && roomForInput > 0 ? .input : end
+    }
+    if waits?.reader.isWaiting ?? false { return .input }
+    guard flags.contains(.watched) else { return .nothing }
+    let hasRoom = bytesAvailable < Self.readAheadLimit && roomForInput > 0
+    return flags.contains(.readsAhead) && hasRoom && !flags.contains(.inputEnded) ? .input : end
+  }
+
+  /// libevent refuses an edge-triggered event beside another one; a write watch notices a reset as well.
+  private var end: Watch {
+    engine?.hasEdges ?? false && !flags.contains(.watchingWrite) ? .end : .nothing
+  }
+
+  private var presentWatch: Watch {
+    if flags.contains(.watchingEnd) { return .end }
+    return flags.contains(.watchingRead) ? .input : .nothing
   }
 
   func updateReadWatch() {
-    setReadWatch(shouldWatchRead)
+    setReadWatch(wantedWatch)
   }
 
-  private func setReadWatch(_ wanted: Bool, timeout: Duration? = nil) {
+  /// A connection that its program neither reads nor listens to is watched for its end all the same, from the end of
+  /// the turn on: one that is read or closed within the turn, as nearly all are, needs no call of its own.
+  func watchLater() {
+    guard let engine, !flags.contains(.unwatched) else { return }
+    flags.insert(.unwatched)
+    engine.watchLater(self)
+  }
+
+  func watchUnlessWatched() {
+    flags.remove(.unwatched)
+    guard currentState == .connected, !flags.contains(.watched) else { return }
+    flags.insert(.watched)
+    updateReadWatch()
+  }
+
+  private func setReadWatch(_ wanted: Watch, timeout: Duration? = nil) {
     guard let engine else { return }
     engine.assertOnLoopThread()
-    guard wanted != flags.contains(.watchingRead) else { return updateKeptAlive() }
-    if wanted {
-      if unsafe readWatch == nil {
-        unsafe readWatch = event_new(
-          engine.base,
-          descriptor,
-          Int16(CLIBEVENT_READ | CLIBEVENT_PERSIST),
-          onReadable,
-          asContext
-        )
-      }
-      if unsafe !add(readWatch, timeout: flags.contains(.lingering) ? Self.lingerSilenceLimit : timeout) {
+    guard wanted != presentWatch else { return updateKeptAlive() }
+    if presentWatch != .nothing {
+      unsafe stop(readWatch)
+      flags.subtract([.watchingRead, .watchingEnd, .readTimed])
+    }
+    if wanted != .nothing {
+      flags.insert(.watched)
+      if unsafe !add(readEvent(for: wanted, engine), timeout: timeout) {
         return watchFailed()
       }
-      flags.insert(.watchingRead)
-    } else {
-      unsafe stop(readWatch)
-      flags.subtract([.watchingRead, .readTimed])
+      flags.insert(wanted == .end ? .watchingEnd : .watchingRead)
     }
     updateKeptAlive()
+  }
+
+  /// The event for a kind of watch: one at a time, because few sockets ever need the second.
+  private func readEvent(for watch: Watch, _ engine: EventEngine) -> OpaquePointer? {
+    if let event = unsafe readWatch {
+      if (watch == .end) == flags.contains(.hasEdgeEvent) { return unsafe event }
+      unsafe event_free(event)
+    }
+    let edges = CLIBEVENT_CLOSED | CLIBEVENT_EDGE_TRIGGERED
+    let events = CLIBEVENT_READ | CLIBEVENT_PERSIST | (watch == .end ? edges : 0)
+    if watch == .end {
+      flags.insert(.hasEdgeEvent)
+    } else {
+      flags.remove(.hasEdgeEvent)
+    }
+    unsafe readWatch = event_new(engine.base, descriptor, Int16(events), onReadable, asContext)
+    return unsafe readWatch
   }
 
   /// Watches the descriptor for room to write, or `other` (a name lookup's, a proxy's) for what comes next.
@@ -50,6 +104,7 @@ extension TCPSocket {
     guard let engine, wanted != flags.contains(.watchingWrite) else { return }
     engine.assertOnLoopThread()
     if wanted {
+      if flags.contains(.watchingEnd) { setReadWatch(.nothing) }
       let events = Int16((other?.forWriting ?? true ? CLIBEVENT_WRITE : CLIBEVENT_READ) | CLIBEVENT_PERSIST)
       if unsafe details.writeWatch == nil {
         unsafe details.writeWatch = event_new(
@@ -64,17 +119,18 @@ extension TCPSocket {
         return watchFailed()
       }
       flags.insert(.watchingWrite)
+      updateKeptAlive()
     } else {
       unsafe stop(details.writeWatch)
       flags.remove(.watchingWrite)
+      updateReadWatch()
     }
-    updateKeptAlive()
   }
 
   /// Takes the socket off the loop. The events go too: the next connection has another descriptor.
   func stopWatching() {
     freeWatches()
-    flags.subtract([.watchingRead, .readTimed, .watchingWrite])
+    flags.subtract([.watched, .watchingRead, .watchingEnd, .readTimed, .watchingWrite])
     updateKeptAlive()
   }
 
@@ -89,10 +145,13 @@ extension TCPSocket {
     unsafe Unmanaged.passUnretained(self).toOpaque()
   }
 
+  // MARK: - Timeouts
+
   /// Watches for a task that is about to wait; at most `timeout`.
   func watchRead(for timeout: Duration?) {
+    flags.insert(.readsAhead)
     if !flags.contains(.watchingRead) {
-      setReadWatch(true, timeout: timeout)
+      setReadWatch(.input, timeout: timeout)
     } else if timeout != nil || flags.contains(.readTimed) {
       unsafe setTimeout(timeout, of: readWatch)
     }
@@ -107,28 +166,34 @@ extension TCPSocket {
   /// that takes bytes, however slowly, does not run into it.
   func watchWrite(for timeout: Duration?) {
     watchWrite(true)
-    guard let timeout else {
-      waits?.existingSettings?.writeSilence = nil
-      return unsafe setTimeout(nil, of: details.writeWatch)
+    if timeout != nil || waits?.existingSettings?.writeSilence != nil {
+      existingWaits.settings.writeSilence = timeout.map { PeerSilence(of: descriptor, limit: $0) }
     }
-    let silence = PeerSilence(of: descriptor, limit: timeout)
-    existingWaits.settings.writeSilence = silence
-    unsafe setTimeout(silence.nextLook, of: details.writeWatch)
+    armWriteTimer()
   }
 
-  /// The time of a waiting write is over, unless the peer has acknowledged bytes meanwhile: the kernel reports room
-  /// only when a third of its buffer is free, which a slow peer may need minutes for.
+  /// The time of a waiting write, or of a closing connection, is over, unless the peer has acknowledged bytes
+  /// meanwhile: the kernel reports room only when a third of its buffer is free, which a slow peer may need minutes for.
   func writeTimedOut() {
-    guard let settings = waits?.existingSettings, var silence = settings.writeSilence else {
-      return wakeWriter(.timedOut)
+    lookAtClosing()
+    guard descriptor >= 0 else { return }
+    if let settings = waits?.existingSettings, var silence = settings.writeSilence {
+      let isOver = silence.isOver(descriptor)
+      settings.writeSilence = isOver ? nil : silence
+      if isOver { wakeWriter(.timedOut) }
     }
-    let isOver = silence.isOver(descriptor)
-    settings.writeSilence = silence
-    if isOver {
-      wakeWriter(.timedOut)
-    } else {
-      unsafe setTimeout(silence.nextLook, of: details.writeWatch)
-    }
+    armWriteTimer()
+  }
+
+  func armWriteTimer() {
+    guard flags.contains(.watchingWrite), let event = unsafe existingDetails?.writeWatch else { return }
+    let looks = [waits?.existingSettings?.writeSilence?.nextLook, nextLook]
+    unsafe setTimeout(looks.compactMap(\.self).min(), of: event)
+  }
+
+  func armLingering() {
+    guard !flags.isDisjoint(with: [.watchingRead, .watchingEnd]) else { return }
+    unsafe setTimeout(nextLook, of: readWatch)
   }
 
   /// Its timeout first: libevent remembers that of a persistent event, and would set it again when it next fires.
@@ -155,14 +220,18 @@ extension TCPSocket {
   /// The loop cannot watch this socket, so it would wait for ever: the connection ends with an error.
   private func watchFailed() {
     let failure = Failure(.socketResource, "Out of resources")
-    engine?.later { [self] in connectionFailed(failure) }
+    engine?.later { [self] in connectionFailed(failure, resetting: true) }
   }
+
+  // MARK: - Lifetime
 
   /// A watch for a task keeps nothing alive: who waits holds the socket, and when that one has gone, with the
   /// watch still there, nobody else would ever close the connection.
   private func updateKeptAlive() {
     let readsForItself = !flags.isDisjoint(with: [.wantsInput, .lingering])
-    let wanted = flags.contains(.watchingWrite) || flags.contains(.watchingRead) && readsForItself
+    let isWatched =
+      flags.contains(.watchingRead) || flags.contains(.lingering) && flags.contains(.watchingEnd)
+    let wanted = flags.contains(.watchingWrite) || isWatched && readsForItself
     guard wanted != flags.contains(.keptAlive) else { return }
     if wanted {
       flags.insert(.keptAlive)
@@ -173,10 +242,15 @@ extension TCPSocket {
     }
   }
 
-  /// Aborts every socket that an event of `base` keeps alive.
+  /// Ends every socket that an event of `base` keeps alive. What is lingering has sent everything, and is left to the
+  /// kernel.
   static func abortAll(on base: OpaquePointer) {
     for socket in unsafe watched(on: base) {
-      socket.abort()
+      if socket.flags.contains(.lingering) {
+        socket.becomeUnconnected()
+      } else {
+        socket.abort()
+      }
     }
   }
 
@@ -195,7 +269,10 @@ private func socket(_ context: UnsafeMutableRawPointer?) -> TCPSocket? {
 }
 
 private func onReadable(_: CInt, events: Int16, context: UnsafeMutableRawPointer?) {
-  unsafe socket(context)?.handleReadable(timedOut: Int(events) & CLIBEVENT_TIMEOUT != 0)
+  let events = Int(events)
+  guard let socket = unsafe socket(context) else { return }
+  if events & CLIBEVENT_CLOSED != 0 { socket.notePeerEnded() }
+  socket.handleReadable(timedOut: events & CLIBEVENT_TIMEOUT != 0)
 }
 
 private func onWritable(_: CInt, events: Int16, context: UnsafeMutableRawPointer?) {

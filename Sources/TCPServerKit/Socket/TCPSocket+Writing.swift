@@ -7,7 +7,8 @@ extension TCPSocket {
     output?.count ?? 0
   }
 
-  /// Writes bytes. All are taken: what the kernel has no room for is held and sent when it has.
+  /// Writes bytes. All are taken: what the kernel has no room for is held and sent when it has. While the connection is
+  /// being made they are held, and sent once it is there.
   ///
   /// A program that writes more than its peer reads watches ``bytesToWrite`` and goes on when ``bytesWritten``
   /// says so.
@@ -18,7 +19,7 @@ extension TCPSocket {
   public func write(_ bytes: UnsafeRawBufferPointer) -> Int {
     guard mayWrite() else { return -1 }
     var rest = unsafe bytes
-    if output == nil {
+    if output == nil && isEstablished {
       switch unsafe transmit(rest) {
       case .value(let count): unsafe rest = UnsafeRawBufferPointer(rebasing: rest[count...])
       case .failed: return -1
@@ -28,7 +29,7 @@ extension TCPSocket {
       let queue = output ?? ByteQueue(capacity: rest.count)
       unsafe queue.append(rest)
       output = queue
-      watchWrite(true)
+      if isEstablished { watchWrite(true) }
     }
     announceWrittenSoon()
     return bytes.count
@@ -74,20 +75,33 @@ extension TCPSocket {
     return sent
   }
 
-  /// Ends this side: after what was written, the peer sees the end of input. Reading goes on.
+  /// Ends this side: after what was written, the peer sees the end of input. Reading goes on. While the connection is
+  /// being made, it is done once it is there.
   public func writeEnd() {
-    guard state == .connected, !flags.contains(.writeEnded) else { return }
+    guard currentState != .unconnected, currentState != .closing, !flags.contains(.writeEnded) else { return }
     flags.insert(.writeEnded)
-    if output == nil {
+    if output == nil && isEstablished {
       SystemCalls.endWriting(descriptor)
     }
   }
 
   // MARK: -
 
+  /// Whether there is a connection, as opposed to one that is being made.
+  var isEstablished: Bool {
+    currentState == .connected || currentState == .closing
+  }
+
   func mayWrite() -> Bool {
-    guard descriptor >= 0, state == .connected || state == .closing, !flags.contains(.lingering) else {
-      record(Failure(.unknown, "Socket is not connected"))
+    let isOpen =
+      switch currentState {
+      case .hostLookup, .connecting: true
+      case .connected, .closing: descriptor >= 0 && !flags.contains(.lingering)
+      default: false
+      }
+    guard isOpen else {
+      // What broke the connection is the reason, where something did.
+      if !flags.contains(.broken) { record(Failure(.unknown, "Socket is not connected")) }
       return false
     }
     guard !flags.contains(.writeEnded) else {
@@ -108,6 +122,7 @@ extension TCPSocket {
     switch outcome {
     case .value(let count):
       unannounced = UInt32(clamping: Int(unannounced) + count)
+      if unannounced > 16384 { flags.insert(.wroteMuch) }
       return outcome
     case .failed(let errnum):
       if outcome.wouldBlock {
@@ -122,27 +137,29 @@ extension TCPSocket {
   /// connection where it is at work.
   private func writingFailed(_ failure: Failure) {
     flags.insert(.writeBroken)
+    noteUndelivered()
     output = nil
     watchWrite(false)
     record(failure)
     wakeWriter(.ready)
     guard let engine else {
-      if state == .closing { becomeUnconnected() }
+      if currentState == .closing { becomeUnconnected() }
       return
     }
     guard !flags.contains(.watchingRead) else { return }
     // Not from within write(): its caller does not expect the socket to end under it.
     engine.later { [self] in
       guard flags.contains(.writeBroken), !flags.contains(.watchingRead) else { return }
-      if state == .closing {
+      if currentState == .closing {
         becomeUnconnected()
-      } else if flags.contains(.wantsInput) {
-        connectionFailed(failure)
+      } else {
+        takeRest(of: failure)
       }
     }
   }
 
   func sendHeldBytes() {
+    guard isEstablished else { return }
     while let output, output.count > 0 {
       guard case .value(let count) = unsafe transmit(output.bytes), count > 0 else { return }
       output.consume(count)
@@ -168,7 +185,7 @@ extension TCPSocket {
     guard !timedOut || SystemCalls.isWritable(descriptor) else {
       return writeTimedOut()
     }
-    switch state {
+    switch currentState {
     case .hostLookup: continueLookup()
     case .connecting: continueConnecting()
     default:

@@ -85,6 +85,26 @@ internal import CServerCore
     static let hasEnded = Flags(rawValue: 1 << 17)
     /// A server counts it among its connections; see SocketHome.swift.
     static let counted = Flags(rawValue: 1 << 21)
+    /// The loop has watched this connection for input before.
+    static let watched = Flags(rawValue: 1 << 22)
+    /// The loop watches for the peer's end alone, edge-triggered.
+    static let watchingEnd = Flags(rawValue: 1 << 23)
+    /// `readWatch` is the event for that.
+    static let hasEdgeEvent = Flags(rawValue: 1 << 24)
+    /// The peer has ended its side; input may be left before its end.
+    static let peerEnded = Flags(rawValue: 1 << 25)
+    /// Some of what was written has not reached the peer, and will not.
+    static let undelivered = Flags(rawValue: 1 << 26)
+    /// So much was written that the kernel may hold it for long.
+    static let wroteMuch = Flags(rawValue: 1 << 27)
+    /// The server ends: see `hurry()`.
+    static let hurried = Flags(rawValue: 1 << 28)
+    /// The loop will look whether it is watched.
+    static let unwatched = Flags(rawValue: 1 << 30)
+    /// A task has read from it: what comes while none does is read ahead.
+    static let readsAhead = Flags(rawValue: 1 << 31)
+    /// `disconnectFromHost()` was called while the connection was being made, with bytes to deliver.
+    static let closesOnceConnected = Flags(rawValue: 1 << 29)
   }
 
   /// What a socket needs once it is used for more than reading and writing.
@@ -94,7 +114,9 @@ internal import CServerCore
     var readBufferSize = 0
     var attempt: ConnectionAttempt?
     var proxy = NetworkProxy.default
-    var lingerEnd: ContinuousClock.Instant?
+    var deliveryTimeout: Duration?
+    /// How long the peer of a closing connection has been silent; nil while the connection is not being closed.
+    var closingSilence: PeerSilence?
     var connected: Signal<Void>?
     var bytesWritten: Signal<Int>?
     var readChannelFinished: Signal<Void>?
@@ -116,12 +138,19 @@ internal import CServerCore
     flags = [.accepted, .counted]
     currentState = .connected
     peer = connection.peer
+    watchLater()
   }
 
   deinit {
     freeWatches()
     engine?.scratch.forget(self)
+    if flags.contains(.unwatched) { engine?.forgetUnwatched(self) }
     if descriptor >= 0 {
+      // Without a loop nothing sends what is held: the connection must not look complete.
+      if output != nil {
+        noteUndelivered()
+        SystemCalls.resetOnClose(descriptor)
+      }
       closeDescriptor()
     }
   }
@@ -143,9 +172,18 @@ internal import CServerCore
   // MARK: - State
 
   /// How far the connection has come.
-  public internal(set) var state: SocketState {
-    get { currentState }
-    set { currentState = newValue }
+  ///
+  /// A socket whose peer has ended its side, or that was found broken, is not ``SocketState/connected``: without handlers
+  /// that end the connection it is ``SocketState/closing`` until the program does. It can still be written to where only
+  /// the peer's side has ended. With a handler of ``readChannelFinished`` it stays connected.
+  public var state: SocketState {
+    isPastEnd ? .closing : currentState
+  }
+
+  private var isPastEnd: Bool {
+    currentState == .connected && !flags.isDisjoint(with: [.inputEnded, .writeBroken])
+      && !(flags.contains(.wantsInput) && engine != nil)
+      && !(existingDetails?.readChannelFinished?.isConnected ?? false)
   }
 
   /// The peer's address; ``HostAddress/null`` before there is a connection.

@@ -66,6 +66,24 @@ enum SystemCalls {
     shutdown(descriptor, CInt(SHUT_WR))
   }
 
+  /// Makes closing the descriptor reset the connection.
+  static func resetOnClose(_ descriptor: CInt) {
+    var option = linger(l_onoff: 1, l_linger: 0)
+    unsafe setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
+  }
+
+  /// Whether the connection was reset, or has otherwise ended on both sides.
+  static func hangUp(_ descriptor: CInt) -> (isError: Bool, isOver: Bool) {
+    guard case .value(let events) = wait(for: descriptor, 0, until: .now) else { return (false, false) }
+    return (events & Int(POLLERR) != 0, events & Int(POLLHUP) != 0)
+  }
+
+  /// How many bytes have arrived that were not read.
+  static func unreadBytes(_ descriptor: CInt) -> Int {
+    var count: CInt = 0
+    return unsafe ioctl(descriptor, UInt(FIONREAD), &count) == 0 ? Int(max(count, 0)) : 0
+  }
+
   /// Waits for one descriptor; signals do not shorten it.
   ///
   /// - Returns: the events that are there, 0 when the deadline passed.

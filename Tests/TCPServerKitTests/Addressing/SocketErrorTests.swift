@@ -13,7 +13,9 @@ struct SocketErrorTests {
       .proxyNotFound, .proxyProtocol, .operation, .sslInternal, .sslInvalidUserData, .temporary,
     ]
     #expect(inOrder.map(\.rawValue) == Array(-1...22))
-    #expect(SocketError.allCases.count == inOrder.count)
+    let own: [SocketError] = [.lineTooLong]
+    #expect(own.map(\.rawValue) == [1000])
+    #expect(SocketError.allCases == inOrder + own)
     #expect(SocketError(rawValue: 23) == nil)
   }
 
@@ -42,6 +44,7 @@ struct SocketErrorTests {
     .sslInternal: "Error of the TLS library",
     .sslInvalidUserData: "Invalid TLS data",
     .temporary: "Temporary error",
+    .lineTooLong: "Line too long",
   ]
 
   @Test("An error that was thrown is printed as a text for a person", arguments: SocketError.allCases)

@@ -46,6 +46,7 @@ struct BackPressureTests {
         for client in clients {
           client.send("turn\n")
           try await until { client.input() == .bytes(Array("turn\n".utf8)) }
+          client.end()
         }
         #expect(sockets.value.most == 2)
       }

@@ -18,6 +18,7 @@ struct AsyncCloseTests {
         return pair.client.hasEnded
       }
       #expect(received == 8 << 20)
+      pair.client.end()
       #expect(try await closing.value)
       #expect(pair.socket.state == .unconnected)
     }
@@ -57,6 +58,7 @@ struct AsyncCloseTests {
         _ = other.client.receivedCount()
         return other.client.hasEnded
       }
+      other.client.end()
       for task in orderly { #expect(try await task.value) }
     }
   }
@@ -65,9 +67,11 @@ struct AsyncCloseTests {
   func ended() async throws {
     try await onLoop { _ in
       let pair = try await Pair()
+      let closing = start { await pair.socket.closeGracefully() }
+      try await until { pair.client.input() == .end }
+      pair.client.end()
+      #expect(try await closing.value)
       #expect(await pair.socket.closeGracefully())
-      #expect(await pair.socket.closeGracefully())
-      #expect(pair.client.nextInput() == .end)
       let cut = try await Pair.full()
       cut.client.reset()
       _ = try? await cut.socket.read(maxLength: 1)

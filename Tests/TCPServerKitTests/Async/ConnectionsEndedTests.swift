@@ -121,7 +121,7 @@ struct ConnectionsEndedTests {
       #expect(try await !alsoWaiting.value)
       socket.abort()
       #expect(try await waiting.value)
-      #expect(late.nextInput() == .end)
+      #expect(late.nextInput() == .failed(ECONNRESET))
     }
   }
 

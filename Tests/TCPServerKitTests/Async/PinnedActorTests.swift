@@ -30,6 +30,7 @@ struct PinnedActorTests {
       try await client.connect(to: "127.0.0.1", port: port)
       try await client.write("hello\n")
       #expect(text(try await client.readLine()) == "hello\n")
+      client.disconnectFromHost()
       try await answering.value
     }
   }

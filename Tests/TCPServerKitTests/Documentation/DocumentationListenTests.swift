@@ -221,7 +221,7 @@ struct DocumentationListenTests {
 
   @Test("The errors have the numbers of QAbstractSocket::SocketError")
   func errorNumbers() {
-    #expect(SocketError.allCases.map(\.rawValue) == Array(-1...22))
+    #expect(SocketError.allCases.map(\.rawValue).filter { $0 < 1000 } == Array(-1...22))
     #expect(SocketError.socketAccess.rawValue == 3)
     #expect(SocketError.addressInUse.rawValue == 8)
     #expect(SocketError.unsupportedSocketOperation.rawValue == 10)

@@ -122,7 +122,7 @@ struct QtSocketCasesEnding {
     #expect(!socket.waitForReadyRead(msec: 10000))
     #expect(socket.error == .remoteHostClosed)
     // Not a disconnect yet, unlike in Qt: only the peer's side has ended.
-    #expect(socket.state == .connected)
+    #expect(socket.state == .closing)
     #expect(socket.waitForDisconnected(msec: 10000))
     #expect(socket.error == .remoteHostClosed)
   }
@@ -131,7 +131,7 @@ struct QtSocketCasesEnding {
   func delayedDisconnect(count: Int) throws {
     let (socket, peer) = try connectedPair(nil)
     let all = pattern(count)
-    let delivery = peer.readToEndElsewhere()
+    let delivery = peer.readToEndElsewhere(thenEnds: true)
     #expect(socket.write(all) == count)
     socket.close()
     #expect(socket.waitForDisconnected(msec: 10000))

@@ -14,7 +14,7 @@ struct QtSocketCasesWriting {
     #expect(held > 0 && held < all.count)
     // What went out within write() is told first.
     #expect(socket.waitForBytesWritten(msec: msec))
-    let delivery = peer.readToEndElsewhere()
+    let delivery = peer.readToEndElsewhere(thenEnds: true)
     #expect(socket.waitForBytesWritten(msec: msec))
     #expect(socket.bytesToWrite < held)
     socket.disconnectFromHost()
@@ -35,7 +35,7 @@ struct QtSocketCasesWriting {
     socket.write(all)
     #expect(socket.waitForBytesWritten(msec: 10000))
     peer.send("go")
-    let delivery = peer.readToEndElsewhere()
+    let delivery = peer.readToEndElsewhere(thenEnds: true)
     #expect(Descriptors.waitReadable(socket.socketDescriptor))
     #expect(socket.waitForBytesWritten(msec: 10000))
     while socket.bytesToWrite > 0 {
@@ -77,7 +77,7 @@ struct QtSocketCasesWriting {
     #expect(text(socket.readAll()) == "request")
     socket.write("reply")
     socket.disconnectFromHost()
-    #expect(socket.state == .unconnected)
+    #expect(socket.waitForDisconnected(msec: 10000))
     #expect(client.join() == "reply")
   }
 

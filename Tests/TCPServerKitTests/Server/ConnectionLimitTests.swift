@@ -80,8 +80,11 @@ struct ConnectionLimitTests {
     #expect(server.statistics.live == 1)
     switch end {
     case .abort: socket?.abort()
-    case .disconnect: socket?.disconnectFromHost()
-    case .close: socket?.close()
+    case .disconnect, .close:
+      end == .close ? socket?.close() : socket?.disconnectFromHost()
+      #expect(server.statistics.live == 1, "until the peer has ended its side as well")
+      clients[0].end()
+      #expect(loop.run { socket?.state == .unconnected })
     case .release: socket = nil
     case .detach: close(socket?.detach() ?? -1)
     case .peer:

@@ -55,7 +55,9 @@ final class OverloadTests {
     switch end {
     case .abort: sockets[0].abort()
     case .client: sockets[1].abort()
-    case .disconnect: sockets[0].disconnectFromHost()
+    case .disconnect:
+      sockets[1].disconnectFromHost()
+      sockets[0].disconnectFromHost()
     case .release: sockets.removeAll()
     }
     turn()
@@ -86,13 +88,13 @@ final class OverloadTests {
       try #require(server.listen(address: .localHost))
       return server
     }
-    let pairs = try (0..<2).map { _ in try connectedSockets(loop.base) }
+    let pairs = try (0..<2).map { _ in try connectedPair(loop.base) }
     let clients = try starve(servers)
     fault_fail(FAULT_ACCEPT4, 1, 3, EMFILE)
-    pairs[0].accepted.abort()
+    pairs[0].socket.abort()
     turn()
     #expect(servers.allSatisfy { !$0.hasPendingConnections })
-    pairs[1].accepted.abort()
+    pairs[1].socket.abort()
     turn()
     #expect(servers.allSatisfy { $0.hasPendingConnections })
     withExtendedLifetime(clients) {}

@@ -126,7 +126,7 @@ struct HalfCloseTests {
     }
     #expect(text(request) == "request")
     #expect(socket.error == .remoteHostClosed)
-    #expect(socket.state == .connected)
+    #expect(socket.state == .closing)
     #expect(socket.read(maxLength: 1) == nil)
     #expect(socket.write(reply) == count)
     let delivery = peer.readToEndElsewhere()

@@ -40,6 +40,7 @@ struct OrderlyDisconnectTests {
     )
     #expect(received.count == all.count)
     #expect(Delivery(bytes: received) == .whole(all))
+    peer.endWriting()
     #expect(loop.run { recorder.isDisconnected })
     #expect(recorder.bytesWritten == all.count)
     #expect(recorder.count(.disconnected) == 1)
@@ -54,25 +55,41 @@ struct OrderlyDisconnectTests {
     socket.write(all)
     ending.end(socket)
     #expect(socket.state == .closing)
-    let delivery = peer.readToEndElsewhere()
+    let delivery = peer.readToEndElsewhere(thenEnds: true)
     #expect(socket.waitForDisconnected(msec: 10000))
     #expect(delivery.join() == .whole(all))
     #expect(!file.isOpen)
   }
 
-  @Test("With nothing left to send, both ways end within the call", arguments: Ending.allCases)
-  func atOnce(ending: Ending) throws {
+  @Test("With nothing left to send, both ways end when the peer ends", arguments: Ending.allCases)
+  func whenThePeerEnds(ending: Ending) throws {
     let loop = try Loop()
     let (socket, peer) = try connectedPair(loop.base)
     let recorder = Recorder(socket)
     ending.end(socket)
-    #expect(socket.state == .unconnected)
-    #expect(socket.socketDescriptor == -1)
-    #expect(recorder.events == [.disconnected])
+    #expect(socket.state == .closing)
+    #expect(peer.nextInput() == .end)
+    loop.settle()
+    #expect(socket.state == .closing)
     ending.end(socket)
+    peer.end()
+    #expect(loop.run { socket.state == .unconnected })
+    #expect(socket.socketDescriptor == -1)
     socket.abort()
     #expect(recorder.events == [.disconnected])
-    #expect(peer.nextInput() == .end)
+  }
+
+  @Test(
+    "With nothing left to send, and the peer's end there, both ways end within the call",
+    arguments: Ending.allCases
+  )
+  func atOnce(ending: Ending) throws {
+    let (socket, peer) = try connectedPair(nil)
+    peer.end()
+    #expect(Descriptors.waitEnded(socket.socketDescriptor))
+    ending.end(socket)
+    #expect(socket.state == .unconnected)
+    #expect(socket.socketDescriptor == -1)
   }
 
   @Test("What is written while closing is delivered too")
@@ -84,7 +101,7 @@ struct OrderlyDisconnectTests {
     socket.disconnectFromHost()
     #expect(socket.state == .closing)
     #expect(socket.write("tail") == 4)
-    let delivery = peer.readToEndElsewhere()
+    let delivery = peer.readToEndElsewhere(thenEnds: true)
     #expect(loop.run { socket.state == .unconnected })
     #expect(delivery.join() == .whole(all + Array("tail".utf8)))
   }
@@ -97,12 +114,13 @@ struct OrderlyDisconnectTests {
     socket.write(all)
     socket.disconnectFromHost()
     let delivery = peer.readToEndElsewhere()
-    while socket.state == .closing {
+    while socket.bytesToWrite > 0 {
       try #require(Descriptors.waitWritable(socket.socketDescriptor))
       socket.flush()
     }
-    #expect(socket.state == .unconnected)
-    #expect(delivery.join() == .whole(all))
+    #expect(delivery.join() == .whole(all), "the peer sees the end")
+    peer.end()
+    #expect(loop.run { socket.state == .unconnected })
   }
 
   // MARK: - Input that nobody has read

@@ -235,7 +235,7 @@ struct SocketDescriptorTests {
     #expect(accepted.localPort == client.peerPort)
     #expect(client.peerAddress == .localHost)
     #expect(client.peerPort != 0)
-    accepted.disconnectFromHost()
+    accepted.abort()
     #expect(accepted.peerAddress == .localHost, "stays readable after the end")
     #expect(accepted.peerPort == client.localPort)
     #expect(accepted.localAddress == .null)

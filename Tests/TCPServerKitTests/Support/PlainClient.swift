@@ -153,9 +153,15 @@ final class PlainClient {
   }
 
   /// Reads until the end of input on a thread of its own.
-  func readToEndElsewhere() -> Background<Delivery> {
+  ///
+  /// - Parameter thenEnds: whether this side ends there as well.
+  func readToEndElsewhere(thenEnds: Bool = false) -> Background<Delivery> {
     let descriptor = descriptor
-    return Background { Delivery.read(from: descriptor) }
+    return Background {
+      let delivery = Delivery.read(from: descriptor)
+      if thenEnds { shutdown(descriptor, CInt(SHUT_WR)) }
+      return delivery
+    }
   }
 
   // MARK: - Ending

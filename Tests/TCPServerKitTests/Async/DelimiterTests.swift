@@ -1,0 +1,139 @@
+import TCPServerKit
+import Testing
+
+/// Lines and other delimited input: no piece of a long one looks like one of its own, whatever border it meets.
+@Suite("Lines and delimiters", .timeLimit(.minutes(1)))
+struct DelimiterTests {
+  private static func lines(
+    of input: [UInt8],
+    maxLength: Int = 65536
+  ) async throws -> (lines: [String], error: SocketError?) {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      let sending = Background { [client = LoopBound(pair.client)] in
+        let sent = client.value.send(input)
+        client.value.endWriting()
+        return sent
+      }
+      var lines: [String] = []
+      do throws(SocketError) {
+        for try await line in pair.socket.lines(maxLength: maxLength) { lines.append(line) }
+      } catch {
+        pair.socket.abort()
+        _ = sending.join()
+        return (lines, error)
+      }
+      _ = sending.join()
+      return (lines, nil)
+    }
+  }
+
+  @Test("A line that is too long is an error, and what follows it no line", arguments: [10, 65536])
+  func tooLong(limit: Int) async throws {
+    let input =
+      Array("ok\n".utf8) + [UInt8](repeating: 97, count: limit) + Array("DELETE everything\nok\n".utf8)
+    let (lines, error) = try await Self.lines(of: input, maxLength: limit)
+    #expect(lines == ["ok"])
+    #expect(error == .lineTooLong)
+  }
+
+  @Test("A line of exactly the limit is one, one of a byte more is not")
+  func exactly() async throws {
+    #expect(try await Self.lines(of: Array("1234\n12345\n".utf8), maxLength: 5).lines == ["1234"])
+    #expect(try await Self.lines(of: Array("1234\n".utf8), maxLength: 5).error == nil)
+    #expect(try await Self.lines(of: Array("12345\n".utf8), maxLength: 5).error == .lineTooLong)
+    #expect(try await Self.lines(of: Array("12345".utf8), maxLength: 5).error == .lineTooLong)
+  }
+
+  @Test(
+    "Characters and line endings on the border of a read stay whole",
+    arguments: [16382, 16383, 32766, 65533]
+  )
+  func borders(length: Int) async throws {
+    let start = String(repeating: "a", count: length)
+    for text in [start + "é", start + "\u{1F600}b", start] {
+      for ending in ["\n", "\r\n"] {
+        let (lines, error) = try await Self.lines(
+          of: Array((text + ending + "next\r\n").utf8),
+          maxLength: 1 << 20
+        )
+        #expect(lines == [text, "next"])
+        #expect(error == nil)
+      }
+    }
+  }
+
+  @Test("The bytes of a line that is too long stay readable, and the connection stays open")
+  func staysReadable() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      pair.client.send("too long\n")
+      await #expect(throws: SocketError.lineTooLong) { try await pair.socket.readLine(maxLength: 4) }
+      #expect(pair.socket.errorString == "Line too long")
+      #expect(text(try await pair.socket.readLine(maxLength: 9)) == "too long\n")
+      #expect(pair.socket.state == .connected)
+    }
+  }
+
+  @Test("A line has its time, as one that is read alone has")
+  func timeout() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      pair.client.send("in time\npart")
+      var lines = pair.socket.lines(timeout: .milliseconds(30)).makeAsyncIterator()
+      #expect(try await lines.next() == "in time")
+      await #expect(throws: SocketError.socketTimeout) { try await lines.next() }
+      pair.client.send("ial\n")
+      #expect(try await lines.next() == "partial")
+    }
+  }
+
+  // MARK: - Any delimiter
+
+  @Test("Reads up to a delimiter of several bytes, however they arrive")
+  func severalBytes() async throws {
+    try await onLoop { base in
+      let pair = try await Pair()
+      let reading = start { try await pair.socket.read(until: "\r\n\r\n".utf8) }
+      for piece in ["GET\r\n", "\r", "\r\n", "\r", "\n", "body"] {
+        pair.client.send(piece)
+        try await base.sleep(for: .milliseconds(5))
+      }
+      #expect(text(try await reading.value) == "GET\r\n\r\r\n\r\n")
+      pair.client.endWriting()
+      #expect(text(try await pair.socket.read(until: [0])) == "body")
+      #expect(try await pair.socket.read(until: [0]) == nil)
+    }
+  }
+
+  @Test("Its limit counts the delimiter; an empty one is refused")
+  func limit() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      pair.client.send("abc::defg::")
+      #expect(text(try await pair.socket.read(until: "::".utf8, maxLength: 5)) == "abc::")
+      await #expect(throws: SocketError.lineTooLong) {
+        try await pair.socket.read(until: "::".utf8, maxLength: 5)
+      }
+      await #expect(throws: SocketError.operation) { try await pair.socket.read(until: []) }
+      #expect(text(try await pair.socket.read(until: "::".utf8)) == "defg::")
+    }
+  }
+
+  @Test("A read into no memory takes nothing and ends nothing")
+  func noMemory() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      let none = unsafe UnsafeMutableRawBufferPointer(start: nil, count: 0)
+      #expect(unsafe try await pair.socket.read(into: none) == 0)
+      #expect(Self.readNothing(pair.socket) == 0)
+      pair.client.send("still")
+      #expect(text(try await pair.socket.read(exactly: 5)) == "still")
+    }
+  }
+
+  /// The call that does not wait, which an async context would not choose.
+  private static func readNothing(_ socket: TCPSocket) -> Int {
+    socket.readByteCount(0)
+  }
+}

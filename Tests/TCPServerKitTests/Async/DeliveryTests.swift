@@ -1,0 +1,240 @@
+import Glibc
+import TCPServerKit
+import Testing
+
+/// What was written reaches the peer as long as that makes progress; what does not is reported, and looks like it.
+@Suite("Delivery", .timeLimit(.minutes(1)))
+struct DeliveryTests {
+  private static let size = 4 << 20
+
+  /// Reads everything in pieces with a pause after each, and then ends.
+  private static func readSlowly(
+    _ client: PlainClient,
+    on base: EventBase,
+    pause: Duration = .milliseconds(20)
+  ) async throws -> Int {
+    var received = 0
+    while !client.hasEnded {
+      received += client.receivedCount(atMost: 200_000)
+      try await base.sleep(for: pause)
+    }
+    client.end()
+    return received
+  }
+
+  @Test(
+    "A reader that is slower than the limit of silence, but steady, gets all, and so does one that pauses"
+  )
+  func slowReader() async throws {
+    try await onLoop(limit: .seconds(40)) { base in
+      let report = try await whileServing { socket in
+        socket.deliveryTimeout = .milliseconds(400)
+        socket.hold(Self.size)
+      } _: { server in
+        let client = try #require(PlainClient(to: server, receiveBuffer: 131072))
+        let begin = ContinuousClock.now
+        #expect(try await Self.readSlowly(client, on: base, pause: .milliseconds(40)) == Self.size)
+        #expect(ContinuousClock.now - begin > .milliseconds(800), "twice the limit in all")
+        try await until { server.statistics.live == 0 }
+        #expect(server.statistics.undelivered == 0)
+      }
+      #expect(report.undelivered == 0)
+    }
+  }
+
+  @Test("A peer that stops reading for good is reset after the silence, and the report counts it")
+  func silentReader() async throws {
+    try await onLoop { _ in
+      let report = try await whileServing { socket in
+        socket.deliveryTimeout = .milliseconds(100)
+        socket.hold(16 << 20)
+      } _: { server in
+        let client = try #require(PlainClient(to: server))
+        try await until { server.statistics.delivered == 1 && server.statistics.live == 0 }
+        #expect(client.readToEnd().errnum == ECONNRESET)
+        #expect(server.statistics.undelivered == 1)
+      }
+      #expect(report.undelivered == 1)
+      #expect(report.failed == 0)
+    }
+  }
+
+  @Test("The same where the kernel has taken everything", arguments: [false, true])
+  func silentWithAllInTheKernel(hasEnded: Bool) async throws {
+    try await onLoop { _ in
+      let report = try await whileServing { socket in
+        socket.deliveryTimeout = .milliseconds(100)
+        if hasEnded { while try await socket.readLine() != nil {} }
+        socket.setSocketOption(.sendBufferSize, 8 << 20)
+        socket.hold(1 << 20)
+        #expect(socket.bytesToWrite == 0)
+      } _: { server in
+        let client = try #require(PlainClient(to: server, receiveBuffer: 131072))
+        if hasEnded { client.endWriting() }
+        try await until { server.statistics.delivered == 1 && server.statistics.live == 0 }
+        #expect(client.readToEnd().errnum == ECONNRESET)
+      }
+      #expect(report.undelivered == 1)
+    }
+  }
+
+  @Test("Handlers get an error before the end")
+  func error() throws {
+    let loop = try Loop()
+    let (socket, peer) = try connectedPair(loop.base)
+    let recorder = Recorder(socket)
+    socket.deliveryTimeout = .milliseconds(100)
+    socket.hold(16 << 20)
+    socket.disconnectFromHost()
+    #expect(loop.run { recorder.isDisconnected })
+    #expect(recorder.events.suffix(2) == [.errorOccurred(.socketTimeout, .closing), .disconnected])
+    #expect(peer.readToEnd().errnum == ECONNRESET)
+  }
+
+  @Test("Without a loop too")
+  func withoutLoop() throws {
+    let (socket, peer) = try connectedPair(nil)
+    socket.deliveryTimeout = .milliseconds(100)
+    socket.hold(16 << 20)
+    socket.disconnectFromHost()
+    #expect(socket.waitForDisconnected(msec: 10000))
+    #expect(socket.error == .socketTimeout)
+    #expect(peer.readToEnd().errnum == ECONNRESET)
+  }
+
+  @Test("A peer that has everything, but does not end, is let go of in order after the silence")
+  func peerThatDoesNotEnd() async throws {
+    try await onLoop { _ in
+      let report = try await whileServing { socket in
+        socket.deliveryTimeout = .milliseconds(100)
+        try await socket.write("bye")
+      } _: { server in
+        let client = try #require(PlainClient(to: server))
+        try await until { server.statistics.delivered == 1 && server.statistics.live == 0 }
+        #expect(client.readToEnd() == .whole(Array("bye".utf8)))
+      }
+      #expect(report.undelivered == 0)
+    }
+  }
+
+  @Test("The server's setting holds for its connections, a close's own for that one")
+  func settings() async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      server.deliveryTimeout = .milliseconds(50)
+      let client = try #require(PlainClient(to: server))
+      let socket = try #require(await server.accept())
+      #expect(socket.deliveryTimeout == .milliseconds(50))
+      socket.deliveryTimeout = .seconds(100)
+      #expect(server.deliveryTimeout == .milliseconds(50))
+      socket.hold(16 << 20)
+      #expect(await !socket.closeGracefully(timeout: .milliseconds(60)))
+      #expect(client.readToEnd().errnum == ECONNRESET)
+      #expect(TCPSocket().deliveryTimeout == .seconds(30))
+    }
+  }
+
+  // MARK: - Peers that still send
+
+  @Test("An answer survives a client that goes on sending after it", arguments: [true, false])
+  func stillSending(usesLoop: Bool) throws {
+    let loop = try Loop()
+    let (socket, peer) = try connectedPair(usesLoop ? loop.base : nil)
+    let answer = pattern(1 << 20)
+    peer.send("PUT")
+    #expect(socket.waitForReadyRead(msec: 10000))
+    socket.write(answer)
+    socket.disconnectFromHost()
+    // The rest of an upload: nothing of it is there when the server ends.
+    let client = LoopBound(peer)
+    let upload = Background {
+      var sent = 0
+      for _ in 0..<20 {
+        sent += client.value.send([UInt8](repeating: 1, count: 10_000))
+        sched_yield()
+      }
+      let delivery = client.value.readToEnd()
+      client.value.end()
+      return (sent, delivery)
+    }
+    if usesLoop {
+      #expect(loop.run { socket.state == .unconnected })
+    } else {
+      #expect(socket.waitForDisconnected(msec: 10000))
+    }
+    let (sent, delivery) = upload.join()
+    #expect(sent == 200_000)
+    #expect(delivery == .whole(answer))
+  }
+
+  // MARK: - Resets
+
+  @Test("abort() resets, whatever the connection is at", arguments: [0, 100, 16 << 20])
+  func abort(count: Int) throws {
+    let loop = try Loop()
+    let (socket, peer) = try connectedPair(loop.base)
+    socket.hold(count)
+    socket.abort()
+    #expect(peer.readToEnd().errnum == ECONNRESET)
+  }
+
+  @Test("A socket without a loop that is released with bytes it has not sent does not look complete")
+  func released() throws {
+    var socket: TCPSocket?
+    let peer: PlainClient
+    (socket, peer) = try connectedPair(nil)
+    socket?.hold(16 << 20)
+    socket = nil
+    #expect(peer.readToEnd().errnum == ECONNRESET)
+  }
+
+  @Test("A connection that the deadline of a shutdown cuts is reset, and reported")
+  func cutByDeadline() async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let shutdown = GracefulShutdown()
+      let client = try #require(PlainClient(to: server))
+      let bound = LoopBound(server)
+      let serving = start {
+        try await bound.value.serve(shutdown: shutdown) { socket in
+          socket.hold(16 << 20)
+          try await socket.waitUntilWritten()
+        }
+      }
+      try await until { server.statistics.delivered == 1 }
+      shutdown.begin(timeout: .milliseconds(50))
+      let report = try await serving.value
+      #expect(report.cancelled == 1)
+      #expect(report.undelivered == 1)
+      #expect(client.readToEnd().errnum == ECONNRESET)
+    }
+  }
+
+  @Test("A shutdown does not wait for peers that have everything and do not end")
+  func shutdownWithIdlePeers() async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let shutdown = GracefulShutdown()
+      let clients = (0..<3).compactMap { _ in PlainClient(to: server) }
+      let bound = LoopBound(server)
+      let serving = start {
+        try await bound.value.serve(shutdown: shutdown) { socket in
+          let line = try await socket.readLine()
+          if line == nil { await shutdown.waitUntilBegun() }
+          try await socket.write("bye")
+        }
+      }
+      // One is closing already when it begins, one closes after it.
+      clients[0].send("\n")
+      clients[1].send("\n")
+      clients[2].endWriting()
+      try await until { server.statistics.delivered == 3 }
+      #expect(text(clients[0].receive(exactly: 3)) == "bye")
+      shutdown.begin(timeout: .seconds(100))
+      let report = try await serving.value
+      #expect(report.cancelled == 0)
+      #expect(report.undelivered == 0)
+      for client in clients.dropFirst() { #expect(client.readToEnd() == .whole(Array("bye".utf8))) }
+    }
+  }
+}
