@@ -14,6 +14,7 @@ if(build_static)
 endif()
 install(FILES Sources/CServerCore/include/CServerCore.h cmake/module.modulemap
   DESTINATION ${include_directory})
+install(DIRECTORY Sources/CServerCore/include/CServerCore DESTINATION ${include_directory})
 
 configure_package_config_file(cmake/CServerCoreConfig.cmake.in CServerCoreConfig.cmake
   INSTALL_DESTINATION ${package_directory}

@@ -1,0 +1,64 @@
+/**
+ * @file CServerCore/statistics.h
+ * Statistics. Include CServerCore.h.
+ */
+#ifndef CSERVERCORE_STATISTICS_H
+#define CSERVERCORE_STATISTICS_H
+
+#include "base.h"
+#include "server.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+CSC_ASSUME_NONNULL
+
+/**
+ * @defgroup statistics Statistics
+ * What a server has done so far: counters that always add up.
+ * @{
+ */
+
+/** Counters since the server was made; 64 bits, never reset. */
+typedef struct csc_statistics {
+    uint64_t accepted;              /**< connections that accept4(2) returned */
+    uint64_t added;                 /**< csc_server_add_pending() of something not just accepted */
+    uint64_t delivered;             /**< taken by next_pending, or by the incoming callback */
+    uint64_t pending;               /**< in the queue now */
+    uint64_t discarded_on_close;    /**< pending when the server was closed or freed */
+    uint64_t shed;                  /**< turned away for lack of descriptors or memory */
+    uint64_t rejected_by_admission; /**< turned away by the admission callback */
+    uint64_t rejected_by_limit;     /**< turned away beyond csc_server_set_max_connections() */
+    uint64_t live;                /**< pending, or delivered and not yet told to have ended, now */
+    uint64_t peer_errors;         /**< accept errors that concerned one peer only */
+    uint64_t resource_errors;     /**< attempts in vain for lack of descriptors or memory */
+    uint64_t refused_errors;      /**< accept errors by policy: EPERM, EACCES, ENOSYS */
+    uint64_t listener_errors;     /**< times that the listening socket was broken */
+    uint64_t error_episodes;      /**< times that accept_error was told of a pause */
+    uint64_t pauses;              /**< times that accepting paused for an error, a lack of resources
+                                       or the limit of connections; not for what is pending */
+    uint64_t paused_milliseconds; /**< how long all those were, one that lasts included */
+    uint64_t kernel_queue;        /**< completed connections in the kernel's queue now */
+    uint64_t kernel_queue_limit;  /**< length of that queue */
+} csc_statistics;
+
+/**
+ * Fills a snapshot. Asks the kernel for its queue, by one getsockopt(2).
+ *
+ * @param statistics filled; all 0 when the server is NULL
+ * @param size sizeof(csc_statistics) as the caller knows it: a later library fills only that much,
+ * an earlier one leaves what it does not know as it is
+ */
+CSC_API void csc_server_statistics(const csc_server *CSC_NULLABLE server,
+                                   csc_statistics *statistics, size_t size);
+
+/** @} */
+
+CSC_ASSUME_NONNULL_DONE
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
