@@ -269,7 +269,9 @@ csc__outcome csc__accept_failed(csc_server *server, int errnum) {
         server->statistics.listener_errors++;
         csc__fail(server, CSC_CALL_ACCEPT, errnum);
         csc__accept_close(server);
-        csc__notify(server, CSC__ACCEPT_ERROR, NULL);
+        if (verdict.reports) {
+            csc__notify(server, CSC__ACCEPT_ERROR, NULL);
+        }
         return CSC__STOPPED;
     }
     if (!verdict.pauses) {

@@ -216,6 +216,20 @@ static void pauses_end_with_the_connection_without_a_loop_too(void **state) {
     assert_int_equal(fixture_statistics(it).pauses, 1);
 }
 
+static void closing_ends_an_episode(void **state) {
+    fixture *it = *state;
+    for (int i = 1; i <= 2; i++) {
+        fixture_listen(it);
+        fixture_watch(it);
+        fixture_connect(it);
+        fault_fail(FAULT_ACCEPT4, 1, 1, EMFILE);
+        fixture_run_until(it, &it->accept_errors, i);
+        assert_true(csc_server_descriptor_freed(it->server));
+        csc_server_close(it->server);
+        assert_false(csc_server_descriptor_freed(it->server));
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(a_wait_that_ends_a_back_off_leaves_the_loop_its_ears),
@@ -231,6 +245,7 @@ int main(void) {
         fact(a_second_shortage_after_a_success_is_told),
         fact_without_base(a_wait_near_the_reserve_leaves_it_alone),
         fact(pauses_end_with_the_connection_without_a_loop_too),
+        fact(closing_ends_an_episode),
         fact_without_base(pauses_end_with_the_connection_without_a_loop_too),
     };
     return cmocka_run_group_tests_name("backing off", tests, NULL, NULL);

@@ -202,7 +202,14 @@ static void closing_without_fstat_still_closes(void **state) {
     }
 }
 
-typedef enum numbered_zero { SOCKET, DUPLICATE, RESERVE_FD, WAKE_FD, NUMBERED_ZERO } numbered_zero;
+typedef enum numbered_zero {
+    SOCKET,
+    DUPLICATE,
+    RESERVE_FD,
+    WAKE_FD,
+    CONNECTION,
+    NUMBERED_ZERO
+} numbered_zero;
 
 static void listen_with_zero(fixture *it, numbered_zero which) {
     int listener = raw_listener(own_loopback(), 5);
@@ -221,6 +228,13 @@ static void listen_with_zero(fixture *it, numbered_zero which) {
     if (which == RESERVE_FD) {
         close(0);
         csc_server_set_overload_policy(it->server, CSC_OVERLOAD_SHED);
+    } else if (which == CONNECTION) {
+        fixture_connect(it);
+        close(0);
+        assert_true(csc_server_wait(it->server, 0, NULL));
+        csc_connection connection;
+        assert_true(csc_server_next_pending(it->server, &connection));
+        assert_int_equal(connection.descriptor, 0);
     } else if (which == WAKE_FD) {
         close(0);
         assert_false(csc_server_wait(it->server, 1, NULL));
@@ -254,6 +268,9 @@ static void a_descriptor_numbered_zero_is_one_as_any(void **state) {
         }
         fixture_take_all(it);
         fixture_free_server(it);
+        if (which == CONNECTION) {
+            close(0);
+        }
         assert_int_equal(fcntl(0, F_GETFD), -1);
         it->server = first;
         assert_int_equal(dup2(kept, 0), 0);

@@ -149,6 +149,21 @@ static void a_number_that_it_gave_to_another_file_is_not_closed(void **state) {
     assert_true(fcntl(it->owned[it->owned_count - 1], F_GETFD) >= 0);
 }
 
+static void close_the_number(opening *now, csc_server *server, int descriptor) {
+    (void)now, (void)server;
+    close(descriptor);
+}
+
+static void a_number_that_it_closed_is_not_closed_again(void **state) {
+    fixture *it = *state;
+    opening now = begin(it, close_the_number);
+    csc_address address = address_of(own_loopback(), 0);
+    csc_server_on_socket(it->server, on_socket, &now);
+    assert_false(csc_server_listen(it->server, &address));
+    assert_int_equal(csc_server_errno(it->server), EBADF);
+    assert_int_equal(fault_bad_closes(), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(options_that_bind_looks_at_can_be_set),
@@ -158,6 +173,7 @@ int main(void) {
         fact(whoever_closes_the_server_in_it_does_not_listen),
         fact(other_calls_in_it_find_a_server_that_does_not_listen),
         fact(a_number_that_it_gave_to_another_file_is_not_closed),
+        fact(a_number_that_it_closed_is_not_closed_again),
     };
     return cmocka_run_group_tests_name("opening", tests, NULL, NULL);
 }

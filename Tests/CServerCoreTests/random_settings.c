@@ -188,9 +188,16 @@ static void *be_clients(void *context) {
     }
     while (open > 0 || !atomic_load(&stops)) {
         for (int i = 0; i < AT_ONCE && !atomic_load(&stops); i++) {
-            if (entries[i].fd < 0 && (entries[i].fd = connect_to(&where)) >= 0) {
+            if (entries[i].fd >= 0) {
+                continue;
+            }
+            entries[i].fd = connect_to(&where);
+            if (entries[i].fd >= 0) {
                 open++;
                 atomic_fetch_add(&connected, 1);
+            } else if (errno == ECONNRESET) { // rejected before connect() returned
+                atomic_fetch_add(&connected, 1);
+                atomic_fetch_add(&broken_off, 1);
             }
         }
         if (poll(entries, AT_ONCE, 20) <= 0) {
