@@ -2,7 +2,7 @@ import Glibc
 import ProgramTesting
 import Testing
 
-@Suite("EchoServer --http as a program", .timeLimit(.minutes(1)))
+@Suite("EchoServer --http as a program", .timeLimit(.minutes(5)))
 struct HTTPProgramTests {
   private static let fields = "Content-Type: text/plain\r\nContent-Length: 6\r\n"
   static let usual = "HTTP/1.1 200 OK\r\n\(fields)\r\nhello\n"

@@ -2,7 +2,7 @@ import Glibc
 import ProgramTesting
 import Testing
 
-@Suite("EchoServer among clients that waste its time", .timeLimit(.minutes(1)), .serialized)
+@Suite("EchoServer among clients that waste its time", .timeLimit(.minutes(5)), .serialized)
 struct IdleClientTests {
   static let ways = [["--style", "async"], ["--style", "callback", "--loops", "2"], ["--http"]]
 

@@ -6,7 +6,7 @@ import Testing
 
 @testable import ThreadedFortuneServer
 
-@Suite("Threaded Fortune Server", .timeLimit(.minutes(1)))
+@Suite("Threaded Fortune Server", .timeLimit(.minutes(5)))
 struct ThreadedFortuneTests {
   static let modes: [[String]] = [[], ["--pool", "1"], ["--pool", "3"]]
 

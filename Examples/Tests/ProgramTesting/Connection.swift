@@ -23,7 +23,7 @@ package final class Connection {
   /// A socket that is the connection's from now on.
   package init(descriptor: Int32) {
     self.descriptor = descriptor
-    var limit = timeval(tv_sec: 5, tv_usec: 0)
+    var limit = timeval(tv_sec: 30, tv_usec: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
     limit.tv_sec = 20
     setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))

@@ -6,7 +6,7 @@ import Synchronization
 /// Not Foundation's Process: its children inherit the pipes of those that run beside them, and the blocked
 /// signals of the thread that starts them.
 package final class Program {
-  package static let limit: Duration = .seconds(20)
+  package static let limit: Duration = .seconds(60)
   /// Held from making pipes until they are close-on-exec and their child is started.
   private static let starting = Mutex(())
 

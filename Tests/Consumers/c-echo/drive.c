@@ -81,7 +81,7 @@ static void echo(unsigned port, size_t size) {
     while (received < size) {
         struct pollfd entry = {.fd = client, .events = sent < size ? POLLOUT : 0};
         entry.events = (short)(entry.events | (reading ? POLLIN : 0));
-        int ready = poll(&entry, 1, reading ? 10000 : 100);
+        int ready = poll(&entry, 1, reading ? 60000 : 100);
         CHECK(ready >= 0);
         if (ready == 0) {
             CHECK(!reading); // neither side moves: the server waits for us to read
@@ -190,7 +190,7 @@ static void outlast_idle_clients(void) {
 int main(int argc, char *argv[]) {
     CHECK(argc == 2);
     program = argv[1];
-    alarm(50);
+    alarm(250);
 
     refuse_arguments();
     outlast_idle_clients();

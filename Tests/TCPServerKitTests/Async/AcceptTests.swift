@@ -2,7 +2,7 @@ import Glibc
 import TCPServerKit
 import Testing
 
-@Suite("accept()", .timeLimit(.minutes(1)))
+@Suite("accept()", .timeLimit(.minutes(5)))
 struct AcceptTests {
   @Test("Waits for a connection, and takes one that is pending without waiting")
   func takes() async throws {

@@ -4,7 +4,7 @@ import TCPServerKit
 import Testing
 
 /// A listening socket that another part of the program breaks while nobody connects.
-@Suite("A listening socket that others break", .timeLimit(.minutes(1)))
+@Suite("A listening socket that others break", .timeLimit(.minutes(5)))
 struct BrokenListenerTests {
   enum Breakage: CaseIterable, Sendable {
     case closed, becameAFile, shutDown, disconnected

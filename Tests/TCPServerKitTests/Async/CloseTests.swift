@@ -2,7 +2,7 @@ import Glibc
 import TCPServerKit
 import Testing
 
-@Suite("Connecting and closing with async/await", .timeLimit(.minutes(1)))
+@Suite("Connecting and closing with async/await", .timeLimit(.minutes(5)))
 struct AsyncCloseTests {
   @Test("An orderly close delivers everything to a slow reader")
   func delivers() async throws {

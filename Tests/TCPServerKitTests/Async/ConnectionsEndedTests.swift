@@ -2,7 +2,7 @@ import Glibc
 import TCPServerKit
 import Testing
 
-@Suite("Waiting until no connection is left", .timeLimit(.minutes(1)))
+@Suite("Waiting until no connection is left", .timeLimit(.minutes(5)))
 struct ConnectionsEndedTests {
   /// A server on the loop, its clients, and what they have become in it.
   private struct Scene: @unchecked Sendable {

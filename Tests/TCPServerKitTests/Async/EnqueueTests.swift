@@ -33,7 +33,7 @@ struct Jobs: Equatable, CustomStringConvertible {
 }
 
 /// What a served connection costs in jobs.
-@Suite("Jobs of a served connection", .timeLimit(.minutes(1)))
+@Suite("Jobs of a served connection", .timeLimit(.minutes(5)))
 struct EnqueueTests {
   @Test("Starting handlers costs none: one job wakes the server, however many connections it finds")
   func startingHandlers() async throws {

@@ -3,7 +3,7 @@ import Testing
 
 /// What Swift's runtime gives the loop to do, by the way a task gets there. With one class in both roles of
 /// the executors, the rows of plain functions, `@concurrent` ones and of waiting would cost more.
-@Suite("Jobs of a task on the loop", .timeLimit(.minutes(1)))
+@Suite("Jobs of a task on the loop", .timeLimit(.minutes(5)))
 struct ExecutorTests {
   @Test("No executor has both roles: it could not tell in which one it was given a job")
   func roles() throws {

@@ -2,7 +2,7 @@ import Synchronization
 import TCPServerKit
 import Testing
 
-@Suite("Several loops and several servers", .timeLimit(.minutes(1)))
+@Suite("Several loops and several servers", .timeLimit(.minutes(5)))
 struct LoopsTests {
   /// The threads on which something ran.
   private final class Threads: Sendable {
@@ -102,7 +102,7 @@ struct LoopsTests {
           #expect(client.nextInput() == .bytes(Array("\(index)".utf8)))
           #expect(client.nextInput() == .end)
         }
-        shutdowns[ended].begin(timeout: .seconds(5))
+        shutdowns[ended].begin(timeout: .seconds(60))
         #expect(try await servings[ended].value.served == UInt64(ended + 1))
         #expect(servers.value.map(\.isListening) == (0..<3).map { $0 > ended })
       }

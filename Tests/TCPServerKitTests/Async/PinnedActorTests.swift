@@ -2,7 +2,7 @@ import Glibc
 import TCPServerKit
 import Testing
 
-@Suite("Actors pinned to the loop", .timeLimit(.minutes(1)))
+@Suite("Actors pinned to the loop", .timeLimit(.minutes(5)))
 struct PinnedActorTests {
   @Test("An actor pinned to the loop runs on its thread, and the loop's callbacks are in its isolation")
   func isolation() async throws {

@@ -3,7 +3,7 @@ import Glibc
 import TCPServerKit
 import Testing
 
-@Suite("serve() and errors", .timeLimit(.minutes(1)))
+@Suite("serve() and errors", .timeLimit(.minutes(5)))
 struct ServeErrorTests {
   private struct Refused: Error {}
 

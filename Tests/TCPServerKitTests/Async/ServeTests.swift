@@ -2,7 +2,7 @@ import Glibc
 import TCPServerKit
 import Testing
 
-@Suite("serve()", .timeLimit(.minutes(1)))
+@Suite("serve()", .timeLimit(.minutes(5)))
 struct ServeTests {
   @Test("An echo server in a handler answers, and ends with its shutdown")
   func echo() async throws {
@@ -11,7 +11,7 @@ struct ServeTests {
       let port = server.serverPort
       let shutdown = GracefulShutdown()
       let client = start {
-        defer { shutdown.begin(timeout: .seconds(5)) }
+        defer { shutdown.begin(timeout: .seconds(60)) }
         let client = TCPSocket()
         try await client.connect(to: "127.0.0.1", port: port)
         for round in 0..<100 {

@@ -3,7 +3,7 @@ import TCPServerKit
 import Testing
 
 /// The waits of a served task have no handlers for its cancellation: `serve` wakes it instead.
-@Suite("Cancelling what serve() started", .timeLimit(.minutes(1)))
+@Suite("Cancelling what serve() started", .timeLimit(.minutes(5)))
 struct ServedCancellationTests {
   enum Place: CaseIterable {
     case read

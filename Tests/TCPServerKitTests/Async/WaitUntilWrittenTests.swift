@@ -2,7 +2,7 @@ import Glibc
 import TCPServerKit
 import Testing
 
-@Suite("Waiting until all is written", .timeLimit(.minutes(1)))
+@Suite("Waiting until all is written", .timeLimit(.minutes(5)))
 struct WaitUntilWrittenTests {
   private static let count = 8 << 20
 

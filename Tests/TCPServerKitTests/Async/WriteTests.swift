@@ -3,7 +3,7 @@ import Glibc
 import TCPServerKit
 import Testing
 
-@Suite("Writing with async/await", .timeLimit(.minutes(1)))
+@Suite("Writing with async/await", .timeLimit(.minutes(5)))
 struct AsyncWriteTests {
   @Test("What the kernel has no room for is sent when there is, without another call")
   func heldBytesGoOut() async throws {

@@ -49,7 +49,7 @@ struct DocumentationClassTests {
     let server = TCPServer(eventBase: nil)
     try #require(server.listen(address: .localHost))
     let client = try #require(PlainClient(to: server))
-    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(server.waitForNewConnection(msec: 60_000))
     let socket = try #require(server.nextPendingConnection())
     #expect(socket.state == .connected)
     #expect(socket.peerPort == client.port)
@@ -168,7 +168,7 @@ struct DocumentationClassTests {
     server.close()
     #expect(!server.isListening)
     #expect(PlainClient(port: reserved.number) == nil)
-    #expect(!server.waitForNewConnection(msec: 5000))
+    #expect(!server.waitForNewConnection(msec: 60_000))
   }
 
   @Test(
@@ -185,7 +185,7 @@ struct DocumentationClassTests {
     #expect(!server.waitForNewConnection(msec: 5))
     let client = try #require(PlainClient(to: server))
     #expect(!server.hasPendingConnections, "nobody else accepts")
-    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(server.waitForNewConnection(msec: 60_000))
     #expect(server.nextPendingConnection()?.peerPort == client.port)
     expectBalanced(server)
   }
@@ -228,7 +228,7 @@ struct DocumentationClassTests {
     var server: TCPServer? = TCPServer(eventBase: nil)
     try #require(server?.listen(address: .localHost) == true)
     let client = try #require(server.flatMap { PlainClient(to: $0) })
-    #expect(server?.waitForNewConnection(msec: 5000) == true)
+    #expect(server?.waitForNewConnection(msec: 60_000) == true)
     let socket = try #require(server?.nextPendingConnection())
     server = nil
     #expect(socket.state == .connected)

@@ -37,7 +37,7 @@ struct DocumentationListenTests {
     #expect(!Machine.addresses.isEmpty)
     for address in Machine.addresses {
       let client = try #require(PlainClient(address.description, port: server.serverPort), "\(address)")
-      #expect(server.waitForNewConnection(msec: 5000))
+      #expect(server.waitForNewConnection(msec: 60_000))
       let socket = try #require(server.nextPendingConnection())
       #expect(socket.localAddress == address)
       #expect(socket.peerPort == client.port)
@@ -185,7 +185,7 @@ struct DocumentationListenTests {
     #expect(server.isListening)
     #expect(server.socketDescriptor == descriptor)
     let client = try #require(PlainClient(to: server))
-    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(server.waitForNewConnection(msec: 60_000))
     #expect(server.nextPendingConnection()?.peerPort == client.port)
     expectBalanced(server)
   }

@@ -71,7 +71,7 @@ struct DocumentationProxyTests {
     server.proxy = proxy
     #expect(server.listen(address: try #require(HostAddress(address))), "\(server.errorString)")
     let client = try #require(PlainClient(address, port: server.serverPort))
-    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(server.waitForNewConnection(msec: 60_000))
     #expect(server.nextPendingConnection()?.peerPort == client.port)
     #expect(server.proxy == proxy)
     expectBalanced(server)
@@ -137,7 +137,7 @@ struct DocumentationProxyTests {
       other.join()
     }
     try #require(server.listen())
-    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(server.waitForNewConnection(msec: 60_000))
     let control = try #require(proxy.takeControl())
     #expect(control.nextInput() == .bytes(Array("peer".utf8)))
     #expect(control.nextInput() == .end)

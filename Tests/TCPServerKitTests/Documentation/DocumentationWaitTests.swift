@@ -38,7 +38,7 @@ struct DocumentationWaitTests {
   func untilConnection() throws {
     let server = try makeServer()
     let other = connectWhileAsleep(server)
-    #expect(server.waitForNewConnection(msec: 10_000))
+    #expect(server.waitForNewConnection(msec: 60_000))
     other.join()
     #expect(server.hasPendingConnections)
     expectBalanced(server)
@@ -49,7 +49,7 @@ struct DocumentationWaitTests {
     let server = try makeServer()
     #expect(!server.waitForNewConnection(msec: 1))
     let client = try #require(PlainClient(to: server))
-    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(server.waitForNewConnection(msec: 60_000))
     #expect(server.nextPendingConnection()?.peerPort == client.port)
     #expect(!server.waitForNewConnection(msec: 1))
     expectBalanced(server)
@@ -75,7 +75,7 @@ struct DocumentationWaitTests {
     let withoutPlace = server.waitForNewConnection(msec: 1, timedOut: nil)
     #expect(!withoutPlace)
     let client = try #require(PlainClient(to: server))
-    #expect(server.waitForNewConnection(msec: 5000, timedOut: &timedOut))
+    #expect(server.waitForNewConnection(msec: 60_000, timedOut: &timedOut))
     #expect(!timedOut)
     client.end()
     expectBalanced(server)
@@ -109,7 +109,7 @@ struct DocumentationWaitTests {
     var emitted = 0
     server.newConnection.connect { emitted += 1 }
     let clients = (0..<3).compactMap { _ in PlainClient(to: server) }
-    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(server.waitForNewConnection(msec: 60_000))
     #expect(emitted == 3)
     for client in clients {
       #expect(server.nextPendingConnection()?.peerPort == client.port)
@@ -146,7 +146,7 @@ struct DocumentationWaitTests {
     let server = try makeServer(loop.base)
     server.pauseAccepting()
     let first = try #require(PlainClient(to: server))
-    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(server.waitForNewConnection(msec: 60_000))
     #expect(server.nextPendingConnection()?.peerPort == first.port)
     let second = PlainClient(to: server)
     loop.settle(turns: 3)

@@ -1,7 +1,7 @@
 import TCPServerKit
 import Testing
 
-@Suite("EventBase.run(_:)", .timeLimit(.minutes(1)))
+@Suite("EventBase.run(_:)", .timeLimit(.minutes(5)))
 struct RunningTests {
   private struct Refused: Error, Equatable {
     var number: Int

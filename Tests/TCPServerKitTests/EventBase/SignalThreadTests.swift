@@ -3,7 +3,7 @@ import TCPServerKit
 import Testing
 
 /// Whose thread a signal belongs to. In release builds, too.
-@Suite("Signals and threads", .timeLimit(.minutes(1)))
+@Suite("Signals and threads", .timeLimit(.minutes(5)))
 struct SignalThreadTests {
   @Test(
     "A member of a signal that another thread calls while the loop runs stops the program",

@@ -3,7 +3,7 @@ import TCPServerKit
 import Testing
 
 #if DEBUG
-  @Suite("Use from another thread", .timeLimit(.minutes(1)))
+  @Suite("Use from another thread", .timeLimit(.minutes(5)))
   struct ThreadCheckTests {
     private static let advice = "EventBase.execute(_:)"
 

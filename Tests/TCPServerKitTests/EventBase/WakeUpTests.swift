@@ -3,7 +3,7 @@ import TCPServerKit
 import Testing
 
 /// Writes to the loop's event descriptor, the only ones that giving a job makes. The counters belong to threads.
-@Suite("What it costs to wake a loop", .timeLimit(.minutes(1)))
+@Suite("What it costs to wake a loop", .timeLimit(.minutes(5)))
 struct WakeUpTests {
   /// The `write` calls that `body` makes on this thread.
   private static func writes(_ body: () -> Void) -> UInt64 {

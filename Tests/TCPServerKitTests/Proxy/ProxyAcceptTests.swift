@@ -3,7 +3,7 @@ import TCPServerKit
 import Testing
 
 /// Peers that come through a scripted proxy: with the loop, by waiting, and by tasks.
-@Suite("Listening through a proxy: peers", .timeLimit(.minutes(1)))
+@Suite("Listening through a proxy: peers", .timeLimit(.minutes(5)))
 struct ProxyAcceptTests {
   private func listening(
     _ proxy: ScriptedProxy,
@@ -46,7 +46,7 @@ struct ProxyAcceptTests {
     let socket = try #require(server.nextPendingConnection())
     #expect(socket.peerAddress == Self.peer)
     #expect(socket.peerPort == 4660)
-    #expect(socket.waitForReadyRead(msec: 5000))
+    #expect(socket.waitForReadyRead(msec: 60_000))
     #expect(socket.readAll() == Array("hello".utf8))
     socket.write("back")
     #expect(control.receive(exactly: 4) == Array("back".utf8))
@@ -92,7 +92,7 @@ struct ProxyAcceptTests {
     #expect(announced == 0, "nobody expects it from within listen()")
     #expect(loop.run { announced == 1 })
     let socket = try #require(server.nextPendingConnection())
-    #expect(socket.waitForReadyRead(msec: 5000))
+    #expect(socket.waitForReadyRead(msec: 60_000))
     #expect(socket.readAll() == Array("x".utf8))
     #expect(loop.run { !server.proxyBindings.isEmpty })
     #expect(moved == 0)
@@ -114,7 +114,7 @@ struct ProxyAcceptTests {
       #expect(proxy.waitUntilPlayed(index + 1))
       let control = try #require(proxy.takeControl(index))
       control.send(ScriptedProxy.reply(port: UInt16(index)))
-      #expect(server.waitForNewConnection(msec: 5000, timedOut: &timedOut))
+      #expect(server.waitForNewConnection(msec: 60_000, timedOut: &timedOut))
       #expect(!timedOut)
       #expect(server.waitForNewConnection(), "still pending")
       #expect(server.nextPendingConnection()?.peerPort == UInt16(index))
@@ -138,10 +138,10 @@ struct ProxyAcceptTests {
       depth += 1
       deepest = max(deepest, depth)
       _ = server.nextPendingConnection()
-      if !server.waitForNewConnection(msec: 5000), refusal == nil { refusal = server.errorString }
+      if !server.waitForNewConnection(msec: 60_000), refusal == nil { refusal = server.errorString }
       depth -= 1
     }
-    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(server.waitForNewConnection(msec: 60_000))
     #expect(deepest == 16)
     #expect(refusal == "waitForNewConnection() called from within itself too often")
     expectBalanced(server)

@@ -3,7 +3,7 @@ import Glibc
 import TCPServerKit
 import Testing
 
-@Suite("Listening through a proxy: tasks", .timeLimit(.minutes(1)))
+@Suite("Listening through a proxy: tasks", .timeLimit(.minutes(5)))
 struct ProxyAsyncTests {
   @Test("startListening() suspends until the first reply; accept() gives the peer of the second")
   func accept() async throws {

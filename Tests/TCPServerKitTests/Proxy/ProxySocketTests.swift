@@ -4,7 +4,7 @@ import TCPServerKit
 import Testing
 
 /// A client's side: CONNECT.
-@Suite("Connecting through a proxy", .timeLimit(.minutes(1)))
+@Suite("Connecting through a proxy", .timeLimit(.minutes(5)))
 struct ProxySocketTests {
   private static let host = "host.example"
   private static let request: [UInt8] = [5, 1, 0, 3, 12] + Array(host.utf8) + [0, 80]
@@ -35,8 +35,8 @@ struct ProxySocketTests {
     #expect(proxy.wrong == nil)
     #expect(socket.peerAddress == .null)
     #expect(socket.peerPort == 80)
-    #expect(socket.waitForReadyRead(msec: 5000))
-    while socket.bytesAvailable < 5, socket.waitForReadyRead(msec: 5000) {}
+    #expect(socket.waitForReadyRead(msec: 60_000))
+    while socket.bytesAvailable < 5, socket.waitForReadyRead(msec: 60_000) {}
     #expect(socket.readAll() == Array("hello".utf8))
     let control = try #require(proxy.takeControl())
     socket.write("back")
@@ -51,9 +51,9 @@ struct ProxySocketTests {
     let proxy = ScriptedProxy(Self.connects)
     let socket = socket(proxy, on: hasLoop ? loop.base : nil)
     socket.connectToHost(Self.host, port: 80)
-    #expect(socket.waitForConnected(msec: 10_000), "\(socket.errorString)")
+    #expect(socket.waitForConnected(msec: 60_000), "\(socket.errorString)")
     #expect(socket.state == .connected)
-    while socket.bytesAvailable < 5, socket.waitForReadyRead(msec: 5000) {}
+    while socket.bytesAvailable < 5, socket.waitForReadyRead(msec: 60_000) {}
     #expect(socket.readAll() == Array("hello".utf8))
     #expect(proxy.wrong == nil)
   }
@@ -96,7 +96,7 @@ struct ProxySocketTests {
     ])
     let socket = socket(proxy)
     socket.connectToHost(literal, port: 258)
-    #expect(socket.waitForConnected(msec: 10_000), "\(socket.errorString)")
+    #expect(socket.waitForConnected(msec: 60_000), "\(socket.errorString)")
     #expect(proxy.wrong == nil)
     #expect(socket.peerAddress == HostAddress(literal))
     #expect(socket.peerPort == 258)
@@ -122,7 +122,7 @@ struct ProxySocketTests {
     socket.connectToHost(Self.host, port: 80)
     #expect(recorder.events.isEmpty)
     if waits {
-      #expect(!socket.waitForConnected(msec: 10_000))
+      #expect(!socket.waitForConnected(msec: 60_000))
     } else {
       #expect(loop.run { socket.state == .unconnected })
     }
@@ -134,7 +134,7 @@ struct ProxySocketTests {
     let listener = Descriptors.listening()
     defer { close(listener) }
     socket.connectToHost("127.0.0.1", port: try #require(Endpoint(localOf: listener)).port)
-    #expect(socket.waitForConnected(msec: 5000), "it can connect at once")
+    #expect(socket.waitForConnected(msec: 60_000), "it can connect at once")
   }
 
   @Test(
@@ -152,7 +152,7 @@ struct ProxySocketTests {
       socket.proxy.timeout = .milliseconds(100)
       socket.connectToHost(Self.host, port: 80)
       if index == 0 {
-        #expect(hasLoop ? loop.run { socket.state == .unconnected } : !socket.waitForConnected(msec: 10_000))
+        #expect(hasLoop ? loop.run { socket.state == .unconnected } : !socket.waitForConnected(msec: 60_000))
         #expect(socket.error == .socketTimeout)
         #expect(socket.errorString.hasSuffix("set on this socket)"))
         #expect(socket.state == .unconnected)
@@ -161,7 +161,7 @@ struct ProxySocketTests {
         #expect(socket.error == .socketTimeout)
         #expect(socket.state == .connecting, "the attempt goes on")
         try #require(proxy.takeControl(1)).send(Self.reply)
-        #expect(socket.waitForConnected(msec: 10_000))
+        #expect(socket.waitForConnected(msec: 60_000))
       }
     }
   }
@@ -204,7 +204,7 @@ struct ProxySocketTests {
     socket.proxy = .http(hostName: "a")
     for host in ["127.0.0.1", "localhost"] {
       socket.connectToHost(host, port: server.serverPort)
-      #expect(socket.waitForConnected(msec: 10_000), "\(socket.errorString)")
+      #expect(socket.waitForConnected(msec: 60_000), "\(socket.errorString)")
       socket.abort()
     }
     socket.connectToHost("192.0.2.1", port: 80)
@@ -239,15 +239,15 @@ struct ProxySocketTests {
       let socket = TCPSocket(eventBase: nil)
       socket.proxy = route.way
       socket.connectToHost(host, port: server.serverPort)
-      try #require(socket.waitForConnected(msec: 10_000), "\(socket.errorString)")
-      try #require(server.waitForNewConnection(msec: 10_000))
+      try #require(socket.waitForConnected(msec: 60_000), "\(socket.errorString)")
+      try #require(server.waitForNewConnection(msec: 60_000))
       let accepted = try #require(server.nextPendingConnection())
       #expect(accepted.peerPort != socket.localPort, "it is the proxy that came")
       socket.write("there")
-      #expect(accepted.waitForReadyRead(msec: 5000))
+      #expect(accepted.waitForReadyRead(msec: 60_000))
       #expect(accepted.readAll() == Array("there".utf8))
       accepted.write("and back")
-      #expect(socket.waitForReadyRead(msec: 5000))
+      #expect(socket.waitForReadyRead(msec: 60_000))
       #expect(socket.readAll() == Array("and back".utf8))
     }
     withExtendedLifetime(route.proxy) {}
@@ -266,11 +266,11 @@ struct ProxySocketTests {
     let client = TCPSocket(eventBase: nil)
     client.proxy = proxy.proxy
     client.connectToHost(server.serverAddress, port: server.serverPort)
-    try #require(client.waitForConnected(msec: 10_000), "\(client.errorString)")
-    try #require(server.waitForNewConnection(msec: 10_000), "\(server.errorString)")
+    try #require(client.waitForConnected(msec: 60_000), "\(client.errorString)")
+    try #require(server.waitForNewConnection(msec: 60_000), "\(server.errorString)")
     let accepted = try #require(server.nextPendingConnection())
     accepted.write("Greetings!")
-    #expect(client.waitForReadyRead(msec: 5000))
+    #expect(client.waitForReadyRead(msec: 60_000))
     #expect(client.readAll() == Array("Greetings!".utf8))
     expectBalanced(server)
   }

@@ -3,7 +3,7 @@ import TCPServerKit
 import Testing
 
 /// The same through proxies that others have made.
-@Suite("Listening through a real proxy", .timeLimit(.minutes(2)))
+@Suite("Listening through a real proxy", .timeLimit(.minutes(5)))
 struct RealProxyTests {
   private static let cycles = 1000
 
@@ -42,10 +42,10 @@ struct RealProxyTests {
       socket.write("Greetings!")
       #expect(client.receive(exactly: 10) == Array("Greetings!".utf8))
       client.send("Well, hello to you!")
-      while socket.bytesAvailable < 19, socket.waitForReadyRead(msec: 5000) {}
+      while socket.bytesAvailable < 19, socket.waitForReadyRead(msec: 60_000) {}
       #expect(socket.readAll() == Array("Well, hello to you!".utf8))
       client.end()
-      #expect(socket.waitForDisconnected(msec: 5000))
+      #expect(socket.waitForDisconnected(msec: 60_000))
     }
     #expect(errors == [])
     #expect(server.isListening)
@@ -96,12 +96,12 @@ struct RealProxyTests {
     try #require(server.listen(port: port))
     #expect(server.serverPort == port)
     let client = try #require(PlainClient(port: port))
-    try #require(server.waitForNewConnection(msec: 10_000))
+    try #require(server.waitForNewConnection(msec: 60_000))
     let socket = try #require(server.nextPendingConnection())
     let bytes = pattern(3_000_000)
     let received = client.readToEndElsewhere()
     #expect(socket.write(bytes) == bytes.count)
-    while socket.bytesToWrite > 0, socket.waitForBytesWritten(msec: 10_000) {}
+    while socket.bytesToWrite > 0, socket.waitForBytesWritten(msec: 60_000) {}
     socket.writeEnd()
     #expect(received.join() == .whole(bytes), "what the server sent")
     let sender = Background { [descriptor = client.descriptor] in
@@ -110,7 +110,7 @@ struct RealProxyTests {
       return client.send(bytes)
     }
     var answer: [UInt8] = []
-    while answer.count < bytes.count, socket.waitForReadyRead(msec: 10_000) { answer += socket.readAll() }
+    while answer.count < bytes.count, socket.waitForReadyRead(msec: 60_000) { answer += socket.readAll() }
     #expect(sender.join() == bytes.count)
     #expect(Delivery.whole(answer) == .whole(bytes), "what the client sent")
     expectBalanced(server)

@@ -34,7 +34,7 @@ struct QtServerSocketCases {
     #expect(server.socketDescriptor == descriptor)
     let client = PlainClient(to: server)
     #expect(client != nil)
-    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(server.waitForNewConnection(msec: 60_000))
     expectBalanced(server)
   }
 
@@ -64,7 +64,7 @@ struct QtServerSocketCases {
     }
     try #require(server.listen(address: .localHost))
     let client = try #require(PlainClient(to: server))
-    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(server.waitForNewConnection(msec: 60_000))
     #expect(switched)
     #expect(client.nextInput() == .end)
     expectBalanced(server)
@@ -115,7 +115,7 @@ struct QtServerSocketCases {
       let unbound = try #require(PlainClient(text, port: port))
       let bound = try #require(PlainClient(text, port: port, from: text))
       for client in [unbound, bound] {
-        #expect(server.hasPendingConnections || server.waitForNewConnection(msec: 5000))
+        #expect(server.hasPendingConnections || server.waitForNewConnection(msec: 60_000))
         let socket = try #require(server.nextPendingConnection())
         #expect(socket.peerAddress == server.serverAddress)
         #expect(socket.peerPort == client.port)

@@ -41,18 +41,18 @@ struct QtServerCases {
 
     let client = TCPSocket(eventBase: nil)
     client.connectToHost(address.isIPv6 ? .localHostIPv6 : .localHost, port: server.serverPort)
-    try #require(client.waitForConnected(msec: 5000))
-    try #require(server.waitForNewConnection(msec: 5000))
+    try #require(client.waitForConnected(msec: 60_000))
+    try #require(server.waitForNewConnection(msec: 60_000))
     #expect(server.hasPendingConnections)
     #expect(announced == 1)
 
     let socket = try #require(server.nextPendingConnection())
     let (greeting, answer) = ("Greetings, client!\n", "Well, hello to you!\n")
     #expect(socket.write(greeting) == 19)
-    #expect(client.waitForReadyRead(msec: 5000))
+    #expect(client.waitForReadyRead(msec: 60_000))
     #expect(client.readAll() == Array(greeting.utf8))
     #expect(client.write(answer) == 20)
-    #expect(socket.waitForReadyRead(msec: 5000))
+    #expect(socket.waitForReadyRead(msec: 60_000))
     #expect(socket.readAll() == Array(answer.utf8))
     expectBalanced(server)
   }
@@ -90,7 +90,7 @@ struct QtServerCases {
     let client6 = PlainClient("::1", port: server.serverPort)
     #expect((client4 != nil) == takesIPv4)
     #expect((client6 != nil) == takesIPv6)
-    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(server.waitForNewConnection(msec: 60_000))
     #expect(server.statistics.accepted == (takesIPv4 ? 1 : 0) + (takesIPv6 ? 1 : 0))
     expectBalanced(server)
   }
@@ -106,8 +106,8 @@ struct QtServerCases {
     let plain = try #require(PlainClient(spelling, port: server.serverPort))
     let client = TCPSocket(eventBase: nil)
     client.connectToHost(spelling, port: server.serverPort)
-    #expect(client.waitForConnected(msec: 5000))
-    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(client.waitForConnected(msec: 60_000))
+    #expect(server.waitForNewConnection(msec: 60_000))
     for port in [plain.port, client.localPort] {
       let socket = try #require(server.nextPendingConnection())
       #expect(socket.peerAddress == .localHost)
@@ -157,7 +157,7 @@ struct QtServerCases {
     }
     #expect(!server.hasPendingConnections)
     #expect(server.nextPendingConnection() == nil)
-    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(server.waitForNewConnection(msec: 60_000))
     #expect(server.hasPendingConnections)
     let third = try #require(server.nextPendingConnection())
     #expect(third.peerPort == clients[2].port)
@@ -171,12 +171,12 @@ struct QtServerCases {
     server.maxPendingConnections = 2
     try #require(server.listen(address: .localHost))
     let clients = (0..<3).compactMap { _ in PlainClient(to: server) }
-    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(server.waitForNewConnection(msec: 60_000))
     for client in clients[..<2] {
       #expect(server.nextPendingConnection()?.peerPort == client.port)
     }
     #expect(server.nextPendingConnection() == nil)
-    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(server.waitForNewConnection(msec: 60_000))
     #expect(server.nextPendingConnection()?.peerPort == clients[2].port)
     expectBalanced(server)
   }
@@ -207,7 +207,7 @@ struct QtServerCases {
       _ = OtherThread.waitUntilAsleep(waiting)
       _ = PlainClient(address, port: port)
     }
-    #expect(server.waitForNewConnection(msec: 10_000, timedOut: &timedOut))
+    #expect(server.waitForNewConnection(msec: 60_000, timedOut: &timedOut))
     #expect(!timedOut)
     other.join()
     expectBalanced(server)

@@ -9,7 +9,7 @@ struct QtSocketCasesEnding {
     let (socket, peer) = try connectedPair(nil)
     peer.send("data")
     peer.end()
-    #expect(socket.waitForDisconnected(msec: 10000))
+    #expect(socket.waitForDisconnected(msec: 60_000))
     #expect(socket.state == .unconnected)
     #expect(socket.bytesAvailable == 4)
     #expect(text(socket.readAll()) == "data")
@@ -26,7 +26,7 @@ struct QtSocketCasesEnding {
     #expect(socket.error == .socketTimeout)
     #expect(socket.state == .connected)
     peer.send("still here")
-    #expect(socket.waitForReadyRead(msec: 10000))
+    #expect(socket.waitForReadyRead(msec: 60_000))
   }
 
   @Test("C13: the peer's close is told once, while still connected; closing within the handler is fine")
@@ -119,11 +119,11 @@ struct QtSocketCasesEnding {
     #expect(!socket.waitForReadyRead(msec: 10))
     #expect(socket.error == .socketTimeout)
     peer.end()
-    #expect(!socket.waitForReadyRead(msec: 10000))
+    #expect(!socket.waitForReadyRead(msec: 60_000))
     #expect(socket.error == .remoteHostClosed)
     // Not a disconnect yet, unlike in Qt: only the peer's side has ended.
     #expect(socket.state == .closing)
-    #expect(socket.waitForDisconnected(msec: 10000))
+    #expect(socket.waitForDisconnected(msec: 60_000))
     #expect(socket.error == .remoteHostClosed)
   }
 
@@ -134,7 +134,7 @@ struct QtSocketCasesEnding {
     let delivery = peer.readToEndElsewhere(thenEnds: true)
     #expect(socket.write(all) == count)
     socket.close()
-    #expect(socket.waitForDisconnected(msec: 10000))
+    #expect(socket.waitForDisconnected(msec: 60_000))
     #expect(delivery.join() == .whole(all))
   }
 

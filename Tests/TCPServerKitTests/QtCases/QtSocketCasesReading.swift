@@ -24,7 +24,7 @@ struct QtSocketCasesReading {
     #expect(socket.readLine() == [])
     peer.send("first\r\n0123456789abcdef\nrest")
     #expect(Descriptors.waitForBytes(socket.socketDescriptor, 28))
-    #expect(socket.waitForReadyRead(msec: 10000))
+    #expect(socket.waitForReadyRead(msec: 60_000))
     #expect(socket.canReadLine)
     #expect(text(socket.readLine()) == "first\r\n")
     // The C form of Qt takes 11 for its NUL's sake and gives 10; here the limit is what is returned.
@@ -46,7 +46,7 @@ struct QtSocketCasesReading {
     socket.readyRead.connect {
       emissions += 1
       peer.send("more")
-      waited = socket.waitForReadyRead(msec: 10000)
+      waited = socket.waitForReadyRead(msec: 60_000)
     }
     peer.send("first")
     #expect(loop.run { emissions > 0 })
@@ -62,7 +62,7 @@ struct QtSocketCasesReading {
     var emissions = 0
     socket.readyRead.connect { emissions += 1 }
     peer.send("data")
-    #expect(socket.waitForReadyRead(msec: 10000))
+    #expect(socket.waitForReadyRead(msec: 60_000))
     if reads {
       #expect(text(socket.readAll()) == "data")
     }
@@ -96,7 +96,7 @@ struct QtSocketCasesReading {
   func minusOneAfterClose() throws {
     let (socket, peer) = try connectedPair(nil)
     peer.send("unread")
-    #expect(socket.waitForReadyRead(msec: 10000))
+    #expect(socket.waitForReadyRead(msec: 60_000))
     socket.close()
     #expect(socket.read(maxLength: 1) == nil)
     #expect(socket.readLine() == nil)
@@ -155,7 +155,7 @@ struct QtSocketCasesReading {
     for round in UInt8(0)..<5 {
       peer.send([round, round])
       sent += [round, round]
-      #expect(socket.waitForReadyRead(msec: 10000))
+      #expect(socket.waitForReadyRead(msec: 60_000))
       #expect(socket.peek(maxLength: 1024) == sent)
       #expect(socket.peek(maxLength: 1) == [0])
     }

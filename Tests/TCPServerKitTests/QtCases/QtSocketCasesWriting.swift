@@ -18,7 +18,7 @@ struct QtSocketCasesWriting {
     #expect(socket.waitForBytesWritten(msec: msec))
     #expect(socket.bytesToWrite < held)
     socket.disconnectFromHost()
-    #expect(socket.waitForDisconnected(msec: 10000))
+    #expect(socket.waitForDisconnected(msec: 60_000))
     #expect(delivery.join() == .whole(all))
   }
 
@@ -33,17 +33,17 @@ struct QtSocketCasesWriting {
     }
     let all = pattern(1 << 20)
     socket.write(all)
-    #expect(socket.waitForBytesWritten(msec: 10000))
+    #expect(socket.waitForBytesWritten(msec: 60_000))
     peer.send("go")
     let delivery = peer.readToEndElsewhere(thenEnds: true)
     #expect(Descriptors.waitReadable(socket.socketDescriptor))
-    #expect(socket.waitForBytesWritten(msec: 10000))
+    #expect(socket.waitForBytesWritten(msec: 60_000))
     while socket.bytesToWrite > 0 {
-      try #require(socket.waitForBytesWritten(msec: 10000))
+      try #require(socket.waitForBytesWritten(msec: 60_000))
     }
     #expect(emissions == 1)
     socket.disconnectFromHost()
-    #expect(socket.waitForDisconnected(msec: 10000))
+    #expect(socket.waitForDisconnected(msec: 60_000))
     #expect(delivery.join() == .whole(all + [UInt8(ascii: "x")]))
   }
 
@@ -65,15 +65,15 @@ struct QtSocketCasesWriting {
     let client = Background {
       let socket = TCPSocket()
       socket.connectToHost(.localHost, port: port)
-      guard socket.waitForConnected(msec: 10000) else { return "not connected" }
+      guard socket.waitForConnected(msec: 60_000) else { return "not connected" }
       socket.write("request")
-      guard socket.waitForReadyRead(msec: 10000) else { return "no reply" }
+      guard socket.waitForReadyRead(msec: 60_000) else { return "no reply" }
       let reply = socket.readAll()
-      guard socket.waitForDisconnected(msec: 10000) else { return "not disconnected" }
+      guard socket.waitForDisconnected(msec: 60_000) else { return "not disconnected" }
       return String(decoding: reply, as: UTF8.self)
     }
     let socket = try acceptedSocket(of: server)
-    #expect(socket.waitForReadyRead(msec: 10000))
+    #expect(socket.waitForReadyRead(msec: 60_000))
     #expect(text(socket.readAll()) == "request")
     socket.write("reply")
     socket.disconnectFromHost()

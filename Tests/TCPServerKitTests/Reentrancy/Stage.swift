@@ -116,7 +116,7 @@ final class Stage {
   private func leadToAcceptError(_ server: OverridingServer) {
     server.overloadPolicy = place == .strictAcceptError ? .strict : .wait
     if place == .waitInAcceptError {
-      server.acceptError.connect { [unowned self] _ in self.server?.waitForNewConnection(msec: 10000) }
+      server.acceptError.connect { [unowned self] _ in self.server?.waitForNewConnection(msec: 60_000) }
       server.newConnection.connect { [unowned self] in operate() }
     } else {
       server.acceptError.connect { [unowned self] _ in operate() }

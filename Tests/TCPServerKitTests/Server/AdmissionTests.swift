@@ -61,7 +61,7 @@ struct AdmissionTests {
     }
     try #require(server.listen(address: .localHost))
     let clients = (0..<2).compactMap { _ in PlainClient(to: server) }
-    #expect(server.waitForNewConnection(msec: 10000))
+    #expect(server.waitForNewConnection(msec: 60_000))
     #expect(order == ["admission", "admission", "incoming"])
     withExtendedLifetime(clients) {}
     expectBalanced(server)

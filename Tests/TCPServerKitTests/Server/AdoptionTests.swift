@@ -225,7 +225,7 @@ struct AdoptionTests {
     try #require(server.setSocketDescriptor(descriptor), "\(server.errorString)")
     let client = PlainClient(port: server.serverPort)
     #expect(client != nil)
-    #expect(server.waitForNewConnection(msec: 5000))
+    #expect(server.waitForNewConnection(msec: 60_000))
     expectBalanced(server)
   }
 

@@ -113,7 +113,7 @@ struct OverridingTests {
       if second == nil {
         second = PlainClient(to: server)
         #expect(
-          server.waitForNewConnection(msec: 5000),
+          server.waitForNewConnection(msec: 60_000),
           "within it the next one's is told, then this one's again"
         )
       }

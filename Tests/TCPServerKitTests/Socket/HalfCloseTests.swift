@@ -121,7 +121,7 @@ struct HalfCloseTests {
     peer.send("request")
     peer.endWriting()
     var request: [UInt8] = []
-    while socket.waitForReadyRead(msec: 10000) {
+    while socket.waitForReadyRead(msec: 60_000) {
       request += socket.readAll()
     }
     #expect(text(request) == "request")
@@ -131,7 +131,7 @@ struct HalfCloseTests {
     #expect(socket.write(reply) == count)
     let delivery = peer.readToEndElsewhere()
     socket.disconnectFromHost()
-    #expect(socket.waitForDisconnected(msec: 10000))
+    #expect(socket.waitForDisconnected(msec: 60_000))
     #expect(delivery.join() == .whole(reply))
   }
 
@@ -200,7 +200,7 @@ struct HalfCloseTests {
     #expect(socket.error == .operation)
     #expect(socket.errorString == "The write side has ended")
     peer.send("x")
-    #expect(socket.waitForReadyRead(msec: 10000))
+    #expect(socket.waitForReadyRead(msec: 60_000))
   }
 
   @Test("Two sockets that end their sides one after the other both disconnect")

@@ -4,7 +4,7 @@ import Testing
 
 /// What a body is lent stays as it is until it returns, whatever else it does. The address sanitizer sees a span
 /// whose memory is gone; the bytes tell of one whose memory was used for something else.
-@Suite("Bytes lent to a body that reads on", .timeLimit(.minutes(1)))
+@Suite("Bytes lent to a body that reads on", .timeLimit(.minutes(5)))
 struct LentBytesTests {
   private static let size = 40_000
 
@@ -12,11 +12,11 @@ struct LentBytesTests {
   func waits() throws {
     let (socket, peer) = try connectedPair(nil)
     peer.send("first")
-    #expect(socket.waitForReadyRead(msec: 10000))
+    #expect(socket.waitForReadyRead(msec: 60_000))
     var lent: [UInt8] = []
     socket.readAll { span in
       peer.send([UInt8](repeating: 7, count: Self.size))
-      while socket.bytesAvailable < Self.size, socket.waitForReadyRead(msec: 10000) {}
+      while socket.bytesAvailable < Self.size, socket.waitForReadyRead(msec: 60_000) {}
       lent = copied(span)
     }
     #expect(text(lent) == "first")

@@ -56,7 +56,7 @@ struct OrderlyDisconnectTests {
     ending.end(socket)
     #expect(socket.state == .closing)
     let delivery = peer.readToEndElsewhere(thenEnds: true)
-    #expect(socket.waitForDisconnected(msec: 10000))
+    #expect(socket.waitForDisconnected(msec: 60_000))
     #expect(delivery.join() == .whole(all))
     #expect(!file.isOpen)
   }
@@ -161,7 +161,7 @@ struct OrderlyDisconnectTests {
     #expect(peer.sendWhatFits(100_000) > 0)
     #expect(peer.readToEnd() == .whole(Array("the reply".utf8)))
     peer.end()
-    #expect(socket.waitForDisconnected(msec: 10000))
+    #expect(socket.waitForDisconnected(msec: 60_000))
     #expect(!file.isOpen)
   }
 
@@ -196,7 +196,7 @@ struct OrderlyDisconnectTests {
     if usesLoop {
       #expect(loop.run { disconnected > 0 })
     } else {
-      #expect(socket.waitForDisconnected(msec: 10000))
+      #expect(socket.waitForDisconnected(msec: 60_000))
     }
     #expect(disconnected == 1)
     #expect(socket.state == .unconnected)

@@ -34,12 +34,12 @@ struct SocketConnectingTests {
     #expect(server.listen(address: .localHost))
     let client = TCPSocket(eventBase: hasLoop ? loop.base : nil)
     client.connectToHost(host, port: server.serverPort)
-    #expect(client.waitForConnected(msec: 10000))
+    #expect(client.waitForConnected(msec: 60_000))
     #expect(client.state == .connected)
     #expect(client.waitForConnected(msec: 0), "it is already")
     let accepted = try acceptedSocket(of: server)
     accepted.write("hello")
-    #expect(client.waitForReadyRead(msec: 10000))
+    #expect(client.waitForReadyRead(msec: 60_000))
     #expect(text(client.readAll()) == "hello")
   }
 
@@ -51,7 +51,7 @@ struct SocketConnectingTests {
     for address in [HostAddress.any, .anyIPv4, mapped] {
       let client = TCPSocket(eventBase: nil)
       client.connectToHost(address, port: server.serverPort)
-      #expect(client.waitForConnected(msec: 10000), "\(address)")
+      #expect(client.waitForConnected(msec: 60_000), "\(address)")
     }
   }
 
@@ -61,7 +61,7 @@ struct SocketConnectingTests {
     #expect(server.listen(address: .localHostIPv6))
     let client = TCPSocket(eventBase: nil)
     client.connectToHost("::1", port: server.serverPort)
-    #expect(client.waitForConnected(msec: 10000))
+    #expect(client.waitForConnected(msec: 60_000))
     #expect(client.peerAddress == .localHostIPv6)
   }
 
@@ -81,8 +81,8 @@ struct SocketConnectingTests {
       #expect(loop.run { socket.state == .unconnected })
     } else {
       let begin = ContinuousClock.now
-      #expect(!socket.waitForConnected(msec: 9000))
-      #expect(ContinuousClock.now - begin < .seconds(8), "a failure is no timeout")
+      #expect(!socket.waitForConnected(msec: 60_000))
+      #expect(ContinuousClock.now - begin < .seconds(30), "a failure is no timeout")
     }
     loop.settle(turns: 3)
     #expect(socket.state == .unconnected)
@@ -104,7 +104,7 @@ struct SocketConnectingTests {
     let closed = try ReservedPort()
     let socket = TCPSocket(eventBase: nil)
     socket.connectToHost("127.0.0.1", port: closed.number)
-    #expect(!socket.waitForConnected(msec: 10000))
+    #expect(!socket.waitForConnected(msec: 60_000))
     #expect(socket.error == .connectionRefused)
     #expect(socket.errorString == "Connection refused")
   }
@@ -134,7 +134,7 @@ struct SocketConnectingTests {
     client.connectToHost(.localHost, port: 1)
     #expect(client.error == .operation)
     #expect(client.errorString == "connectToHost() called when already connected or connecting")
-    #expect(client.waitForConnected(msec: 10000))
+    #expect(client.waitForConnected(msec: 60_000))
     client.connectToHost("localhost", port: 1)
     #expect(client.error == .operation)
     #expect(client.state == .connected)
@@ -183,13 +183,13 @@ struct SocketConnectingTests {
     let client = TCPSocket(eventBase: nil)
     for _ in 0..<3 {
       client.connectToHost(.localHost, port: closed.number)
-      #expect(!client.waitForConnected(msec: 10000))
+      #expect(!client.waitForConnected(msec: 60_000))
       client.connectToHost(.localHost, port: server.serverPort)
-      #expect(client.waitForConnected(msec: 10000))
+      #expect(client.waitForConnected(msec: 60_000))
       let accepted = try acceptedSocket(of: server)
       accepted.write("hello")
       accepted.disconnectFromHost()
-      #expect(client.waitForDisconnected(msec: 10000))
+      #expect(client.waitForDisconnected(msec: 60_000))
       #expect(text(client.readAll()) == "hello")
     }
   }
@@ -224,7 +224,7 @@ struct SocketConnectingTests {
     #expect(server.listen(address: .localHost))
     let client = TCPSocket(eventBase: nil)
     client.connectToHost("localhost", port: server.serverPort)
-    #expect(client.waitForConnected(msec: 10000))
+    #expect(client.waitForConnected(msec: 60_000))
     #expect(client.peerAddress == .localHost)
   }
 
@@ -234,7 +234,7 @@ struct SocketConnectingTests {
     #expect(server.listen(address: .localHost))
     let client = TCPSocket(eventBase: nil)
     client.connectToHost("localhost", port: server.serverPort)
-    #expect(!client.waitForBytesWritten(msec: 10000), "nothing is held")
+    #expect(!client.waitForBytesWritten(msec: 60_000), "nothing is held")
     #expect(client.state == .connected)
   }
 

@@ -77,7 +77,7 @@ struct SocketDescriptorTests {
     socket?.write("hello")
     #expect(text(peer.receive(exactly: 5)) == "hello")
     peer.send("reply")
-    #expect(socket?.waitForReadyRead(msec: 10000) == true)
+    #expect(socket?.waitForReadyRead(msec: 60_000) == true)
     #expect(text(socket?.readAll()) == "reply")
     socket = nil
     #expect(!file.isOpen)
@@ -114,9 +114,9 @@ struct SocketDescriptorTests {
     #expect(socket.errorString == "setSocketDescriptor() called when already connected")
     #expect(other.state == .connected)
     otherPeer.send("x")
-    #expect(other.waitForReadyRead(msec: 10000))
+    #expect(other.waitForReadyRead(msec: 60_000))
     peer.send("x")
-    #expect(socket.waitForReadyRead(msec: 10000))
+    #expect(socket.waitForReadyRead(msec: 60_000))
   }
 
   @Test("A connection that the peer has reset meanwhile is adopted, and ends as connections do")
@@ -143,8 +143,8 @@ struct SocketDescriptorTests {
       #expect(socket.setSocketDescriptor(source.detach()))
       peer.send("round \(round)")
       peer.endWriting()
-      #expect(socket.waitForReadyRead(msec: 10000))
-      #expect(!socket.waitForReadyRead(msec: 10000), "the end")
+      #expect(socket.waitForReadyRead(msec: 60_000))
+      #expect(!socket.waitForReadyRead(msec: 60_000), "the end")
       #expect(socket.bytesAvailable == 7)
       socket.writeEnd()
       #expect(peer.nextInput() == .end)
@@ -176,7 +176,7 @@ struct SocketDescriptorTests {
 
     let other = TCPSocket(eventBase: nil)
     #expect(other.setSocketDescriptor(descriptor))
-    #expect(other.waitForReadyRead(msec: 10000))
+    #expect(other.waitForReadyRead(msec: 60_000))
     #expect(text(other.readAll()) == "x")
   }
 
@@ -202,7 +202,7 @@ struct SocketDescriptorTests {
   func detachRefused() throws {
     let (socket, peer) = try connectedPair(nil, tight: true)
     peer.send("unread")
-    #expect(socket.waitForReadyRead(msec: 10000))
+    #expect(socket.waitForReadyRead(msec: 60_000))
     #expect(socket.detach() == -1)
     #expect(socket.error == .operation)
     #expect(socket.errorString == "detach() called with unread or unsent bytes")
@@ -216,7 +216,7 @@ struct SocketDescriptorTests {
     #expect(socket.error == .operation)
     let delivery = peer.readToEndElsewhere()
     while socket.bytesToWrite > 0 {
-      try #require(socket.waitForBytesWritten(msec: 10000))
+      try #require(socket.waitForBytesWritten(msec: 60_000))
     }
     let descriptor = socket.detach()
     #expect(descriptor >= 0)

@@ -269,7 +269,7 @@ struct SocketReadingTests {
     let (socket, peer) = try connectedPair(nil)
     socket.readBufferSize = 1
     peer.send("ab")
-    #expect(socket.waitForReadyRead(msec: 10000))
+    #expect(socket.waitForReadyRead(msec: 60_000))
     if isReset {
       peer.reset()
       #expect(Descriptors.waitReset(socket.socketDescriptor))
@@ -283,18 +283,18 @@ struct SocketReadingTests {
     let (socket, peer) = try connectedPair(nil)
     fault_fail(FAULT_POLL, 1, 1, ENOMEM)
     defer { fault_clear() }
-    #expect(!socket.waitForReadyRead(msec: 10000))
+    #expect(!socket.waitForReadyRead(msec: 60_000))
     #expect(socket.error == .socketResource)
     #expect(socket.errorString == "Out of resources")
     peer.send("a")
-    #expect(socket.waitForReadyRead(msec: 10000))
+    #expect(socket.waitForReadyRead(msec: 60_000))
   }
 
   @Test("waitForReadyRead() is true for new data only, and sends what is held meanwhile")
   func waitForNewData() throws {
     let (socket, peer) = try connectedPair(nil, tight: true)
     peer.send("old")
-    #expect(socket.waitForReadyRead(msec: 10000))
+    #expect(socket.waitForReadyRead(msec: 60_000))
     #expect(!socket.waitForReadyRead(msec: 10))
     let all = pattern(1 << 20)
     socket.write(all)
@@ -307,7 +307,7 @@ struct SocketReadingTests {
       peer.send("new")
       return request.count
     }
-    #expect(socket.waitForReadyRead(msec: 10000))
+    #expect(socket.waitForReadyRead(msec: 60_000))
     #expect(client.join() == 1 << 20)
     #expect(text(socket.readAll()) == "oldnew")
   }

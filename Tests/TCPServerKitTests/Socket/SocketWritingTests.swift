@@ -27,10 +27,10 @@ struct SocketWritingTests {
     let socket = TCPSocket(eventBase: nil)
     #expect(socket.write("x") == -1)
     #expect(socket.errorString == "Socket is not connected")
-    #expect(!socket.waitForBytesWritten(msec: 10000))
-    #expect(!socket.waitForReadyRead(msec: 10000))
-    #expect(!socket.waitForDisconnected(msec: 10000))
-    #expect(!socket.waitForConnected(msec: 10000))
+    #expect(!socket.waitForBytesWritten(msec: 60_000))
+    #expect(!socket.waitForReadyRead(msec: 60_000))
+    #expect(!socket.waitForDisconnected(msec: 60_000))
+    #expect(!socket.waitForConnected(msec: 60_000))
   }
 
   @Test("bytesToWrite is what the kernel has not taken, and bytesWritten adds up to what was written")
@@ -121,7 +121,7 @@ struct SocketWritingTests {
     var waited = false
     socket.bytesWritten.connect { count in
       told += count
-      while socket.bytesToWrite > 0, socket.waitForBytesWritten(msec: 10000) {}
+      while socket.bytesToWrite > 0, socket.waitForBytesWritten(msec: 60_000) {}
       waited = waited || socket.bytesToWrite == 0
     }
     socket.write(all)
@@ -169,15 +169,15 @@ struct SocketWritingTests {
   @Test("waitForBytesWritten() with nothing to write is false at once; a peer that does not read times out")
   func waitForBytesWritten() throws {
     let (socket, peer) = try connectedPair(nil, tight: true)
-    #expect(!socket.waitForBytesWritten(msec: 10000))
+    #expect(!socket.waitForBytesWritten(msec: 60_000))
     socket.write(pattern(1 << 20))
-    #expect(socket.waitForBytesWritten(msec: 10000), "what went out within write()")
+    #expect(socket.waitForBytesWritten(msec: 60_000), "what went out within write()")
     while socket.waitForBytesWritten(msec: 20) {}
     #expect(socket.error == .socketTimeout)
     #expect(socket.state == .connected)
     #expect(socket.bytesToWrite > 0)
     peer.end()
-    while socket.waitForBytesWritten(msec: 10000) {}
+    while socket.waitForBytesWritten(msec: 60_000) {}
     #expect(socket.error == .remoteHostClosed)
     #expect(socket.bytesToWrite == 0)
   }
@@ -210,7 +210,7 @@ struct SocketWritingTests {
     #expect(socket.write("x") == -1)
     #expect(socket.write("y") == -1)
     #expect(socket.error == .remoteHostClosed)
-    #expect(socket.waitForDisconnected(msec: 10000))
+    #expect(socket.waitForDisconnected(msec: 60_000))
     #expect(socket.state == .unconnected)
   }
 

@@ -24,7 +24,7 @@ extension Descriptors {
   }
 
   /// Waits until the kernel reports one of `events`, an error or a hang-up.
-  static func wait(_ descriptor: CInt, for events: CInt, msec: CInt = 10000) -> Bool {
+  static func wait(_ descriptor: CInt, for events: CInt, msec: CInt = 60_000) -> Bool {
     var entry = pollfd(fd: descriptor, events: Int16(events), revents: 0)
     return unsafe poll(&entry, 1, msec) == 1
   }

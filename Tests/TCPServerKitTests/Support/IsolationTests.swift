@@ -3,7 +3,7 @@ import Glibc
 import Testing
 
 /// What the other tests rely on: the start of a child disturbs none of them. ChildIsolation.h says how.
-@Suite("Children that are being started", .timeLimit(.minutes(1)))
+@Suite("Children that are being started", .timeLimit(.minutes(5)))
 struct IsolationTests {
   @Test("A child that has not come to its program yet keeps no connection open")
   func connectionsAreClosed() throws {

@@ -2,9 +2,9 @@ import TCPServerKit
 
 /// A loop for one test. Nothing in a test waits longer than `limit`; nothing sleeps.
 struct Loop {
-  static let limit: Duration = .seconds(10)
+  static let limit: Duration = .seconds(60)
   /// For tests that need a thread of the pool, or the main one: all the others run there first.
-  static let limitWithPool: Duration = .seconds(120)
+  static let limitWithPool: Duration = .seconds(240)
 
   let base: EventBase
 

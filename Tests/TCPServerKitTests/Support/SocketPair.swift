@@ -27,13 +27,13 @@ func connectedSockets(_ base: EventBase?) throws -> (accepted: TCPSocket, client
   try #require(server.listen(address: .localHost))
   let client = TCPSocket(eventBase: base)
   client.connectToHost(.localHost, port: server.serverPort)
-  try #require(client.waitForConnected(msec: 10000))
+  try #require(client.waitForConnected(msec: 60_000))
   return (try acceptedSocket(of: server), client)
 }
 
 /// Waits for a server's next connection.
 func acceptedSocket(of server: TCPServer) throws -> TCPSocket {
-  let isThere = server.waitForNewConnection(msec: 10000)
+  let isThere = server.waitForNewConnection(msec: 60_000)
   try #require(isThere)
   return try #require(server.nextPendingConnection())
 }

@@ -138,16 +138,16 @@ struct TortureScenario: CustomTestStringConvertible, Sendable {
     let server = run.server(on: nil)
     guard run.listen(server) else { return }
     let client = run.client(of: server, sending: "ping\n")
-    guard server.waitForNewConnection(msec: 5000), let socket = server.nextPendingConnection() else {
+    guard server.waitForNewConnection(msec: 60_000), let socket = server.nextPendingConnection() else {
       return run.tell("waitForNewConnection", server.serverError, server.errorString)
     }
-    guard socket.waitForReadyRead(msec: 5000) else { return run.tell("waitForReadyRead", socket) }
+    guard socket.waitForReadyRead(msec: 60_000) else { return run.tell("waitForReadyRead", socket) }
     guard socket.write(socket.readAll()) == 5 else { return run.tell("write", socket) }
-    guard socket.bytesToWrite == 0 || socket.waitForBytesWritten(msec: 5000) else {
+    guard socket.bytesToWrite == 0 || socket.waitForBytesWritten(msec: 60_000) else {
       return run.tell("waitForBytesWritten", socket)
     }
     socket.disconnectFromHost()
-    guard socket.waitForDisconnected(msec: 5000) else { return run.tell("waitForDisconnected", socket) }
+    guard socket.waitForDisconnected(msec: 60_000) else { return run.tell("waitForDisconnected", socket) }
     run.achieved = client?.text == "ping\n"
   }
 
@@ -156,9 +156,9 @@ struct TortureScenario: CustomTestStringConvertible, Sendable {
     defer { aside { _ = close(listener) } }
     let socket = TCPSocket(eventBase: nil)
     socket.connectToHost(.localHost, port: port)
-    guard socket.waitForConnected(msec: 5000) else { return run.tell("waitForConnected", socket) }
+    guard socket.waitForConnected(msec: 60_000) else { return run.tell("waitForConnected", socket) }
     let peer = aside { run.keep(PlainClient(adopting: accept(listener, nil, nil)), sending: "ping\n") }
-    guard socket.waitForReadyRead(msec: 5000), let bytes = socket.read(maxLength: 5) else {
+    guard socket.waitForReadyRead(msec: 60_000), let bytes = socket.read(maxLength: 5) else {
       return run.tell("waitForReadyRead", socket)
     }
     guard socket.write(bytes) == 5 else { return run.tell("write", socket) }
