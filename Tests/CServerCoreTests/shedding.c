@@ -202,7 +202,7 @@ static void end_it(csc_server *server, const csc_rejection *rejection, void *con
 static void a_rejected_callback_may_end_the_server_in_every_way(void **state) {
     fixture *it = *state;
     csc_server *first = it->server;
-    for (int does = FREES; does <= RELEASES; does++) {
+    for (unsigned does = FREES; does <= RELEASES; does++) {
         for (int by_wait = 0; by_wait < 2; by_wait++) {
             end now = {.it = it, .listener = raw_listener("127.0.0.1", 5), .does = does};
             it->server = csc_server_new(by_wait ? NULL : it->base);

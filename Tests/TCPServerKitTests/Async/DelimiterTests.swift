@@ -2,7 +2,7 @@ import TCPServerKit
 import Testing
 
 /// Lines and other delimited input: no piece of a long one looks like one of its own, whatever border it meets.
-@Suite("Lines and delimiters", .timeLimit(.minutes(1)))
+@Suite("Lines and delimiters", .timeLimit(.minutes(5)))
 struct DelimiterTests {
   private static func lines(
     of input: [UInt8],

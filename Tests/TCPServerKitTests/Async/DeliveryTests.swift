@@ -3,7 +3,7 @@ import TCPServerKit
 import Testing
 
 /// What was written reaches the peer as long as that makes progress; what does not is reported, and looks like it.
-@Suite("Delivery", .timeLimit(.minutes(1)))
+@Suite("Delivery", .timeLimit(.minutes(5)))
 struct DeliveryTests {
   private static let size = 4 << 20
 
@@ -97,7 +97,7 @@ struct DeliveryTests {
     socket.deliveryTimeout = .milliseconds(100)
     socket.hold(16 << 20)
     socket.disconnectFromHost()
-    #expect(socket.waitForDisconnected(msec: 10000))
+    #expect(socket.waitForDisconnected(msec: 60_000))
     #expect(socket.error == .socketTimeout)
     #expect(peer.readToEnd().errnum == ECONNRESET)
   }
@@ -142,7 +142,7 @@ struct DeliveryTests {
     let (socket, peer) = try connectedPair(usesLoop ? loop.base : nil)
     let answer = pattern(1 << 20)
     peer.send("PUT")
-    #expect(socket.waitForReadyRead(msec: 10000))
+    #expect(socket.waitForReadyRead(msec: 60_000))
     socket.write(answer)
     socket.disconnectFromHost()
     // The rest of an upload: nothing of it is there when the server ends.
@@ -160,7 +160,7 @@ struct DeliveryTests {
     if usesLoop {
       #expect(loop.run { socket.state == .unconnected })
     } else {
-      #expect(socket.waitForDisconnected(msec: 10000))
+      #expect(socket.waitForDisconnected(msec: 60_000))
     }
     let (sent, delivery) = upload.join()
     #expect(sent == 200_000)

@@ -77,7 +77,7 @@ struct QtSocketCasesWriting {
     #expect(text(socket.readAll()) == "request")
     socket.write("reply")
     socket.disconnectFromHost()
-    #expect(socket.waitForDisconnected(msec: 10000))
+    #expect(socket.waitForDisconnected(msec: 60_000))
     #expect(client.join() == "reply")
   }
 

@@ -16,7 +16,7 @@ struct AllThatArrivedTests {
   @Test("without a loop", arguments: [false, true])
   func readAll(waits: Bool) throws {
     let (socket, peer) = try Self.pair()
-    if waits { #expect(socket.waitForReadyRead(msec: 10000)) }
+    if waits { #expect(socket.waitForReadyRead(msec: 60_000)) }
     #expect(socket.readAll() == pattern(Self.count))
     peer.end()
   }
@@ -94,11 +94,11 @@ struct AllThatArrivedTests {
     socket.connectToHost(.localHost, port: server.serverPort)
     #expect(socket.write(all) == count)
     socket.disconnectFromHost()
-    #expect(socket.waitForConnected(msec: 10000) || socket.state == .closing)
+    #expect(socket.waitForConnected(msec: 60_000) || socket.state == .closing)
     let accepted = try acceptedSocket(of: server)
     let peer = PlainClient(adopting: accepted.detach())
     let delivery = peer.readToEndElsewhere(thenEnds: true)
-    #expect(socket.waitForDisconnected(msec: 10000))
+    #expect(socket.waitForDisconnected(msec: 60_000))
     #expect(delivery.join() == .whole(all))
   }
 }
