@@ -8,7 +8,8 @@
  * on them is the program's own business. The loop is libevent's; without one, csc_server_wait()
  * does everything.
  *
- * All of it is included by CServerCore.h: @ref listening, @ref callbacks, @ref connections, @ref limits,
+ * All of it is included by CServerCore.h: @ref listening, @ref callbacks, @ref connections, @ref
+ * limits,
  * @ref errors, @ref addresses, @ref statistics.
  *
  * Rules that hold for every function here:
