@@ -92,7 +92,7 @@ csc__verdict csc__pause_judge_shortage(const csc__pause *pause, csc_overload_pol
 }
 
 csc__verdict csc__pause_judge_nobody(const csc__pause *pause) {
-    return (csc__verdict){.pauses = true, .delay = next_delay(pause, FIRST_RETRY_MS)};
+    return (csc__verdict){.delay = next_delay(pause, FIRST_RETRY_MS)};
 }
 
 bool csc__pause_is_fruitless(const csc__pause *pause) {
