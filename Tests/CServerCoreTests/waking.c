@@ -144,16 +144,17 @@ static void connections_may_end_on_other_threads(void **state) {
     csc_server_set_max_connections(it->server, 2, CSC_EXCESS_WAIT);
     fixture_listen(it);
     fixture_watch(it);
-    fixture_connect_many(it, 6);
+    fixture_connect_many(it, 22);
     fixture_run_until(it, &it->new_connections, 2);
     int64_t begin = monotonic_milliseconds();
-    for (int i = 1; i <= 4; i++) {
+    for (int i = 1; i <= 20; i++) {
         fixture_close(it, fixture_take(it).descriptor);
         end_elsewhere(it, 1);
         assert_int_equal(fixture_statistics(it).live, 1);
         fixture_run_until(it, &it->new_connections, 2 + i);
     }
-    assert_true(monotonic_milliseconds() - begin < 900); // not by the watchdog's second
+    // The watchdog would take a second for each, a busy machine some for all.
+    assert_true(monotonic_milliseconds() - begin < 15000);
     assert_int_equal(fixture_statistics(it).live, 2);
     assert_int_equal(fixture_take_all(it), 2);
     end_elsewhere(it, 2);
@@ -183,19 +184,25 @@ static void so_they_may_in_a_back_off(void **state) {
     fixture *it = *state;
     fixture_listen(it);
     fixture_watch(it);
-    fixture_connect(it);
-    fault_fail(FAULT_ACCEPT4, 1, 9, EMFILE);
-    fault_stop_clock();
-    for (int i = 0; i < 9; i++) {
-        fixture_run_ready(it);
-        fault_advance_clock(1000);
+    int64_t taken = 0;
+    // Twenty times: waiting for the end of the back-offs would take twenty seconds, a busy machine
+    // some.
+    for (int round = 1; round <= 20; round++) {
+        fixture_connect(it);
+        fault_fail(FAULT_ACCEPT4, 1, 9, EMFILE);
+        fault_stop_clock();
+        for (int i = 0; i < 9; i++) {
+            fixture_run_ready(it);
+            fault_advance_clock(1000);
+        }
+        fault_start_clock(); // the back-off has most of a second left
+        int64_t begin = monotonic_milliseconds();
+        end_elsewhere(it, 1);
+        fixture_run_until(it, &it->new_connections, round);
+        taken += monotonic_milliseconds() - begin;
+        fixture_take(it);
     }
-    fault_start_clock(); // the back-off has most of a second left
-    int64_t begin = monotonic_milliseconds();
-    end_elsewhere(it, 1);
-    fixture_run_until(it, &it->new_connections, 1);
-    assert_true(monotonic_milliseconds() - begin < 900);
-    fixture_take(it);
+    assert_in_range(taken, 0, 15000);
 }
 
 static void *end_many(void *server) {
