@@ -97,10 +97,10 @@ static void a_wait_in_a_back_off_ends_when_a_connection_does(void **state) {
         fault_stop_clock();
         fault_fail(FAULT_ACCEPT4, 1, 9, EMFILE); // up to a delay of a second
         for (int i = 0; i < 9; i++) {
-            assert_false(csc_server_wait(it->server, 0, NULL));
             fault_advance_clock(1000);
+            assert_false(csc_server_wait(it->server, 0, NULL));
         }
-        fault_start_clock();
+        fault_start_clock(); // the last back-off of a second has just begun
         fault_advance_clock(0);
         pthread_t thread;
         int64_t begin = monotonic_milliseconds();

@@ -192,10 +192,10 @@ static void so_they_may_in_a_back_off(void **state) {
         fault_fail(FAULT_ACCEPT4, 1, 9, EMFILE);
         fault_stop_clock();
         for (int i = 0; i < 9; i++) {
-            fixture_run_ready(it);
             fault_advance_clock(1000);
+            fixture_run_ready(it);
         }
-        fault_start_clock(); // the back-off has most of a second left
+        fault_start_clock(); // the last back-off of a second has just begun
         int64_t begin = monotonic_milliseconds();
         end_elsewhere(it, 1);
         fixture_run_until(it, &it->new_connections, round);
