@@ -314,6 +314,7 @@ csc__outcome csc__step(csc_server *server) {
     if (descriptor < 0) {
         return csc__accept_failed(server, errno);
     }
+    descriptor = csc__above_standard(descriptor);
     accepting_succeeded(server, descriptor);
     csc__outcome outcome = step_with(server, descriptor, (struct sockaddr *)&peer, length, false);
     if (descriptor >= server->reserve_watermark) {
@@ -329,6 +330,7 @@ void csc__on_accept(struct evconnlistener *listener, int descriptor, struct sock
     csc__server_enter(server);
     server->accepted_this_turn++;
     server->accept_budget--;
+    descriptor = csc__above_standard(descriptor);
     accepting_succeeded(server, descriptor);
     step_with(server, descriptor, peer, (socklen_t)length, true);
     if (descriptor >= server->reserve_watermark) {

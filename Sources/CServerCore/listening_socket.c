@@ -9,6 +9,7 @@
 // duplicate of our own; the number that the program knows is only looked at (watchdog.c).
 
 #include "listening_socket.h"
+#include "private_fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -113,6 +114,7 @@ static bool open_address(csc__listening_socket *listening, const csc_address *ad
     if (descriptor < 0) {
         return fail(failure, CSC_CALL_SOCKET, errno);
     }
+    descriptor = csc__above_standard(descriptor);
     struct stat made = {0};
     struct stat now = {0};
     bool guards = opening->made && fstat(descriptor, &made) == 0;
@@ -212,7 +214,7 @@ void csc__listening_socket_give_back(const csc__listening_socket *listening,
 }
 
 bool csc__listening_socket_duplicate(csc__listening_socket *listening, csc__failure *failure) {
-    listening->private_fd = fcntl(listening->descriptor, F_DUPFD_CLOEXEC, 0);
+    listening->private_fd = fcntl(listening->descriptor, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     return listening->private_fd >= 0 || fail(failure, CSC_CALL_SOCKET, errno);
 }
 

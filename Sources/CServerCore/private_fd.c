@@ -16,8 +16,22 @@
 
 enum { HIGHEST_SIGNAL = 64 };
 
+int csc__above_standard(int descriptor) {
+    if (descriptor < 0 || descriptor > STDERR_FILENO) {
+        return descriptor;
+    }
+    int errnum = errno;
+    int moved = fcntl(descriptor, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (moved >= 0) {
+        close(descriptor);
+    }
+    errno = errnum;
+    return moved >= 0 ? moved : descriptor;
+}
+
 csc__private_fd csc__private_fd_of(int number) {
     static atomic_uint made;
+    number = csc__above_standard(number);
     if (number < 0) {
         return CSC__NO_PRIVATE_FD;
     }

@@ -12,6 +12,11 @@ typedef struct csc__private_fd {
 
 #define CSC__NO_PRIVATE_FD ((csc__private_fd){.number = -1})
 
+// Moves a descriptor off the numbers of standard input and output, where the process was started
+// without them: what the program prints must not get to a client. Where there is no other number it
+// stays where it is.
+int csc__above_standard(int descriptor);
+
 // Takes ownership of a descriptor, which may be -1, and marks it.
 csc__private_fd csc__private_fd_of(int number);
 

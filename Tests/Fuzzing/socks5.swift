@@ -80,7 +80,7 @@ private struct Request {
     }
     check(machine.wants > 0 || machine.receive([5, 0]).taken == 0)
     // Method, authentication, two replies.
-    check(!machine.awaitsOthers || machine.wants > 0)
+    check(!machine.connectsToHost || machine.wants > 0)
     check(outcome.events.count <= 4 && outcome.taken <= 4 + 2 * SOCKS5Machine.longestReply)
     outcome.wants = machine.wants
     if machine.wants > 0 {

@@ -23,7 +23,9 @@ public struct HostAddress: Sendable {
     self.kind = kind
     self.high = high
     self.low = low
-    self.scopeID = scopeID
+    // Only fe80::/10 and the multicast addresses of an interface or a link have one.
+    let isLocal = high >> 54 == 0x3fa || high >> 56 == 0xff && (1...2).contains((high >> 48) & 0xf)
+    self.scopeID = kind == .ipv6 && isLocal ? scopeID : 0
   }
 
   private init(ipv4 address: UInt32) {
@@ -56,6 +58,16 @@ public struct HostAddress: Sendable {
       return nil
     }
     self.init(address)
+  }
+
+  /// Reads an address where a host name may stand: a literal, IPv6 in brackets as in URLs too. Nil for a name.
+  init?(hostName: String) {
+    if hostName.hasPrefix("["), hostName.hasSuffix("]") {
+      self.init(String(hostName.dropFirst().dropLast()))
+      guard isIPv6 else { return nil }
+    } else {
+      self.init(hostName)
+    }
   }
 
   /// Takes an address as protocols send it.

@@ -43,10 +43,19 @@ final class NameLookup: Sendable {
     SystemCalls.signal(descriptor)
   }
 
+  /// A family without an address of this machine is left out, except where that leaves nothing, or for this machine's
+  /// own name: its loopback addresses do not count for the C library.
   private func resolve() -> [HostAddress] {
+    let name = name.lowercased()
+    let isLocal = name == "localhost" || name.hasSuffix(".localhost")
+    let addresses = isLocal ? [] : resolve(flags: AI_ADDRCONFIG)
+    return addresses.isEmpty ? resolve(flags: 0) : addresses
+  }
+
+  private func resolve(flags: CInt) -> [HostAddress] {
     var hints = unsafe addrinfo()
     unsafe hints.ai_socktype = CInt(SOCK_STREAM.rawValue)
-    unsafe hints.ai_flags = AI_ADDRCONFIG
+    unsafe hints.ai_flags = flags
     var list: UnsafeMutablePointer<addrinfo>?
     guard unsafe getaddrinfo(name, nil, &hints, &list) == 0 else { return [] }
     defer { unsafe freeaddrinfo(list) }

@@ -57,16 +57,7 @@ internal import Synchronization
   init() throws(SocketError) {
     // libevent ends the process when it gets some of its descriptors and not all. Another thread may still take
     // the last ones in between.
-    guard SystemCalls.canOpenDescriptors(Self.descriptorsOfLibevent) else {
-      throw .socketResource
-    }
-    guard let config = unsafe event_config_new() else {
-      throw .socketResource
-    }
-    // Only this thread touches the base, so its locks would be work for nothing.
-    unsafe event_config_set_flag(config, CInt(CLIBEVENT_BASE_NOLOCK))
-    let base = unsafe event_base_new_with_config(config)
-    unsafe event_config_free(config)
+    let base = unsafe SystemCalls.withDescriptors(Self.descriptorsOfLibevent) { unsafe Self.makeBase() }
     guard let base = unsafe base else {
       throw .socketResource
     }
@@ -75,6 +66,14 @@ internal import Synchronization
     wakeDescriptor = SystemCalls.openEventDescriptor()
     super.init(hasLoop: true)
     try prepare()
+  }
+
+  private static func makeBase() -> OpaquePointer? {
+    guard let config = unsafe event_config_new() else { return nil }
+    // Only this thread touches the base, so its locks would be work for nothing.
+    unsafe event_config_set_flag(config, CInt(CLIBEVENT_BASE_NOLOCK))
+    defer { unsafe event_config_free(config) }
+    return unsafe event_base_new_with_config(config)
   }
 
   init(adopting base: OpaquePointer) throws(SocketError) {

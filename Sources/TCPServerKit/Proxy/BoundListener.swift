@@ -101,7 +101,6 @@ final class BoundListener {
   private func begin(_ request: ProxyRequest) {
     guard !isClosed else { return }
     request.begin(through: route, at: proxyAddress, port: requested.port, settings, requested.host)
-    startTimer(of: request)
     advance(request)
   }
 
@@ -118,16 +117,20 @@ final class BoundListener {
       begin(request)
     } else if let connection = request.connection {
       request.stopWatching()
-      failed(request, connection.timeOut())
+      handle(connection.timeOut(), of: request)
     }
   }
 
   private func advance(_ request: ProxyRequest) {
     guard !isClosed, let connection = request.connection, !request.hasArrived else { return }
     request.stopWatching()
-    switch connection.advance() {
+    handle(connection.advance(), of: request)
+  }
+
+  private func handle(_ progress: ProxyConnection.Progress, of request: ProxyRequest) {
+    switch progress {
     case .waiting:
-      break
+      if request.updateDeadline() { startTimer(of: request) }
     case .bound(let address):
       return didBind(request, ProxyBinding(address: address.host, port: address.port))
     case .arrived(let peer):

@@ -57,9 +57,10 @@ public struct NetworkProxy: Hashable, Sendable {
   public var user: String
   /// The password for the proxy; empty for none. SOCKS5 carries 1 to 255 bytes.
   public var password: String
-  /// How long connecting to the proxy and each of its own answers may take together; 5 seconds at first.
+  /// How long connecting to each of the proxy's addresses and its own answers may take together; 5 seconds at first.
   ///
-  /// It ends where the proxy waits for somebody else: for a peer of a server, for the host to connect to.
+  /// It ends where the proxy waits for a peer of a server, which may take hours. A host that the proxy connects to has
+  /// four times as long.
   public var timeout: Duration = .seconds(5)
   /// Whether the user name and password may go to a proxy on another machine; false at first.
   ///
@@ -121,6 +122,10 @@ public struct NetworkProxy: Hashable, Sendable {
     case .http: [.tunneling, .caching, .hostNameLookup]
     case .httpCaching, .ftpCaching: [.caching, .hostNameLookup]
     }
+  }
+
+  var timeoutOfHost: Duration {
+    timeout.limited * 4
   }
 
   var hasCredentials: Bool {

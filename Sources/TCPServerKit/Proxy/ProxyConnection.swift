@@ -73,10 +73,21 @@ final class ProxyConnection {
     close()
   }
 
-  /// Whether the proxy's own deadline runs.
-  var isTimed: Bool {
-    guard case .talking = stage else { return true }
-    return !machine.awaitsOthers
+  /// When the present step has taken too long; nil while the proxy waits for a peer. Each of the proxy's addresses has
+  /// the whole time, and so has the host that the proxy connects to.
+  private(set) var deadline: ContinuousClock.Instant?
+
+  private func limit(to timeout: Duration) {
+    deadline = .now + timeout.limited
+  }
+
+  /// The deadline has passed: tries the proxy's next address, if that is what it waited for.
+  func timeOut() -> Progress {
+    if case .connecting = stage, !candidates.isEmpty {
+      failure = .timedOut
+      return connectNext() ?? .waiting
+    }
+    return fail(.timedOut)
   }
 
   /// What has to happen before it can go on; the descriptor is -1 when it is over.
@@ -124,7 +135,8 @@ final class ProxyConnection {
   // MARK: - Reaching the proxy
 
   private func begin() -> Progress? {
-    if let address = knownAddress ?? HostAddress(route.proxy.hostName), address != .any {
+    limit(to: route.proxy.timeout)
+    if let address = knownAddress ?? HostAddress(hostName: route.proxy.hostName), address != .any {
       candidates = [address]
       return connectNext()
     }
@@ -161,6 +173,7 @@ final class ProxyConnection {
       case .value, .failed(EINPROGRESS), .failed(EINTR):
         // Not further, though the proxy may be there already: callers expect no more of the call that begins.
         stage = .connecting
+        limit(to: route.proxy.timeout)
         return .waiting
       case .failed(let errnum):
         note(errnum)
@@ -246,8 +259,10 @@ final class ProxyConnection {
       return nil
     case .send(let bytes):
       unsent = bytes
+      if machine.connectsToHost { limit(to: route.proxy.timeoutOfHost) }
       return nil
     case .bound(let address, let port):
+      deadline = nil
       startKeepAlive()
       let isEverywhere = address == .anyIPv4 || address == .anyIPv6
       return .bound(SocketAddress(host: isEverywhere ? proxyAddress : address, port: port))
@@ -280,13 +295,5 @@ final class ProxyConnection {
     close()
     stage = .over(failure)
     return .failed(failure)
-  }
-
-  /// Gives up, with nothing more to come.
-  func timeOut() -> Failure {
-    let failure = route.naming(.timedOut)
-    close()
-    stage = .over(failure)
-    return failure
   }
 }

@@ -67,7 +67,15 @@ final class ProxyRequest {
     let peer = settings.expectedPeer.isNull ? family : settings.expectedPeer
     connection = ProxyConnection(.bind, to: .address(peer, port: wished), through: route, at: address)
     phase = .negotiating
-    deadline = .now + route.proxy.timeout.limited
+  }
+
+  /// Takes over its connection's deadline.
+  ///
+  /// - Returns: whether that has changed.
+  func updateDeadline() -> Bool {
+    guard deadline != connection?.deadline else { return false }
+    deadline = connection?.deadline
+    return true
   }
 
   func didBind(_ binding: ProxyBinding) {

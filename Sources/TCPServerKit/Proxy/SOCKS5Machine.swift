@@ -119,9 +119,9 @@ struct SOCKS5Machine {
     }
   }
 
-  /// Whether the proxy waits for somebody else now, however long that takes: it has bound, or is connecting.
-  var awaitsOthers: Bool {
-    phase == .bound || phase == .reply && command == .connect
+  /// Whether the proxy is connecting to the host now.
+  var connectsToHost: Bool {
+    phase == .reply && command == .connect
   }
 
   /// Takes bytes, up to the first that completes something.
@@ -180,7 +180,8 @@ struct SOCKS5Machine {
   private mutating func judgeAuthentication() -> Event? {
     guard received.count == 2 else { return nil }
     guard received[1] == 0 else { return fail(.proxyAuthenticationRequired, "Proxy authentication failed") }
-    guard received[0] == 1 else { return protocolError() }
+    // RFC 1929 has 1; some proxies repeat the protocol's own version.
+    guard received[0] == 1 || received[0] == 5 else { return protocolError() }
     received.removeAll(keepingCapacity: true)
     return request()
   }

@@ -65,10 +65,12 @@ extension TCPServer {
   }
 
   fileprivate final func acceptIncoming() async throws(SocketError) -> IncomingConnection? {
-    while try await waitForPending() {
+    var isInVain = false
+    while try await waitForPending(isInVain) {
       if let connection = takePending() {
         return IncomingConnection(connection, of: elsewhere)
       }
+      isInVain = true
     }
     return nil
   }

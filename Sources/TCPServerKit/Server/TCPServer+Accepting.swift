@@ -19,23 +19,30 @@ extension TCPServer {
   /// Runs where its caller does, which must be on the server's event base: a task that prefers
   /// ``EventBase/taskExecutor``. There a wake-up is one job and no thread hop.
   public final func accept() async throws(SocketError) -> TCPSocket? {
-    while try await waitForPending() {
+    var isInVain = false
+    while try await waitForPending(isInVain) {
       if let socket = nextPendingConnection() {
         return socket
       }
+      isInVain = true
     }
     return nil
   }
 
   /// Suspends until a connection is pending; false when none will be, or the task was cancelled.
-  func waitForPending() async throws(SocketError) -> Bool {
+  ///
+  /// - Parameter isInVain: whether an overridden ``hasPendingConnections`` has just said so and there was none. Then the
+  ///   next connection is waited for.
+  func waitForPending(_ isInVain: Bool = false) async throws(SocketError) -> Bool {
     guard let engine = eventBase?.engine else {
       throw fail(.operation, "accept() called on a server without an event base")
     }
+    var isInVain = isInVain
     while !Task.isCancelled {
-      if hasPendingConnections {
+      if hasPendingConnections && !isInVain {
         return true
       }
+      isInVain = false
       guard isListening else {
         if let breakdown {
           throw breakdown

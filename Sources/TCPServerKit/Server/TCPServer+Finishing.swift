@@ -8,6 +8,7 @@ extension TCPServer {
     checkThread()
     exchange(&bound, with: nil)?.finish()
     unsafe csc_server_finish(core)
+    endPause()
     acceptWaiters.wakeAll()
   }
 

@@ -1,9 +1,17 @@
+internal import CServerCore
+
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Musl
+#endif
+
 /// Options of the listening socket. On Linux an accepted connection inherits them, at no cost of its own.
 extension TCPServer {
   /// Sets an option for the connections that are accepted from now on.
   ///
   /// ```swift
-  /// server.setSocketOption(.lowDelay, 1)
+  /// server.setSocketOption(.keepAlive, 1)
   /// server.listen(port: 4242)
   /// ```
   ///
@@ -27,13 +35,29 @@ extension TCPServer {
     isListening ? option.value(for: socketDescriptor) : options[option]
   }
 
-  /// Sets them all for a new listening socket, which is closed when the kernel refuses one.
-  final func applyOptions() -> Bool {
-    for (option, value) in options where !option.set(value, for: socketDescriptor) {
-      close()
-      fail(.unsupportedSocketOperation, "A socket option was refused")
-      return false
+  /// Prepares each socket that ``listen(address:port:)`` makes, between `socket(2)` and `bind(2)`, for options that this
+  /// library does not know: `SO_REUSEPORT`, `IP_FREEBIND`, `SO_BINDTODEVICE`. Nil, the default, does nothing.
+  ///
+  /// It is given the descriptor, which stays the server's, and returns 0, or the errno that listening is to fail with. The
+  /// options of ``setSocketOption(_:_:)`` are set by then.
+  public final var socketPreparation: ((CInt) -> CInt)? {
+    get { existingPreparation }
+    set {
+      checkThread()
+      existingPreparation = newValue
     }
-    return true
   }
+
+  /// Before bind(2), so that the first client has the options too: the kernel completes connections from listen(2) on.
+  fileprivate func prepare(_ descriptor: CInt) -> CInt {
+    for (option, value) in options where !option.set(value, for: descriptor) {
+      refusedOption = true
+      return EINVAL
+    }
+    return existingPreparation?(descriptor) ?? 0
+  }
+}
+
+func onSocket(_: OpaquePointer, descriptor: CInt, context: UnsafeMutableRawPointer?) -> CInt {
+  unsafe TCPServer.of(context)?.prepare(descriptor) ?? 0
 }

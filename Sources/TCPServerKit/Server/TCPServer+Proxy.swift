@@ -145,13 +145,14 @@ extension TCPServer {
 
   // MARK: - Waiting
 
-  func wait(for listener: BoundListener, msec: Int, _ timedOut: UnsafeMutablePointer<Bool>?) -> Bool {
+  func wait(
+    for listener: BoundListener,
+    until deadline: ContinuousClock.Instant?,
+    _ timedOut: UnsafeMutablePointer<Bool>?
+  ) -> Bool {
     guard listener.isListening else { return false }
     unsafe timedOut?.pointee = false
-    if statistics.pending > 0 {
-      return true
-    }
-    switch listener.wait(until: msec < 0 ? nil : .now + Duration.milliseconds(msec).limited) {
+    switch listener.wait(until: deadline) {
     case .delivered:
       return true
     case .failed:

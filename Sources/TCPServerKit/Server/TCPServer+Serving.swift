@@ -146,19 +146,22 @@ private final class Serving: CancellableWait {
     into group: inout DiscardingTaskGroup,
     _ serveNext: @escaping @Sendable @isolated(any) () async -> Void
   ) async {
+    var isInVain = false
     // After its deadline a shutdown has no time for those who still wait.
     while !isPastDeadline {
       if Task.isCancelled { return }
       if live >= limit {
         await wait()
       } else if let socket = server.nextPendingConnection() {
+        isInVain = false
         live += 1
         report.served += 1
         starting = socket
         group.addImmediateTask(operation: serveNext)
       } else {
         do {
-          guard try await server.waitForPending() else { return }
+          guard try await server.waitForPending(isInVain) else { return }
+          isInVain = true
         } catch {
           self.error = error
           return

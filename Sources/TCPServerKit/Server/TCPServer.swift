@@ -100,7 +100,13 @@ internal import CServerCore
   /// What `finish(on:)` was given; see there.
   final var ending: Ending?
   /// Set on each listening socket; see `setSocketOption(_:_:)`.
-  final var options: [SocketOption: Int] = [:]
+  final var options: [SocketOption: Int] = [.lowDelay: 1]
+  /// See `socketPreparation`.
+  final var existingPreparation: ((CInt) -> CInt)?
+  /// The kernel has refused an option of a socket that was to listen.
+  final var refusedOption = false
+  /// See `pendingConnectionAvailable`.
+  final var existingPendingAvailable: Signal<Void>?
   /// Why the listening socket broke; forgotten when the server listens anew.
   final var breakdown: SocketError?
   /// Sockets that were added as objects; each has a place in the core's queue.
@@ -124,6 +130,7 @@ internal import CServerCore
     unsafe csc_server_on_new_connection(core, onNewConnection, context)
     unsafe csc_server_on_accept_error(core, onAcceptError, context)
     unsafe csc_server_on_rejected(core, onRejected, context)
+    unsafe csc_server_on_socket(core, onSocket, context)
     unsafe home.server?.owner = self
     // Only a subclass can override incomingConnection(_:); a plain server does without the call.
     if type(of: self) != TCPServer.self {
@@ -143,6 +150,7 @@ internal import CServerCore
     unsafe csc_server_on_incoming_connection(core, nil, nil)
     unsafe csc_server_on_admission(core, nil, nil)
     unsafe csc_server_on_rejected(core, nil, nil)
+    unsafe csc_server_on_socket(core, nil, nil)
   }
 
   // MARK: - Listening
@@ -170,8 +178,16 @@ internal import CServerCore
 
   func listenDirectly(_ address: HostAddress, _ port: UInt16) -> Bool {
     breakdown = nil
+    refusedOption = false
     var address = address.core(port: port)
-    return unsafe csc_server_listen(core, &address) && applyOptions()
+    let listens = unsafe csc_server_listen(core, &address)
+    if !listens && refusedOption { fail(.unsupportedSocketOperation, "A socket option was refused") }
+    return listens
+  }
+
+  /// A pause ends with the listening that it interrupted. One that is asked for before the next holds for that.
+  func endPause() {
+    if isPaused { resumeAccepting() }
   }
 
   /// Stops listening and closes the connections that are still pending. Connections taken before are not
@@ -182,6 +198,7 @@ internal import CServerCore
     checkThread()
     exchange(&bound, with: nil)?.close()
     unsafe csc_server_close(core)
+    endPause()
     endAdded()
     acceptWaiters.wakeAll()
     home.server?.endWatch?.lookWhetherAllEnded()
@@ -228,7 +245,10 @@ internal import CServerCore
       return false
     }
     breakdown = nil
-    return unsafe csc_server_adopt(core, socketDescriptor)
+    guard unsafe csc_server_adopt(core, socketDescriptor) else { return false }
+    // The connections inherit it, as from a socket of the server's own.
+    SystemCalls.keepUrgentBytesInLine(socketDescriptor)
+    return true
   }
 
   // MARK: - Connections
@@ -282,6 +302,15 @@ internal import CServerCore
   /// Takes the oldest pending connection as its bare descriptor, out of its socket if it was added as one.
   func takePending() -> csc_connection? {
     var connection = csc_connection()
+    if type(of: self) != TCPServer.self {
+      // An override decides what comes next.
+      while let socket = nextPendingConnection() {
+        connection.peer = socket.peer
+        connection.descriptor = socket.detach(stayingCounted: true)
+        if connection.descriptor >= 0 { return connection }
+      }
+      return nil
+    }
     guard unsafe csc_server_next_pending(core, &connection) else { return nil }
     bound?.roomChanged()
     if connection.descriptor < 0 {
@@ -306,6 +335,7 @@ internal import CServerCore
       count(socket)
       // Unlike a signal, a task that waits for what is pending is told of this, too.
       acceptWaiters.wakeFirst()
+      existingPendingAvailable?.notify()
     }
   }
 
@@ -339,7 +369,9 @@ internal import CServerCore
     checkThread()
     if isInFlight(socketDescriptor), var connection = inFlight {
       inFlight?.descriptor = -1
-      if unsafe !csc_server_add_pending(core, &connection) {
+      if unsafe csc_server_add_pending(core, &connection) {
+        if type(of: self) != TCPServer.self { existingPendingAvailable?.notify() }
+      } else {
         SystemCalls.closeDescriptor(socketDescriptor)
         connectionEnded()
       }
@@ -359,25 +391,42 @@ internal import CServerCore
 
   /// Waits for a connection without running the event loop.
   ///
-  /// True at once when a connection is pending. Otherwise everything that the kernel holds is accepted, up to
-  /// the limit, ``newConnection`` being emitted for each. Works while accepting is paused. Signals of the
+  /// True at once when a connection is pending, whether or not the server listens. Otherwise everything that the kernel
+  /// holds is accepted, up to the limit, ``newConnection`` being emitted for each; where a handler or an overridden
+  /// ``incomingConnection(_:)`` has taken them all, it waits on. Works while accepting is paused. Signals of the
   /// operating system do not shorten the wait.
   ///
   /// - Parameters:
   ///   - msec: milliseconds to wait at most; 0, the default, only looks; -1 waits without limit.
   ///   - timedOut: if not nil, set to whether the time ran out; untouched when the server does not listen.
-  /// - Returns: whether a connection is available. False with ``SocketError/socketTimeout`` when the time ran
-  ///   out, with another ``serverError`` when accepting failed, and when the server does not listen.
+  /// - Returns: whether ``hasPendingConnections`` is true now. False with ``SocketError/socketTimeout`` when the time
+  ///   ran out, with another ``serverError`` when accepting failed, and when the server does not listen.
   @safe @discardableResult
   public final func waitForNewConnection(
     msec: Int = 0,
     timedOut: UnsafeMutablePointer<Bool>? = nil
   ) -> Bool {
     checkThread()
-    if let bound {
-      return unsafe wait(for: bound, msec: msec, timedOut)
+    let deadline = msec < 0 ? nil : ContinuousClock.now + Duration.milliseconds(msec).limited
+    while true {
+      if hasPendingConnections {
+        if isListening { unsafe timedOut?.pointee = false }
+        return true
+      }
+      guard unsafe waitOnce(until: deadline, timedOut) else { return hasPendingConnections }
     }
-    return unsafe csc_server_wait(core, CInt(clamping: msec), timedOut)
+  }
+
+  private func waitOnce(
+    until deadline: ContinuousClock.Instant?,
+    _ timedOut: UnsafeMutablePointer<Bool>?
+  ) -> Bool {
+    if let bound {
+      return unsafe wait(for: bound, until: deadline, timedOut)
+    }
+    // Rounded up, so that the last round is not over too early.
+    let left = deadline.map { max(($0 - .now) / .milliseconds(1), 0).rounded(.up) }
+    return unsafe csc_server_wait(core, left.map { CInt(clamping: Int($0)) } ?? -1, timedOut)
   }
 
   /// Stops accepting until ``resumeAccepting()``; the kernel goes on queuing clients. Harmless at any time.
@@ -399,7 +448,20 @@ internal import CServerCore
     eventBase?.engine.assertOnLoopThread()
   }
 
+  /// Emitted when a connection has become pending, before ``newConnection``: not for one that an overridden
+  /// ``incomingConnection(_:)`` keeps to itself.
+  public final var pendingConnectionAvailable: Signal<Void> {
+    if let existingPendingAvailable {
+      return existingPendingAvailable
+    }
+    let signal = Signal<Void>(on: confinement)
+    existingPendingAvailable = signal
+    return signal
+  }
+
   fileprivate func announceConnection() {
+    // An override says for each what becomes of it.
+    if type(of: self) == TCPServer.self { existingPendingAvailable?.notify() }
     newConnection.notify()
     acceptWaiters.wakeFirst()
   }

@@ -4,6 +4,9 @@ final class ConnectionAttempt {
   var lookup: NameLookup?
   var candidates: [HostAddress] = []
   var next = 0
+  /// What `bind(address:port:)` has bound it to, and the descriptor until it is used.
+  var local: SocketAddress?
+  var boundDescriptor: CInt = -1
   /// The conversation with the proxy that the connection goes through; nil without one.
   var proxied: ProxyConnection?
   /// When the proxy has taken too long; nil while it connects to the host.
@@ -14,5 +17,9 @@ final class ConnectionAttempt {
 
   init(port: UInt16) {
     self.port = port
+  }
+
+  deinit {
+    if boundDescriptor >= 0 { SystemCalls.closeDescriptor(boundDescriptor) }
   }
 }

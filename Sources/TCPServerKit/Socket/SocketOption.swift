@@ -6,7 +6,7 @@
 
 /// An option of a socket, with the numbers of `QAbstractSocket::SocketOption`; what Qt does not have begins at 1000.
 public enum SocketOption: Int, CaseIterable, Sendable {
-  /// 1 sends small writes at once (TCP_NODELAY); 0, the default, lets the kernel collect them.
+  /// 1, the default, sends small writes at once (TCP_NODELAY); 0 lets the kernel collect them.
   case lowDelay = 0
   /// 1 probes a silent peer (SO_KEEPALIVE); 0 is the default.
   case keepAlive = 1

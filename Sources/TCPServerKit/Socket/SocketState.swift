@@ -8,7 +8,7 @@ public enum SocketState: Int, Sendable {
   case connecting = 2
   /// Connected.
   case connected = 3
-  /// Bound to an address. No call of this library gives it.
+  /// Bound to a local address by ``TCPSocket/bind(address:port:)``.
   case bound = 4
   /// Listening. No call of this library gives it.
   case listening = 5

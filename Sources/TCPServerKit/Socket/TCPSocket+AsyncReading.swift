@@ -238,6 +238,9 @@ extension TCPSocket {
     if waits?.reader.isTaken ?? false {
       throw refuseAsync("Another task is reading from this socket")
     }
+    if isTransactionStarted {
+      throw refuseAsync("A read that waits within a transaction")
+    }
     // Not before: another one may be reading, which is not to be confused with this one.
     if noteTask(.reader) { throw cancelled() }
   }

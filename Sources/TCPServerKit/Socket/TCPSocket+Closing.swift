@@ -31,9 +31,10 @@ extension TCPSocket {
       currentState = .closing
       wakeReader(.ready)
       updateReadWatch()
+      announceState()
       finishClosingIfSent()
       if currentState == .closing && output != nil { limitSilence() }
-    case .hostLookup, .connecting:
+    case .hostLookup, .connecting, .bound:
       if output == nil {
         becomeUnconnected()
       } else {
@@ -102,7 +103,8 @@ extension TCPSocket {
     existingDetails?.attempt = nil
     existingDetails?.closingSilence = nil
     wakeEverybody()
-    if wasConnected {
+    announceState()
+    if wasConnected && currentState == .unconnected {
       flags.insert(.hasEnded)
       existingDetails?.disconnected?.notify()
     }

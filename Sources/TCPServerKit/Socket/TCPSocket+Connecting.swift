@@ -13,7 +13,7 @@ extension TCPSocket {
   /// A name is looked up on a thread of its own; its addresses are tried one after the other. ``connected`` or
   /// ``errorOccurred`` tells how it ended, or ``waitForConnected(msec:)``.
   public func connectToHost(_ hostName: String, port: UInt16) {
-    if let address = HostAddress(hostName) {
+    if let address = HostAddress(hostName: hostName) {
       return connectToHost(address, port: port)
     }
     guard let attempt = beginAttempt(port: port) else { return }
@@ -26,6 +26,7 @@ extension TCPSocket {
     attempt.lookup = lookup
     currentState = .hostLookup
     watchWrite(true, on: (lookup.descriptor, forWriting: false))
+    announceState()
   }
 
   /// Starts connecting to an address. ``HostAddress/any`` and its kind mean this machine.
@@ -39,15 +40,66 @@ extension TCPSocket {
     connectNext()
   }
 
+  /// Binds the socket to a local address before it connects.
+  ///
+  /// - Parameters:
+  ///   - address: one of this machine's addresses; ``HostAddress/any`` leaves it to the kernel.
+  ///   - port: the local port; 0 lets the kernel choose one, which ``localPort`` tells.
+  /// - Returns: true when the socket is ``SocketState/bound``, for the next attempt to connect; false, with the reason in
+  ///   ``error``, when the address cannot be had or the socket is in use.
+  @discardableResult
+  public func bind(address: HostAddress = .any, port: UInt16 = 0) -> Bool {
+    guard currentState == .unconnected, !address.isNull else {
+      record(Failure(.operation, "bind() called on a socket in use, or without an address"))
+      return false
+    }
+    let wanted = SocketAddress(host: address == .any ? .anyIPv4 : address.ipv4 ?? address, port: port)
+    guard let bound = open(boundTo: wanted) else { return false }
+    descriptor = bound
+    details.binding = SocketAddress(host: address, port: localPort)
+    currentState = .bound
+    announceState()
+    return true
+  }
+
+  /// A new descriptor that is bound to an address; nil, with the reason recorded, when it cannot be had.
+  private func open(boundTo address: SocketAddress) -> CInt? {
+    guard case .value(let opened) = SystemCalls.openStream(family: address.family) else {
+      record(Failure(CSC_CALL_SOCKET, errno: errno))
+      return nil
+    }
+    let descriptor = CInt(opened)
+    guard case .failed(let errnum) = address.bind(descriptor) else { return descriptor }
+    SystemCalls.closeDescriptor(descriptor)
+    record(Failure(CSC_CALL_BIND, errno: errnum))
+    return nil
+  }
+
+  /// The descriptor for a candidate: the bound one where there is one of its family.
+  private func openStream(for attempt: ConnectionAttempt, family: CInt) -> SystemCalls.Outcome {
+    guard let local = attempt.local else { return SystemCalls.openStream(family: family) }
+    let isAny = local.host == .any
+    let host: HostAddress = isAny ? family == AF_INET ? .anyIPv4 : .anyIPv6 : local.host.ipv4 ?? local.host
+    let wanted = SocketAddress(host: host, port: local.port)
+    guard wanted.family == family else { return .failed(EADDRNOTAVAIL) }
+    let bound = exchange(&attempt.boundDescriptor, with: -1)
+    if bound >= 0, SocketAddress.local(of: bound)?.family == family { return .value(Int(bound)) }
+    if bound >= 0 { SystemCalls.closeDescriptor(bound) }
+    return open(boundTo: wanted).map { .value(Int($0)) } ?? .failed(EADDRNOTAVAIL)
+  }
+
   private func beginAttempt(port: UInt16) -> ConnectionAttempt? {
     // All is sent: what is still waited for is the end of a peer that does not matter any more.
     if flags.contains(.lingering) { becomeUnconnected() }
-    guard currentState == .unconnected else {
+    guard currentState == .unconnected || currentState == .bound else {
       record(Failure(.operation, "connectToHost() called when already connected or connecting"))
       return nil
     }
     resetForConnection()
     let attempt = ConnectionAttempt(port: port)
+    attempt.boundDescriptor = exchange(&descriptor, with: -1)
+    attempt.local = existingDetails?.binding
+    existingDetails?.binding = nil
     details.attempt = attempt
     return attempt
   }
@@ -67,9 +119,9 @@ extension TCPSocket {
     while attempt.next < attempt.candidates.count {
       let address = SocketAddress(host: attempt.candidates[attempt.next], port: attempt.port)
       attempt.next += 1
-      switch SystemCalls.openStream(family: address.family) {
+      switch openStream(for: attempt, family: address.family) {
       case .failed(let errnum):
-        attempt.failure = Failure(CSC_CALL_SOCKET, errno: errnum)
+        attempt.failure = Failure(attempt.local == nil ? CSC_CALL_SOCKET : CSC_CALL_BIND, errno: errnum)
         continue
       case .value(let descriptor):
         self.descriptor = CInt(descriptor)
@@ -79,8 +131,11 @@ extension TCPSocket {
       case .value:
         return attemptSucceeded()
       case .failed(EINPROGRESS), .failed(EINTR):
+        let isNew = currentState != .connecting
         currentState = .connecting
-        return watchWrite(true)
+        watchWrite(true)
+        if isNew { announceState() }
+        return
       case .failed(let errnum):
         candidateFailed(errnum)
       }
@@ -113,6 +168,8 @@ extension TCPSocket {
     updateReadWatch()
     sendWhatWasWrittenBefore()
     waits?.existingSettings?.state.wakeAll()
+    announceState()
+    guard currentState == .connected else { return }
     existingDetails?.connected?.notify()
     if flags.contains(.closesOnceConnected) { disconnectFromHost() }
   }

@@ -39,6 +39,8 @@ extension TCPSocket {
     if let incoming {
       engine?.incoming = nil
       beCounted(by: incoming.home)
+    } else {
+      SystemCalls.keepUrgentBytesInLine(socketDescriptor)
     }
     if let knownPeer {
       peer = knownPeer

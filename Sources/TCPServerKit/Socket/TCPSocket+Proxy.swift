@@ -43,16 +43,17 @@ extension TCPSocket {
       } else {
         peer.port = attempt.port
       }
-      limitProxy(attempt, to: route.proxy.timeout)
       continueThroughProxy()
     }
     return true
   }
 
-  private func limitProxy(_ attempt: ConnectionAttempt, to timeout: Duration) {
-    attempt.proxyDeadline = .now + timeout.limited
-    guard let engine else { return }
-    attempt.proxyTimer = LoopTimer(engine, after: timeout) { [weak self, weak attempt] in
+  private func limitProxy(_ attempt: ConnectionAttempt, until deadline: ContinuousClock.Instant?) {
+    guard attempt.proxyDeadline != deadline else { return }
+    attempt.proxyDeadline = deadline
+    attempt.proxyTimer = nil
+    guard let engine, let deadline else { return }
+    attempt.proxyTimer = LoopTimer(engine, after: deadline - .now) { [weak self, weak attempt] in
       if let self, let attempt, attempt === self.existingDetails?.attempt { self.proxyTimedOut() }
     }
   }
@@ -60,24 +61,29 @@ extension TCPSocket {
   func proxyTimedOut() {
     guard let attempt = existingDetails?.attempt, let proxied = attempt.proxied else { return }
     stopWatching()
-    failThroughProxy(attempt, proxied.timeOut())
+    handle(proxied.timeOut(), of: attempt, proxied)
   }
 
   func continueThroughProxy() {
     guard let attempt = existingDetails?.attempt, let proxied = attempt.proxied else { return }
     // First: going on may close the descriptor that is watched.
     stopWatching()
-    switch proxied.advance() {
+    handle(proxied.advance(), of: attempt, proxied)
+  }
+
+  private func handle(
+    _ progress: ProxyConnection.Progress,
+    of attempt: ConnectionAttempt,
+    _ proxied: ProxyConnection
+  ) {
+    switch progress {
     case .connected:
       descriptor = proxied.takeDescriptor()
       attemptSucceeded()
     case .failed(let failure):
       failThroughProxy(attempt, failure)
     case .waiting, .bound, .arrived:
-      if !proxied.isTimed {
-        attempt.proxyDeadline = nil
-        attempt.proxyTimer = nil
-      }
+      limitProxy(attempt, until: proxied.deadline)
       watchWrite(true, on: proxied.awaits)
     }
   }

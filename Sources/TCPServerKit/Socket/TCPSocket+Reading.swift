@@ -132,6 +132,7 @@ extension TCPSocket {
 
   /// Lends what is held here, and takes it.
   func lendUnread(to body: (RawSpan) -> Void) {
+    if isTransactionStarted { unsafe recordRead(unreadBytes) }
     // Taken before, because the body may read on, which moves what is held here, or close the socket.
     if let held = input {
       input = nil
@@ -149,6 +150,7 @@ extension TCPSocket {
 
   func consume(_ count: Int) {
     guard count > 0 else { return }
+    if isTransactionStarted { unsafe recordRead(UnsafeRawBufferPointer(rebasing: unreadBytes[..<count])) }
     if let input {
       input.consume(count)
       if input.count == 0 {
@@ -164,6 +166,7 @@ extension TCPSocket {
 
   func dropInput() {
     input = nil
+    existingDetails?.transaction = nil
     engine?.scratch.forget(self)
   }
 
@@ -189,7 +192,7 @@ extension TCPSocket {
 
   /// Looks in the kernel for what has arrived: a program may read without waiting for the loop to say so. What arrives
   /// meanwhile is not waited for.
-  private func pull(atLeast count: Int) {
+  func pull(atLeast count: Int) {
     guard bytesAvailable < count, currentState == .connected, !flags.contains(.inReadyRead) else { return }
     var arrived: Int?
     while bytesAvailable < count && arrived != 0 {

@@ -115,6 +115,11 @@ internal import CServerCore
     var attempt: ConnectionAttempt?
     var proxy = NetworkProxy.default
     var deliveryTimeout: Duration?
+    /// What was read since `startTransaction()`; nil without one.
+    var transaction: [UInt8]?
+    /// What the next attempt to connect is bound to; the descriptor is the socket's own until then.
+    var binding: SocketAddress?
+    var stateChanged: Signal<SocketState>?
     /// How long the peer of a closing connection has been silent; nil while the connection is not being closed.
     var closingSilence: PeerSilence?
     var connected: Signal<Void>?
@@ -163,6 +168,7 @@ internal import CServerCore
     existingReadyRead?.disconnectAll()
     guard let details = existingDetails else { return }
     details.connected?.disconnectAll()
+    details.stateChanged?.disconnectAll()
     details.bytesWritten?.disconnectAll()
     details.readChannelFinished?.disconnectAll()
     details.disconnected?.disconnectAll()

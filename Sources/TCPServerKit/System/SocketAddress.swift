@@ -54,12 +54,21 @@ struct SocketAddress {
 
   /// Starts connecting `descriptor` to this address.
   func connect(_ descriptor: CInt) -> SystemCalls.Outcome {
+    unsafe withAddress { unsafe Glibc.connect(descriptor, $0, $1) }
+  }
+
+  /// Binds `descriptor` to this address.
+  func bind(_ descriptor: CInt) -> SystemCalls.Outcome {
+    unsafe withAddress { unsafe Glibc.bind(descriptor, $0, $1) }
+  }
+
+  private func withAddress(_ call: (UnsafePointer<sockaddr>, socklen_t) -> CInt) -> SystemCalls.Outcome {
     var core = core
     var storage = sockaddr_storage()
     let length = unsafe csc_address_to_sockaddr(&core, &storage)
     return unsafe withUnsafePointer(to: &storage) { storage in
       unsafe storage.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-        unsafe SystemCalls.Outcome(Int(Glibc.connect(descriptor, address, length)))
+        unsafe SystemCalls.Outcome(Int(call(address, length)))
       }
     }
   }

@@ -32,8 +32,29 @@ enum SystemCalls {
     close(descriptor)
   }
 
+  /// A stream that sends small writes at once, and has urgent bytes in line, as accepted connections do.
   static func openStream(family: CInt) -> Outcome {
-    Outcome(Int(socket(family, CInt(SOCK_STREAM.rawValue) | streamFlags, 0)))
+    let outcome = Outcome(Int(aboveStandard(socket(family, CInt(SOCK_STREAM.rawValue) | streamFlags, 0))))
+    if case .value(let descriptor) = outcome {
+      keepUrgentBytesInLine(CInt(descriptor))
+      _ = setOption(CInt(descriptor), CInt(IPPROTO_TCP), TCP_NODELAY, 1)
+    }
+    return outcome
+  }
+
+  static func keepUrgentBytesInLine(_ descriptor: CInt) {
+    _ = setOption(descriptor, SOL_SOCKET, SO_OOBINLINE, 1)
+  }
+
+  /// Moves a descriptor that has one of the numbers of standard input and output, which the process was started
+  /// without: what the program prints must not get there.
+  private static func aboveStandard(_ descriptor: CInt) -> CInt {
+    guard (0...STDERR_FILENO).contains(descriptor) else { return descriptor }
+    let moved = fcntl(descriptor, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)
+    let reason = errno
+    close(descriptor)
+    errno = reason
+    return moved
   }
 
   private static var streamFlags: CInt {
@@ -187,14 +208,22 @@ enum SystemCalls {
 
   /// A descriptor that any thread can make readable; -1 when there is none to be had.
   static func openEventDescriptor() -> CInt {
-    eventfd(0, CInt(EFD_CLOEXEC | EFD_NONBLOCK))
+    aboveStandard(eventfd(0, CInt(EFD_CLOEXEC | EFD_NONBLOCK)))
   }
 
-  /// Whether there are that many descriptors to be had now.
-  static func canOpenDescriptors(_ count: Int) -> Bool {
-    let opened = (0..<count).map { _ in openEventDescriptor() }
-    opened.filter { $0 >= 0 }.forEach(closeDescriptor)
-    return !opened.contains { $0 < 0 }
+  /// Calls `body` if there are that many descriptors to be had now. What it opens has no number of standard input or
+  /// output.
+  static func withDescriptors<Result>(_ count: Int, _ body: () -> Result?) -> Result? {
+    var standard: [CInt] = []
+    var opened: [CInt] = []
+    defer { standard.forEach(closeDescriptor) }
+    while opened.count < count {
+      let descriptor = eventfd(0, CInt(EFD_CLOEXEC | EFD_NONBLOCK))
+      guard descriptor >= 0 else { break }
+      if descriptor <= STDERR_FILENO { standard.append(descriptor) } else { opened.append(descriptor) }
+    }
+    opened.forEach(closeDescriptor)
+    return opened.count == count ? body() : nil
   }
 
   /// Makes an event descriptor readable. Fails only when its counter is full, and then it is readable.

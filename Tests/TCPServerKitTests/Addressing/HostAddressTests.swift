@@ -131,4 +131,49 @@ struct HostAddressTests {
     ]
     #expect(Set(texts.compactMap { HostAddress($0) }).count == texts.count)
   }
+
+  @Test("Only addresses of a link have a scope")
+  func scopes() {
+    for text in ["::1%1", "2001:db8::1%1", "::ffff:192.0.2.1%1", "ff0e::1%1"] {
+      #expect(HostAddress(text)?.scopeID ?? 0 == 0, "\(text)")
+    }
+    #expect(HostAddress("::1%1") == .localHostIPv6)
+    for text in ["fe80::1%1", "febf::1%1", "ff02::1%1", "ff01::1%1", "ff12::1%1"] {
+      #expect(HostAddress(text)?.scopeID == 1, "\(text)")
+    }
+  }
+
+  @Test(
+    "Whether an address is in a subnet",
+    arguments: [
+      ("192.168.3.4", "192.168.0.0/16", true), ("192.169.3.4", "192.168.0.0/16", false),
+      ("192.168.3.4", "192.168.3.4", true), ("192.168.3.5", "192.168.3.4/32", false),
+      ("1.2.3.4", "0.0.0.0/0", true), ("::1", "0.0.0.0/0", false), ("::ffff:10.1.2.3", "10.0.0.0/8", true),
+      ("fe80::1", "fe80::/10", true), ("fec0::1", "fe80::/10", false),
+      ("2001:db8:1:2::3", "2001:db8:1:2::/64", true),
+      ("2001:db8:1:3::3", "2001:db8:1:2::/64", false), ("2001:db8::ff", "2001:db8::/121", false),
+      ("2001:db8::7f", "2001:db8::/121", true), ("::1", "::1/128", true), ("::1", "::/0", true),
+    ]
+  )
+  func subnets(_ address: String, _ subnet: String, _ isIn: Bool) throws {
+    let parsed = try #require(HostAddress.parseSubnet(subnet))
+    #expect(try #require(HostAddress(address)).isInSubnet(parsed) == isIn)
+  }
+
+  @Test(
+    "What is no subnet",
+    arguments: ["", "/8", "10.0.0.0/", "10.0.0.0/33", "::/129", "10.0.0.0/+8", "a/8", "*/0", "10/8"]
+  )
+  func noSubnet(_ text: String) {
+    #expect(HostAddress.parseSubnet(text) == nil)
+    #expect(!HostAddress.localHost.isInSubnet(.localHost, prefixLength: 33))
+    #expect(!HostAddress.localHost.isInSubnet(.localHost, prefixLength: -1))
+    #expect(!HostAddress.null.isInSubnet(.null, prefixLength: 0))
+  }
+
+  @Test("The machine's addresses are those that the C library lists")
+  func machine() {
+    #expect(Set(NetworkInterface.allAddresses) == Set(Machine.addresses))
+    #expect(NetworkInterface.allAddresses.contains(.localHost))
+  }
 }

@@ -14,7 +14,7 @@ struct DocumentationClassTests {
     #expect(loop.run { server.hasPendingConnections })
     let socket = try #require(server.nextPendingConnection())
     // An option that only a TCP socket has.
-    #expect(socket.socketOption(.lowDelay) == 0)
+    #expect(socket.socketOption(.lowDelay) == 1)
     #expect(socket.peerPort == client.port)
     expectBalanced(server)
   }

@@ -149,7 +149,7 @@ struct ProxySocketTests {
     )
     for index in 0..<2 {
       let socket = socket(proxy, on: hasLoop ? loop.base : nil)
-      socket.proxy.timeout = .milliseconds(100)
+      socket.proxy.timeout = index == 0 ? .milliseconds(100) : .seconds(10)
       socket.connectToHost(Self.host, port: 80)
       if index == 0 {
         #expect(hasLoop ? loop.run { socket.state == .unconnected } : !socket.waitForConnected(msec: 60_000))
@@ -157,13 +157,51 @@ struct ProxySocketTests {
         #expect(socket.errorString.hasSuffix("set on this socket)"))
         #expect(socket.state == .unconnected)
       } else {
-        #expect(!socket.waitForConnected(msec: 300))
+        #expect(!socket.waitForConnected(msec: 50))
         #expect(socket.error == .socketTimeout)
         #expect(socket.state == .connecting, "the attempt goes on")
         try #require(proxy.takeControl(1)).send(Self.reply)
         #expect(socket.waitForConnected(msec: 60_000))
       }
     }
+  }
+
+  @Test("A proxy that goes silent when it has the request is given up in time", arguments: [true, false])
+  func silentAfterRequest(_ hasLoop: Bool) throws {
+    let loop = try Loop()
+    let proxy = ScriptedProxy([.expect([5, 1, 0]), .send([5, 0]), .expect(Self.request)])
+    let socket = socket(proxy, on: hasLoop ? loop.base : nil)
+    socket.proxy.timeout = .milliseconds(50)
+    let begin = ContinuousClock.now
+    socket.connectToHost(Self.host, port: 80)
+    #expect(hasLoop ? loop.run { socket.state == .unconnected } : !socket.waitForConnected(msec: 10_000))
+    #expect(socket.error == .socketTimeout)
+    #expect(ContinuousClock.now - begin >= .milliseconds(190), "a host has four times as long")
+    #expect(proxy.wrong == nil)
+  }
+
+  @Test(
+    "Each address of a proxy has its whole time",
+    .enabled(if: Machine.hasIPv6),
+    arguments: [true, false]
+  )
+  func secondAddress(_ hasLoop: Bool) throws {
+    let loop = try Loop()
+    let proxy = ScriptedProxy(Self.connects)
+    // The first address of localhost does not answer: its queue is full.
+    let listener = Descriptors.stream(AF_INET6)
+    defer { close(listener) }
+    let endpoint = try #require(Endpoint("::1", port: proxy.port))
+    guard endpoint.bind(listener), listen(listener, 0) == 0 else { return }
+    let queued = try #require(PlainClient("::1", port: proxy.port))
+    let socket = TCPSocket(eventBase: hasLoop ? loop.base : nil)
+    socket.proxy = .socks5(hostName: "localhost", port: proxy.port)
+    socket.proxy.timeout = .milliseconds(300)
+    socket.connectToHost(Self.host, port: 80)
+    let isConnected =
+      hasLoop ? loop.run { socket.state == .connected } : socket.waitForConnected(msec: 10_000)
+    #expect(isConnected, "\(socket.errorString)")
+    queued.end()
   }
 
   @Test("Given up in any state, it leaves nothing open", arguments: ["abort", "disconnect", "release"])

@@ -155,7 +155,7 @@ struct ReentrancyTests {
     }
     try #require(server.listen(address: .localHost))
     let clients = (0..<40).compactMap { _ in PlainClient(to: server) }
-    #expect(server.waitForNewConnection(msec: 60_000))
+    #expect(!server.waitForNewConnection(msec: 200), "the handler takes them all")
     #expect(deepest == 16)
     #expect(refused)
     #expect(ports == clients.map(\.port))

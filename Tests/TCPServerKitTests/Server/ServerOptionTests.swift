@@ -75,4 +75,90 @@ struct ServerOptionTests {
     server.close()
     #expect(server.listen(address: .localHost))
   }
+
+  @Test("They are set before the socket is bound, and so is what a program prepares itself")
+  func beforeBinding() throws {
+    let server = TCPServer(eventBase: nil)
+    for (option, value) in Self.options { server.setSocketOption(option, value) }
+    var seen: [CInt?] = []
+    server.socketPreparation = { descriptor in
+      seen.append(Descriptors.option(descriptor, CInt(IPPROTO_TCP), TCP_KEEPIDLE))
+      seen.append(Endpoint(localOf: descriptor).map { CInt($0.port) })
+      return Descriptors.setOption(descriptor, SOL_SOCKET, SO_REUSEPORT, 1) ? 0 : errno
+    }
+    try #require(server.listen(address: .localHost))
+    #expect(seen == [77, 0])
+    #expect(Descriptors.option(server.socketDescriptor, SOL_SOCKET, SO_REUSEPORT) == 1)
+    server.close()
+    server.socketPreparation = { _ in EACCES }
+    #expect(!server.listen(address: .localHost))
+    #expect(server.serverError == .socketAccess)
+    server.socketPreparation = nil
+    #expect(server.listen(address: .localHost))
+  }
+
+  @Test(
+    "Small writes go out at once, on accepted connections and on others, unless a program wants otherwise"
+  )
+  func lowDelay() throws {
+    let server = TCPServer(eventBase: nil)
+    #expect(server.socketOption(.lowDelay) == 1)
+    try #require(server.listen(address: .localHost))
+    let client = TCPSocket(eventBase: nil)
+    client.connectToHost(.localHost, port: server.serverPort)
+    try #require(client.waitForConnected(msec: 10000))
+    #expect(client.socketOption(.lowDelay) == 1)
+    #expect(try acceptedSocket(of: server).socketOption(.lowDelay) == 1)
+    server.setSocketOption(.lowDelay, 0)
+    let plain = try #require(PlainClient(to: server))
+    #expect(try acceptedSocket(of: server).socketOption(.lowDelay) == 0)
+    plain.end()
+  }
+
+  enum Way: CaseIterable {
+    case accepted, acceptedOfAdopted, connected, adopted
+  }
+
+  @Test("Urgent bytes are in the stream, whichever way the connection came", arguments: Way.allCases)
+  func urgentBytes(way: Way) throws {
+    let server = TCPServer(eventBase: nil)
+    if way == .acceptedOfAdopted {
+      try #require(server.setSocketDescriptor(Descriptors.listening()))
+    } else {
+      try #require(server.listen(address: .localHost))
+    }
+    let socket: TCPSocket
+    let peer: CInt
+    let client = TCPSocket(eventBase: nil)
+    if way == .connected || way == .adopted {
+      let listener = Descriptors.listening()
+      defer { close(listener) }
+      let port = try #require(Endpoint(localOf: listener)).port
+      if way == .connected {
+        client.connectToHost(.localHost, port: port)
+        try #require(client.waitForConnected(msec: 10000))
+        peer = accept(listener, nil, nil)
+      } else {
+        let plain = try #require(PlainClient(port: port))
+        try #require(client.setSocketDescriptor(plain.descriptor))
+        plain.forget()
+        peer = accept(listener, nil, nil)
+      }
+      socket = client
+    } else {
+      let plain = try #require(PlainClient(to: server))
+      peer = plain.descriptor
+      plain.forget()
+      socket = try acceptedSocket(of: server)
+    }
+    defer { close(peer) }
+    var byte: UInt8 = 97
+    for flags in [0, CInt(MSG_OOB), 0] {
+      unsafe _ = send(peer, &byte, 1, flags)
+      byte += 1
+    }
+    var received: [UInt8] = []
+    while received.count < 3, socket.waitForReadyRead(msec: 10000) { received += socket.readAll() }
+    #expect(text(received) == "abc")
+  }
 }

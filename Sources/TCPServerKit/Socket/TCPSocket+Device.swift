@@ -1,0 +1,79 @@
+/// What `QTcpSocket` has of `QIODevice`: looking at the input, skipping it, and reading it on trial.
+extension TCPSocket {
+  /// Whether nothing is left to read now; more may come. ``read(maxLength:)`` says whether it will.
+  public var atEnd: Bool {
+    bytesAvailable == 0
+  }
+
+  /// Whether there is a connection, one is being made, or input of one that has ended is left to read.
+  public var isOpen: Bool {
+    currentState != .unconnected || bytesAvailable > 0
+  }
+
+  /// Whether the socket has a descriptor: of a connection, of one that is being made, or of ``bind(address:port:)``.
+  public var isValid: Bool {
+    descriptor >= 0
+  }
+
+  /// Reads and throws away what has arrived, up to a number of bytes, without waiting.
+  ///
+  /// - Returns: how many bytes were skipped; 0 when nothing is there now; -1 when nothing will come any more.
+  @discardableResult
+  public func skip(_ maxLength: Int) -> Int {
+    pull(atLeast: maxLength)
+    if bytesAvailable == 0 && isAtEnd { return -1 }
+    let count = min(bytesAvailable, max(maxLength, 0))
+    consume(count)
+    return count
+  }
+
+  // MARK: - Transactions
+
+  /// Whether a transaction has been started and not ended.
+  public var isTransactionStarted: Bool {
+    existingDetails?.transaction != nil
+  }
+
+  /// Starts a read transaction: what is read from now on, without waiting, can be given back by
+  /// ``rollbackTransaction()``. Does nothing when one has been started.
+  ///
+  /// For messages that arrive in pieces: read as if all were there, and roll back where it was not.
+  ///
+  /// ```swift
+  /// socket.startTransaction()
+  /// if let message = readMessage(from: socket) {
+  ///   socket.commitTransaction()
+  ///   handle(message)
+  /// } else {
+  ///   socket.rollbackTransaction()  // until the next readyRead
+  /// }
+  /// ```
+  ///
+  /// Reads that wait throw ``SocketError/operation`` meanwhile.
+  public func startTransaction() {
+    if !isTransactionStarted { details.transaction = [] }
+  }
+
+  /// Ends a transaction; what was read stays read.
+  public func commitTransaction() {
+    existingDetails?.transaction = nil
+  }
+
+  /// Ends a transaction; what was read since its start can be read again.
+  public func rollbackTransaction() {
+    guard let details = existingDetails, let bytes = exchange(&details.transaction, with: nil), !bytes.isEmpty
+    else { return }
+    keepLentBytes()
+    let rest = input
+    let queue = ByteQueue(capacity: bytes.count + (rest?.count ?? 0))
+    unsafe bytes.withUnsafeBytes { unsafe queue.append($0) }
+    if let rest { unsafe queue.append(rest.bytes) }
+    input = queue
+    updateReadWatch()
+  }
+
+  /// Keeps what is being read, within a transaction.
+  func recordRead(_ bytes: UnsafeRawBufferPointer) {
+    unsafe existingDetails?.transaction?.append(contentsOf: bytes)
+  }
+}

@@ -1,0 +1,14 @@
+import TCPServerKit
+import Testing
+
+@Suite("Standard descriptors")
+struct StandardDescriptorTests {
+  @Test("In a program that was started without them, nothing of the library gets their numbers")
+  func startedWithoutThem() throws {
+    let child = try #require(
+      ChildProcess("CrashingServer", "standard-descriptors"),
+      "the program was not built"
+    )
+    #expect(child.readLine() == "used: \n")
+  }
+}
