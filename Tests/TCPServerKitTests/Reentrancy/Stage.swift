@@ -72,6 +72,14 @@ final class Stage {
     depth -= 1
   }
 
+  /// Waits within a handler, in slices: a wait goes on where the operation takes what has come.
+  private func waitUntilOperated() {
+    let deadline = ContinuousClock.now + Loop.limit
+    while !hasOperated, ContinuousClock.now < deadline {
+      server?.waitForNewConnection(msec: 20)
+    }
+  }
+
   func takeAll() {
     while let socket = server?.nextPendingConnection() { sockets.append(socket) }
   }
@@ -116,7 +124,7 @@ final class Stage {
   private func leadToAcceptError(_ server: OverridingServer) {
     server.overloadPolicy = place == .strictAcceptError ? .strict : .wait
     if place == .waitInAcceptError {
-      server.acceptError.connect { [unowned self] _ in self.server?.waitForNewConnection(msec: 60_000) }
+      server.acceptError.connect { [unowned self] _ in waitUntilOperated() }
       server.newConnection.connect { [unowned self] in operate() }
     } else {
       server.acceptError.connect { [unowned self] _ in operate() }
