@@ -171,6 +171,29 @@ static void a_socket_can_be_listened_on_again_in_the_same_turn(void **state) {
     end(&now);
 }
 
+static void the_late_socket_is_closed_without_memory_for_a_timer_too(void **state) {
+    (void)state;
+    if (!fault_counts_allocations()) {
+        skip();
+    }
+    mode now = begin(true);
+    enum { NUMBERS = 256 };
+    bool was_open[NUMBERS];
+    for (int number = 0; number < NUMBERS; number++) {
+        was_open[number] = fcntl(number, F_GETFD) >= 0;
+    }
+    csc_address address = address_of("127.0.0.1", 0);
+    assert_true(csc_server_listen(now.server, &address));
+    fault_fail_allocation(1, -1);
+    csc_server_close(now.server);
+    fault_clear();
+    event_base_loop(now.base, EVLOOP_NONBLOCK); // or late, where there was some
+    for (int number = 0; number < NUMBERS; number++) {
+        assert_int_equal(fcntl(number, F_GETFD) >= 0, was_open[number]);
+    }
+    end(&now);
+}
+
 static int set_up(void **state) {
     (void)state;
     fault_clear();
@@ -183,6 +206,7 @@ int main(void) {
         cmocka_unit_test_setup(in_debug_mode_nothing_aborts, set_up),
         cmocka_unit_test_setup(with_a_change_list_all_is_served, set_up),
         cmocka_unit_test_setup(a_loop_does_not_spin_for_a_socket_that_others_go_on_using, set_up),
+        cmocka_unit_test_setup(the_late_socket_is_closed_without_memory_for_a_timer_too, set_up),
         cmocka_unit_test_setup(a_socket_can_be_listened_on_again_in_the_same_turn, set_up),
     };
     return cmocka_run_group_tests_name("libevent modes", tests, NULL, NULL);
