@@ -108,7 +108,8 @@ static void a_wake_ends_a_wait_in_a_back_off(void **state) {
     atomic_store(&ends, 1);
     pthread_join(thread, NULL);
     csc_server_set_max_pending(it->server, 1);
-    assert_true(csc_server_wait(it->server, 10000, NULL));
+    // The other thread may have asked once more before it ended.
+    assert_true(csc_server_wait(it->server, 0, NULL) || csc_server_wait(it->server, 10000, NULL));
     fixture_take(it);
 }
 
