@@ -16,7 +16,7 @@
 
 enum { HIGHEST_SIGNAL = 64 };
 
-int csc__above_standard(int descriptor) {
+int csc__move_above_standard(int descriptor) {
     if (descriptor < 0 || descriptor > STDERR_FILENO) {
         return descriptor;
     }

@@ -15,7 +15,10 @@ typedef struct csc__private_fd {
 // Moves a descriptor off the numbers of standard input and output, where the process was started
 // without them: what the program prints must not get to a client. Where there is no other number it
 // stays where it is.
-int csc__above_standard(int descriptor);
+int csc__move_above_standard(int descriptor);
+static inline int csc__above_standard(int descriptor) {
+    return descriptor > 2 ? descriptor : csc__move_above_standard(descriptor);
+}
 
 // Takes ownership of a descriptor, which may be -1, and marks it.
 csc__private_fd csc__private_fd_of(int number);
