@@ -54,6 +54,12 @@ let package = Package(
       swiftSettings: swiftSettings
     ),
     .executableTarget(
+      name: "LoopPrograms",
+      dependencies: ["TCPServerKit"],
+      path: "Tests/LoopPrograms",
+      swiftSettings: swiftSettings
+    ),
+    .executableTarget(
       name: "SoakServer",
       dependencies: ["TCPServerKit"],
       path: "Tests/Soak/SwiftServer",

@@ -8,6 +8,7 @@
 
 #include <stdint.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 
 struct event;
 struct event_base;
@@ -61,6 +62,21 @@ void *event_get_callback_arg(const struct event *event);
 // The calling thread: one instruction, where pthread_self() is a call.
 static inline uintptr_t clibevent_thread(void) {
     return (uintptr_t)__builtin_thread_pointer();
+}
+
+extern long clibevent_system_call(long number, ...) __asm__("syscall");
+
+// The kernel's number of the calling thread; the process's first thread has the process's.
+static inline long clibevent_thread_number(void) {
+    return clibevent_system_call(SYS_gettid);
+}
+
+extern uint64_t clibevent_task_id(void *task) __asm__("swift_task_getJobTaskId")
+    __attribute__((weak));
+
+// A number that no other task has, by Swift's runtime; with one that lacks it, the address.
+static inline uint64_t clibevent_task_number(void *task) {
+    return clibevent_task_id ? clibevent_task_id(task) : (uint64_t)(uintptr_t)task;
 }
 
 #endif

@@ -122,7 +122,8 @@ public final class Signal<Argument>: @unchecked Sendable {
     }
   }
 
-  private var isUsed: Bool {
+  /// Whether any handler is connected, on the right thread already.
+  var isUsed: Bool {
     firstHandler != nil || further != nil
   }
 

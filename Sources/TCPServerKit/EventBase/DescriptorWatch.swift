@@ -8,6 +8,7 @@ internal import CLibevent
 
 /// The loop's eye on a descriptor, which somebody else owns, and closes only after ``stop()``.
 @safe final class DescriptorWatch {
+  private unowned let engine: EventEngine
   private var event: OpaquePointer?
   private let action: () -> Void
   private let process = getpid()
@@ -16,6 +17,7 @@ internal import CLibevent
   ///
   /// Nil when the loop cannot watch it.
   init?(_ engine: EventEngine, _ descriptor: CInt, forWriting: Bool, action: @escaping () -> Void) {
+    self.engine = engine
     self.action = action
     let events = Int16((forWriting ? CLIBEVENT_WRITE : CLIBEVENT_READ) | CLIBEVENT_PERSIST)
     let context = unsafe Unmanaged.passUnretained(self).toOpaque()
@@ -37,7 +39,7 @@ internal import CLibevent
   }
 
   fileprivate func fire() {
-    action()
+    engine.inCallback(action)
   }
 }
 

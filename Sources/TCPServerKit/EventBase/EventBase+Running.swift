@@ -1,13 +1,25 @@
 extension EventBase {
   /// Runs the loop on this thread while `body` runs as a task on it; returns or throws what `body` does.
   ///
-  /// For a program's main thread. Inside, ``current`` is this event base. ``stop()`` does not end it: the body
-  /// does. Not to be called by what runs on a loop already: it would wait for itself.
+  /// For a program's main thread, where it serves the main actor and `DispatchQueue.main`, too. Inside, ``current`` is
+  /// this event base. ``stop()`` does not end it: the body does. What ends a run in ``run()``, and what stops the program
+  /// there, does so here; and the program stops when a handler or task of this event base calls it, because it would wait
+  /// for itself.
+  @available(*, noasync, message: "It blocks its thread: use EventBase.withThread(_:)")
   public func run<Success: Sendable>(
     _ body: @escaping @Sendable () async throws -> Success
   ) throws -> Success {
-    precondition(!engine.isOwner, "EventBase.run(_:) was called on the thread that runs this event base")
+    guard !engine.isOwner else {
+      fatalError(
+        """
+        EventBase.run(_:) was called by a handler or task of the same EventBase, which would wait for itself. Await \
+        the body there, or start a task.
+        """
+      )
+    }
     let outcome = Outcome<Success>()
+    // The body is for this thread, and not for the one that runs what an earlier run has left.
+    _ = engine.begin()
     Task(executorPreference: taskExecutor) {
       do {
         outcome.set(.success(try await body()))
@@ -17,7 +29,7 @@ extension EventBase {
       self.stop()
     }
     while true {
-      run()
+      CurrentEventBase.run(self, "EventBase.run(_:)") { engine.run(isEnd: { outcome.get() != nil }) }
       if let result = outcome.get() {
         return try result.get()
       }
@@ -53,7 +65,7 @@ extension EventBase {
     return try result.get()
   }
 
-  /// Suspends the calling task, on this loop's monotonic clock.
+  /// Suspends the calling task, on this loop's monotonic clock; from any task.
   ///
   /// - Throws: `CancellationError` when the task is cancelled before the time has passed.
   ///
@@ -63,26 +75,39 @@ extension EventBase {
   ///
   /// ## Isolation
   ///
-  /// Runs where its caller does, which must be on this event base.
+  /// Runs where its caller does. From a task that is not on this event base, it goes there and comes back.
   public func sleep(for duration: Duration) async throws(CancellationError) {
-    engine.assertOnLoopThread()
-    let sleeper = Sleeper()
-    let timer = LoopTimer(engine, after: duration) { sleeper.parking.wake(.ready)?.resume() }
-    let wakening = await engine.suspend(on: sleeper, wait: sleeper.parking.begin()) {
-      unsafe sleeper.parking.park($0)?.resume()
-    }
-    withExtendedLifetime(timer) {}
-    if wakening == .cancelled {
+    let result =
+      engine.isOwner
+      ? await sleepHere(for: duration)
+      : await withTaskExecutorPreference(taskExecutor) { await sleepThere(for: duration) }
+    if result == .cancelled {
       throw CancellationError()
     }
   }
-}
 
-private final class Sleeper: CancellableWait {
-  var parking = Parking()
+  @concurrent
+  private func sleepThere(for duration: Duration) async -> Parking.Wakening {
+    await sleepHere(for: duration)
+  }
 
-  func cancelWait(_ wait: UInt32) {
-    parking.cancel(wait)?.resume()
+  private func sleepHere(for duration: Duration) async -> Parking.Wakening {
+    let end = ContinuousClock.now + duration.limited
+    var wakening = Parking.Wakening.recheck
+    if !engine.isRunningRest {
+      let waiter = WaitingLine.Waiter()
+      waiter.begin()
+      engine.sleepers[ObjectIdentifier(waiter)] = waiter
+      let timer = LoopTimer(engine, after: duration) { waiter.wake(.ready) }
+      wakening = await engine.suspend(on: waiter)
+      withExtendedLifetime(timer) {}
+      engine.sleepers[ObjectIdentifier(waiter)] = nil
+    }
+    // The loop has ended, and its timers with it.
+    while wakening == .recheck {
+      wakening = (try? await Task.sleep(until: end, clock: .continuous)) == nil ? .cancelled : .ready
+    }
+    return wakening
   }
 }
 

@@ -1,17 +1,11 @@
-internal import CLibevent
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
-
 /// The event loop: libevent's `event_base`, on which servers and sockets live.
 ///
-/// An event base belongs to the thread that runs it, and so does everything made with it. Only
-/// ``execute(_:)`` and ``stop()`` may be called from other threads.
+/// An event base belongs to the thread that runs it, and so does everything made with it. While no thread runs it, it
+/// belongs to the first thread that uses it, until another one runs it. The members of this class may be called from any
+/// thread, as far as they do not say otherwise.
 ///
-/// When the last reference to an event base goes, connections that still wait for events on it are aborted.
+/// When the last reference to an event base goes, connections that still wait for events on it are aborted, and its tasks
+/// go on in the global pool.
 public final class EventBase: Sendable {
   let engine: EventEngine
   /// Of sockets here that no server counts.
@@ -34,7 +28,7 @@ public final class EventBase: Sendable {
   /// Wraps the `event_base` of a program that runs libevent itself.
   ///
   /// - Parameter base: a `struct event_base *`, borrowed: it must outlive this object and everything made
-  ///   with it. Whoever runs it need not call ``run()``.
+  ///   with it. The program need not call ``run()``: the thread on which libevent calls back is the loop's thread.
   /// - Throws: ``SocketError/socketResource`` when descriptors or memory are short.
   public init(adopting base: OpaquePointer) throws(SocketError) {
     engine = unsafe try EventEngine(adopting: base)
@@ -48,35 +42,44 @@ public final class EventBase: Sendable {
     engine.abortEverything()
   }
 
-  /// The event base of this thread: the one it runs, or else the one it made first; nil when there is none.
+  /// The event base of the calling thread: the one that it runs, or else the first one made here; nil without any.
+  ///
+  /// Where no loop runs, a task sees only what it made itself on the same thread, and never another task's.
   public static var current: EventBase? {
     CurrentEventBase.get()
   }
 
   /// Runs the loop on this thread until ``stop()`` is called.
   ///
-  /// Returns at once when ``stop()`` was called since the last run, or when the loop is running already:
-  /// libevent's loop cannot be nested. The program stops when it is another thread that runs it.
+  /// Returns at once when ``stop()`` was called since the last run, or when this thread runs the loop already:
+  /// libevent's loop cannot be nested. On the program's main thread it serves the main actor and `DispatchQueue.main`, too.
+  ///
+  /// The program stops, with a text, when another thread runs the loop; when the caller is a handler or task of another
+  /// event base; or when the main actor calls it on a thread that is not the main one.
+  ///
+  /// When it returns, handlers of ``after(_:_:)`` that still wait are released, uncalled. What is given to the loop
+  /// afterwards, the global pool runs until a thread runs the loop again or uses its objects: one job after the other, so
+  /// that a task or an actor of the loop goes on.
+  @available(*, noasync, message: "It blocks its thread: use EventBase.withThread(_:)")
   public func run() {
-    let previous = CurrentEventBase.exchange(self)
-    engine.run()
-    CurrentEventBase.set(previous)
+    CurrentEventBase.run(self, "EventBase.run()") { engine.run() }
   }
 
   /// Runs one turn of the loop: waits for events, handles those that are there, and returns.
   ///
+  /// What stops the program in ``run()`` stops it here, too.
+  ///
   /// - Parameter timeout: how long to wait at most; zero only looks, nil waits as long as it takes.
+  @available(*, noasync, message: "It blocks its thread: use EventBase.withThread(_:)")
   public func runOnce(timeout: Duration? = nil) {
-    let previous = CurrentEventBase.exchange(self)
-    engine.runOnce(timeout: timeout)
-    CurrentEventBase.set(previous)
+    CurrentEventBase.run(self, "EventBase.runOnce(timeout:)") { engine.runOnce(timeout: timeout) }
   }
 
   /// Turns the loop until `isDone` or until `deadline` has passed.
   func run(until deadline: ContinuousClock.Instant?, or isDone: () -> Bool) {
-    let previous = CurrentEventBase.exchange(self)
-    engine.run(until: deadline, or: isDone)
-    CurrentEventBase.set(previous)
+    CurrentEventBase.run(self, "TCPServer.runUntilConnectionsEnded(timeout:)") {
+      engine.run(until: deadline, or: isDone)
+    }
   }
 
   /// Makes ``run()`` return after the events at hand; from any thread.
@@ -87,23 +90,29 @@ public final class EventBase: Sendable {
   /// Stops the loop when the process receives one of these signals, `SIGINT` for Ctrl-C among them.
   ///
   /// That ends ``run()``. ``run(_:)`` ends with its body: there, ``GracefulShutdown/beginOnSignals(_:timeout:eventBase:)``
-  /// tells the body. To be called on the loop's thread, or before the loop runs.
+  /// notifies the body. May be called from any thread. Any number of event bases and shutdowns may ask for the same
+  /// signal: all of them receive it.
   ///
-  /// The library touches signals only where this is called. Of several event bases in a process only one can
-  /// take signals, as libevent says.
+  /// A loop that hangs does not answer. The third signal without an answer ends the process, as it does by default.
   ///
-  /// - Returns: false when libevent could not install a handler; then the signals do what they did before.
+  /// The signals do what they did before once every event base that asked for them was released. The library touches
+  /// signals only where this or ``GracefulShutdown/beginOnSignals(_:timeout:eventBase:)`` is called. In a child of
+  /// `fork()` they do what they do by default.
+  ///
+  /// - Returns: false when one of them cannot be taken, `SIGKILL` for instance, or when descriptors are short; then all
+  ///   of them do what they did before.
   @discardableResult
   public func stopOnSignals(_ signals: CInt...) -> Bool {
     engine.watchSignals(signals) { [unowned engine] in
       engine.stop()
-      return true
+      return .done
     }
   }
 
   /// Runs `job` on the loop's thread, after the jobs given before; from any thread.
   ///
-  /// A job still waiting when the event base is released is dropped.
+  /// After ``run()`` or ``run(_:)`` has returned, a thread of the global pool runs it; see ``run()``. A job still waiting
+  /// when the event base is released is dropped.
   public func execute(_ job: @escaping @Sendable () -> Void) {
     engine.post(.closure(job))
   }
@@ -119,57 +128,5 @@ public final class EventBase: Sendable {
   /// How many jobs the loop was given; to be read on its thread.
   public var statistics: Statistics {
     engine.statistics
-  }
-}
-
-/// The thread's event base, kept weakly: a thread-local must not keep a loop alive.
-private enum CurrentEventBase {
-  private final class Box {
-    weak var base: EventBase?
-  }
-
-  private static let key: pthread_key_t = {
-    var key = pthread_key_t()
-    unsafe pthread_key_create(&key) { box in
-      if let box = unsafe box as UnsafeMutableRawPointer? {
-        unsafe Unmanaged<Box>.fromOpaque(box).release()
-      }
-    }
-    return key
-  }()
-
-  private static var existingBox: Box? {
-    unsafe pthread_getspecific(key).map { unsafe Unmanaged<Box>.fromOpaque($0).takeUnretainedValue() }
-  }
-
-  private static var box: Box {
-    if let box = existingBox {
-      return box
-    }
-    let box = Box()
-    unsafe pthread_setspecific(key, Unmanaged.passRetained(box).toOpaque())
-    return box
-  }
-
-  static func get() -> EventBase? {
-    existingBox?.base
-  }
-
-  static func set(_ base: EventBase?) {
-    box.base = base
-  }
-
-  static func setIfNone(_ base: EventBase) {
-    let box = box
-    if box.base == nil {
-      box.base = base
-    }
-  }
-
-  static func exchange(_ base: EventBase) -> EventBase? {
-    let box = box
-    let previous = box.base
-    box.base = base
-    return previous
   }
 }

@@ -14,25 +14,25 @@ internal import Synchronization
 /// thread; everything else is touched by the thread that ``ThreadConfinement`` allows alone.
 @safe final class EventEngine: ThreadConfinement, @unchecked Sendable {
   let base: OpaquePointer
-  private let ownsBase: Bool
+  let ownsBase: Bool
   private let wakeDescriptor: CInt
   private var wakeEvent: OpaquePointer?
   private var timer: OpaquePointer?
+  /// The main queue, where the main thread runs the loop; see MainQueue.swift.
+  var mainQueueWatch: DescriptorWatch?
+  /// The thread for which that was decided last.
+  private var preparedThread: UInt = 0
   private var signalWatches: [SignalWatch] = []
   /// Of handlers that are to be called once.
   private var delayed: [ObjectIdentifier: LoopTimer] = [:]
-
-  private struct Inbox {
-    var jobs: [Job] = []
-    var wakePending = false
-    var count: UInt64 = 0
-  }
-
-  private let inbox = Locked(Inbox())
+  let inbox = Locked(Inbox())
+  /// Tasks in `EventBase.sleep(for:)`.
+  var sleepers: [ObjectIdentifier: WaitingLine.Waiter] = [:]
   private let stopRequested = Atomic(false)
-  private let jobs = JobQueue()
-  private var localCount: UInt64 = 0
-  private var isRunning = false
+  let jobs = JobQueue()
+  var localCount: UInt64 = 0
+  /// Whether ``run()`` or one of its siblings turns the loop, and runs the jobs.
+  private(set) var isRunning = false
   private(set) var isAbandoned = false
   /// Turns in a row in which the kernel would not wait.
   private var rests = 0
@@ -82,6 +82,8 @@ internal import Synchronization
     wakeDescriptor = SystemCalls.openEventDescriptor()
     super.init(hasLoop: true)
     try prepare()
+    // The thread that runs the loop becomes its thread at the first turn, and not at the first event.
+    comeBack()
   }
 
   private func prepare() throws(SocketError) {
@@ -98,10 +100,7 @@ internal import Synchronization
   }
 
   deinit {
-    if let wakeEvent = unsafe wakeEvent { unsafe event_free(wakeEvent) }
-    if let timer = unsafe timer { unsafe event_free(timer) }
-    // Their events go before their base does.
-    signalWatches = []
+    freeEvents()
     if ownsBase {
       unsafe event_base_free(base)
     }
@@ -110,18 +109,31 @@ internal import Synchronization
     }
   }
 
+  /// Events go before their base does, and one that was adopted may go with the event base.
+  private func freeEvents() {
+    if let wakeEvent = unsafe wakeEvent { unsafe event_free(wakeEvent) }
+    if let timer = unsafe timer { unsafe event_free(timer) }
+    unsafe wakeEvent = nil
+    unsafe timer = nil
+    // The process's signals do again what they did before.
+    signalWatches = []
+    mainQueueWatch = nil
+  }
+
   /// Whether the loop knows edge-triggered events: all but an adopted one with an old method do.
   private(set) lazy var hasEdges =
     unsafe event_base_get_features(base) & CInt(CLIBEVENT_FEATURE_EDGE_TRIGGERED) != 0
 
   // MARK: - Turns
 
-  func run() {
+  /// - Parameter isEnd: asked when ``stop()`` was called: false where that was not the end.
+  func run(isEnd: () -> Bool = { true }) {
     whileOwningThread {
-      while !stopRequested.exchange(false, ordering: .acquiringAndReleasing) {
-        turn(flags: 0)
-      }
-      // Whichever thread uses the loop next may have it.
+      repeat {
+        while !stopRequested.exchange(false, ordering: .acquiringAndReleasing) {
+          turn(flags: 0)
+        }
+      } while !isEnd()
       return true
     }
   }
@@ -148,15 +160,37 @@ internal import Synchronization
 
   /// Runs what was posted before, then `body`. Nothing within itself: libevent's loop cannot be nested.
   ///
-  /// - Parameter body: returns whether the loop is free for any thread afterwards.
+  /// - Parameter body: returns whether that was the end of the loop, until a thread runs it again.
   private func whileOwningThread(_ body: () -> Bool) {
     guard enter() else { return }
+    prepareForThread()
     isRunning = true
-    takePosted()
+    let hadEnded = begin()
     runJobs()
-    let isFree = body()
+    let isEnd = body()
     isRunning = false
-    leave(free: isFree)
+    if isEnd || hadEnded {
+      leaveEnded()
+    } else {
+      leave(free: false)
+    }
+  }
+
+  /// For what depends on which thread runs the loop.
+  private func prepareForThread() {
+    let thread = clibevent_thread()
+    guard preparedThread != thread else { return }
+    preparedThread = thread
+    watchMainQueue()
+  }
+
+  /// Handlers that wait for their time refer to the loop, more often than not: it could never be released.
+  private func leaveEnded() {
+    withExtendedLifetime(exchange(&delayed, with: [:])) {}
+    sleepers.values.forEach { $0.wake(.recheck) }
+    endInbox()
+    leave(free: true)
+    runRestElsewhere()
   }
 
   private func turn(within timeout: Duration?) {
@@ -203,14 +237,20 @@ internal import Synchronization
     wakeUp()
   }
 
-  /// Calls `action` for each of these signals until it returns false.
+  /// Calls `action` on the loop's thread for each of these signals; from any thread.
   ///
-  /// - Returns: false when libevent could not install a handler; then there is none.
-  func watchSignals(_ signals: [CInt], action: @escaping () -> Bool) -> Bool {
-    assertOnLoopThread()
-    guard let watch = SignalWatch(self, signals, action: action) else { return false }
-    signalWatches.append(watch)
+  /// - Returns: false when one of them cannot be taken; then none is.
+  func watchSignals(_ signals: [CInt], action: @escaping @Sendable () -> SignalWatch.Answer) -> Bool {
+    guard let watch = SignalWatch(signals, action: action) else { return false }
+    if exclusively({ add(watch) }) == nil {
+      post(.local { [unowned self] in add(watch) })
+    }
     return true
+  }
+
+  private func add(_ watch: SignalWatch) {
+    watch.start(on: self)
+    signalWatches.append(watch)
   }
 
   // MARK: - Time
@@ -242,39 +282,12 @@ internal import Synchronization
 
   // MARK: - Jobs
 
-  /// From any thread.
-  func post(_ job: Job) {
-    if isOwner {
-      localCount &+= 1
-      jobs.append(job)
-    } else {
-      postFromElsewhere(job)
-    }
-  }
-
-  override func releaseOnLoopThread(_ objects: Any) {
-    post(.local { withExtendedLifetime(objects) {} })
-  }
-
-  /// A burst costs one write: the loop is woken once until it has looked.
-  private func postFromElsewhere(_ job: Job) {
-    let mustWake = inbox.withLock { inbox in
-      inbox.jobs.append(job)
-      inbox.count &+= 1
-      defer { inbox.wakePending = true }
-      return !inbox.wakePending
-    }
-    if mustWake {
-      wakeUp()
-    }
-  }
-
   /// From the loop's thread: runs `job` after the events of this turn, with nothing of the caller on the stack.
   func later(_ job: @escaping () -> Void) {
     guard !isAbandoned else { return job() }
     jobs.append(.local(job))
     if !isRunning, let timer = unsafe timer {
-      // Somebody else runs the loop, or nobody yet: a timer that is due brings it here.
+      // Foreign code runs the loop, or no thread yet: a timer that is due brings it here.
       var now = timeval()
       unsafe event_add(timer, &now)
     }
@@ -284,45 +297,50 @@ internal import Synchronization
   ///
   /// - Returns: whether there are more.
   @discardableResult
-  fileprivate func runJobs() -> Bool {
+  func runJobs() -> Bool {
     for _ in 0..<min(jobs.count, Self.longestBatch) {
       jobs.popFirst()?.run()
     }
     return jobs.count > 0
   }
 
-  var statistics: EventBase.Statistics {
-    let fromElsewhere = inbox.withLock { $0.count }
-    return EventBase.Statistics(jobs: localCount &+ fromElsewhere, jobsFromOtherThreads: fromElsewhere)
-  }
-
   fileprivate func onWake() {
-    // Cleared first: what is posted after the look writes anew.
+    // Clear the descriptor before the inbox is taken: a later post signals it again.
     SystemCalls.clear(wakeDescriptor)
     takePosted()
     runJobsIfForeign()
   }
 
-  /// Looks into the inbox, which takes a lock: where the loop begins, and when somebody woke it.
-  private func takePosted() {
-    let posted = inbox.withLock { inbox in
-      inbox.wakePending = false
-      return exchange(&inbox.jobs, with: [])
-    }
-    for job in posted {
-      jobs.append(job)
-    }
-  }
-
-  /// Where somebody else's code runs the loop: runs the jobs, and comes back at once for those that are left.
+  /// Where foreign code runs the loop: runs the jobs, and comes back at once for those that are left.
   fileprivate func runJobsIfForeign() {
-    if !isRunning, runJobs(), let timer = unsafe timer {
-      var now = timeval()
-      unsafe event_add(timer, &now)
-    }
+    if !isRunning, runJobs() { comeBack() }
   }
 
-  fileprivate func wakeUp() {
+  private func comeBack() {
+    guard let timer = unsafe timer else { return }
+    var now = timeval()
+    unsafe event_add(timer, &now)
+  }
+
+  /// Runs what a callback of libevent does. Where foreign code runs the loop, the callback's thread is the loop's
+  /// meanwhile; every callback begins here.
+  @inline(__always)
+  func inCallback<Result>(_ body: () -> Result) -> Result {
+    ownsBase || isOwner ? body() : inForeignCallback(body)
+  }
+
+  @inline(never)
+  private func inForeignCallback<Result>(_ body: () -> Result) -> Result {
+    guard enter() else { return body() }
+    prepareForThread()
+    defer {
+      if jobs.count > 0 { comeBack() }
+      leave(free: false)
+    }
+    return body()
+  }
+
+  func wakeUp() {
     SystemCalls.signal(wakeDescriptor)
   }
 
@@ -350,6 +368,10 @@ internal import Synchronization
     unsafe unwatched.removeAll { unsafe $0.toOpaque() == pointer }
   }
 
+  override func releaseOnLoopThread(_ objects: Any) {
+    post(.local { withExtendedLifetime(objects) {} })
+  }
+
   // MARK: - Servers without descriptors
 
   func addStarving(_ server: ServerCore) {
@@ -365,17 +387,20 @@ internal import Synchronization
 
   // MARK: - End
 
-  /// Nobody can run the loop any more. Ends what still waits for events: sockets stay alive while they do.
+  /// No thread can run the loop any more. Ends what still waits for events: sockets stay alive while they do.
   func abortEverything() {
+    // Ends what another thread may be running of the rest.
+    _ = claim()
     isAbandoned = true
-    while jobs.popFirst() != nil {}
     // Released out of the table, because that runs others' code.
-    let dropped = exchange(&delayed, with: [:])
-    withExtendedLifetime(dropped) {}
-    // A job may hold a socket, which holds this engine. Released out of the lock, because that runs others' code.
-    let posted = inbox.withLock { exchange(&$0.jobs, with: []) }
-    withExtendedLifetime(posted) {}
+    withExtendedLifetime(exchange(&delayed, with: [:])) {}
+    sleepers.values.forEach { $0.wake(.recheck) }
     unsafe TCPSocket.abortAll(on: base)
+    endInbox()
+    dropClosures()
+    freeEvents()
+    giveUp()
+    runRestElsewhere()
   }
 }
 
@@ -403,11 +428,13 @@ extension Duration {
 }
 
 private func wakeCallback(_: CInt, _: Int16, context: UnsafeMutableRawPointer?) {
-  unsafe engine(context)?.onWake()
+  guard let engine = unsafe engine(context) else { return }
+  engine.inCallback { engine.onWake() }
 }
 
 private func timerCallback(_: CInt, _: Int16, context: UnsafeMutableRawPointer?) {
-  unsafe engine(context)?.runJobsIfForeign()
+  guard let engine = unsafe engine(context) else { return }
+  engine.inCallback { engine.runJobsIfForeign() }
 }
 
 private func engine(_ context: UnsafeMutableRawPointer?) -> EventEngine? {

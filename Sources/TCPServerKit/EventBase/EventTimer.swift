@@ -32,8 +32,11 @@ internal import CLibevent
 ///
 /// ## Thread
 ///
-/// A timer belongs to the thread of its event base, and is not `Sendable`.
-@safe public final class EventTimer {
+/// A timer belongs to the thread of its event base. ``start()`` and ``stop()`` may be called from any thread; what answers
+/// stops the program on another one.
+///
+/// `@unchecked Sendable` because of this invariant: what changes is touched on that thread alone.
+@safe public final class EventTimer: @unchecked Sendable {
   /// Emitted each time the interval has passed.
   public let timeout: Signal<Void>
 
@@ -41,16 +44,34 @@ internal import CLibevent
   ///
   /// Setting it restarts a timer that is active.
   public var interval: Duration {
-    didSet {
-      if isActive { start() }
+    get {
+      confinement.requireLoopThread("EventTimer.interval")
+      return currentInterval
+    }
+    set {
+      confinement.requireLoopThread("EventTimer.interval")
+      currentInterval = newValue
+      if isStarted { _ = startHere() }
     }
   }
 
   /// Whether the timer stops before its first ``timeout``; false at first.
-  public var isSingleShot: Bool
+  public var isSingleShot: Bool {
+    get {
+      confinement.requireLoopThread("EventTimer.isSingleShot")
+      return stopsItself
+    }
+    set {
+      confinement.requireLoopThread("EventTimer.isSingleShot")
+      stopsItself = newValue
+    }
+  }
 
+  private var currentInterval: Duration
+  private var stopsItself: Bool
+  private let confinement: ThreadConfinement
   private let engine: EventEngine?
-  private var event: OpaquePointer?
+  private let source: TimerSource?
   private var isStarted = false
 
   /// Makes a timer that is not active.
@@ -60,73 +81,124 @@ internal import CLibevent
   ///   - isSingleShot: whether it stops by itself; a repeating one goes on.
   ///   - eventBase: where it lives, by default the thread's own. Without one it cannot be started.
   public init(interval: Duration, isSingleShot: Bool = false, eventBase: EventBase? = .current) {
-    self.interval = interval
-    self.isSingleShot = isSingleShot
+    currentInterval = interval
+    stopsItself = isSingleShot
     engine = eventBase?.engine
-    timeout = Signal(on: engine)
+    confinement = engine ?? ThreadConfinement(hasLoop: false)
+    timeout = Signal(on: confinement)
+    source = engine.map { TimerSource($0) }
+    source?.timer = self
   }
 
   deinit {
-    if let event = unsafe event { unsafe event_free(event) }
+    guard let source, let engine else { return }
+    // libevent's calls are for the loop's thread. Due meanwhile, the source finds no timer.
+    if engine.exclusively({ source.free() }) == nil { engine.releaseOnLoopThread(source) }
   }
 
   /// Whether it was started and has not stopped since.
   public var isActive: Bool {
-    isStarted && engine?.isAbandoned == false
+    confinement.requireLoopThread("EventTimer.isActive")
+    return isStarted && engine?.isAbandoned == false
   }
 
-  /// Starts the timer; one that is active begins anew.
+  /// Starts the timer; one that is active begins again. From any thread: another one than the event base's only asks for
+  /// it, in the order of the calls.
   ///
-  /// - Returns: false, and it is not active, when there is no event base any more, or no memory.
+  /// - Returns: false, and it is not active, when there is no event base any more, or no memory. True on another thread.
   @discardableResult
   public func start() -> Bool {
-    stop()
-    guard let engine, !engine.isAbandoned else { return false }
+    guard let engine else { return false }
+    if let isStarted = engine.exclusively({ startHere() }) { return isStarted }
+    engine.post(.closure { [self] in _ = startHere() })
+    return true
+  }
+
+  private func startHere() -> Bool {
+    stopHere()
+    guard engine?.isAbandoned == false else { return false }
+    isStarted = source?.start(every: currentInterval) == true
+    return isStarted
+  }
+
+  /// Stops the timer; does nothing when it is not active. From any thread, as ``start()``.
+  public func stop() {
+    guard let engine, engine.exclusively({ stopHere() }) == nil else { return }
+    engine.post(.closure { [self] in stopHere() })
+  }
+
+  private func stopHere() {
+    isStarted = false
+    source?.stop()
+  }
+
+  fileprivate func fire() {
+    if stopsItself { stopHere() }
+    timeout.notify()
+  }
+}
+
+/// The event of a timer. An object of its own, because it ends on the loop's thread, and the timer on any.
+@safe private final class TimerSource {
+  private unowned let engine: EventEngine
+  weak var timer: EventTimer?
+  private var event: OpaquePointer?
+
+  init(_ engine: EventEngine) {
+    self.engine = engine
+  }
+
+  deinit {
+    free()
+  }
+
+  func free() {
+    if let event = unsafe event { unsafe event_free(event) }
+    unsafe event = nil
+  }
+
+  func start(every interval: Duration) -> Bool {
     if unsafe event == nil {
       let context = unsafe Unmanaged.passUnretained(self).toOpaque()
       unsafe event = event_new(engine.base, -1, Int16(CLIBEVENT_PERSIST), timerFired, context)
     }
     // libevent would not repeat a time of zero.
-    let time = max(interval, .microseconds(1))
-    guard let event = unsafe event, unsafe engine.add(event, timeout: time) else { return false }
-    isStarted = true
-    return true
+    guard let event = unsafe event else { return false }
+    return unsafe engine.add(event, timeout: max(interval, .microseconds(1)))
   }
 
-  /// Stops the timer; does nothing when it is not active.
-  public func stop() {
-    engine?.assertOnLoopThread()
-    isStarted = false
+  func stop() {
     if let event = unsafe event { unsafe event_del(event) }
   }
 
   fileprivate func fire() {
-    if isSingleShot { stop() }
-    timeout.notify()
+    guard let timer else { return }
+    engine.inCallback { timer.fire() }
   }
 }
 
 extension EventBase {
-  /// Calls `handler` on this loop when `delay` has passed, once; from the loop's thread.
+  /// Calls `handler` on this loop when `delay` has passed, once; from any thread.
   ///
   /// ```swift
   /// loop.after(.seconds(5)) { socket.disconnectFromHost() }
   /// ```
   ///
-  /// It cannot be taken back: for that there is ``EventTimer``, with ``EventTimer/isSingleShot``. An event base that
-  /// is released first drops the handler.
+  /// It cannot be taken back: for that there is ``EventTimer``, with ``EventTimer/isSingleShot``. A handler that still
+  /// waits when ``run()`` or ``run(_:)`` returns is released, uncalled, and so is one of an event base that is released.
   ///
   /// - Parameters:
   ///   - delay: from zero, which is the next turn of the loop, to 31 years; what is outside counts as these.
   ///   - handler: is released after the call.
-  public func after(_ delay: Duration, _ handler: @escaping () -> Void) {
-    engine.assertOnLoopThread()
-    engine.after(delay, handler)
+  public func after(_ delay: Duration, _ handler: @escaping @Sendable () -> Void) {
+    guard engine.exclusively({ engine.after(delay, handler) }) == nil else { return }
+    let time = ContinuousClock.now + delay.limited
+    engine.post(.closure { [unowned engine] in engine.after(time - .now, handler) })
   }
 }
 
 private func timerFired(_: CInt, _: Int16, context: UnsafeMutableRawPointer?) {
   if let context = unsafe context {
-    unsafe Unmanaged<EventTimer>.fromOpaque(context).takeUnretainedValue().fire()
+    unsafe Unmanaged<TimerSource>.fromOpaque(context).takeUnretainedValue().fire()
   }
 }

@@ -30,7 +30,7 @@ internal import CLibevent
   }
 
   fileprivate func fire() {
-    action()
+    engine.inCallback(action)
   }
 }
 

@@ -1,38 +1,57 @@
-internal import CLibevent
+/// A loop's ear for signals that the process receives.
+///
+/// `@unchecked Sendable` because of this invariant: `watch` and `listener` change on the loop's thread alone; made and
+/// released anywhere.
+@safe final class SignalWatch: @unchecked Sendable {
+  enum Answer {
+    /// Done; the next signal is as the first.
+    case done
+    /// Begun; the signal counts among those that end a program which hangs.
+    case begun
+    /// The last signal that this watch wants. The signals do again what they did before.
+    case finished
+  }
 
-/// The loop's ear for signals that the process receives. The thread that runs the loop makes and ends it.
-@safe final class SignalWatch {
-  private var events: [OpaquePointer] = unsafe []
-  private let action: () -> Bool
+  private let descriptor: CInt
+  private var listener: SignalHub.Listener?
+  private var watch: DescriptorWatch?
+  private let action: () -> Answer
 
-  /// Calls `action` on the loop's thread for each of these signals, until it returns false or the watch goes.
+  /// Takes these signals from now on, from any thread; `action` is called for each, once ``start(on:)`` was called.
   ///
-  /// Nil when libevent could not install a handler.
-  init?(_ engine: EventEngine, _ signals: [CInt], action: @escaping () -> Bool) {
+  /// Nil when one of them cannot be taken, or without descriptors.
+  init?(_ signals: [CInt], action: @escaping @Sendable () -> Answer) {
     self.action = action
-    let context = unsafe Unmanaged.passUnretained(self).toOpaque()
-    for signal in signals {
-      let kind = Int16(CLIBEVENT_SIGNAL | CLIBEVENT_PERSIST)
-      guard let event = unsafe event_new(engine.base, signal, kind, signalCame, context) else { return nil }
-      unsafe events.append(event)
-      guard unsafe event_add(event, nil) == 0 else { return nil }
-    }
+    descriptor = SystemCalls.openEventDescriptor()
+    guard descriptor >= 0, let listener = SignalHub.add(signals, descriptor: descriptor) else { return nil }
+    self.listener = listener
   }
 
   deinit {
-    unsafe events.forEach { unsafe event_free($0) }
+    end()
+    if descriptor >= 0 { SystemCalls.closeDescriptor(descriptor) }
   }
 
-  fileprivate func fire() {
-    if !action() {
-      // The signals do again what they did before.
-      unsafe events.forEach { unsafe _ = event_del($0) }
+  /// On the loop's thread, which calls the action from now on.
+  func start(on engine: EventEngine) {
+    watch = DescriptorWatch(engine, descriptor, forWriting: false) { [unowned self] in fire() }
+    if watch == nil { end() }
+  }
+
+  private func fire() {
+    for _ in 0..<SystemCalls.takeCount(descriptor) where listener != nil {
+      switch action() {
+      case .done: listener?.answer(1)
+      case .begun: break
+      case .finished: end()
+      }
     }
   }
-}
 
-private func signalCame(_: CInt, _: Int16, context: UnsafeMutableRawPointer?) {
-  if let context = unsafe context {
-    unsafe Unmanaged<SignalWatch>.fromOpaque(context).takeUnretainedValue().fire()
+  private func end() {
+    watch?.stop()
+    watch = nil
+    if let listener { SignalHub.remove(listener) }
+    listener = nil
   }
 }

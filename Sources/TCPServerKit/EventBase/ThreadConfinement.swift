@@ -1,18 +1,25 @@
 internal import CLibevent
 internal import Synchronization
 
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Musl
+#endif
+
 /// The one thread that may touch a loop, and all that lives on it.
 ///
 /// While a thread runs the loop, it is that thread. Otherwise it is the first thread to use the loop, or the one that
 /// turned it last, until another thread runs it. Objects without a loop belong to the first thread that uses them.
 ///
-/// `@unchecked Sendable` because it is not final. Both of its properties may be used from any thread.
+/// `@unchecked Sendable` because it is not final. Its properties may be used from any thread.
 class ThreadConfinement: @unchecked Sendable {
-  /// The thread that runs the loop; 0 when none does.
+  /// The thread that runs the loop, plus ``rest`` while it only runs what was left there; 0 when none does.
   private let runner = Atomic<UInt>(0)
   /// The thread that has it while none runs it; 0 when that is still open.
   private let holder = Atomic<UInt>(0)
-
+  /// The addresses that identify threads are even.
+  private static let rest: UInt = 1
   /// For the text of a trap.
   private let hasLoop: Bool
 
@@ -27,20 +34,30 @@ class ThreadConfinement: @unchecked Sendable {
   /// Whether the caller is on the thread that runs the loop.
   @inline(__always)
   final var isOwner: Bool {
-    runner.load(ordering: .relaxed) == clibevent_thread()
+    runner.load(ordering: .relaxed) & ~Self.rest == clibevent_thread()
   }
 
   /// Whether the caller may touch the loop's objects. While no thread runs the loop, the first to ask gets it.
   final func claim() -> Bool {
+    guard !isOwner else { return true }
+    guard waitForRest() == 0 else { return false }
     let thread = clibevent_thread()
-    let running = runner.load(ordering: .acquiring)
-    guard running == 0 else { return running == thread }
     let (isClaimed, earlier) = holder.compareExchange(
       expected: 0,
       desired: thread,
-      ordering: .acquiringAndReleasing
+      ordering: .sequentiallyConsistent
     )
-    return isClaimed || earlier == thread
+    // A thread that has begun meanwhile to run what was left sees that the loop is taken, and leaves.
+    return (isClaimed || earlier == thread) && waitForRest() == 0
+  }
+
+  /// The thread that runs the loop; 0 for none. Waits for one that runs what was left, which ends soon.
+  private func waitForRest() -> UInt {
+    while true {
+      let running = runner.load(ordering: .sequentiallyConsistent)
+      guard running & Self.rest != 0 else { return running }
+      sched_yield()
+    }
   }
 
   /// Stops the program, in release builds too, when the caller may not touch the loop's objects.
@@ -82,22 +99,70 @@ class ThreadConfinement: @unchecked Sendable {
   ///
   /// - Returns: false when it is already. Stops the program when another thread runs the loop.
   final func enter() -> Bool {
+    guard !isOwner else { return false }
     let thread = clibevent_thread()
-    let (isFree, running) = runner.compareExchange(
-      expected: 0,
-      desired: thread,
-      ordering: .acquiringAndReleasing
-    )
-    guard isFree else {
-      guard running == thread else {
+    while true {
+      guard waitForRest() == 0 else {
         fatalError(
           "An EventBase was run by a thread while another runs it. Give each thread an EventBase of its own."
         )
       }
+      if runner.compareExchange(expected: 0, desired: thread, ordering: .acquiringAndReleasing).exchanged {
+        holder.store(thread, ordering: .relaxed)
+        return true
+      }
+    }
+  }
+
+  /// Makes this thread the one that runs what was left of a loop that has ended. Other threads wait until it leaves.
+  ///
+  /// - Returns: false when a thread runs the loop or has it.
+  final func enterForRest() -> Bool {
+    let thread = clibevent_thread() | Self.rest
+    guard runner.compareExchange(expected: 0, desired: thread, ordering: .sequentiallyConsistent).exchanged
+    else {
       return false
     }
-    holder.store(thread, ordering: .relaxed)
+    guard holder.load(ordering: .sequentiallyConsistent) == 0 else {
+      runner.store(0, ordering: .releasing)
+      return false
+    }
     return true
+  }
+
+  /// Runs `body`, which calls no code of the program, on the loop's thread or while no thread can begin to run the loop.
+  ///
+  /// - Returns: nil, without having run it, where another thread runs the loop or has it.
+  @inline(__always)
+  final func exclusively<Result>(_ body: () -> Result) -> Result? {
+    isOwner ? body() : exclusivelyIfFree(body)
+  }
+
+  private func exclusivelyIfFree<Result>(_ body: () -> Result) -> Result? {
+    let thread = clibevent_thread()
+    guard
+      runner.compareExchange(expected: 0, desired: thread | Self.rest, ordering: .sequentiallyConsistent)
+        .exchanged
+    else { return nil }
+    defer { runner.store(0, ordering: .sequentiallyConsistent) }
+    let earlier = holder.compareExchange(expected: 0, desired: thread, ordering: .sequentiallyConsistent)
+      .original
+    return earlier == 0 || earlier == thread ? body() : nil
+  }
+
+  /// Whether the caller runs what was left of a loop that has ended.
+  final var isRunningRest: Bool {
+    runner.load(ordering: .relaxed) == clibevent_thread() | Self.rest
+  }
+
+  /// Whether no thread runs the loop or has it.
+  final var isUnclaimed: Bool {
+    runner.load(ordering: .sequentiallyConsistent) == 0 && holder.load(ordering: .sequentiallyConsistent) == 0
+  }
+
+  /// Gives a loop that no thread runs to whichever thread uses it next.
+  final func giveUp() {
+    holder.store(0, ordering: .releasing)
   }
 
   /// Ends what ``enter()`` began.

@@ -4,7 +4,7 @@ final class WaitingLine {
   final class Waiter: CancellableWait {
     private var parking = Parking()
 
-    fileprivate func begin() {
+    func begin() {
       _ = parking.begin()
     }
 

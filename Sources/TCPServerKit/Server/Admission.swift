@@ -65,9 +65,9 @@ func onAdmission(
   context: UnsafeMutableRawPointer?
 ) -> csc_admission {
   // Held by the call: the handler may set another, or release the server.
-  guard let ask = unsafe TCPServer.of(context)?.admission else { return CSC_ADMIT }
+  guard let server = unsafe TCPServer.of(context), let ask = server.admission else { return CSC_ADMIT }
   let peer = unsafe peer.pointee
-  return switch ask(HostAddress(peer), peer.port) {
+  return switch server.inCallback({ ask(HostAddress(peer), peer.port) }) {
   case .admit: CSC_ADMIT
   case .refuse: CSC_REFUSE
   case .reset: CSC_RESET
@@ -79,5 +79,6 @@ func onRejected(
   rejection: UnsafePointer<csc_rejection>,
   context: UnsafeMutableRawPointer?
 ) {
-  unsafe TCPServer.of(context)?.connectionRejected.notify(RejectedConnection(rejection.pointee))
+  guard let server = unsafe TCPServer.of(context) else { return }
+  server.inCallback { unsafe server.connectionRejected.notify(RejectedConnection(rejection.pointee)) }
 }

@@ -18,6 +18,8 @@ public final class GracefulShutdown: Sendable {
     var deadline: ContinuousClock.Instant?
     var observers: [UInt64: @Sendable () -> Void] = [:]
     var lastID: UInt64 = 0
+    /// How many signals have come.
+    var signals = 0
   }
 
   private let state = Locked(State())
@@ -47,19 +49,22 @@ public final class GracefulShutdown: Sendable {
   /// shutdown.beginOnSignals(SIGINT, SIGTERM, timeout: .seconds(10))
   /// ```
   ///
-  /// A signal that comes when it has begun, a second Ctrl-C for instance, ends its time: handlers still at work are
-  /// cancelled. After that one the signals do what they did before; a third Ctrl-C ends a program that hangs.
+  /// The first signal begins the shutdown. One that comes when it has begun, a second Ctrl-C for instance, ends its time:
+  /// handlers still at work are cancelled. After that one the signals do what they did before.
   ///
-  /// The library touches signals only here and in ``EventBase/stopOnSignals(_:)``. Of several event bases in a process
-  /// only one can take signals, as libevent says; the servers may be on any others.
+  /// A third signal ends the process, as it does by default, also where the loop hangs and has heard none of them.
+  ///
+  /// Any number of shutdowns and event bases may ask for the same signal: all of them receive it. The servers may be on
+  /// any loops. The library touches signals only here and in ``EventBase/stopOnSignals(_:)``. In a child of `fork()` they
+  /// do what they do by default.
   ///
   /// - Parameters:
   ///   - signals: `SIGINT`, `SIGTERM` or others that a process can take.
   ///   - timeout: how long the handlers may take from the first signal on.
-  ///   - eventBase: the loop that takes the signals while it runs, and keeps the shutdown alive; by default the thread's
-  ///     own. To be called on its thread, or before it runs.
-  /// - Returns: false without an event base, or when libevent could not install a handler; then the signals do what
-  ///   they did before.
+  ///   - eventBase: the loop that hears the signals while it runs, and keeps the shutdown alive; by default the thread's
+  ///     own. The call itself may come from any thread.
+  /// - Returns: false without an event base, when one of the signals cannot be taken, and when descriptors are short;
+  ///   then all of them do what they did before.
   @discardableResult
   public func beginOnSignals(
     _ signals: CInt...,
@@ -67,11 +72,26 @@ public final class GracefulShutdown: Sendable {
     eventBase: EventBase? = .current
   ) -> Bool {
     guard let engine = eventBase?.engine else { return false }
+    let heard = Locked(0)
     return engine.watchSignals(signals) { [self] in
-      let isFirst = !hasBegun
-      begin(timeout: isFirst ? timeout : .zero)
-      return isFirst
+      let number = heard.withLock { heard in
+        heard += 1
+        return heard
+      }
+      return signalCame(number, timeout)
     }
+  }
+
+  /// Two loops may hear the same signal for one shutdown: it counts once.
+  private func signalCame(_ number: Int, _ timeout: Duration) -> SignalWatch.Answer {
+    let isKnown = state.withLock { state in
+      defer { state.signals = max(state.signals, number) }
+      return number <= state.signals
+    }
+    if !isKnown {
+      begin(timeout: number == 1 && !hasBegun ? timeout : .zero)
+    }
+    return number == 1 ? .begun : .finished
   }
 
   /// Whether the shutdown has begun.

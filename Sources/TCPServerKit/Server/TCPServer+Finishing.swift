@@ -80,6 +80,7 @@ extension TCPServer {
   /// - Parameter timeout: how long to wait at most; nil waits as long as it takes.
   /// - Returns: whether there is no connection. False, with ``SocketError/operation`` as ``serverError``, for a server
   ///   without an event base, and when it is called by what runs on the loop already.
+  @available(*, noasync, message: "It blocks its thread: use waitUntilConnectionsEnded(timeout:)")
   @discardableResult
   public final func runUntilConnectionsEnded(timeout: Duration? = nil) -> Bool {
     checkThread()

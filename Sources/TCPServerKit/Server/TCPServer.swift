@@ -116,7 +116,8 @@ internal import CServerCore
 
   /// Makes a server that does not listen yet.
   ///
-  /// - Parameter eventBase: the loop to live on; nil for none, to use ``waitForNewConnection(msec:timedOut:)``.
+  /// - Parameter eventBase: the loop to live on, by default this thread's, which is to be made before; nil for none, to
+  ///   use ``waitForNewConnection(msec:timedOut:)``.
   public init(eventBase: EventBase? = .current) {
     self.eventBase = eventBase
     confinement = eventBase?.engine ?? ThreadConfinement(hasLoop: false)
@@ -136,6 +137,7 @@ internal import CServerCore
     if type(of: self) != TCPServer.self {
       unsafe csc_server_on_incoming_connection(core, onIncomingConnection, context)
     }
+    if eventBase == nil { CurrentEventBase.add(self) }
   }
 
   deinit {
@@ -401,6 +403,7 @@ internal import CServerCore
   ///   - timedOut: if not nil, set to whether the time ran out; untouched when the server does not listen.
   /// - Returns: whether ``hasPendingConnections`` is true now. False with ``SocketError/socketTimeout`` when the time
   ///   ran out, with another ``serverError`` when accepting failed, and when the server does not listen.
+  @available(*, noasync, message: "It blocks its thread: use accept() or connections")
   @safe @discardableResult
   public final func waitForNewConnection(
     msec: Int = 0,
@@ -492,16 +495,31 @@ internal import CServerCore
     announceError(error)
   }
 
+  /// Runs what a callback of the core does; see `EventEngine.inCallback(_:)`.
+  @inline(__always)
+  final func inCallback<Result>(_ body: () -> Result) -> Result {
+    guard let engine = eventBase?.engine else { return body() }
+    return engine.inCallback(body)
+  }
+
   /// The server that a callback of its core was given.
   static func of(_ context: UnsafeMutableRawPointer?) -> TCPServer? {
     unsafe context.map { unsafe Unmanaged<TCPServer>.fromOpaque($0).takeUnretainedValue() }
   }
 }
 
+extension TCPServer: LoopClient {
+  /// A server that was made before its loop, for instance: its handlers would never be called, without a word.
+  var waitsForLoop: Bool {
+    eventBase == nil && newConnection.isUsed && isListening
+  }
+}
+
 // MARK: - Callbacks of the core
 
 private func onNewConnection(_: OpaquePointer, context: UnsafeMutableRawPointer?) {
-  unsafe TCPServer.of(context)?.announceConnection()
+  guard let server = unsafe TCPServer.of(context) else { return }
+  server.inCallback { server.announceConnection() }
 }
 
 private func onIncomingConnection(
@@ -509,9 +527,11 @@ private func onIncomingConnection(
   connection: UnsafePointer<csc_connection>,
   context: UnsafeMutableRawPointer?
 ) {
-  unsafe TCPServer.of(context)?.takeIncoming(connection.pointee)
+  guard let server = unsafe TCPServer.of(context) else { return }
+  server.inCallback { unsafe server.takeIncoming(connection.pointee) }
 }
 
 private func onAcceptError(_: OpaquePointer, error: csc_error, context: UnsafeMutableRawPointer?) {
-  unsafe TCPServer.of(context)?.coreFailed(SocketError(error))
+  guard let server = unsafe TCPServer.of(context) else { return }
+  server.inCallback { server.coreFailed(SocketError(error)) }
 }

@@ -14,6 +14,7 @@ extension TCPSocket {
   /// - Parameter msec: milliseconds to wait at most; -1 waits without limit.
   /// - Returns: false when it failed or the time ran out, with the reason in ``error``. A timeout does not
   ///   end the attempt.
+  @available(*, noasync, message: "It blocks its thread: use connect(to:port:timeout:)")
   @discardableResult
   public func waitForConnected(msec: Int = 30000) -> Bool {
     let deadline = deadline(msec)
@@ -41,6 +42,7 @@ extension TCPSocket {
   ///   (``SocketError/socketTimeout``, the socket stays open), the connection failed, or the peer has ended its side
   ///   (``SocketError/remoteHostClosed``): then the socket is not ``SocketState/connected`` any more. Without handlers
   ///   it is ``SocketState/closing``, and writing is still possible.
+  @available(*, noasync, message: "It blocks its thread: use read(maxLength:timeout:)")
   @discardableResult
   public func waitForReadyRead(msec: Int = 30000) -> Bool {
     let deadline = deadline(msec)
@@ -62,6 +64,7 @@ extension TCPSocket {
   /// - Parameter msec: milliseconds to wait at most; -1 waits without limit.
   /// - Returns: true when bytes went out that ``bytesWritten`` had not told yet; false when nothing is held,
   ///   the time ran out or the connection failed.
+  @available(*, noasync, message: "It blocks its thread: use waitUntilWritten(timeout:)")
   @discardableResult
   public func waitForBytesWritten(msec: Int = 30000) -> Bool {
     let deadline = deadline(msec)
@@ -83,6 +86,7 @@ extension TCPSocket {
   /// - Parameter msec: milliseconds to wait at most; -1 waits without limit.
   /// - Returns: true when the connection has ended, be it before the call; false when the time ran out or
   ///   there never was a connection.
+  @available(*, noasync, message: "It blocks its thread: use closeGracefully(timeout:)")
   @discardableResult
   public func waitForDisconnected(msec: Int = 30000) -> Bool {
     let deadline = deadline(msec)

@@ -149,6 +149,7 @@ extension TCPSocket {
 
   /// Watches for a task that is about to wait; at most `timeout`.
   func watchRead(for timeout: Duration?) {
+    if engine?.isAbandoned == true { return watchFailed() }
     flags.insert(.readsAhead)
     if !flags.contains(.watchingRead) {
       setReadWatch(.input, timeout: timeout)
@@ -165,6 +166,7 @@ extension TCPSocket {
   /// Watches for room to write, for a task that is about to wait. The timeout is the longest silence of the peer: one
   /// that takes bytes, however slowly, does not run into it.
   func watchWrite(for timeout: Duration?) {
+    if engine?.isAbandoned == true { return watchFailed() }
     watchWrite(true)
     if timeout != nil || waits?.existingSettings?.writeSilence != nil {
       existingWaits.settings.writeSilence = timeout.map { PeerSilence(of: descriptor, limit: $0) }
@@ -270,13 +272,16 @@ private func socket(_ context: UnsafeMutableRawPointer?) -> TCPSocket? {
 
 private func onReadable(_: CInt, events: Int16, context: UnsafeMutableRawPointer?) {
   let events = Int(events)
-  guard let socket = unsafe socket(context) else { return }
-  if events & CLIBEVENT_CLOSED != 0 { socket.notePeerEnded() }
-  socket.handleReadable(timedOut: events & CLIBEVENT_TIMEOUT != 0)
+  guard let socket = unsafe socket(context), let engine = socket.engine else { return }
+  engine.inCallback {
+    if events & CLIBEVENT_CLOSED != 0 { socket.notePeerEnded() }
+    socket.handleReadable(timedOut: events & CLIBEVENT_TIMEOUT != 0)
+  }
 }
 
 private func onWritable(_: CInt, events: Int16, context: UnsafeMutableRawPointer?) {
-  unsafe socket(context)?.handleWritable(timedOut: Int(events) & CLIBEVENT_TIMEOUT != 0)
+  guard let socket = unsafe socket(context), let engine = socket.engine else { return }
+  engine.inCallback { socket.handleWritable(timedOut: Int(events) & CLIBEVENT_TIMEOUT != 0) }
 }
 
 private func collectSocket(

@@ -233,8 +233,13 @@ enum SystemCalls {
   }
 
   static func clear(_ eventDescriptor: CInt) {
+    _ = takeCount(eventDescriptor)
+  }
+
+  /// How often it was made readable since it was last cleared.
+  static func takeCount(_ eventDescriptor: CInt) -> Int {
     var count: UInt64 = 0
-    _ = unsafe read(eventDescriptor, &count, MemoryLayout<UInt64>.size)
+    return unsafe read(eventDescriptor, &count, MemoryLayout<UInt64>.size) > 0 ? Int(clamping: count) : 0
   }
 
   static func isOpen(_ descriptor: CInt) -> Bool {

@@ -1,3 +1,5 @@
+internal import CLibevent
+
 #if canImport(Glibc)
   internal import Glibc
 #else
@@ -28,6 +30,11 @@ struct SystemThread {
       return nil
     }
     return SystemThread(handle: handle)
+  }
+
+  /// Whether the caller is on the process's first thread.
+  static var isMain: Bool {
+    clibevent_thread_number() == Int(getpid())
   }
 
   func detach() {

@@ -113,7 +113,7 @@ struct ConnectionsEndedTests {
       scene.endLast()
       // The task was woken, and has not gone on yet.
       let late = try #require(PlainClient(to: scene.server))
-      #expect(scene.server.waitForNewConnection())
+      #expect(scene.server.waitForNewConnectionBlocking())
       let socket = try #require(scene.server.nextPendingConnection())
       await turns()
       scene.server.close()

@@ -90,7 +90,7 @@ extension EventBaseSignalTests {
   @Test("After the second signal the next does what it did before: it ends a program that hangs")
   func third() async {
     await #expect(processExitsWith: .signal(SIGTERM)) {
-      try EventBase().run {
+      try EventBase().runBlocking {
         let shutdown = GracefulShutdown()
         shutdown.beginOnSignals(SIGINT, SIGTERM)
         kill(getpid(), SIGINT)

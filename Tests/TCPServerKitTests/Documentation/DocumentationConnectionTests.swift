@@ -84,7 +84,7 @@ struct DocumentationConnectionTests {
         guard let base = try? EventBase() else { exit(0) }
         let server = TCPServer(eventBase: base)
         guard server.listen(address: .localHost), let client = PlainClient(to: server),
-          server.waitForNewConnection(msec: 60_000), let socket = server.nextPendingConnection()
+          server.waitForNewConnectionBlocking(msec: 60_000), let socket = server.nextPendingConnection()
         else { exit(0) }
         // The compiler rejects this without the detour.
         nonisolated(unsafe) let smuggled = socket
@@ -92,7 +92,7 @@ struct DocumentationConnectionTests {
           OtherThread { unsafe smuggled.readyRead.connect {} }.join()
           exit(0)
         }
-        base.run()
+        base.runBlocking()
         client.end()
       }
     #endif

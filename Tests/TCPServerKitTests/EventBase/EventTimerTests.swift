@@ -98,7 +98,7 @@ struct EventTimerTests {
     first.timeout.connect {
       fault_advance_clock(100)
       second.start()
-      loop.base.after(.milliseconds(10)) { calls += 1 }
+      loop.base.afterOnThisThread(.milliseconds(10)) { calls += 1 }
     }
     second.timeout.connect { ticks += 1 }
     first.start()
@@ -151,7 +151,7 @@ struct EventTimerTests {
       let timer = EventTimer(interval: interval, eventBase: loop.base)
       timer.timeout.connect { ticks += 1 }
       #expect(timer.start())
-      loop.base.after(interval) { ticks += 1 }
+      loop.base.afterOnThisThread(interval) { ticks += 1 }
       loop.pass(100)
     }
     #expect(ticks == 0)
@@ -306,7 +306,7 @@ struct EventTimerTests {
     var (ticks, calls) = (0, 0)
     timer.timeout.connect { ticks += 1 }
     timer.start()
-    base.after(.milliseconds(1)) { calls += 1 }
+    base.afterOnThisThread(.milliseconds(1)) { calls += 1 }
     #expect(plain.run { ticks >= 3 && calls == 1 })
   }
 
@@ -319,13 +319,13 @@ struct EventTimerTests {
     var captured: Captured? = Captured()
     weak let watched = captured
     var calls: [Int] = []
-    loop.base.after(.milliseconds(20)) { calls.append(20) }
-    loop.base.after(.milliseconds(10)) { [captured] in
+    loop.base.afterOnThisThread(.milliseconds(20)) { calls.append(20) }
+    loop.base.afterOnThisThread(.milliseconds(10)) { [captured] in
       _ = captured
       calls.append(10)
-      loop.base.after(.milliseconds(5)) { calls.append(15) }
+      loop.base.afterOnThisThread(.milliseconds(5)) { calls.append(15) }
     }
-    loop.base.after(.seconds(-1)) { calls.append(0) }
+    loop.base.afterOnThisThread(.seconds(-1)) { calls.append(0) }
     captured = nil
     loop.pass(1)
     #expect(calls == [0] && watched != nil)
@@ -346,11 +346,11 @@ struct EventTimerTests {
     var captured: Captured? = Captured()
     weak let watched = captured
     var calls = 0
-    base?.after(.milliseconds(20)) { [captured] in
+    base?.afterOnThisThread(.milliseconds(20)) { [captured] in
       _ = captured
       calls += 1
     }
-    base?.after(.milliseconds(10)) {
+    base?.afterOnThisThread(.milliseconds(10)) {
       calls += 1
       base = nil
     }

@@ -33,12 +33,6 @@ struct RunningTests {
     #expect(inside == Array(repeating: thread, count: 4))
   }
 
-  @MainActor @Test("The main actor can run a loop")
-  func mainActor() throws {
-    let (thread, inside) = try Self.lookAround()
-    #expect(inside == Array(repeating: thread, count: 4))
-  }
-
   /// - Returns: the calling thread, and those on which parts of a body ran for which the base was current.
   private static func lookAround() throws -> (thread: String, inside: [String]) {
     let outer = try EventBase()

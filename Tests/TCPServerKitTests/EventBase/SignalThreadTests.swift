@@ -26,7 +26,7 @@ struct SignalThreadTests {
         }.join()
         exit(0)
       }
-      base.run()
+      base.runBlocking()
     }
     let names = ["connect(_:)", "disconnect(_:)", "disconnectAll()", "emit(_:)", "isConnected"]
     let explanation = """
@@ -58,7 +58,7 @@ struct SignalThreadTests {
         }.join()
         exit(0)
       }
-      base.run()
+      base.runBlocking()
     }
     #expect(
       text(result?.standardErrorContent)?.contains("Signal.disconnectAll() was called on another") == true

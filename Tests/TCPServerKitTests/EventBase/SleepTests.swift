@@ -72,7 +72,7 @@ struct SleepTests {
     }
     let base = try EventBase()
     let job = OtherThread { base.execute {} }
-    base.runOnce(timeout: duration)
+    base.runOnceBlocking(timeout: duration)
     job.join()
     #expect(base.statistics.jobs == 1)
   }

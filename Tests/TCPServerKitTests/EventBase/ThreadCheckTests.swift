@@ -19,7 +19,7 @@ import Testing
           OtherThread { unsafe server.listen(address: .localHost) }.join()
           exit(0)
         }
-        base.run()
+        base.runBlocking()
       }
       #expect(text(result?.standardErrorContent)?.contains(Self.advice) == true)
     }
@@ -36,26 +36,7 @@ import Testing
           OtherThread { unsafe socket.readyRead.connect {} }.join()
           exit(0)
         }
-        base.run()
-      }
-      #expect(text(result?.standardErrorContent)?.contains(Self.advice) == true)
-    }
-
-    @Test("So does EventBase.sleep(for:), which a task in the pool calls")
-    func sleep() async {
-      let result = await #expect(
-        processExitsWith: .failure,
-        observing: [\.standardErrorContent]
-      ) {
-        guard let base = try? EventBase() else { exit(0) }
-        base.execute {
-          // Only now does the loop run.
-          Task.detached {
-            try? await base.sleep(for: .zero)
-            exit(0)
-          }
-        }
-        base.run()
+        base.runBlocking()
       }
       #expect(text(result?.standardErrorContent)?.contains(Self.advice) == true)
     }
@@ -77,7 +58,7 @@ import Testing
           }.join()
           exit(0)
         }
-        base.run()
+        base.runBlocking()
       }
       let explanation =
         "An EventBase was run by a thread while another runs it. Give each thread an EventBase of its own."

@@ -18,7 +18,7 @@ struct TimeAfterWorkTests {
       let timeout = TimeAfterWorkTests.timeout
       switch self {
       case .after:
-        base.after(timeout, done)
+        base.afterOnThisThread(timeout, done)
       case .timer:
         let timer = EventTimer(interval: timeout, isSingleShot: true, eventBase: base)
         timer.timeout.connect {

@@ -77,6 +77,27 @@ final class ChildProcess {
     return false
   }
 
+  /// Sends it a signal.
+  func send(_ signal: CInt) {
+    if process > 0 { kill(process, signal) }
+  }
+
+  /// Waits, within the limit of a test, until a signal that was sent to it has reached one of its threads: two of a kind
+  /// that wait are one.
+  func waitUntilReceived(_ signal: CInt) {
+    let deadline = ContinuousClock.now + Loop.limit
+    let bit = UInt64(1) << UInt64(signal - 1)
+    while ContinuousClock.now < deadline {
+      let status = contents(of: "/proc/\(process)/status")
+      let pending = status.split(separator: "\n").filter {
+        $0.hasPrefix("ShdPnd:") || $0.hasPrefix("SigPnd:")
+      }
+      let masks = pending.compactMap { $0.split(separator: "\t").last.flatMap { UInt64($0, radix: 16) } }
+      if masks.allSatisfy({ $0 & bit == 0 }) { return }
+      sched_yield()
+    }
+  }
+
   /// Asks it to end, with the children that it may have, and waits until all have.
   func terminate() {
     guard process > 0 else { return }

@@ -25,3 +25,21 @@ final class Flag: Sendable {
     state.store(value, ordering: .sequentiallyConsistent)
   }
 }
+
+/// A value that handlers and other threads may set.
+final class Shared<Value: Sendable>: Sendable {
+  private let state: Mutex<Value>
+
+  init(_ value: Value) {
+    state = Mutex(value)
+  }
+
+  var value: Value {
+    get { state.withLock { $0 } }
+    set { state.withLock { $0 = newValue } }
+  }
+
+  func withLock<Result: Sendable>(_ body: (inout sending Value) -> sending Result) -> Result {
+    state.withLock(body)
+  }
+}

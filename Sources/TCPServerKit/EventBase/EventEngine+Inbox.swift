@@ -1,0 +1,126 @@
+/// Jobs for the loop, from its own thread and from others.
+extension EventEngine {
+  struct Inbox {
+    var jobs: [Job] = []
+    var wakePending = false
+    var count: UInt64 = 0
+    /// Whether the loop has run and ended, or its event base was released. Then the rest of its jobs runs elsewhere.
+    var hasEnded = false
+    var restIsScheduled = false
+  }
+
+  /// From any thread.
+  func post(_ job: Job) {
+    if isOwner {
+      localCount &+= 1
+      jobs.append(job)
+    } else {
+      postFromElsewhere(job)
+    }
+  }
+
+  /// A burst costs one write: the loop is woken once until it has looked.
+  private func postFromElsewhere(_ job: Job) {
+    let (mustWake, hasEnded) = inbox.withLock { inbox in
+      inbox.jobs.append(job)
+      inbox.count &+= 1
+      defer { inbox.wakePending = true }
+      return (!inbox.wakePending, inbox.hasEnded)
+    }
+    if mustWake {
+      wakeUp()
+    }
+    if hasEnded {
+      runRestElsewhere()
+    }
+  }
+
+  /// Moves the inbox to the loop's own jobs, which takes a lock: where the loop begins, and when a post woke it.
+  func takePosted() {
+    let posted = inbox.withLock { inbox in
+      inbox.wakePending = false
+      return exchange(&inbox.jobs, with: [])
+    }
+    for job in posted {
+      jobs.append(job)
+    }
+  }
+
+  /// The loop begins.
+  ///
+  /// - Returns: whether it had ended before.
+  func begin() -> Bool {
+    let hadEnded = inbox.withLock { exchange(&$0.hasEnded, with: false) }
+    takePosted()
+    return hadEnded
+  }
+
+  /// The loop has ended. What it has not run waits with what others post from now on.
+  func endInbox() {
+    returnJobs()
+    inbox.withLock { $0.hasEnded = true }
+  }
+
+  /// Releases what ``EventBase/execute(_:)`` was given, uncalled.
+  func dropClosures() {
+    var dropped: [Job] = []
+    inbox.withLock { inbox in
+      let jobs = exchange(&inbox.jobs, with: [])
+      for job in jobs {
+        if case .closure = job { dropped.append(job) } else { inbox.jobs.append(job) }
+      }
+    }
+    // Out of the lock, because that runs others' code.
+    withExtendedLifetime(dropped) {}
+  }
+
+  private func returnJobs() {
+    var left: [Job] = []
+    while let job = jobs.popFirst() {
+      left.append(job)
+    }
+    inbox.withLock { $0.jobs.insert(contentsOf: left, at: 0) }
+  }
+
+  // MARK: - The rest of a loop that has ended
+
+  /// Has the jobs of a loop that has ended run by a thread of the global pool, one after the other: a task that was
+  /// suspended goes on to its end, and a job that refers to the loop does not keep it alive for ever.
+  ///
+  /// Nothing happens while a thread runs the loop again, or uses its objects.
+  func runRestElsewhere() {
+    let isMine = inbox.withLock { inbox in
+      guard inbox.hasEnded, !inbox.jobs.isEmpty, !inbox.restIsScheduled else { return false }
+      inbox.restIsScheduled = true
+      return true
+    }
+    guard isMine else { return }
+    Task.detached { [self] in
+      runRest()
+      inbox.withLock { $0.restIsScheduled = false }
+      // A post that saw the flag has left its job to this task; so has a thread that has just left the loop.
+      if isUnclaimed { runRestElsewhere() }
+    }
+  }
+
+  private func runRest() {
+    guard enterForRest() else { return }
+    let rest = inbox.withLock { inbox in
+      inbox.wakePending = false
+      return inbox.hasEnded ? exchange(&inbox.jobs, with: []) : []
+    }
+    for job in rest {
+      // Of an event base that was released, only tasks go on.
+      if case .closure = job, isAbandoned { continue }
+      job.run()
+    }
+    // Those that these have posted.
+    returnJobs()
+    leave(free: true)
+  }
+
+  var statistics: EventBase.Statistics {
+    let fromElsewhere = inbox.withLock { $0.count }
+    return EventBase.Statistics(jobs: localCount &+ fromElsewhere, jobsFromOtherThreads: fromElsewhere)
+  }
+}

@@ -1,0 +1,97 @@
+import Glibc
+import Testing
+
+/// Programs whose loop has the process's main thread, and programs that receive signals: Tests/LoopPrograms.
+@Suite("Programs of their own", .timeLimit(.minutes(1)))
+struct LoopProgramTests {
+  private static func lines(_ program: String, _ count: Int) throws -> [String] {
+    let child = try #require(ChildProcess("LoopPrograms", program), "the program was not built")
+    let lines = (0..<count).map { _ in String(child.readLine().dropLast()) }
+    #expect(child.waitForSignal() == 0)
+    return lines
+  }
+
+  @Test("EventBase.run() on the main thread serves the main actor and the main queue")
+  func tasks() throws {
+    #expect(
+      try Self.lines("main-thread-tasks", 4) == ["top level's task", "handler's task", "main queue", "end"]
+    )
+  }
+
+  @Test("So does run(_:): a handler that asks the main actor is answered")
+  func body() throws {
+    #expect(try Self.lines("main-thread-body", 2) == ["counted 3", "end"])
+  }
+
+  @Test("So do single turns")
+  func turns() throws {
+    #expect(try Self.lines("main-thread-turns", 2) == ["task", "end"])
+  }
+
+  @Test("So does a loop that the program runs by libevent")
+  func adopted() throws {
+    #expect(try Self.lines("main-thread-adopted", 2) == ["task; current: true", "end"])
+  }
+
+  @Test("A loop that another thread runs later leaves the main actor on the main thread")
+  func moves() throws {
+    #expect(try Self.lines("main-thread-moves", 2) == ["on the main thread: true", "end"])
+  }
+
+  @Test("An idle loop on the main thread does not wake up")
+  func idle() throws {
+    #expect(try Self.lines("idle", 2) == ["woke rarely", "end"])
+  }
+
+  @Test("A loop that the main actor runs where it cannot be served stops the program")
+  func inMainQueue() throws {
+    let child = try #require(ChildProcess("LoopPrograms", "in-main-queue"))
+    #expect(child.readLine() == "")
+    #expect(child.waitForSignal() ?? 0 > 0)
+  }
+
+  @Test("The third signal ends a program whose loop hangs", arguments: ["stuck-shutdown", "stuck-stop"])
+  func stuck(program: String) throws {
+    let child = try #require(ChildProcess("LoopPrograms", program))
+    #expect(child.readLine() == "stuck\n")
+    child.send(SIGINT)
+    child.waitUntilReceived(SIGINT)
+    child.send(SIGINT)
+    child.waitUntilReceived(SIGINT)
+    #expect(child.isRunning)
+    child.send(SIGTERM)
+    #expect(child.waitForSignal() == SIGTERM)
+  }
+
+  @Test(
+    "All loops and shutdowns that ask for a signal receive it, and it counts once for a shutdown of two loops"
+  )
+  func twoLoops() throws {
+    let child = try #require(ChildProcess("LoopPrograms", "two-loops"))
+    #expect(child.readLine() == "ready true\n")
+    child.send(SIGTERM)
+    #expect(child.readLine() == "second begun\n")
+    #expect(child.readLine() == "first begun\n")
+    #expect(child.readLine() == "shared begun true\n")
+    #expect(child.readLine() == "end\n")
+    #expect(child.waitForSignal() == 0)
+  }
+
+  @Test("Signals that a loop hears do not count, however many come")
+  func answered() throws {
+    #expect(try Self.lines("answered", 7) == (1...6).map { "stopped \($0)" } + ["end"])
+  }
+
+  @Test("In a child of fork() a signal does what it does by default, and the parent does not hear of it")
+  func child() throws {
+    #expect(try Self.lines("child", 3) == ["child ended by 15", "parent goes on", "end"])
+  }
+
+  @Test("With the last event base that asked for a signal, it does again what it did before")
+  func restored() throws {
+    let child = try #require(ChildProcess("LoopPrograms", "restored"))
+    #expect(child.readLine() == "default true\n")
+    #expect(child.readLine() == "default true\n")
+    #expect(child.waitForSignal() == SIGUSR1)
+  }
+}
