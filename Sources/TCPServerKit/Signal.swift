@@ -12,7 +12,7 @@
 ///
 /// `@unchecked Sendable` because of this invariant: everything that changes is touched by the thread that
 /// `confinement` allows alone.
-public final class Signal<Argument>: @unchecked Sendable {
+public class Signal<Argument>: @unchecked Sendable {
   private struct Slot {
     var id: UInt64
     var handler: (Argument) -> Void
@@ -51,14 +51,14 @@ public final class Signal<Argument>: @unchecked Sendable {
   }
 
   deinit {
-    guard isUsed, !confinement.claim() else { return }
+    guard hasHandlers, !confinement.claim() else { return }
     confinement.releaseOnLoopThread((firstHandler, further))
   }
 
   /// Whether any handler is connected.
-  public var isConnected: Bool {
+  public final var isConnected: Bool {
     confinement.requireLoopThread("Signal.isConnected")
-    return isUsed
+    return hasHandlers
   }
 
   /// Adds a handler.
@@ -67,21 +67,25 @@ public final class Signal<Argument>: @unchecked Sendable {
   ///   keeps alive what it captures.
   /// - Returns: what ``disconnect(_:)`` takes.
   @discardableResult
-  public func connect(_ handler: @escaping (Argument) -> Void) -> SignalConnection {
+  public final func connect(_ handler: @escaping (Argument) -> Void) -> SignalConnection {
     confinement.requireLoopThread("Signal.connect(_:)")
     let firstID = firstID
     lastID += 1
-    if isUsed {
+    if hasHandlers {
       let slots = (further?.slots ?? []) + [Slot(id: lastID, handler: handler)]
       further = Further(firstID: firstID, slots: slots)
     } else {
       firstHandler = handler
     }
+    didConnect()
     return SignalConnection(id: lastID)
   }
 
+  /// A handler was connected.
+  func didConnect() {}
+
   /// Removes a handler; does nothing when it is not connected.
-  public func disconnect(_ connection: SignalConnection) {
+  public final func disconnect(_ connection: SignalConnection) {
     confinement.requireLoopThread("Signal.disconnect(_:)")
     var slots = further?.slots ?? []
     let firstID = firstID
@@ -95,20 +99,20 @@ public final class Signal<Argument>: @unchecked Sendable {
   }
 
   /// Removes every handler.
-  public func disconnectAll() {
+  public final func disconnectAll() {
     confinement.requireLoopThread("Signal.disconnectAll()")
     firstHandler = nil
     further = nil
   }
 
   /// Calls every handler with `argument`.
-  public func emit(_ argument: Argument) {
+  public final func emit(_ argument: Argument) {
     confinement.requireLoopThread("Signal.emit(_:)")
     notify(argument)
   }
 
   /// Calls every handler, on the right thread already.
-  func notify(_ argument: Argument) {
+  final func notify(_ argument: Argument) {
     guard further != nil else {
       firstHandler?(argument)
       return
@@ -122,8 +126,8 @@ public final class Signal<Argument>: @unchecked Sendable {
     }
   }
 
-  /// Whether any handler is connected, on the right thread already.
-  var isUsed: Bool {
+  /// For code that is on the right thread already.
+  final var hasHandlers: Bool {
     firstHandler != nil || further != nil
   }
 
@@ -142,7 +146,7 @@ public final class Signal<Argument>: @unchecked Sendable {
 
 extension Signal where Argument == Void {
   /// Calls every handler.
-  public func emit() {
+  public final func emit() {
     emit(())
   }
 

@@ -22,6 +22,7 @@ public final class EventBase: Sendable {
     home = SocketHome(engine: engine)
     loopTaskExecutor = LoopTaskExecutor(engine: engine)
     loopSerialExecutor = LoopSerialExecutor(engine: engine)
+    unsafe engine.taskExecutor = loopTaskExecutor
     CurrentEventBase.setIfNone(self)
   }
 
@@ -35,10 +36,12 @@ public final class EventBase: Sendable {
     home = SocketHome(engine: engine)
     loopTaskExecutor = LoopTaskExecutor(engine: engine)
     loopSerialExecutor = LoopSerialExecutor(engine: engine)
+    unsafe engine.taskExecutor = loopTaskExecutor
     CurrentEventBase.setIfNone(self)
   }
 
   deinit {
+    unsafe engine.taskExecutor = nil
     engine.abortEverything()
   }
 

@@ -7,7 +7,12 @@ extension EventEngine {
     /// Whether the loop has run and ended, or its event base was released. Then the rest of its jobs runs elsewhere.
     var hasEnded = false
     var restIsScheduled = false
+    /// Of each object, how many bytes wait here for the loop; negative once there were too many.
+    var bytes: [ObjectIdentifier: Int] = [:]
   }
+
+  /// How many bytes of one object may wait for the loop.
+  private static let mostPostedBytes = 64 << 20
 
   /// From any thread.
   func post(_ job: Job) {
@@ -33,6 +38,39 @@ extension EventEngine {
     if hasEnded {
       runRestElsewhere()
     }
+  }
+
+  /// From another thread: hands bytes over to the loop, up to a limit for each object.
+  ///
+  /// - Parameter job: is given whether all bytes are there that were posted before; called once for those that are not.
+  /// - Returns: whether there was room.
+  func post<Target: AnyObject & Sendable>(
+    _ count: Int,
+    for target: Target,
+    _ job: @escaping @Sendable (Target, _ isComplete: Bool) -> Void
+  ) -> Bool {
+    let id = ObjectIdentifier(target)
+    let (hadRoom, isFirstWithout) = inbox.withLock { inbox in
+      let before = inbox.bytes[id] ?? 0
+      let hasRoom = before >= 0 && before + count <= max(Self.mostPostedBytes, count)
+      inbox.bytes[id] = hasRoom ? before + count : -1
+      return (hasRoom, !hasRoom && before >= 0)
+    }
+    guard hadRoom || isFirstWithout else { return false }
+    post(
+      .closure { [unowned self] in
+        inbox.withLock { inbox in
+          let left = (inbox.bytes[id] ?? 0) - count
+          if hadRoom && left > 0 {
+            inbox.bytes[id] = left
+          } else if !hadRoom || left == 0 {
+            inbox.bytes[id] = nil
+          }
+        }
+        job(target, hadRoom)
+      }
+    )
+    return hadRoom
   }
 
   /// Moves the inbox to the loop's own jobs, which takes a lock: where the loop begins, and when a post woke it.

@@ -51,6 +51,12 @@ internal import Synchronization
   /// One buffer for all reads on this loop; whoever reads owns it until the handlers have run.
   let scratch = ScratchBuffer()
 
+  /// Sockets whose last reference was released on another thread, until the loop has what is left of them.
+  private let releasedElsewhere = Locked(Set<UInt>())
+
+  /// The event base's, as long as there is one.
+  unowned(unsafe) var taskExecutor: LoopTaskExecutor?
+
   /// How many descriptors libevent opens for a loop: epoll's, and a pair for signals.
   private static let descriptorsOfLibevent = 3
 
@@ -293,6 +299,21 @@ internal import Synchronization
     }
   }
 
+  /// From the loop's thread: runs `job` once the sockets have been looked at again.
+  func afterTurn(_ job: @escaping () -> Void) {
+    guard !isAbandoned else { return job() }
+    // Two batches run in a row, see `turn(flags:)`.
+    later { [unowned self] in later(job) }
+  }
+
+  /// Runs `operation` as a part of the calling task on the loop's thread.
+  func run<Success>(_ operation: () async throws -> Success) async rethrows -> Success {
+    // On the loop the runtime sees by identity that a task is already where it wants to be. Elsewhere the event base
+    // may be ending.
+    let executor = isOwner ? unsafe taskExecutor : nil
+    return try await withTaskExecutorPreference(executor ?? LoopTaskExecutor(engine: self)) { try await operation() }
+  }
+
   /// Runs the jobs that are there now; those they add wait for the next turn, so that sockets get theirs.
   ///
   /// - Returns: whether there are more.
@@ -356,10 +377,24 @@ internal import Synchronization
   }
 
   private func watchUnwatched() {
-    let sockets = unsafe exchange(&unwatched, with: []).map { unsafe $0.takeUnretainedValue() }
-    for socket in sockets {
-      socket.watchUnlessWatched()
+    let sockets = unsafe exchange(&unwatched, with: [])
+    // Meanwhile no socket ends on another thread; one whose last reference is released there waits.
+    releasedElsewhere.withLock { released in
+      unsafe sockets.forEach { socket in
+        guard unsafe !released.contains(UInt(bitPattern: socket.toOpaque())) else { return }
+        unsafe socket._withUnsafeGuaranteedRef { $0.watchUnlessWatched() }
+      }
     }
+  }
+
+  /// From another thread: the last reference to a socket has been released there, and the loop may have it on its list.
+  func noteReleased(_ socket: UInt) {
+    _ = releasedElsewhere.withLock { $0.insert(socket) }
+  }
+
+  /// On the loop: what is left of that socket has come here, after the list that had it was worked through.
+  func forgetReleased(_ socket: UInt) {
+    _ = releasedElsewhere.withLock { $0.remove(socket) }
   }
 
   /// A socket that was given to ``watchLater(_:)`` is released.
@@ -378,6 +413,11 @@ internal import Synchronization
     guard !starving.contains(where: { $0 === server }) else { return }
     starving.append(server)
     hasStarvingServers = true
+  }
+
+  func forgetStarving(_ server: ServerCore) {
+    starving.removeAll { $0 === server }
+    hasStarvingServers = !starving.isEmpty
   }
 
   func descriptorFreed() {

@@ -30,15 +30,17 @@
 
   /// Lets `body` read a part of the memory, which stays as it is until `body` returns.
   @inline(__always)
-  func whileRead(_ bytes: UnsafeRawBufferPointer, _ body: (RawSpan) -> Void) {
+  func whileRead(_ bytes: UnsafeRawBufferPointer, _ body: (RawSpan) throws -> Void) rethrows {
     let read = unsafe memory
     isBeingRead = true
-    unsafe body(bytes.bytes)
-    if unsafe read.baseAddress == memory.baseAddress {
-      isBeingRead = false
-    } else {
-      unsafe read.deallocate()
+    defer {
+      if unsafe read.baseAddress == memory.baseAddress {
+        isBeingRead = false
+      } else {
+        unsafe read.deallocate()
+      }
     }
+    unsafe try body(bytes.bytes)
   }
 
   func lend(_ count: Int, to socket: TCPSocket) {
@@ -52,6 +54,13 @@
 
   func consume(_ count: Int) {
     unread = (unread.lowerBound + count)..<unread.upperBound
+  }
+
+  /// Ends the loan of a socket that is no more.
+  func forget(_ address: UInt) {
+    guard let borrower = unsafe borrower, unsafe UInt(bitPattern: borrower.toOpaque()) == address else { return }
+    unsafe self.borrower = nil
+    unread = 0..<0
   }
 
   func isLent(to socket: TCPSocket) -> Bool {

@@ -21,7 +21,7 @@ class ThreadConfinement: @unchecked Sendable {
   /// The addresses that identify threads are even.
   private static let rest: UInt = 1
   /// For the text of a trap.
-  private let hasLoop: Bool
+  final let hasLoop: Bool
 
   /// - Parameter hasLoop: whether there is a loop that a thread may run.
   init(hasLoop: Bool) {
@@ -171,15 +171,5 @@ class ThreadConfinement: @unchecked Sendable {
   final func leave(free: Bool) {
     if free { holder.store(0, ordering: .relaxed) }
     runner.store(0, ordering: .releasing)
-  }
-}
-
-extension ThreadConfinement {
-  /// Stops debug builds when the caller may not touch the loop's objects.
-  @inline(__always)
-  final func assertOnLoopThread() {
-    #if DEBUG
-      requireLoopThread("A TCPServer, a TCPSocket or an EventTimer")
-    #endif
   }
 }

@@ -48,6 +48,10 @@ final class WaitingLine {
     spare = waiter
   }
 
+  var first: Waiter? {
+    waiters.first
+  }
+
   func wakeFirst() {
     guard !isEmpty else { return }
     let first = waiters.removeFirst()

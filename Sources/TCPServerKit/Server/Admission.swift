@@ -43,6 +43,21 @@ public struct RejectedConnection: Hashable, Sendable {
   /// Why it was turned away.
   public var reason: Reason
 
+  /// Makes a value of your own, for tests.
+  public init(
+    peerAddress: HostAddress,
+    peerPort: UInt16,
+    localAddress: HostAddress,
+    localPort: UInt16,
+    reason: Reason
+  ) {
+    self.peerAddress = peerAddress
+    self.peerPort = peerPort
+    self.localAddress = localAddress
+    self.localPort = localPort
+    self.reason = reason
+  }
+
   init(_ core: csc_rejection) {
     peerAddress = HostAddress(core.peer)
     peerPort = core.peer.port
@@ -55,30 +70,4 @@ public struct RejectedConnection: Hashable, Sendable {
       default: .admission
       }
   }
-}
-
-// MARK: - Callbacks of the core
-
-func onAdmission(
-  _: OpaquePointer,
-  peer: UnsafePointer<csc_address>,
-  context: UnsafeMutableRawPointer?
-) -> csc_admission {
-  // Held by the call: the handler may set another, or release the server.
-  guard let server = unsafe TCPServer.of(context), let ask = server.admission else { return CSC_ADMIT }
-  let peer = unsafe peer.pointee
-  return switch server.inCallback({ ask(HostAddress(peer), peer.port) }) {
-  case .admit: CSC_ADMIT
-  case .refuse: CSC_REFUSE
-  case .reset: CSC_RESET
-  }
-}
-
-func onRejected(
-  _: OpaquePointer,
-  rejection: UnsafePointer<csc_rejection>,
-  context: UnsafeMutableRawPointer?
-) {
-  guard let server = unsafe TCPServer.of(context) else { return }
-  server.inCallback { unsafe server.connectionRejected.notify(RejectedConnection(rejection.pointee)) }
 }

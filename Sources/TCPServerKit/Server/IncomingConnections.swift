@@ -15,7 +15,7 @@ public struct IncomingConnections: AsyncSequence {
   /// What the sequence consists of.
   public typealias Element = IncomingConnection
   /// What an iteration can throw.
-  public typealias Failure = SocketError
+  public typealias Failure = any Error
 
   fileprivate let server: TCPServer
 
@@ -28,16 +28,16 @@ public struct IncomingConnections: AsyncSequence {
   public struct Iterator: AsyncIteratorProtocol {
     fileprivate let server: TCPServer
 
-    /// The next connection; nil when the server does not listen any more, or the task was cancelled.
+    /// The next connection; nil when the server does not listen any more.
     ///
     /// ## Cancellation
     ///
-    /// Returns nil and has taken no connection: one that arrives at the same moment stays pending.
+    /// Throws `CancellationError` and has taken no connection: one that arrives at the same moment stays pending.
     ///
     /// ## Isolation
     ///
-    /// Runs where its caller does, which must be on the server's event base.
-    public mutating func next() async throws(SocketError) -> IncomingConnection? {
+    /// May be called from any task.
+    public mutating func next() async throws -> IncomingConnection? {
       try await server.acceptIncoming()
     }
 
@@ -45,14 +45,14 @@ public struct IncomingConnections: AsyncSequence {
     ///
     /// ## Cancellation
     ///
-    /// Returns nil and has taken no connection: one that arrives at the same moment stays pending.
+    /// Throws `CancellationError` and has taken no connection: one that arrives at the same moment stays pending.
     ///
     /// ## Isolation
     ///
-    /// Runs on `actor`, or where its caller does: on the server's event base.
+    /// May be called from any task.
     public mutating func next(
       isolation actor: isolated (any Actor)?
-    ) async throws(SocketError) -> IncomingConnection? {
+    ) async throws -> IncomingConnection? {
       try await server.acceptIncoming()
     }
   }
@@ -64,38 +64,33 @@ extension TCPServer {
     IncomingConnections(server: self)
   }
 
-  fileprivate final func acceptIncoming() async throws(SocketError) -> IncomingConnection? {
-    var isInVain = false
-    while try await waitForPending(isInVain) {
-      if let connection = takePending() {
-        return IncomingConnection(connection, of: elsewhere)
-      }
-      isInVain = true
+  fileprivate final func acceptIncoming() async throws -> IncomingConnection? {
+    try await accepting { server in
+      server.takePending().map { IncomingConnection($0, of: server.serverCore.handle) }
     }
-    return nil
   }
 }
 
-/// An accepted connection on its way to whoever serves it. `Sendable`, unlike the socket it becomes.
+/// An accepted connection that has no event base yet: whoever takes it chooses one, or takes the bare descriptor.
 ///
 /// Released without ever having become a socket, it is closed.
 public final class IncomingConnection: Sendable {
   private let peer: csc_address
   /// -1 once it was taken.
   private let descriptor: Atomic<CInt>
-  private let server: ServerElsewhere
+  private let isCounted = Atomic(true)
+  private let server: ServerHandle
 
-  init(_ connection: csc_connection, of server: ServerElsewhere) {
+  init(_ connection: csc_connection, of server: ServerHandle) {
     self.server = server
     peer = connection.peer
     descriptor = Atomic(connection.descriptor)
   }
 
   deinit {
-    let left = exchangeDescriptor()
+    let left = takeDescriptor()
     if left >= 0 {
       SystemCalls.closeDescriptor(left)
-      server.connectionEnded()
     }
   }
 
@@ -113,39 +108,42 @@ public final class IncomingConnection: Sendable {
   ///
   /// - Parameter eventBase: the loop that the socket is to live on.
   /// - Throws: ``SocketError/operation`` when the connection was taken before.
-  public func socket(on eventBase: EventBase? = .current) throws(SocketError) -> sending TCPSocket {
-    let descriptor = exchangeDescriptor()
+  public func socket(on eventBase: EventBase? = .current) throws(SocketError) -> TCPSocket {
+    let descriptor = descriptor.exchange(-1, ordering: .relaxed)
     guard descriptor >= 0 else { throw .operation }
-    return TCPSocket(
+    let socket = TCPSocket(
       accepted: csc_connection(descriptor: descriptor, peer: peer, reserved: 0),
       home: server.home(on: eventBase?.engine)
     )
+    if !isCounted.exchange(false, ordering: .relaxed) {
+      socket.flags.remove(.counted)
+    }
+    return socket
   }
 
   /// Takes the bare descriptor, which the caller owns from now on; -1 when the connection was taken before.
   ///
-  /// For ``TCPServer/maxConnections`` it has ended then; ``takeCountedDescriptor()`` lets it count on.
+  /// For ``TCPServer/maxConnections`` it has ended then, unless ``takePermit()`` was called before.
   public func takeDescriptor() -> CInt {
-    let descriptor = exchangeDescriptor()
+    let descriptor = descriptor.exchange(-1, ordering: .relaxed)
     if descriptor >= 0 {
-      server.connectionEnded()
+      endCounting()
     }
     return descriptor
   }
 
-  /// Takes the bare descriptor of a connection that goes on counting for ``TCPServer/maxConnections`` and
-  /// ``TCPServer/Statistics-swift.struct/live``; nil when the connection was taken before.
+  /// Takes the permit: the connection counts for ``TCPServer/maxConnections`` and ``TCPServer/Statistics-swift.struct/live``
+  /// until it is released.
   ///
-  /// - Returns: the descriptor, which the caller owns from now on, and `tellEnded`, which the caller calls once it has
-  ///   closed that, on any thread. The first call counts, and so does releasing the closure without a call.
-  public func takeCountedDescriptor() -> (descriptor: CInt, tellEnded: @Sendable () -> Void)? {
-    let descriptor = exchangeDescriptor()
-    guard descriptor >= 0 else { return nil }
-    let place = CountedPlace(server)
-    return (descriptor, { place.giveBack() })
+  /// - Returns: nil when the connection or its permit was taken before.
+  public func takePermit() -> ConnectionPermit? {
+    guard descriptor.load(ordering: .relaxed) >= 0, isCounted.exchange(false, ordering: .relaxed) else { return nil }
+    return ConnectionPermit(server)
   }
 
-  private func exchangeDescriptor() -> CInt {
-    descriptor.exchange(-1, ordering: .relaxed)
+  private func endCounting() {
+    if isCounted.exchange(false, ordering: .relaxed) {
+      server.connectionEnded()
+    }
   }
 }

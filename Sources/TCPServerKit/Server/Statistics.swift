@@ -73,8 +73,16 @@ extension TCPServer {
 
   /// Counters since the server was made.
   public final var statistics: Statistics {
+    requireLoopThread("TCPServer.statistics")
     var snapshot = csc_statistics()
     unsafe csc_server_statistics(core, &snapshot, MemoryLayout<csc_statistics>.size)
     return Statistics(snapshot, undelivered: undelivered)
+  }
+
+  /// For code that is on the loop already.
+  final var liveConnections: UInt64 {
+    var snapshot = csc_statistics()
+    unsafe csc_server_statistics(core, &snapshot, MemoryLayout<csc_statistics>.size)
+    return snapshot.live
   }
 }

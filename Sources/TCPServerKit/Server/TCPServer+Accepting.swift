@@ -7,56 +7,76 @@ extension TCPServer {
   /// Connections that arrive while nobody waits are pending, within ``maxPendingConnections``, and the rest
   /// stays in the kernel's queue. Several tasks may wait at once; they are served in order.
   ///
-  /// - Returns: the connection; nil when the server does not listen (any more), or the task was cancelled.
+  /// - Returns: the connection; nil when the server does not listen (any more).
   /// - Throws: when the listening socket broke; ``errorString`` has the text.
   ///
   /// ## Cancellation
   ///
-  /// A cancelled `accept()` has taken no connection: one that arrives at the same moment stays pending.
+  /// A cancelled `accept()` throws `CancellationError` and has taken no connection: one that arrives at the same moment
+  /// stays pending.
   ///
   /// ## Isolation
   ///
-  /// Runs where its caller does, which must be on the server's event base: a task that prefers
-  /// ``EventBase/taskExecutor``. There a wake-up is one job and no thread hop.
-  public final func accept() async throws(SocketError) -> TCPSocket? {
-    var isInVain = false
-    while try await waitForPending(isInVain) {
-      if let socket = nextPendingConnection() {
-        return socket
+  /// May be called from any task. In one that prefers ``EventBase/taskExecutor`` a wake-up is one job and no thread hop.
+  public final func accept() async throws -> TCPSocket? {
+    try await accepting { $0.nextPendingConnection() }
+  }
+
+  /// Calls `take` on the loop until it has something, and waits for connections in between; nil when none will come.
+  ///
+  /// - Parameter isInVain: whether an overridden ``hasPendingConnections`` has just said so and there was none. Then the
+  ///   next connection is waited for.
+  @inline(__always)
+  final func accepting<Connection>(
+    leaving waiter: WaitingLine.Waiter? = nil,
+    isInVain: Bool = false,
+    _ take: (TCPServer) -> Connection?
+  ) async throws -> Connection? {
+    guard confinement.isOwner else { return try await acceptingElsewhere(leaving: waiter, take) }
+    if let waiter { serverCore.acceptWaiters.remove(waiter) }
+    var isInVain = isInVain
+    while let engine = try engineForPending(isInVain) {
+      if hasPendingConnections && !isInVain {
+        if let connection = take(self) { return connection }
+        isInVain = true
+        continue
       }
-      isInVain = true
+      isInVain = false
+      let waiter = serverCore.acceptWaiters.add()
+      await engine.suspend(on: waiter)
+      guard confinement.isOwner else { return try await acceptingElsewhere(leaving: waiter, take) }
+      serverCore.acceptWaiters.remove(waiter)
     }
     return nil
   }
 
-  /// Suspends until a connection is pending; false when none will be, or the task was cancelled.
-  ///
-  /// - Parameter isInVain: whether an overridden ``hasPendingConnections`` has just said so and there was none. Then the
-  ///   next connection is waited for.
-  func waitForPending(_ isInVain: Bool = false) async throws(SocketError) -> Bool {
+  @inline(never)
+  private final func acceptingElsewhere<Connection>(
+    leaving waiter: WaitingLine.Waiter?,
+    _ take: (TCPServer) -> Connection?
+  ) async throws -> Connection? {
     guard let engine = eventBase?.engine else {
       throw fail(.operation, "accept() called on a server without an event base")
     }
-    var isInVain = isInVain
-    while !Task.isCancelled {
-      if hasPendingConnections && !isInVain {
-        return true
-      }
-      isInVain = false
-      guard isListening else {
-        if let breakdown {
-          throw breakdown
-        }
-        return false
-      }
-      let waiter = acceptWaiters.add()
-      await engine.suspend(on: waiter)
-      acceptWaiters.remove(waiter)
+    return try await engine.run { try await self.accepting(leaving: waiter, take) }
+  }
+
+  /// Suspends until a connection is pending, in a task that stays on the loop; false when none will be.
+  final func waitForPending(_ isInVain: Bool) async throws -> Bool {
+    try await accepting(isInVain: isInVain) { _ in true } ?? false
+  }
+
+  /// The engine to wait with; nil when no connection will come.
+  private final func engineForPending(_ isInVain: Bool) throws -> EventEngine? {
+    guard !Task.isCancelled else {
+      // The wake-up may have been meant for a connection: the next in line gets it.
+      if hasPendingConnections { serverCore.acceptWaiters.wakeFirst() }
+      throw CancellationError()
     }
-    // The wake-up may have been meant for a connection: the next in line gets it.
-    if hasPendingConnections {
-      acceptWaiters.wakeFirst()
+    guard hasPendingConnections && !isInVain || isListeningNow else {
+      if let breakdown = serverCore.breakdown { throw breakdown }
+      return nil
     }
-    return false
+    return eventBase?.engine
   }
 }

@@ -4,11 +4,13 @@ internal import CServerCore
 extension TCPServer {
   /// The last error; ``SocketError/unknown`` at first. A later success does not clear it.
   public final var serverError: SocketError {
-    unsafe SocketError(csc_server_error(core))
+    requireLoopThread("TCPServer.serverError")
+    return unsafe SocketError(csc_server_error(core))
   }
 
   /// The last error for a person to read; empty at first.
   public final var errorString: String {
+    requireLoopThread("TCPServer.errorString")
     let text = unsafe csc_server_error_string(core)
     return unsafe text == UnsafePointer(ownTextMark.utf8Start) ? ownErrorText : String(cString: text)
   }

@@ -3,13 +3,13 @@ internal import CServerCore
 /// Ending in order: nobody whom the kernel has accepted is turned away.
 extension TCPServer {
   /// Stops listening in order: the clients that the kernel has already completed become pending first, whatever
-  /// the limits say, and what is pending can still be taken.
+  /// the limits say, and what is pending can still be taken. From any thread.
   public final func finish() {
-    checkThread()
+    guard !isPosted("TCPServer.finish()", { $0.finish() }) else { return }
     exchange(&bound, with: nil)?.finish()
     unsafe csc_server_finish(core)
     endPause()
-    acceptWaiters.wakeAll()
+    serverCore.acceptWaiters.wakeAll()
   }
 
   /// Calls ``finish()`` on the server's loop when a shutdown begins; at once if it has begun.
@@ -24,7 +24,7 @@ extension TCPServer {
   /// - Parameter shutdown: begins on any thread. A server without an event base cannot be told: then
   ///   ``serverError`` is ``SocketError/operation``, unless the shutdown has begun already.
   public final func finish(on shutdown: GracefulShutdown) {
-    checkThread()
+    guard !isPosted("TCPServer.finish(on:)", { $0.finish(on: shutdown) }) else { return }
     ending = nil
     if shutdown.hasBegun {
       finish()
@@ -48,21 +48,30 @@ extension TCPServer {
   ///
   /// ## Cancellation
   ///
-  /// Returns false where there still are connections, to which nothing happens.
+  /// Throws `CancellationError` where there still are connections, to which nothing happens.
   ///
   /// ## Isolation
   ///
-  /// Runs where its caller does, which must be on the server's event base.
+  /// May be called from any task.
   @discardableResult
-  public final func waitUntilConnectionsEnded(timeout: Duration? = nil) async -> Bool {
-    checkThread()
-    guard let engine = eventBase?.engine, let watch = home.server?.watchEnds() else {
+  public final func waitUntilConnectionsEnded(timeout: Duration? = nil) async throws(CancellationError) -> Bool {
+    guard let engine = eventBase?.engine else {
+      requireLoopThread("TCPServer.waitUntilConnectionsEnded(timeout:) without an EventBase")
       fail(.operation, "waitUntilConnectionsEnded() called on a server without an event base")
       return false
     }
+    if engine.isOwner, liveConnections == 0 { return true }
+    let haveEnded = await engine.run { await self.connectionsEnded(timeout, engine) }
+    guard let haveEnded else { throw CancellationError() }
+    return haveEnded
+  }
+
+  /// - Returns: nil when the task was cancelled.
+  private final func connectionsEnded(_ timeout: Duration?, _ engine: EventEngine) async -> Bool? {
+    let watch = serverCore.watchEnds()
     let deadline = timeout.map { ContinuousClock.now + $0.limited }
     var wakening = Parking.Wakening.ready
-    while statistics.live > 0 && !Task.isCancelled && wakening != .timedOut {
+    while liveConnections > 0 && !Task.isCancelled && wakening != .timedOut {
       let waiter = watch.waiters.add()
       let timer = deadline.map { deadline in
         LoopTimer(engine, after: deadline - .now) { waiter.wake(.timedOut) }
@@ -71,7 +80,8 @@ extension TCPServer {
       withExtendedLifetime(timer) {}
       watch.waiters.remove(waiter)
     }
-    return statistics.live == 0
+    if liveConnections == 0 { return true }
+    return Task.isCancelled ? nil : false
   }
 
   /// ``waitUntilConnectionsEnded(timeout:)`` for a caller who is no task: runs the loop meanwhile. For a program's main
@@ -83,7 +93,7 @@ extension TCPServer {
   @available(*, noasync, message: "It blocks its thread: use waitUntilConnectionsEnded(timeout:)")
   @discardableResult
   public final func runUntilConnectionsEnded(timeout: Duration? = nil) -> Bool {
-    checkThread()
+    requireLoopThread("TCPServer.runUntilConnectionsEnded(timeout:)")
     guard let eventBase else {
       fail(.operation, "runUntilConnectionsEnded() called on a server without an event base")
       return false
@@ -92,8 +102,8 @@ extension TCPServer {
       fail(.operation, "runUntilConnectionsEnded() called by what runs on the event base")
       return false
     }
-    eventBase.run(until: timeout.map { ContinuousClock.now + $0.limited }) { statistics.live == 0 }
-    return statistics.live == 0
+    eventBase.run(until: timeout.map { ContinuousClock.now + $0.limited }) { liveConnections == 0 }
+    return liveConnections == 0
   }
 
   // MARK: -

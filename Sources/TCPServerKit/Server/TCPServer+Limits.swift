@@ -19,13 +19,15 @@ extension TCPServer {
   /// take a client and close the connection.
   public final var overloadPolicy: OverloadPolicy {
     get {
-      switch unsafe csc_server_overload_policy(core) {
+      requireLoopThread("TCPServer.overloadPolicy")
+      return switch unsafe csc_server_overload_policy(core) {
       case CSC_OVERLOAD_SHED: .shed
       case CSC_OVERLOAD_STRICT: .strict
       default: .wait
       }
     }
     set {
+      requireLoopThread("TCPServer.overloadPolicy")
       let policy =
         switch newValue {
         case .wait: CSC_OVERLOAD_WAIT
@@ -39,35 +41,45 @@ extension TCPServer {
   /// How many connections of this server may be there at once; nil, the default, for no limit.
   ///
   /// A connection counts from the accept until its ``TCPSocket`` closes it or gives it away, pending ones included.
-  /// What becomes of clients beyond the limit is ``excessConnections``' choice. Raising it resumes accepting.
+  /// What becomes of clients beyond the limit is ``excessConnections``' choice. Raising it resumes accepting. Set it before
+  /// the connections are taken: where places are limited, a connection that its program does nothing with at all is
+  /// watched for its end as well, so that its place comes back.
   public final var maxConnections: Int? {
     get {
+      requireLoopThread("TCPServer.maxConnections")
       let count = unsafe csc_server_max_connections(core)
       return count < 0 ? nil : Int(count)
     }
-    set { limitConnections(to: newValue, excessConnections) }
+    set {
+      requireLoopThread("TCPServer.maxConnections")
+      limitConnections(to: newValue, excessConnections)
+    }
   }
 
   /// What becomes of clients beyond ``maxConnections``; ``ExcessConnections/wait`` at first.
   public final var excessConnections: ExcessConnections {
     get {
-      switch unsafe csc_server_excess(core) {
+      requireLoopThread("TCPServer.excessConnections")
+      return switch unsafe csc_server_excess(core) {
       case CSC_EXCESS_CLOSE: .close
       case CSC_EXCESS_RESET: .reset
       default: .wait
       }
     }
-    set { limitConnections(to: maxConnections, newValue) }
+    set {
+      requireLoopThread("TCPServer.excessConnections")
+      limitConnections(to: maxConnections, newValue)
+    }
   }
 
   private final func limitConnections(to count: Int?, _ excess: ExcessConnections) {
-    checkThread()
     let excess =
       switch excess {
       case .wait: CSC_EXCESS_WAIT
       case .close: CSC_EXCESS_CLOSE
       case .reset: CSC_EXCESS_RESET
       }
+    home.watchesUnused = count != nil
     unsafe csc_server_set_max_connections(core, count.map { CInt(clamping: max($0, 0)) } ?? -1, excess)
     bound?.roomChanged()
   }
@@ -78,15 +90,22 @@ extension TCPServer {
   /// When no others are left, accepting pauses as on a lack of descriptors, with the same error. The limit is read
   /// when the server starts to listen and whenever descriptors seem to run out, so that a changed one is noticed.
   public final var descriptorReserve: Int {
-    get { unsafe Int(csc_server_descriptor_reserve(core)) }
-    set { unsafe csc_server_set_descriptor_reserve(core, CInt(clamping: newValue)) }
+    get {
+      requireLoopThread("TCPServer.descriptorReserve")
+      return unsafe Int(csc_server_descriptor_reserve(core))
+    }
+    set {
+      requireLoopThread("TCPServer.descriptorReserve")
+      unsafe csc_server_set_descriptor_reserve(core, CInt(clamping: newValue))
+    }
   }
 
   /// How many more descriptors the process may open before the reserve is touched.
   ///
   /// Counted when asked, which takes longer the more there are.
   public final var descriptorHeadroom: Int {
-    unsafe Int(csc_server_descriptor_headroom(core))
+    requireLoopThread("TCPServer.descriptorHeadroom")
+    return unsafe Int(csc_server_descriptor_headroom(core))
   }
 
   // MARK: - Queues
@@ -96,8 +115,12 @@ extension TCPServer {
   /// At the limit the server stops accepting and the kernel queues the clients, which see themselves
   /// connected. Taking a connection, or raising the limit, resumes. 0 or less accepts nothing.
   public final var maxPendingConnections: Int {
-    get { unsafe Int(csc_server_max_pending(core)) }
+    get {
+      requireLoopThread("TCPServer.maxPendingConnections")
+      return unsafe Int(csc_server_max_pending(core))
+    }
     set {
+      requireLoopThread("TCPServer.maxPendingConnections")
       unsafe csc_server_set_max_pending(core, CInt(clamping: newValue))
       bound?.roomChanged()
     }
@@ -105,8 +128,14 @@ extension TCPServer {
 
   /// How many connections one turn of the loop accepts at most; 64 at first.
   public final var acceptBatchSize: Int {
-    get { unsafe Int(csc_server_accept_batch(core)) }
-    set { unsafe csc_server_set_accept_batch(core, CInt(clamping: newValue)) }
+    get {
+      requireLoopThread("TCPServer.acceptBatchSize")
+      return unsafe Int(csc_server_accept_batch(core))
+    }
+    set {
+      requireLoopThread("TCPServer.acceptBatchSize")
+      unsafe csc_server_set_accept_batch(core, CInt(clamping: newValue))
+    }
   }
 
   /// The length of the kernel's queue of completed connections, for the next ``listen(address:port:)``.
@@ -115,10 +144,14 @@ extension TCPServer {
   /// clients beyond a full queue wait seconds for an answer.
   public final var listenBacklogSize: Int {
     get {
+      requireLoopThread("TCPServer.listenBacklogSize")
       let backlog = unsafe csc_server_backlog(core)
       return backlog == .max ? .max : Int(backlog)
     }
-    set { unsafe csc_server_set_backlog(core, CInt(clamping: newValue)) }
+    set {
+      requireLoopThread("TCPServer.listenBacklogSize")
+      unsafe csc_server_set_backlog(core, CInt(clamping: newValue))
+    }
   }
 
   /// How many descriptors the process expects to have open, for the next ``listen(address:port:)``; 65,536 at
@@ -127,7 +160,13 @@ extension TCPServer {
   /// Listening makes room for them once, at 8 bytes of kernel memory each: growing the table later would stall
   /// accepting for milliseconds in a process with threads. 0 leaves the table alone.
   public final var expectedConnections: Int {
-    get { unsafe Int(csc_server_expected_connections(core)) }
-    set { unsafe csc_server_set_expected_connections(core, CInt(clamping: newValue)) }
+    get {
+      requireLoopThread("TCPServer.expectedConnections")
+      return unsafe Int(csc_server_expected_connections(core))
+    }
+    set {
+      requireLoopThread("TCPServer.expectedConnections")
+      unsafe csc_server_set_expected_connections(core, CInt(clamping: newValue))
+    }
   }
 }

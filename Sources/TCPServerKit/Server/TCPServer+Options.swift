@@ -23,7 +23,7 @@ extension TCPServer {
   ///   ``listen(address:port:)``, which fails if it refuses.
   @discardableResult
   public final func setSocketOption(_ option: SocketOption, _ value: Int) -> Bool {
-    checkThread()
+    requireLoopThread("TCPServer.setSocketOption(_:_:)")
     guard option != .pathMtu, CInt(exactly: value) != nil else { return false }
     guard socketDescriptor < 0 || option.set(value, for: socketDescriptor) else { return false }
     options[option] = value
@@ -32,7 +32,8 @@ extension TCPServer {
 
   /// The value of an option of the listening socket; of a server that does not listen, what was set.
   public final func socketOption(_ option: SocketOption) -> Int? {
-    isListening ? option.value(for: socketDescriptor) : options[option]
+    requireLoopThread("TCPServer.socketOption(_:)")
+    return isListening ? option.value(for: socketDescriptor) : options[option]
   }
 
   /// Prepares each socket that ``listen(address:port:)`` makes, between `socket(2)` and `bind(2)`, for options that this
@@ -41,23 +42,22 @@ extension TCPServer {
   /// It is given the descriptor, which stays the server's, and returns 0, or the errno that listening is to fail with. The
   /// options of ``setSocketOption(_:_:)`` are set by then.
   public final var socketPreparation: ((CInt) -> CInt)? {
-    get { existingPreparation }
+    get {
+      requireLoopThread("TCPServer.socketPreparation")
+      return existingPreparation
+    }
     set {
-      checkThread()
+      requireLoopThread("TCPServer.socketPreparation")
       existingPreparation = newValue
     }
   }
 
   /// Before bind(2), so that the first client has the options too: the kernel completes connections from listen(2) on.
-  fileprivate func prepare(_ descriptor: CInt) -> CInt {
+  func prepare(_ descriptor: CInt) -> CInt {
     for (option, value) in options where !option.set(value, for: descriptor) {
       refusedOption = true
       return EINVAL
     }
     return existingPreparation?(descriptor) ?? 0
   }
-}
-
-func onSocket(_: OpaquePointer, descriptor: CInt, context: UnsafeMutableRawPointer?) -> CInt {
-  unsafe TCPServer.of(context)?.prepare(descriptor) ?? 0
 }

@@ -7,25 +7,21 @@ extension TCPServer {
   /// It came with the connection: unlike what `getpeername(2)` gives, it is there also for a peer that has reset the
   /// connection already, and for one that came through a proxy it is the peer's own.
   public final var incomingPeer: (address: HostAddress, port: UInt16)? {
-    inFlight.map { (HostAddress($0.peer), $0.peer.port) }
+    requireLoopThread("TCPServer.incomingPeer")
+    return inFlight.map { (HostAddress($0.peer), $0.peer.port) }
   }
 
-  /// Tells that a connection has ended whose bare descriptor an override of ``incomingConnection(_:)`` has kept:
-  /// once for each, after it was closed. Sockets tell by themselves.
+  /// Takes the permit of the connection that ``incomingConnection(_:)`` is called for: it counts for
+  /// ``maxConnections`` and ``Statistics-swift.struct/live`` until the permit is released, on any thread.
   ///
-  /// Without it the connection counts for ``maxConnections`` and ``Statistics/live`` for ever.
-  public final func connectionEnded() {
-    checkThread()
-    home.server?.connectionEnded()
-  }
-
-  /// ``connectionEnded()`` for other threads: each call tells of one connection, as soon as the server's loop runs.
-  ///
-  /// An override of ``incomingConnection(_:)`` passes it on beside the descriptor, to whatever will close that. It does
-  /// not keep the server, and does nothing once that has gone. For a server with a loop.
-  public final var tellConnectionEnded: @Sendable () -> Void {
-    checkThread()
-    let elsewhere = elsewhere
-    return { elsewhere.connectionEnded() }
+  /// - Returns: nil outside of that call, when a socket or an earlier call has taken it, and for a server without an event
+  ///   base.
+  public final func takeIncomingPermit() -> ConnectionPermit? {
+    requireLoopThread("TCPServer.takeIncomingPermit()")
+    guard let engine = eventBase?.engine, let inFlight, inFlight.descriptor >= 0, !isIncomingCounted,
+      engine.incoming != nil
+    else { return nil }
+    isIncomingCounted = true
+    return ConnectionPermit(serverCore.handle)
   }
 }

@@ -5,7 +5,8 @@ extension TCPServer {
   /// Where the proxy listens for this server: one place for each request that stands there now. Empty for a server
   /// that listens without a proxy, and while the proxy is being asked anew.
   public final var proxyBindings: [ProxyBinding] {
-    bound?.bindings ?? []
+    requireLoopThread("TCPServer.proxyBindings")
+    return bound?.bindings ?? []
   }
 
   /// Listens as ``listen(address:port:)`` does; where that would block to ask a proxy, suspends instead.
@@ -15,19 +16,22 @@ extension TCPServer {
   ///
   /// ## Cancellation
   ///
-  /// Gives the attempt up with ``SocketError/unfinishedSocketOperation``; nothing is left open.
+  /// Gives the attempt up and throws `CancellationError`; nothing is left open.
   ///
   /// ## Isolation
   ///
-  /// Runs where its caller does, which must be on the server's event base.
+  /// May be called from any task.
   public final func startListening(
     address: HostAddress = .any,
     port: UInt16 = 0
-  ) async throws(SocketError) {
-    checkThread()
+  ) async throws {
     guard let engine = eventBase?.engine else {
       throw fail(.operation, "startListening() called on a server without an event base")
     }
+    try await engine.run { try await self.startListening(address, port, engine) }
+  }
+
+  private final func startListening(_ address: HostAddress, _ port: UInt16, _ engine: EventEngine) async throws {
     let listener: BoundListener
     switch prepareListening(address, port) {
     case .direct:
@@ -47,7 +51,8 @@ extension TCPServer {
     _ = starting.parking.end()
     guard wakening != .cancelled else {
       endListening(listener)
-      throw fail(.unfinishedSocketOperation, "The task was cancelled")
+      fail(.unfinishedSocketOperation, "The task was cancelled")
+      throw CancellationError()
     }
     if let error = failedToStart(listener) {
       throw error
@@ -69,18 +74,18 @@ extension TCPServer {
     // The core refuses both, with its own errors.
     guard !isListening, !address.isNull else { return .direct }
     let query = NetworkProxyQuery(serverOn: port)
-    switch ProxyRoute.find(for: query, own: proxy, isLoopback: address.isLoopback) {
+    switch ProxyRoute.find(for: query, own: ownProxy, isLoopback: address.isLoopback) {
     case .direct:
       return .direct
     case .impossible(let failure):
       return .refused(fail(failure))
     case .through(let route):
-      breakdown = nil
+      serverCore.breakdown = nil
       let family: HostAddress = address.isIPv6 && address.ipv4 == nil ? .anyIPv6 : .anyIPv4
       let requested = SocketAddress(host: family, port: port)
-      let listener = BoundListener(for: self, through: route, on: requested, proxyListening)
+      let listener = BoundListener(for: self, through: route, on: requested, howToListen)
       bound = listener
-      home.server?.watchEnds().onRoom = { [weak self] in self?.bound?.roomChanged() }
+      serverCore.watchEnds().onRoom = { [weak self] in self?.bound?.roomChanged() }
       return .through(listener)
     }
   }
@@ -139,7 +144,7 @@ extension TCPServer {
     if let failure {
       reportProxyFailure(failure)
     } else {
-      acceptWaiters.wakeAll()
+      serverCore.acceptWaiters.wakeAll()
     }
   }
 

@@ -13,6 +13,9 @@ public struct ServingReport: Hashable, Sendable {
   /// Connections that ended before their peer had acknowledged everything that was written: cut by a deadline, reset by
   /// the peer, or given up after ``TCPServer/deliveryTimeout``.
   public var undelivered: UInt64 = 0
+
+  /// Makes a report in which nothing has been served yet.
+  public init() {}
 }
 
 extension TCPServer {
@@ -29,11 +32,18 @@ extension TCPServer {
   /// The handler starts at once, on the thread that accepted, and stays there. When it returns or throws, its
   /// socket is closed in order: what was written is delivered. A handler's error ends its connection only.
   ///
+  /// When a shutdown begins, connections that are between two messages end: those whose handler waits in
+  /// ``TCPSocket/waitForMessage(timeout:)``, clients that have never sent a byte, and those whose handler reads, where
+  /// nothing has come since the handler's last answer and the connection has been silent for a quarter of a second. To
+  /// their handlers that is the end of input. All others have until the deadline.
+  ///
   /// - Parameters:
   ///   - maxConnections: how many handlers may run at once; at the limit accepting waits, and clients wait in
   ///     the kernel's queue. Nil sets no limit.
   ///   - shutdown: ends the server in order, from any thread. The handlers find it in
   ///     ``GracefulShutdown/current``.
+  ///   - onError: is called, on the loop, with each error that ends a connection, and its socket: what `handler` throws,
+  ///     except for being cancelled, and why the last bytes could not be delivered.
   ///   - handler: serves one connection.
   /// - Returns: when the server was closed, the shutdown was done, or the task was cancelled.
   /// - Throws: when the listening socket broke; the handlers at work have then ended. A server that does not
@@ -50,12 +60,13 @@ extension TCPServer {
   public final func serve(
     maxConnections: Int? = nil,
     shutdown: GracefulShutdown? = nil,
+    onError: (@Sendable (any Error, TCPSocket) -> Void)? = nil,
     handler: @escaping @Sendable (TCPSocket) async throws -> Void
   ) async throws(SocketError) -> ServingReport {
     guard let eventBase else {
       throw fail(.operation, "serve() called on a server without an event base")
     }
-    let serving = Serving(server: self, limit: maxConnections ?? .max, handler: handler)
+    let serving = Serving(server: self, limit: maxConnections ?? .max, onError: onError, handler: handler)
     // Only touched on the loop, where this task and the handlers run.
     nonisolated(unsafe) let shared = serving
     let registration = shutdown?.observe {
@@ -80,12 +91,15 @@ extension TCPServer {
 private final class Serving: CancellableWait {
   private let server: TCPServer
   private let limit: Int
+  private let onError: (@Sendable (any Error, TCPSocket) -> Void)?
   private let handler: @Sendable (TCPSocket) async throws -> Void
   private var live = 0
   /// On its way into the task that serves it, which starts at once.
   private var starting: TCPSocket?
   private var parking = Parking()
   private var deadline: LoopTimer?
+  /// Looks for connections that are between two messages, while the server ends.
+  private var sweep: LoopTimer?
   private var isShuttingDown = false
   /// No connection is accepted any more.
   private var isEnding = false
@@ -94,7 +108,13 @@ private final class Serving: CancellableWait {
   private(set) var report = ServingReport()
   private(set) var error: SocketError?
 
-  init(server: TCPServer, limit: Int, handler: @escaping @Sendable (TCPSocket) async throws -> Void) {
+  init(
+    server: TCPServer,
+    limit: Int,
+    onError: (@Sendable (any Error, TCPSocket) -> Void)?,
+    handler: @escaping @Sendable (TCPSocket) async throws -> Void
+  ) {
+    self.onError = onError
     self.server = server
     self.limit = max(limit, 1)
     self.handler = handler
@@ -124,6 +144,8 @@ private final class Serving: CancellableWait {
         await wait()
       }
       if live > 0, let engine = server.eventBase?.engine {
+        // Marked before they look: whoever cancels this task from another thread may not have come to them yet.
+        group.cancelAll()
         TCPSocket.wakeServingTasks(on: engine)
       }
     }
@@ -132,6 +154,7 @@ private final class Serving: CancellableWait {
       server.close()
     }
     deadline = nil
+    sweep = nil
     isOver = true
   }
 
@@ -163,7 +186,7 @@ private final class Serving: CancellableWait {
           guard try await server.waitForPending(isInVain) else { return }
           isInVain = true
         } catch {
-          self.error = error
+          self.error = error as? SocketError
           return
         }
       }
@@ -178,6 +201,7 @@ private final class Serving: CancellableWait {
     } catch {
       if !Task.isCancelled {
         report.failed += 1
+        onError?(error, socket)
       }
     }
     socket.endServing()
@@ -192,7 +216,7 @@ private final class Serving: CancellableWait {
       socket.abort()
     } else {
       if isEnding { socket.hurry() }
-      await socket.closeGracefully()
+      if !(await socket.closeAndWait(nil)), !Task.isCancelled { onError?(socket.lastError, socket) }
     }
     if socket.flags.contains(.undelivered) {
       report.undelivered += 1
@@ -218,9 +242,20 @@ private final class Serving: CancellableWait {
     }
     guard !isShuttingDown else { return }
     isShuttingDown = true
+    server.home.isDraining = true
+    TCPSocket.endIdle(of: server.home, isFirstLook: true)
     server.finish()
     hurryClosing()
+    sweepSoon(engine)
     parking.wake(.ready)?.resume()
+  }
+
+  private func sweepSoon(_ engine: EventEngine) {
+    sweep = LoopTimer(engine, after: TCPSocket.silenceBetweenMessages) { [weak self] in
+      guard let self, self.live > 0 else { return }
+      TCPSocket.endIdle(of: self.server.home, isFirstLook: false)
+      self.sweepSoon(engine)
+    }
   }
 
   /// Suspends until a handler has ended, the shutdown begins, its deadline comes or the task was cancelled.

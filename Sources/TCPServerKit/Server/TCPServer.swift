@@ -25,9 +25,17 @@ internal import CServerCore
 ///
 /// ## Thread
 ///
-/// A server and its sockets belong to the thread that runs their event base. It is not `Sendable`, so the
-/// compiler rejects most misuse; debug builds trap on the rest. To serve connections on other threads,
-/// override ``incomingConnection(_:)``.
+/// A server may be passed to any task and thread, and lives on its event base. `async` members work from every task.
+/// ``close()``, ``finish()``, ``pauseAccepting()`` and ``resumeAccepting()`` may be called from every thread: elsewhere
+/// than on the event base they are carried out there soon, in order. All other members answer from what the event base
+/// changes: elsewhere they stop the program with a text that names them. <doc:Executors> lists which is which. To serve
+/// connections on other threads, override ``incomingConnection(_:)``.
+///
+/// A subclass restates the conformance, `class Server: TCPServer, @unchecked Sendable`: what it overrides is called on
+/// the event base's thread, and what it adds is its own to keep there.
+///
+/// `@unchecked Sendable` because of this invariant: what never changes may be read on any thread, all else is touched by
+/// the thread that `confinement` allows alone.
 ///
 /// ## Lifetime
 ///
@@ -35,7 +43,7 @@ internal import CServerCore
 /// a server is to end before the program does, capture it `[unowned server]`, or ``close()`` it. Connections that
 /// were taken from it live on. Every member may be called from
 /// every handler, ``close()`` included, and a handler may release the server.
-@safe open class TCPServer {
+@safe open class TCPServer: @unchecked Sendable {
   /// The loop that the server lives on; nil when it has none.
   public final let eventBase: EventBase?
 
@@ -58,10 +66,28 @@ internal import CServerCore
   /// ``NetworkProxy/default`` at first, which is no proxy unless the application sets one: neither the
   /// environment nor the system is ever asked. An address of this machine's own (loopback) needs no proxy and
   /// uses none.
-  public final var proxy: NetworkProxy = .default
+  public final var proxy: NetworkProxy {
+    get {
+      requireLoopThread("TCPServer.proxy")
+      return ownProxy
+    }
+    set {
+      requireLoopThread("TCPServer.proxy")
+      ownProxy = newValue
+    }
+  }
 
   /// How the server behaves when it listens through a proxy, from the next ``listen(address:port:)`` on.
-  public final var proxyListening = ProxyListening()
+  public final var proxyListening: ProxyListening {
+    get {
+      requireLoopThread("TCPServer.proxyListening")
+      return howToListen
+    }
+    set {
+      requireLoopThread("TCPServer.proxyListening")
+      howToListen = newValue
+    }
+  }
 
   /// Emitted when a proxy that was asked anew listens at another address or port than before: see
   /// ``proxyBindings``.
@@ -72,9 +98,14 @@ internal import CServerCore
   /// Called with the client's address and port. It may call anything of the server, ``close()`` included, and
   /// release it.
   public final var admission: ((HostAddress, UInt16) -> Admission)? {
-    didSet {
-      let context = unsafe Unmanaged.passUnretained(self).toOpaque()
-      unsafe csc_server_on_admission(core, admission == nil ? nil : onAdmission, context)
+    get {
+      requireLoopThread("TCPServer.admission")
+      return serverCore.admission
+    }
+    set {
+      requireLoopThread("TCPServer.admission")
+      serverCore.admission = newValue
+      serverCore.askForAdmission(newValue != nil)
     }
   }
 
@@ -84,19 +115,38 @@ internal import CServerCore
 
   /// The event base's thread, or the one that uses a server without one first.
   final let confinement: ThreadConfinement
+
+  @inline(__always) final func requireLoopThread(_ call: StaticString) {
+    confinement.requireLoopThread(call)
+  }
+
+  /// From another thread: has the loop carry out an order soon, after those that this thread gave before.
+  ///
+  /// - Returns: false for the caller to carry it out itself.
+  final func isPosted(_ call: StaticString, _ order: @escaping @Sendable (TCPServer) -> Void) -> Bool {
+    guard !confinement.isOwner, !confinement.claim() else { return false }
+    guard let engine = eventBase?.engine else {
+      requireLoopThread(call)
+      return false
+    }
+    engine.post(.closure { [self] in order(self) })
+    return true
+  }
+
   /// The same as its home's, which owns it.
   let core: OpaquePointer?
   /// Of the sockets that this server makes.
-  final let home: SocketHome
-  /// For connections that may leave the loop.
-  private var existingElsewhere: ServerElsewhere?
+  final private(set) var home: SocketHome
+  /// The same as its home's, which owns it.
+  final var serverCore: ServerCore { unsafe unownedCore }
+  unowned(unsafe) private let unownedCore: ServerCore
   /// The requests at a proxy that the server listens through; nil when it does not.
   final var bound: BoundListener?
   final var isPaused = false
+  final var ownProxy = NetworkProxy.default
+  final private(set) var howToListen = ProxyListening()
   /// The last error's text, where it is not one of the core's.
   final var ownErrorText = ""
-  /// The tasks that wait in `accept()`.
-  final let acceptWaiters = WaitingLine()
   /// What `finish(on:)` was given; see there.
   final var ending: Ending?
   /// Set on each listening socket; see `setSocketOption(_:_:)`.
@@ -105,14 +155,12 @@ internal import CServerCore
   final var existingPreparation: ((CInt) -> CInt)?
   /// The kernel has refused an option of a socket that was to listen.
   final var refusedOption = false
-  /// See `pendingConnectionAvailable`.
-  final var existingPendingAvailable: Signal<Void>?
-  /// Why the listening socket broke; forgotten when the server listens anew.
-  final var breakdown: SocketError?
   /// Sockets that were added as objects; each has a place in the core's queue.
   private var added: [TCPSocket] = []
   /// The connection that an incoming callback is at work on; its descriptor is -1 once it is pending.
   final private(set) var inFlight: csc_connection?
+  /// Whether that one's place has passed to a socket or a permit.
+  final var isIncomingCounted = false
 
   /// Makes a server that does not listen yet.
   ///
@@ -121,38 +169,47 @@ internal import CServerCore
   public init(eventBase: EventBase? = .current) {
     self.eventBase = eventBase
     confinement = eventBase?.engine ?? ThreadConfinement(hasLoop: false)
-    newConnection = Signal(on: confinement)
-    acceptError = Signal(on: confinement)
+    let serverCore = ServerCore(engine: eventBase?.engine, confinement: confinement)
+    unsafe unownedCore = serverCore
+    newConnection = serverCore.newConnection
+    acceptError = serverCore.acceptError
+    connectionRejected = serverCore.connectionRejected
     serverAddressChanged = Signal(on: confinement)
-    connectionRejected = Signal(on: confinement)
-    unsafe core = csc_server_new(eventBase?.engine.base)
-    home = unsafe SocketHome(engine: eventBase?.engine, server: ServerCore(core))
-    let context = unsafe Unmanaged.passUnretained(self).toOpaque()
-    unsafe csc_server_on_new_connection(core, onNewConnection, context)
-    unsafe csc_server_on_accept_error(core, onAcceptError, context)
-    unsafe csc_server_on_rejected(core, onRejected, context)
-    unsafe csc_server_on_socket(core, onSocket, context)
-    unsafe home.server?.owner = self
+    unsafe core = serverCore.pointer
+    home = SocketHome(engine: eventBase?.engine, server: serverCore)
+    unsafe serverCore.home = home
+    home.watchesUnused = false
     // Only a subclass can override incomingConnection(_:); a plain server does without the call.
     if type(of: self) != TCPServer.self {
-      unsafe csc_server_on_incoming_connection(core, onIncomingConnection, context)
+      serverCore.overrider = self
+      serverCore.announceIncoming()
     }
     if eventBase == nil { CurrentEventBase.add(self) }
   }
 
   deinit {
-    unsafe home.server?.owner = nil
-    bound?.close()
-    endAdded()
-    existingElsewhere?.serverEnds()
-    // It may stay for the sockets that it counts.
-    unsafe csc_server_close(core)
-    unsafe csc_server_on_new_connection(core, nil, nil)
-    unsafe csc_server_on_accept_error(core, nil, nil)
-    unsafe csc_server_on_incoming_connection(core, nil, nil)
-    unsafe csc_server_on_admission(core, nil, nil)
-    unsafe csc_server_on_rejected(core, nil, nil)
-    unsafe csc_server_on_socket(core, nil, nil)
+    nonisolated(unsafe) let end = unsafe End(home: .passRetained(home), bound: bound, added: added)
+    guard let engine = eventBase?.engine, engine.exclusively({ unsafe end.run() }) == nil else {
+      if eventBase == nil { unsafe end.run() }
+      return
+    }
+    // The last reference to the core, which is the loop's to end, may be this one.
+    home = SocketHome(engine: nil)
+    engine.post(.local { unsafe end.run() })
+  }
+
+  /// What ends with a server, on its loop. Its core may stay for the sockets that it counts.
+  @safe private struct End {
+    let home: Unmanaged<SocketHome>
+    let bound: BoundListener?
+    let added: [TCPSocket]
+
+    func run() {
+      let home = unsafe home.takeRetainedValue()
+      bound?.close()
+      for socket in added { socket.becomeUnconnected() }
+      home.server?.serverEnds()
+    }
   }
 
   // MARK: - Listening
@@ -170,7 +227,7 @@ internal import CServerCore
   ///   open.
   @discardableResult
   public final func listen(address: HostAddress = .any, port: UInt16 = 0) -> Bool {
-    checkThread()
+    requireLoopThread("TCPServer.listen(address:port:)")
     switch prepareListening(address, port) {
     case .direct: return listenDirectly(address, port)
     case .through(let listener): return listen(through: listener)
@@ -179,10 +236,13 @@ internal import CServerCore
   }
 
   func listenDirectly(_ address: HostAddress, _ port: UInt16) -> Bool {
-    breakdown = nil
+    home.isDraining = false
+    serverCore.breakdown = nil
     refusedOption = false
     var address = address.core(port: port)
+    unsafe serverCore.listener = self
     let listens = unsafe csc_server_listen(core, &address)
+    unsafe serverCore.listener = nil
     if !listens && refusedOption { fail(.unsupportedSocketOperation, "A socket option was refused") }
     return listens
   }
@@ -195,15 +255,15 @@ internal import CServerCore
   /// Stops listening and closes the connections that are still pending. Connections taken before are not
   /// touched; settings and the last error stay. No signal is emitted.
   ///
-  /// Clients that the kernel had queued for the server are reset.
+  /// Clients that the kernel had queued for the server are reset. May be called from any thread.
   public final func close() {
-    checkThread()
+    guard !isPosted("TCPServer.close()", { $0.close() }) else { return }
     exchange(&bound, with: nil)?.close()
     unsafe csc_server_close(core)
     endPause()
     endAdded()
-    acceptWaiters.wakeAll()
-    home.server?.endWatch?.lookWhetherAllEnded()
+    serverCore.acceptWaiters.wakeAll()
+    serverCore.endWatch?.lookWhetherAllEnded()
   }
 
   /// Letting go of them would not do: the loop keeps a socket alive that it watches for its handlers.
@@ -215,23 +275,32 @@ internal import CServerCore
 
   /// Whether the server listens.
   public final var isListening: Bool {
+    requireLoopThread("TCPServer.isListening")
+    return isListeningNow
+  }
+
+  /// For code that is on the loop already.
+  final var isListeningNow: Bool {
     unsafe csc_server_is_listening(core) || bound?.isListening == true
   }
 
   /// The address the server listens on, or a proxy for it; ``HostAddress/null`` when it does not.
   public final var serverAddress: HostAddress {
-    unsafe bound?.binding?.address ?? HostAddress(csc_server_address(core))
+    requireLoopThread("TCPServer.serverAddress")
+    return unsafe bound?.binding?.address ?? HostAddress(csc_server_address(core))
   }
 
   /// The port the server listens on, or a proxy for it; 0 when it does not.
   public final var serverPort: UInt16 {
-    unsafe bound?.binding?.port ?? csc_server_port(core)
+    requireLoopThread("TCPServer.serverPort")
+    return unsafe bound?.binding?.port ?? csc_server_port(core)
   }
 
   /// The listening descriptor, which the server owns; -1 when it does not listen. The server holds a duplicate
   /// for its own use beside it. Through a proxy, the connection to that; -1 while none stands.
   public final var socketDescriptor: CInt {
-    unsafe bound?.socketDescriptor ?? csc_server_descriptor(core)
+    requireLoopThread("TCPServer.socketDescriptor")
+    return unsafe bound?.socketDescriptor ?? csc_server_descriptor(core)
   }
 
   /// Takes over a listening socket, such as one that a service manager opened.
@@ -241,12 +310,12 @@ internal import CServerCore
   ///   which, and the descriptor is untouched and still the caller's.
   @discardableResult
   public final func setSocketDescriptor(_ socketDescriptor: CInt) -> Bool {
-    checkThread()
+    requireLoopThread("TCPServer.setSocketDescriptor(_:)")
     guard bound == nil else {
       fail(.operation, "setSocketDescriptor() called when already listening")
       return false
     }
-    breakdown = nil
+    serverCore.breakdown = nil
     guard unsafe csc_server_adopt(core, socketDescriptor) else { return false }
     // The connections inherit it, as from a socket of the server's own.
     SystemCalls.keepUrgentBytesInLine(socketDescriptor)
@@ -257,7 +326,8 @@ internal import CServerCore
 
   /// Whether a connection is pending.
   open var hasPendingConnections: Bool {
-    unsafe csc_server_has_pending(core)
+    requireLoopThread("TCPServer.hasPendingConnections")
+    return unsafe csc_server_has_pending(core)
   }
 
   /// Takes the oldest pending connection, as a connected socket; nil when none is pending.
@@ -265,7 +335,7 @@ internal import CServerCore
   /// The socket is the caller's alone: unlike in Qt, it does not end with the server. It cannot be used from
   /// another thread; for that, override ``incomingConnection(_:)``.
   open func nextPendingConnection() -> TCPSocket? {
-    checkThread()
+    requireLoopThread("TCPServer.nextPendingConnection()")
     var connection = csc_connection()
     guard unsafe csc_server_next_pending(core, &connection) else { return nil }
     bound?.roomChanged()
@@ -279,26 +349,20 @@ internal import CServerCore
   ///
   /// For the connections that are taken from now on; see ``TCPSocket/deliveryTimeout``.
   public final var deliveryTimeout: Duration {
-    get { home.deliveryTimeout }
+    get {
+      requireLoopThread("TCPServer.deliveryTimeout")
+      return home.deliveryTimeout
+    }
     set {
-      checkThread()
+      requireLoopThread("TCPServer.deliveryTimeout")
       home.deliveryTimeout = newValue
-      existingElsewhere?.deliveryTimeout.withLock { $0 = newValue }
+      serverCore.setDeliveryTimeoutElsewhere(newValue)
     }
   }
 
   /// Of this server's connections, on whichever loop.
   final var undelivered: UInt64 {
-    (home.server?.undelivered ?? 0) + (existingElsewhere?.undeliveredCount ?? 0)
-  }
-
-  var elsewhere: ServerElsewhere {
-    if let existingElsewhere {
-      return existingElsewhere
-    }
-    let elsewhere = ServerElsewhere(self)
-    existingElsewhere = elsewhere
-    return elsewhere
+    serverCore.undelivered + serverCore.undeliveredElsewhere
   }
 
   /// Takes the oldest pending connection as its bare descriptor, out of its socket if it was added as one.
@@ -329,15 +393,15 @@ internal import CServerCore
   /// For an overridden ``incomingConnection(_:)`` that makes its own socket. ``nextPendingConnection()``
   /// returns that very object.
   public final func addPendingConnection(_ socket: TCPSocket) {
-    checkThread()
+    requireLoopThread("TCPServer.addPendingConnection(_:)")
     var place = csc_connection()
     place.descriptor = -1
     if unsafe csc_server_add_pending(core, &place) {
       added.append(socket)
       count(socket)
       // Unlike a signal, a task that waits for what is pending is told of this, too.
-      acceptWaiters.wakeFirst()
-      existingPendingAvailable?.notify()
+      serverCore.acceptWaiters.wakeFirst()
+      serverCore.pendingAvailable?.notify()
     }
   }
 
@@ -345,13 +409,14 @@ internal import CServerCore
   private func count(_ socket: TCPSocket) {
     if socket.flags.contains(.counted) {
       socket.stopBeingCounted()
-    } else if isInFlight(socket.descriptor) {
-      connectionEnded()
+    } else if isInFlight(socket.descriptor), !isIncomingCounted {
+      isIncomingCounted = true
+      serverCore.connectionEnded()
     }
     if socket.descriptor >= 0 {
       socket.beCounted(by: home)
     } else {
-      connectionEnded()
+      serverCore.connectionEnded()
     }
   }
 
@@ -361,21 +426,22 @@ internal import CServerCore
   /// it passes it to ``TCPSocket/setSocketDescriptor(_:)``, on any thread, or closes it, or calls `super` with
   /// it. Without ``addPendingConnection(_:)`` the pending mechanism is not used for that connection.
   ///
-  /// A ``TCPSocket`` on this loop that takes the descriptor within the call tells the server when it has ended;
-  /// otherwise the override does so, by ``connectionEnded()``, or on another thread by ``tellConnectionEnded``.
+  /// A ``TCPSocket`` on this loop that takes the descriptor within the call counts among the server's connections until
+  /// it ends. Where another thread or library serves the descriptor, ``takeIncomingPermit()`` lets it count; without
+  /// that the connection counts no longer than the call.
   ///
-  /// Whose connection it is, ``incomingPeer`` tells.
+  /// ``incomingPeer`` is the client.
   ///
   /// - Parameter socketDescriptor: non-blocking and close-on-exec; an override owns it.
   open func incomingConnection(_ socketDescriptor: CInt) {
-    checkThread()
+    requireLoopThread("TCPServer.incomingConnection(_:)")
     if isInFlight(socketDescriptor), var connection = inFlight {
       inFlight?.descriptor = -1
       if unsafe csc_server_add_pending(core, &connection) {
-        if type(of: self) != TCPServer.self { existingPendingAvailable?.notify() }
+        if type(of: self) != TCPServer.self { serverCore.pendingAvailable?.notify() }
       } else {
         SystemCalls.closeDescriptor(socketDescriptor)
-        connectionEnded()
+        serverCore.connectionEnded()
       }
       return
     }
@@ -409,11 +475,11 @@ internal import CServerCore
     msec: Int = 0,
     timedOut: UnsafeMutablePointer<Bool>? = nil
   ) -> Bool {
-    checkThread()
+    requireLoopThread("TCPServer.waitForNewConnection(msec:timedOut:)")
     let deadline = msec < 0 ? nil : ContinuousClock.now + Duration.milliseconds(msec).limited
     while true {
       if hasPendingConnections {
-        if isListening { unsafe timedOut?.pointee = false }
+        if isListeningNow { unsafe timedOut?.pointee = false }
         return true
       }
       guard unsafe waitOnce(until: deadline, timedOut) else { return hasPendingConnections }
@@ -432,106 +498,60 @@ internal import CServerCore
     return unsafe csc_server_wait(core, left.map { CInt(clamping: Int($0)) } ?? -1, timedOut)
   }
 
-  /// Stops accepting until ``resumeAccepting()``; the kernel goes on queuing clients. Harmless at any time.
+  /// Stops accepting until ``resumeAccepting()``; the kernel goes on queuing clients. Harmless at any time, and from
+  /// any thread.
   public final func pauseAccepting() {
-    checkThread()
+    guard !isPosted("TCPServer.pauseAccepting()", { $0.pauseAccepting() }) else { return }
     isPaused = true
     unsafe csc_server_pause(core)
   }
 
   /// Goes on accepting after ``pauseAccepting()``, or after an accept error with ``OverloadPolicy/strict``.
+  /// From any thread.
   public final func resumeAccepting() {
-    checkThread()
+    guard !isPosted("TCPServer.resumeAccepting()", { $0.resumeAccepting() }) else { return }
     isPaused = false
     unsafe csc_server_resume(core)
     bound?.resume()
   }
 
-  func checkThread() {
-    eventBase?.engine.assertOnLoopThread()
-  }
-
   /// Emitted when a connection has become pending, before ``newConnection``: not for one that an overridden
   /// ``incomingConnection(_:)`` keeps to itself.
   public final var pendingConnectionAvailable: Signal<Void> {
-    if let existingPendingAvailable {
-      return existingPendingAvailable
+    requireLoopThread("TCPServer.pendingConnectionAvailable")
+    if let existing = serverCore.pendingAvailable {
+      return existing
     }
     let signal = Signal<Void>(on: confinement)
-    existingPendingAvailable = signal
+    serverCore.pendingAvailable = signal
     return signal
   }
 
-  fileprivate func announceConnection() {
-    // An override says for each what becomes of it.
-    if type(of: self) == TCPServer.self { existingPendingAvailable?.notify() }
-    newConnection.notify()
-    acceptWaiters.wakeFirst()
-  }
-
   func announceError(_ error: SocketError) {
-    if !isListening {
-      breakdown = error
-      acceptWaiters.wakeAll()
-    }
-    acceptError.notify(error)
+    serverCore.announceError(error, isListening: isListeningNow)
   }
 
-  fileprivate func takeIncoming(_ connection: csc_connection) {
+  func takeIncoming(_ connection: csc_connection) {
     let outer = inFlight
+    let outerIsCounted = isIncomingCounted
     let engine = eventBase?.engine
     let outerIncoming = engine?.incoming
     inFlight = connection
+    isIncomingCounted = false
     engine?.incoming = (connection, home)
     incomingConnection(connection.descriptor)
+    let isTaken = engine.map { $0.incoming == nil } ?? false
+    if let left = inFlight, left.descriptor >= 0, !isTaken, !isIncomingCounted { serverCore.connectionEnded() }
     inFlight = outer
+    isIncomingCounted = outerIsCounted
     engine?.incoming = outerIncoming
   }
 
-  fileprivate func coreFailed(_ error: SocketError) {
-    if isListening, let server = home.server {
-      eventBase?.engine.addStarving(server)
-    }
-    announceError(error)
-  }
-
-  /// Runs what a callback of the core does; see `EventEngine.inCallback(_:)`.
-  @inline(__always)
-  final func inCallback<Result>(_ body: () -> Result) -> Result {
-    guard let engine = eventBase?.engine else { return body() }
-    return engine.inCallback(body)
-  }
-
-  /// The server that a callback of its core was given.
-  static func of(_ context: UnsafeMutableRawPointer?) -> TCPServer? {
-    unsafe context.map { unsafe Unmanaged<TCPServer>.fromOpaque($0).takeUnretainedValue() }
-  }
 }
 
 extension TCPServer: LoopClient {
   /// A server that was made before its loop, for instance: its handlers would never be called, without a word.
   var waitsForLoop: Bool {
-    eventBase == nil && newConnection.isUsed && isListening
+    eventBase == nil && newConnection.hasHandlers && isListeningNow
   }
-}
-
-// MARK: - Callbacks of the core
-
-private func onNewConnection(_: OpaquePointer, context: UnsafeMutableRawPointer?) {
-  guard let server = unsafe TCPServer.of(context) else { return }
-  server.inCallback { server.announceConnection() }
-}
-
-private func onIncomingConnection(
-  _: OpaquePointer,
-  connection: UnsafePointer<csc_connection>,
-  context: UnsafeMutableRawPointer?
-) {
-  guard let server = unsafe TCPServer.of(context) else { return }
-  server.inCallback { unsafe server.takeIncoming(connection.pointee) }
-}
-
-private func onAcceptError(_: OpaquePointer, error: csc_error, context: UnsafeMutableRawPointer?) {
-  guard let server = unsafe TCPServer.of(context) else { return }
-  server.inCallback { server.coreFailed(SocketError(error)) }
 }

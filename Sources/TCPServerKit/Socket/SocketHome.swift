@@ -8,37 +8,44 @@ internal import Synchronization
 /// alone.
 final class SocketHome: @unchecked Sendable {
   let engine: EventEngine?
+  /// The engine, or for what has none a confinement of its own.
+  let confinement: ThreadConfinement
+  /// Whether connections are watched for their end that their program does nothing with: where places are limited.
+  var watchesUnused = true
+  /// The server is ending in order: no connection is to begin anything new.
+  var isDraining = false
   /// The server, where it lives on the same loop, or without one.
   let server: ServerCore?
-  private let elsewhere: ServerElsewhere?
+  private let elsewhere: ServerHandle?
   /// See `TCPSocket.deliveryTimeout`. Set by the server, on the loop's thread.
   var deliveryTimeout = defaultDeliveryTimeout
 
   static let defaultDeliveryTimeout: Duration = .seconds(30)
 
-  init(engine: EventEngine?, server: ServerCore? = nil) {
+  init(engine: EventEngine?, server: ServerCore? = nil, confinement: ThreadConfinement? = nil) {
     self.engine = engine
+    self.confinement = engine ?? confinement ?? ThreadConfinement(hasLoop: false)
     self.server = server
     elsewhere = nil
   }
 
-  init(engine: EventEngine?, of server: ServerElsewhere) {
+  init(engine: EventEngine?, of server: ServerHandle) {
     self.engine = engine
+    confinement = engine ?? ThreadConfinement(hasLoop: false)
     self.server = nil
     elsewhere = server
     deliveryTimeout = server.deliveryTimeout.withLock { $0 }
   }
 
-  /// For sockets that need no loop.
-  static let withoutLoop = SocketHome(engine: nil)
-
-  /// What tells the server from any thread; nil where none can be told: there is no server any more, or it has no loop.
-  var whoeverCounts: ServerElsewhere? {
-    if let elsewhere {
-      return elsewhere
+  deinit {
+    if let server, unsafe server.home === self {
+      unsafe server.home = nil
     }
-    guard let owner = unsafe server?.owner, owner.eventBase != nil else { return nil }
-    return owner.elsewhere
+  }
+
+  /// What reaches the server from any thread; nil where there is none with a loop.
+  var serverHandle: ServerHandle? {
+    elsewhere ?? server.flatMap { $0.engine == nil ? nil : $0.handle }
   }
 
   /// The peer of a connection that the server counts has not got everything.
@@ -60,22 +67,67 @@ final class SocketHome: @unchecked Sendable {
   }
 }
 
-/// The core of a server. It stays until the last socket has gone that tells it of its end.
+/// The core of a server, and what its callbacks need. It stays, on the loop, until the server and the last socket that
+/// counts there have gone: a callback that comes while the server is released on another thread finds all it touches.
 @safe final class ServerCore {
   let pointer: OpaquePointer?
-  /// Whose core it is, until that ends.
-  unowned(unsafe) var owner: TCPServer?
-  /// Who else wants to know of each end; nil as long as nobody does.
+  /// Its homes keep it, or it is in a list of the engine's own.
+  private unowned(unsafe) let unownedEngine: EventEngine?
+  let newConnection: Signal<Void>
+  let acceptError: Signal<SocketError>
+  let connectionRejected: Signal<RejectedConnection>
+  var admission: ((HostAddress, UInt16) -> Admission)?
+  /// The tasks that wait in `accept()`.
+  let acceptWaiters = WaitingLine()
+  /// Why the listening socket broke; forgotten when the server listens again.
+  var breakdown: SocketError?
+  /// See `TCPServer.pendingConnectionAvailable`.
+  var pendingAvailable: Signal<Void>?
+  /// While it begins to listen.
+  unowned(unsafe) var listener: TCPServer?
+  /// The server, where its class overrides what a callback calls.
+  weak var overrider: TCPServer?
+  /// That of the server's own sockets, while there is one.
+  unowned(unsafe) var home: SocketHome?
+  /// What waits for ends of connections; nil as long as nothing does.
   private(set) var endWatch: EndWatch?
   /// Connections on the server's loop whose peer has not got everything.
   var undelivered: UInt64 = 0
+  private var existingHandle: ServerHandle?
 
-  init(_ pointer: OpaquePointer?) {
-    unsafe self.pointer = pointer
+  init(engine: EventEngine?, confinement: ThreadConfinement) {
+    unsafe unownedEngine = engine
+    unsafe pointer = csc_server_new(engine?.base)
+    newConnection = Signal(on: confinement)
+    acceptError = Signal(on: confinement)
+    connectionRejected = Signal(on: confinement)
+    listenToCore()
   }
 
   deinit {
+    existingHandle?.coreEnds()
     unsafe csc_server_free(pointer)
+  }
+
+  var engine: EventEngine? {
+    unsafe unownedEngine
+  }
+
+  var handle: ServerHandle {
+    if let existingHandle {
+      return existingHandle
+    }
+    let handle = ServerHandle(self)
+    existingHandle = handle
+    return handle
+  }
+
+  func setDeliveryTimeoutElsewhere(_ timeout: Duration) {
+    existingHandle?.deliveryTimeout.withLock { $0 = timeout }
+  }
+
+  var undeliveredElsewhere: UInt64 {
+    existingHandle?.undeliveredCount ?? 0
   }
 
   func connectionEnded() {
@@ -92,7 +144,7 @@ final class SocketHome: @unchecked Sendable {
     return watch
   }
 
-  /// Somebody on the loop has closed a descriptor.
+  /// A descriptor was closed on the loop.
   ///
   /// - Returns: whether the server still lacks resources, as far as it knows.
   func descriptorFreed() -> Bool {
@@ -102,24 +154,23 @@ final class SocketHome: @unchecked Sendable {
 
 /// A server as its connections know it that may be on any thread.
 ///
-/// `@unchecked Sendable` because of this invariant: the server is looked at on its loop alone, where it ends as well;
-/// the rest never changes.
-@safe final class ServerElsewhere: @unchecked Sendable {
+/// `@unchecked Sendable` because of this invariant: the core is looked at on its loop alone, where it ends as well; the
+/// rest never changes.
+@safe final class ServerHandle: @unchecked Sendable {
   private weak var engine: EventEngine?
   /// Only compared, while there is a server, which keeps its loop alive.
   private let engineID: ObjectIdentifier?
-  // Not weak: taking a weak reference, and each one to the server from then on, would cost hundreds of instructions.
-  private unowned(unsafe) var server: TCPServer?
+  private unowned(unsafe) var core: ServerCore?
   /// Connections on other loops whose peer has not got everything.
   private let undelivered = Atomic<UInt64>(0)
   /// For connections on other loops.
   let deliveryTimeout: Locked<Duration>
 
-  init(_ server: TCPServer) {
-    deliveryTimeout = Locked(server.home.deliveryTimeout)
-    unsafe self.server = server
-    engine = server.eventBase?.engine
-    engineID = (server.eventBase?.engine).map { ObjectIdentifier($0) }
+  init(_ core: ServerCore) {
+    deliveryTimeout = unsafe Locked(core.home?.deliveryTimeout ?? SocketHome.defaultDeliveryTimeout)
+    unsafe self.core = core
+    engine = core.engine
+    engineID = core.engine.map { ObjectIdentifier($0) }
   }
 
   /// From any thread.
@@ -131,25 +182,24 @@ final class SocketHome: @unchecked Sendable {
     undelivered.load(ordering: .relaxed)
   }
 
-  /// From the server's end.
-  func serverEnds() {
-    unsafe server = nil
+  fileprivate func coreEnds() {
+    unsafe core = nil
   }
 
   /// A connection has ended that the server counted; from any thread.
   func connectionEnded() {
     guard let engine else { return }
     if engine.isOwner {
-      unsafe server?.connectionEnded()
+      unsafe core?.connectionEnded()
     } else {
-      engine.post(.closure { unsafe self.server?.connectionEnded() })
+      engine.post(.closure { unsafe self.core?.connectionEnded() })
     }
   }
 
   /// Where a connection of the server lives that becomes a socket on the loop of the calling thread.
   func home(on engine: EventEngine?) -> SocketHome {
-    if let engine, ObjectIdentifier(engine) == engineID, let server = unsafe server {
-      return server.home
+    if let engine, ObjectIdentifier(engine) == engineID, engine.isOwner, let core = unsafe core {
+      return unsafe core.home ?? SocketHome(engine: engine, server: core)
     }
     return SocketHome(engine: engine, of: self)
   }
@@ -159,7 +209,10 @@ final class SocketHome: @unchecked Sendable {
 extension TCPSocket {
   /// The server of `home` counts this socket from now on.
   func beCounted(by home: SocketHome) {
-    self.home = home.engine === engine ? home : SocketHome(engine: engine, server: home.server)
+    // The socket's own confinement stays the one that its home keeps.
+    self.home =
+      unsafe home.confinement === confinement
+      ? home : SocketHome(engine: engine, server: home.server, confinement: confinement)
     flags.insert(.counted)
   }
 

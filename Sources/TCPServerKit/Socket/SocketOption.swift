@@ -78,11 +78,13 @@ extension TCPSocket {
   /// - Returns: false when the socket is not connected or the kernel refuses the value.
   @discardableResult
   public func setSocketOption(_ option: SocketOption, _ value: Int) -> Bool {
-    option.set(value, for: descriptor)
+    requireLoopThread("TCPSocket.setSocketOption(_:_:)")
+    return option.set(value, for: descriptor)
   }
 
   /// The value of an option; nil when the socket is not connected or the kernel does not tell.
   public func socketOption(_ option: SocketOption) -> Int? {
-    option.value(for: descriptor)
+    requireLoopThread("TCPSocket.socketOption(_:)")
+    return option.value(for: descriptor)
   }
 }

@@ -15,3 +15,15 @@ public enum SocketState: Int, Sendable {
   /// On its way to unconnected: what was written is still being delivered.
   case closing = 6
 }
+
+extension SocketState {
+  /// As a number that fits into an atomic one.
+  @inline(__always) var stored: UInt8 {
+    unsafe unsafeBitCast(self, to: UInt8.self)
+  }
+
+  /// - Parameter stored: what ``stored`` has given.
+  @inline(__always) init(stored: UInt8) {
+    self = unsafe unsafeBitCast(stored, to: SocketState.self)
+  }
+}

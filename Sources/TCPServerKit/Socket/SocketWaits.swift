@@ -1,7 +1,11 @@
 /// The tasks that wait for a socket: one that reads, one that writes, and those who wait for its state.
-final class SocketWaits: CancellableWait {
+///
+/// `@unchecked Sendable` because of this invariant: other threads only retain and release it, in a `Job`.
+final class SocketWaits: CancellableWait, @unchecked Sendable {
   var reader = Parking()
   var writer = Parking()
+  /// The task that reads waits for the first byte of a message, which a shutdown ends.
+  var isBetweenMessages = false
   private(set) var existingSettings: Settings?
 
   /// What few connections need.
@@ -10,6 +14,10 @@ final class SocketWaits: CancellableWait {
     let state = WaitingLine()
     /// Those who wait for the peer's end.
     let end = WaitingLine()
+    /// Those whose write comes after the one that is going on.
+    let writers = WaitingLine()
+    /// The first of them, on its way out of the line.
+    var nextWriter: WaitingLine.Waiter?
     /// How long the read that is going on may take; nil as long as it likes.
     var readPatience: Patience?
     /// How long the peer may take nothing of a write that waits; nil as long as it likes.
@@ -17,6 +25,8 @@ final class SocketWaits: CancellableWait {
     /// `write` suspends when this much is held, and goes on when no more than `lowWaterMark` is.
     var highWaterMark = 65536
     var lowWaterMark = 16384
+    /// How much of the last write that did not end went to the kernel.
+    var bytesOfFailedWrite = 0
   }
 
   var settings: Settings {
@@ -80,21 +90,20 @@ final class SocketWaits: CancellableWait {
 
   /// Suspends the calling task: ``EventEngine/suspend(on:wait:isolation:park:)`` without its closures, since what
   /// stands on a task's stack here is what an idle connection costs.
+  ///
+  /// The task may go on elsewhere than on the loop; ``end(_:)`` is the loop's to call.
   @inline(never) func suspend(
     _ kind: Kind,
     _ engine: EventEngine,
     isolation: isolated (any Actor)? = #isolation
-  ) async -> Parking.Wakening {
+  ) async {
     let wait = number(of: kind)
-    // Only retained there: see Job.
-    nonisolated(unsafe) let waits = self
     await withTaskCancellationHandler {
       _ = isolation
       _ = unsafe await withUnsafeContinuation(isolation: isolation) { unsafe park(kind, $0) }
     } onCancel: {
-      engine.post(unsafe .cancel(waits, wait: wait))
+      engine.post(.cancel(self, wait: wait))
     }
-    return end(kind)
   }
 
   func cancelWait(_ wait: UInt32) {
@@ -125,34 +134,67 @@ extension TCPSocket {
 
   /// Suspends the calling task, which has begun its wait, until the loop has something for it.
   ///
-  /// - Throws: ``SocketError/unfinishedSocketOperation`` when the task was cancelled,
-  ///   ``SocketError/socketTimeout`` when the time ran out.
-  func suspend(_ kind: SocketWaits.Kind) async throws(SocketError) {
-    let waits = existingWaits
-    guard isServed(kind) else {
-      guard let engine else {
-        _ = waits.end(kind)
-        throw refuseAsync("No event base to wait on")
-      }
-      return try check(await waits.suspend(kind, engine))
+  /// Where the task goes on is its own affair: an actor that happened to be on this thread goes on in the pool. So
+  /// whoever waits looks at ``isOnLoop`` afterwards, and ends the wait there by ``endWait(_:)``.
+  @inline(__always) func suspend(_ kind: SocketWaits.Kind) async {
+    guard let waits, let engine else { return }
+    if isServed(kind) {
+      _ = unsafe await withUnsafeContinuation { unsafe waits.park(kind, $0) }
+    } else {
+      await waits.suspend(kind, engine)
     }
-    _ = unsafe await withUnsafeContinuation { unsafe waits.park(kind, $0) }
+  }
+
+  /// The calling task goes on, on the loop.
+  ///
+  /// - Throws: `CancellationError` when the task was cancelled, ``SocketError/socketTimeout`` when the time ran out.
+  @inline(never) func endWait(_ kind: SocketWaits.Kind) throws {
+    guard let waits else { return }
     try check(waits.end(kind))
   }
 
+  /// What a task may do in one turn of the loop before the other sockets have theirs: 1 MiB, or 256 calls.
+  ///
+  /// A task whose peer is always ahead would otherwise never wait, and keep the loop from everybody else.
+  private static let turn = 2048
+  private static let bytesOfUnit = (1 << 20) / turn
+  static let call = turn / 256
+
   /// Counts what the kernel has moved at once, where nobody had to wait for it.
   ///
-  /// - Returns: whether that was enough for one turn, 1 MiB or 2,048 small pieces: a task whose peer is always
-  ///   ahead would otherwise never wait, and keep the loop from everybody else.
+  /// - Returns: whether that was enough for one turn.
   func usesUpTurn(_ count: Int) -> Bool {
-    moved += UInt16(clamping: max(min(count, 1 << 20) / 512, 1))
-    guard moved >= 2048 else { return false }
+    charge(max(min(count, 1 << 20) / Self.bytesOfUnit, Self.call))
+  }
+
+  /// Counts a call of a task, whatever it moves.
+  ///
+  /// - Returns: whether that was enough for one turn.
+  @inline(__always) func usesUpTurnByCall() -> Bool {
+    charge(Self.call)
+  }
+
+  @inline(__always) private func charge(_ units: Int) -> Bool {
+    moved &+= UInt16(truncatingIfNeeded: units)
+    guard moved >= Self.turn else { return false }
     moved = 0
     return true
   }
 
-  /// Suspends the calling task until a connection was made, or has ended.
-  func waitForStateChange(_ timeout: Duration?) async throws(SocketError) {
+  /// Has the calling task, which is about to suspend, go on after the loop has looked at the other sockets.
+  @inline(never) func beginRest(_ kind: SocketWaits.Kind) {
+    beginWait(kind)
+    engine?.afterTurn { [self] in
+      switch kind {
+      case .reader: waits?.reader.wake(.ready)?.resume()
+      case .writer: waits?.writer.wake(.ready)?.resume()
+      }
+    }
+  }
+
+  /// Suspends the calling task until a connection was made, or has ended. To be called on the loop, in a task that
+  /// stays there.
+  func waitForStateChange(_ timeout: Duration?) async throws {
     guard let engine else { throw refuseAsync("No event base to wait on") }
     let line = existingWaits.settings.state
     let waiter = line.add()
@@ -163,7 +205,7 @@ extension TCPSocket {
     try check(wakening)
   }
 
-  @inline(never) private func check(_ wakening: Parking.Wakening) throws(SocketError) {
+  @inline(never) private func check(_ wakening: Parking.Wakening) throws {
     switch wakening {
     case .ready: return
     case .recheck:
@@ -171,13 +213,13 @@ extension TCPSocket {
     case .cancelled: throw cancelled()
     case .timedOut:
       record(.timedOut)
-      throw .socketTimeout
+      throw SocketError.socketTimeout
     }
   }
 
-  func cancelled() -> SocketError {
+  func cancelled() -> CancellationError {
     record(Failure(.unfinishedSocketOperation, "The task was cancelled"))
-    return .unfinishedSocketOperation
+    return CancellationError()
   }
 
   func refuseAsync(_ text: String) -> SocketError {
@@ -199,7 +241,7 @@ extension TCPSocket {
   }
 
   func wakeWriterIfDrained() {
-    if let waits, bytesToWrite <= writeLowWaterMark {
+    if let waits, held <= writeMarks.low {
       waits.writer.wake(.ready)?.resume()
     }
   }

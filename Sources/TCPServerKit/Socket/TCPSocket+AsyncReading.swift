@@ -1,43 +1,58 @@
 internal import CServerCore
 
-/// Reading with async/await. A read that finds data does not suspend, except after each 1 MiB in a row, so that a
-/// fast peer leaves others their turn; one that has to wait is woken by one job on the same thread.
+/// Reading with async/await, from any task. On the socket's event base a read that finds data does not suspend, except
+/// after each 1 MiB or 256 calls in a row, so that a fast peer leaves others their turn; one that has to wait is woken
+/// by one job on the same thread. From elsewhere each call goes to the event base and back.
 extension TCPSocket {
   /// Lends the next bytes to `body`: the fast form, which copies nothing and keeps no buffer while it waits.
   ///
   /// - Parameters:
+  ///   - count: the most bytes to lend; the rest stays for the next read.
   ///   - timeout: how long to wait at most; nil waits as long as it takes.
-  ///   - body: is given all that has arrived, at most 64 KiB, and has then read it. The span is valid only
-  ///     during the call.
+  ///   - body: is given what has arrived, at most 64 KiB, and has then read it, also where it throws. The span is valid
+  ///     only during the call. It runs on the socket's event base.
   /// - Returns: what `body` returned; nil when the peer has ended its side or the connection has ended.
   /// - Throws: ``SocketError/socketTimeout``; ``SocketError/operation`` when another task is reading or the
-  ///   socket's signals have handlers; what ended the connection, if it did not end in order.
+  ///   socket's signals have handlers; what ended the connection, if it did not end in order; what `body` throws.
   ///
   /// ## Cancellation
   ///
-  /// A cancelled read throws ``SocketError/unfinishedSocketOperation``: `body` was not called, and no byte taken.
+  /// A cancelled read throws `CancellationError`: `body` was not called, and no byte taken.
   ///
   /// ## Isolation
   ///
-  /// Runs where its caller does, `body` included, which must be on the socket's event base.
+  /// May be called from any task.
   @inlinable
   public func read<Result>(
+    upTo count: Int = .max,
     timeout: Duration? = nil,
-    _ body: (RawSpan) -> Result
-  ) async throws(SocketError) -> Result? {
+    _ body: (RawSpan) throws -> Result
+  ) async throws -> Result? {
     // Inlined, so that what is generic is made for its type by whoever calls it.
     var result: Result?
-    try await lendNext(timeout) { result = body($0) }
+    try await lendNext(count, timeout) { result = try body($0) }
     return result
   }
 
-  /// The part of ``read(timeout:_:)`` that is the same for all.
-  @usableFromInline
-  func lendNext(_ timeout: Duration?, to body: (RawSpan) -> Void) async throws(SocketError) {
-    try beginReading(timeout)
-    while try !lendOnce(to: body) {
-      try await waitForInput()
-    }
+  /// Lends the next bytes to a `body` that may suspend, as ``read(upTo:timeout:_:)-(_,_,(RawSpan)throws->Result)`` does.
+  ///
+  /// The socket keeps the bytes for it: others go on reading from theirs meanwhile.
+  ///
+  /// ## Cancellation
+  ///
+  /// A cancelled read throws `CancellationError`: `body` was not called, and no byte taken. A `body` that has begun
+  /// ends as it does by itself.
+  ///
+  /// ## Isolation
+  ///
+  /// May be called from any task. `body` runs where the caller does.
+  public func read<Result>(
+    upTo count: Int = .max,
+    timeout: Duration? = nil,
+    _ body: (RawSpan) async throws -> Result
+  ) async throws -> Result? {
+    guard let bytes = try await read(maxLength: min(count, ScratchBuffer.size), timeout: timeout) else { return nil }
+    return unsafe try await body(bytes.span.bytes)
   }
 
   /// Reads into the caller's memory as soon as there is something.
@@ -45,29 +60,22 @@ extension TCPSocket {
   /// - Parameters:
   ///   - buffer: memory that stays valid until the call has returned.
   ///   - timeout: how long to wait at most; nil waits as long as it takes.
-  /// - Returns: the number of bytes; 0 when the peer has ended its side or the connection has ended.
-  /// - Throws: what ``read(timeout:_:)`` does.
+  /// - Returns: the number of bytes; 0 when the peer has ended its side or the connection has ended, and for a buffer
+  ///   without room.
+  /// - Throws: what ``read(upTo:timeout:_:)-(_,_,(RawSpan)throws->Result)`` does.
   ///
   /// ## Cancellation
   ///
-  /// A cancelled read throws ``SocketError/unfinishedSocketOperation``, and has taken no byte.
+  /// A cancelled read throws `CancellationError`, and has taken no byte.
   ///
   /// ## Isolation
   ///
-  /// Runs where its caller does, which must be on the socket's event base.
+  /// May be called from any task.
   public func read(
     into buffer: UnsafeMutableRawBufferPointer,
     timeout: Duration? = nil
-  ) async throws(SocketError) -> Int {
-    try beginReading(timeout)
-    // The kernel's answer to a read of nothing looks like an end.
-    guard buffer.count > 0 else { return 0 }
-    while true {
-      if let count = unsafe try receiveOnce(buffer) {
-        return count
-      }
-      try await waitForInput()
-    }
+  ) async throws -> Int {
+    try await reading(timeout) { socket in unsafe try socket.receiveOnce(buffer) }
   }
 
   /// Reads some bytes as soon as there are any.
@@ -76,19 +84,17 @@ extension TCPSocket {
   ///   - maxLength: the most bytes to return.
   ///   - timeout: how long to wait at most; nil waits as long as it takes.
   /// - Returns: at most `maxLength` bytes; nil when the peer has ended its side or the connection has ended.
-  /// - Throws: what ``read(timeout:_:)`` does.
+  /// - Throws: what ``read(upTo:timeout:_:)-(_,_,(RawSpan)throws->Result)`` does.
   ///
   /// ## Cancellation
   ///
-  /// A cancelled read throws ``SocketError/unfinishedSocketOperation``, and has taken no byte.
+  /// A cancelled read throws `CancellationError`, and has taken no byte.
   ///
   /// ## Isolation
   ///
-  /// Runs where its caller does, which must be on the socket's event base.
-  public func read(maxLength: Int, timeout: Duration? = nil) async throws(SocketError) -> [UInt8]? {
-    try beginReading(timeout)
-    guard try await buffered(atLeast: 1) > 0 else { return nil }
-    return take(min(bytesAvailable, max(maxLength, 0)))
+  /// May be called from any task.
+  public func read(maxLength: Int, timeout: Duration? = nil) async throws -> [UInt8]? {
+    try await reading(timeout) { try $0.takeSome(maxLength) }
   }
 
   /// Reads a number of bytes, no fewer.
@@ -98,25 +104,24 @@ extension TCPSocket {
   ///   - timeout: how long all of them may take together; those that came in time stay readable.
   /// - Returns: the bytes; nil when the input ended before the first of them.
   /// - Throws: ``SocketError/remoteHostClosed`` when it ended among them; those that came stay readable.
-  ///   Otherwise what ``read(timeout:_:)`` does.
+  ///   Otherwise what ``read(upTo:timeout:_:)-(_,_,(RawSpan)throws->Result)`` does.
   ///
   /// ## Cancellation
   ///
-  /// A cancelled read throws ``SocketError/unfinishedSocketOperation``; those that came stay readable.
+  /// A cancelled read throws `CancellationError`; those that came stay readable.
   ///
   /// ## Isolation
   ///
-  /// Runs where its caller does, which must be on the socket's event base.
-  public func read(exactly count: Int, timeout: Duration? = nil) async throws(SocketError) -> [UInt8]? {
+  /// May be called from any task.
+  public func read(exactly count: Int, timeout: Duration? = nil) async throws -> [UInt8]? {
     let wanted = max(count, 0)
-    try beginReading(timeout)
-    let found = try await buffered(atLeast: wanted)
-    guard found >= wanted else {
-      if found == 0 { return nil }
-      record(.remoteHostClosed)
-      throw .remoteHostClosed
+    return try await reading(timeout) { socket -> [UInt8]?? in
+      guard let found = try socket.buffered(atLeast: wanted) else { return nil }
+      if found >= wanted { return socket.take(wanted) }
+      guard found > 0 else { return .some(nil) }
+      socket.record(.remoteHostClosed)
+      throw SocketError.remoteHostClosed
     }
-    return take(wanted)
   }
 
   /// Reads a line, its newline included.
@@ -126,29 +131,28 @@ extension TCPSocket {
   ///   - timeout: how long the whole line may take; what came in time stays readable.
   /// - Returns: the line; the last one may lack its newline; nil when there is none any more.
   /// - Throws: ``SocketError/lineTooLong`` when the line has more than `maxLength` bytes: its beginning stays readable,
-  ///   and never looks like a line of its own. Otherwise what ``read(timeout:_:)`` does.
+  ///   and never looks like a line of its own. Otherwise what ``read(upTo:timeout:_:)-(_,_,(RawSpan)throws->Result)`` does.
   ///
   /// ## Cancellation
   ///
-  /// A cancelled read that lacks a part of the line throws ``SocketError/unfinishedSocketOperation``; what came of
-  /// it stays readable. A line that is complete in the socket is returned all the same.
+  /// A cancelled read throws `CancellationError`; what came of the line stays readable.
   ///
   /// ## Isolation
   ///
-  /// Runs where its caller does, which must be on the socket's event base.
+  /// May be called from any task.
   public func readLine(
     maxLength: Int = 65536,
     timeout: Duration? = nil
-  ) async throws(SocketError) -> [UInt8]? {
-    try beginReading(timeout)
+  ) async throws -> [UInt8]? {
     var searched = 0
-    while true {
-      if let newline = unsafe unreadBytes.dropFirst(searched).firstIndex(of: UInt8(ascii: "\n")) {
-        return try takeDelimited(newline + 1, maxLength)
-      }
-      searched = bytesAvailable
-      guard try await buffersMore(than: searched, maxLength) else {
-        return searched > 0 ? take(searched) : nil
+    return try await reading(timeout) { socket -> [UInt8]?? in
+      while true {
+        if let newline = unsafe socket.unreadBytes.dropFirst(searched).firstIndex(of: UInt8(ascii: "\n")) {
+          return try socket.takeDelimited(newline + 1, maxLength)
+        }
+        searched = socket.bytesHeld
+        guard let isMore = try socket.holdsMore(than: searched, maxLength) else { return nil }
+        guard isMore else { return searched > 0 ? socket.take(searched) : .some(nil) }
       }
     }
   }
@@ -165,7 +169,8 @@ extension TCPSocket {
   ///   - timeout: how long all of it may take; what came in time stays readable.
   /// - Returns: the bytes; at the end of the input what is left, without a delimiter; nil when there is none any more.
   /// - Throws: ``SocketError/lineTooLong`` when there is no delimiter within `maxLength` bytes, which stay readable;
-  ///   ``SocketError/operation`` for an empty delimiter. Otherwise what ``read(timeout:_:)`` does.
+  ///   ``SocketError/operation`` for an empty delimiter. Otherwise what
+  ///   ``read(upTo:timeout:_:)-(_,_,(RawSpan)throws->Result)`` does.
   ///
   /// ## Cancellation
   ///
@@ -173,46 +178,42 @@ extension TCPSocket {
   ///
   /// ## Isolation
   ///
-  /// Runs where its caller does, which must be on the socket's event base.
+  /// May be called from any task.
   public func read(
     until delimiter: some Collection<UInt8>,
     maxLength: Int = 65536,
     timeout: Duration? = nil
-  ) async throws(SocketError) -> [UInt8]? {
+  ) async throws -> [UInt8]? {
     try await readDelimited(Array(delimiter), maxLength, timeout)
   }
 
-  private func readDelimited(
-    _ delimiter: [UInt8],
-    _ maxLength: Int,
-    _ timeout: Duration?
-  ) async throws(SocketError) -> [UInt8]? {
-    guard let last = delimiter.last else { throw refuseAsync("An empty delimiter") }
-    try beginReading(timeout)
+  private func readDelimited(_ delimiter: [UInt8], _ maxLength: Int, _ timeout: Duration?) async throws -> [UInt8]? {
     var searched = 0
-    while true {
-      while let end = unsafe unreadBytes.dropFirst(searched).firstIndex(of: last) {
-        searched = end + 1
-        if unsafe unreadBytes[..<searched].suffix(delimiter.count).elementsEqual(delimiter) {
-          return try takeDelimited(searched, maxLength)
+    return try await reading(timeout) { socket -> [UInt8]?? in
+      guard let last = delimiter.last else { throw socket.refuseAsync("An empty delimiter") }
+      while true {
+        while let end = unsafe socket.unreadBytes.dropFirst(searched).firstIndex(of: last) {
+          searched = end + 1
+          if unsafe socket.unreadBytes[..<searched].suffix(delimiter.count).elementsEqual(delimiter) {
+            return try socket.takeDelimited(searched, maxLength)
+          }
         }
-      }
-      searched = bytesAvailable
-      guard try await buffersMore(than: searched, maxLength) else {
-        return searched > 0 ? take(searched) : nil
+        searched = socket.bytesHeld
+        guard let isMore = try socket.holdsMore(than: searched, maxLength) else { return nil }
+        guard isMore else { return searched > 0 ? socket.take(searched) : .some(nil) }
       }
     }
   }
 
-  private func takeDelimited(_ count: Int, _ maxLength: Int) throws(SocketError) -> [UInt8] {
+  private func takeDelimited(_ count: Int, _ maxLength: Int) throws -> [UInt8] {
     guard count <= max(maxLength, 1) else { throw tooLong() }
     return take(count)
   }
 
-  /// Waits for more than `count` bytes; false when none come any more.
-  private func buffersMore(than count: Int, _ maxLength: Int) async throws(SocketError) -> Bool {
+  /// Whether there are more than `count` bytes; nil when more may come.
+  private func holdsMore(than count: Int, _ maxLength: Int) throws -> Bool? {
     guard count < max(maxLength, 1) else { throw tooLong() }
-    return try await buffered(atLeast: count + 1) > count
+    return try buffered(atLeast: count + 1).map { $0 > count }
   }
 
   private func tooLong() -> SocketError {
@@ -220,66 +221,178 @@ extension TCPSocket {
     return .lineTooLong
   }
 
-  // MARK: -
+  /// Waits for the first byte of what comes next: the call at the border between two requests.
+  ///
+  /// ```swift
+  /// while try await socket.waitForMessage() {
+  ///   guard let line = try await socket.readLine() else { return }
+  ///   try await socket.write(line)
+  /// }
+  /// ```
+  ///
+  /// It is the one wait that a graceful shutdown ends: a connection that is between two messages when the shutdown
+  /// begins is over, one in the middle of a message has until the deadline.
+  ///
+  /// - Parameter timeout: how long to wait at most; nil waits as long as it takes.
+  /// - Returns: whether there is something to read. False when the peer has ended its side, when the connection has
+  ///   ended, and when the shutdown that `serve` was given (``GracefulShutdown/current``) has begun and no byte has come.
+  /// - Throws: what ``read(upTo:timeout:_:)-(_,_,(RawSpan)throws->Result)`` does.
+  ///
+  /// ## Cancellation
+  ///
+  /// A cancelled wait throws `CancellationError`.
+  ///
+  /// ## Isolation
+  ///
+  /// May be called from any task.
+  public func waitForMessage(timeout: Duration? = nil) async throws -> Bool {
+    try await reading(timeout) { socket -> Bool? in
+      if let found = try socket.buffered(atLeast: 1) { return found > 0 }
+      // The last read may have taken all that its turn allowed.
+      if socket.home.isDraining { return SystemCalls.isReadable(socket.descriptor) ? nil : false }
+      socket.existingWaits.isBetweenMessages = true
+      return nil
+    }
+  }
 
-  /// A timeout begins with the first wait of a call and spans all of them.
-  @inline(never) private func beginReading(_ timeout: Duration?) throws(SocketError) {
+  // MARK: - The one loop of all reads
+
+  /// Calls `step` on the loop until it has a result, and waits for input in between.
+  ///
+  /// - Parameters:
+  ///   - timeout: begins with the first wait and spans all of them.
+  ///   - isResumed: this read has waited already, in a task that went on elsewhere.
+  ///   - step: returns nil when it needs more input. Called on the loop, where its caller may not be: it touches nothing
+  ///     of the caller's.
+  @inline(__always)
+  private func reading<Result>(
+    _ timeout: Duration?,
+    isResumed: Bool = false,
+    _ step: (TCPSocket) throws -> Result?
+  ) async throws -> Result {
+    guard isOnLoop else { return try await readingElsewhere(timeout, isResumed: isResumed, step) }
+    if isResumed {
+      try endWait(.reader)
+    } else if try beginReading(timeout) {
+      await suspend(.reader)
+      guard isOnLoop else { return try await readingElsewhere(timeout, isResumed: true, step) }
+      try endWait(.reader)
+    }
+    while true {
+      if let result = try step(self) { return result }
+      try prepareToWaitForInput()
+      await suspend(.reader)
+      guard isOnLoop else { return try await readingElsewhere(timeout, isResumed: true, step) }
+      try endWait(.reader)
+    }
+  }
+
+  @inline(never)
+  private func readingElsewhere<Result>(
+    _ timeout: Duration?,
+    isResumed: Bool,
+    _ step: (TCPSocket) throws -> Result?
+  ) async throws -> Result {
+    try await onLoop { try await $0.reading(timeout, isResumed: isResumed, step) }
+  }
+
+  /// The part of `read(upTo:timeout:_:)` that is the same for all.
+  ///
+  /// `body` is its caller's: where that is not on the loop, another task could be at the same actor while it ran there.
+  @usableFromInline
+  func lendNext(_ count: Int, _ timeout: Duration?, to body: (RawSpan) throws -> Void) async throws {
+    var hasWaited = false
+    if isOnLoop {
+      var mustWait = try beginReading(timeout)
+      while true {
+        if !mustWait {
+          if try lendOnce(count, to: body) { return }
+          try prepareToWaitForInput()
+        }
+        mustWait = false
+        await suspend(.reader)
+        hasWaited = true
+        guard isOnLoop else { break }
+        try endWait(.reader)
+      }
+    }
+    let most = min(count, ScratchBuffer.size)
+    let bytes = try await readingElsewhere(timeout, isResumed: hasWaited) { try $0.takeSome(most) }
+    if let bytes { unsafe try body(bytes.span.bytes) }
+  }
+
+  /// What ``read(maxLength:timeout:)`` does each time there may be something; nil when it has to wait.
+  private func takeSome(_ maxLength: Int) throws -> [UInt8]?? {
+    guard let found = try buffered(atLeast: 1) else { return nil }
+    guard found > 0 else { return .some(nil) }
+    return take(min(found, max(maxLength, 0)))
+  }
+
+  /// - Returns: whether the task has had its turn, and is to suspend before it reads.
+  @inline(never) private func beginReading(_ timeout: Duration?) throws -> Bool {
     try checkReader()
     if timeout != nil || waits?.existingSettings?.readPatience != nil {
       existingWaits.settings.readPatience = timeout.map { SocketWaits.Patience($0) }
     }
+    waits?.isBetweenMessages = false
+    noteUse()
+    guard usesUpTurnByCall(), engine != nil else { return false }
+    beginRest(.reader)
+    return true
   }
 
-  private func checkReader() throws(SocketError) {
-    engine?.assertOnLoopThread()
+  private func checkReader() throws {
     if flags.contains(.wantsInput) {
       throw refuseReader()
     }
     if waits?.reader.isTaken ?? false {
       throw refuseAsync("Another task is reading from this socket")
     }
-    if isTransactionStarted {
+    if isInTransaction {
       throw refuseAsync("A read that waits within a transaction")
     }
     // Not before: another one may be reading, which is not to be confused with this one.
     if noteTask(.reader) { throw cancelled() }
   }
 
-  /// Makes `count` bytes available here, or as many as come before the end; returns how many there are.
-  private func buffered(atLeast count: Int) async throws(SocketError) -> Int {
-    while bytesAvailable < count && !isAtEnd {
-      if !flags.contains(.drained) {
-        let before = bytesAvailable
-        switch receiveIntoQueue(roomFor: count - before) {
-        case .bytes:
-          if usesUpTurn(bytesAvailable - before) { flags.insert(.drained) }
-          continue
-        case .end: continue
-        case .nothing: break
-        case .failed(let errnum): throw broke(errnum)
-        }
+  /// Makes `count` bytes available here, or as many as come before the end.
+  ///
+  /// - Returns: how many there are; nil when more may come.
+  private func buffered(atLeast count: Int) throws -> Int? {
+    while bytesHeld < count && !isAtEnd {
+      guard !flags.contains(.drained) else { return nil }
+      let before = bytesHeld
+      switch receiveIntoQueue(roomFor: count - before) {
+      case .bytes:
+        if usesUpTurn(bytesHeld - before) { flags.insert(.drained) }
+      case .end: break
+      case .nothing: return nil
+      case .failed(let errnum): throw broke(errnum)
       }
-      try await waitForInput()
     }
-    if bytesAvailable == 0 {
+    if bytesHeld == 0 {
       _ = try hasEnded()
     }
-    return bytesAvailable
+    return bytesHeld
   }
 
   /// Lends what there is; false when there is nothing yet.
-  @inline(never) private func lendOnce(to body: (RawSpan) -> Void) throws(SocketError) -> Bool {
-    if bytesAvailable > 0 {
-      lendUnread(to: body)
+  @inline(never) private func lendOnce(_ most: Int, to body: (RawSpan) throws -> Void) throws -> Bool {
+    if bytesHeld > most {
+      unsafe try body(take(max(most, 0)).span.bytes)
+      return true
+    }
+    if bytesHeld > 0 {
+      try lendUnread(to: body)
       return true
     }
     if try hasEnded() { return true }
     guard let scratch = engine?.scratch, !flags.contains(.drained) else { return false }
-    let memory = unsafe scratch.take()
+    let memory = unsafe UnsafeMutableRawBufferPointer(rebasing: scratch.take()[..<min(most, ScratchBuffer.size)])
     let outcome = unsafe SystemCalls.receive(descriptor, into: memory)
     if case .value(let count) = outcome, count > 0 {
       noteReceived(count, room: memory.count)
-      unsafe scratch.whileRead(UnsafeRawBufferPointer(rebasing: memory[..<count]), body)
+      unsafe try scratch.whileRead(UnsafeRawBufferPointer(rebasing: memory[..<count]), body)
       return true
     }
     try handleUnread(outcome)
@@ -287,11 +400,10 @@ extension TCPSocket {
   }
 
   /// Reads once into the caller's memory: the number of bytes, 0 at the end; nil when there is nothing yet.
-  @inline(never) private func receiveOnce(
-    _ buffer: UnsafeMutableRawBufferPointer
-  ) throws(SocketError) -> Int? {
-    if bytesAvailable > 0 {
-      let count = min(bytesAvailable, buffer.count)
+  @inline(never) private func receiveOnce(_ buffer: UnsafeMutableRawBufferPointer) throws -> Int? {
+    guard buffer.count > 0 else { return 0 }
+    if bytesHeld > 0 {
+      let count = min(bytesHeld, buffer.count)
       unsafe buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: unreadBytes[..<count]))
       consume(count)
       return count
@@ -314,7 +426,7 @@ extension TCPSocket {
   }
 
   /// After a read that brought nothing: the end, nothing yet, or a failure.
-  private func handleUnread(_ outcome: SystemCalls.Outcome) throws(SocketError) {
+  private func handleUnread(_ outcome: SystemCalls.Outcome) throws {
     switch outcome {
     case .value: noteInputEnded()
     case .failed(let errnum):
@@ -322,14 +434,10 @@ extension TCPSocket {
     }
   }
 
-  private func waitForInput() async throws(SocketError) {
-    try prepareToWaitForInput()
-    try await suspend(.reader)
-  }
-
-  @inline(never) private func prepareToWaitForInput() throws(SocketError) {
+  @inline(never) private func prepareToWaitForInput() throws {
     // They may have been connected while this task waited.
     guard !flags.contains(.wantsInput) else { throw refuseReader() }
+    guard engine != nil else { throw refuseAsync("No event base to wait on") }
     flags.remove(.drained)
     beginWait(.reader)
     watchRead(for: waits?.existingSettings?.readPatience?.begin())
@@ -346,9 +454,9 @@ extension TCPSocket {
   }
 
   /// Whether nothing will come any more. That is no error, unless the connection was cut.
-  private func hasEnded() throws(SocketError) -> Bool {
+  private func hasEnded() throws -> Bool {
     if descriptor < 0, flags.contains(.broken) {
-      throw error
+      throw lastError
     }
     return isAtEnd
   }

@@ -1,59 +1,99 @@
-/// Writing and ending with async/await, on the socket's event base as reading is.
+/// Writing and ending with async/await, from any task as reading is.
 extension TCPSocket {
   /// How many bytes the socket holds for a slow peer before an async write suspends; 64 KiB at first.
   public var writeHighWaterMark: Int {
-    get { waits?.existingSettings?.highWaterMark ?? 65536 }
-    set { existingWaits.settings.highWaterMark = max(newValue, 1) }
+    get {
+      requireLoopThread("TCPSocket.writeHighWaterMark")
+      return writeMarks.high
+    }
+    set {
+      requireLoopThread("TCPSocket.writeHighWaterMark")
+      existingWaits.settings.highWaterMark = max(newValue, 1)
+    }
   }
 
   /// How few bytes must be left before a suspended write goes on; 16 KiB at first.
   public var writeLowWaterMark: Int {
-    get { waits?.existingSettings?.lowWaterMark ?? 16384 }
-    set { existingWaits.settings.lowWaterMark = max(newValue, 0) }
+    get {
+      requireLoopThread("TCPSocket.writeLowWaterMark")
+      return writeMarks.low
+    }
+    set {
+      requireLoopThread("TCPSocket.writeLowWaterMark")
+      existingWaits.settings.lowWaterMark = max(newValue, 0)
+    }
+  }
+
+  /// For code that is on the loop already.
+  var writeMarks: (high: Int, low: Int) {
+    guard let settings = waits?.existingSettings else { return (65536, 16384) }
+    return (settings.highWaterMark, settings.lowWaterMark)
   }
 
   /// Writes bytes, suspending while the peer is slow: never more than ``writeHighWaterMark`` bytes are held.
   ///
+  /// Several tasks may write at once: each write goes out whole, in the order of the calls.
+  ///
   /// - Parameters:
   ///   - bytes: what to write.
   ///   - timeout: the longest silence of the peer, in which it acknowledges no byte; nil sets no limit.
-  /// - Returns: the number of bytes written: all of them, unless the task was cancelled.
-  /// - Throws: ``SocketError/remoteHostClosed`` and its kind when the connection broke,
-  ///   ``SocketError/socketTimeout``, ``SocketError/operation`` when another task is writing.
+  /// - Returns: the number of bytes, all of them.
+  /// - Throws: ``SocketError/remoteHostClosed`` and its kind when the connection broke, ``SocketError/socketTimeout``.
+  ///   ``bytesOfFailedWrite`` is then how much went out.
   ///
   /// ## Cancellation
   ///
-  /// A cancelled write returns how many of its bytes went to the kernel; the rest is not held.
+  /// A cancelled write throws `CancellationError`, unless all is written. What had not gone to the kernel is not sent.
   ///
   /// ## Isolation
   ///
-  /// Runs where its caller does, which must be on the socket's event base. After each 1 MiB in a row that the
-  /// kernel took at once, the loop's other sockets have their turn.
+  /// May be called from any task. On the socket's event base it suspends only for a slow peer, and after each 1 MiB or
+  /// 256 calls in a row, when the loop's other sockets have their turn.
   @discardableResult
-  public func write(_ bytes: [UInt8], timeout: Duration? = nil) async throws(SocketError) -> Int {
-    engine?.assertOnLoopThread()
-    try refuseSecondWriter()
-    if noteTask(.writer) { return 0 }
-    var accepted = 0
-    while true {
-      accepted += try unsafe bytes.span.bytes.withUnsafeBytes { bytes throws(SocketError) in
-        unsafe try accept(UnsafeRawBufferPointer(rebasing: bytes[accepted...]))
-      }
-      if accepted == bytes.count && bytesToWrite < writeHighWaterMark {
-        if usesUpTurn(accepted) { await letOthersRun() }
-        return accepted
-      }
-      do {
-        beginWait(.writer)
-        watchWrite(for: timeout)
-        try await suspend(.writer)
-      } catch SocketError.unfinishedSocketOperation {
-        // One task writes at a time, so what is held last is ours.
-        let unsent = min(bytesToWrite, accepted)
-        takeBack(unsent)
-        return accepted - unsent
-      }
-      try checkUnbroken(!flags.contains(.writeBroken) && descriptor >= 0)
+  public func write(_ bytes: [UInt8], timeout: Duration? = nil) async throws -> Int {
+    try await writing(bytes.count, timeout) { socket, written in
+      try unsafe bytes.withUnsafeBytes { unsafe try socket.accept($0, from: written) }
+    }
+  }
+
+  /// Writes bytes, as ``write(_:timeout:)-([UInt8],_)`` does.
+  ///
+  /// - Parameter bytes: `Data`, a slice, a text's `utf8`, a buffer: what has its bytes in one piece of memory is not
+  ///   copied.
+  ///
+  /// ## Cancellation
+  ///
+  /// A cancelled write throws `CancellationError`, unless all is written. What had not gone to the kernel is not sent.
+  ///
+  /// ## Isolation
+  ///
+  /// May be called from any task.
+  @discardableResult
+  public func write(_ bytes: some Collection<UInt8>, timeout: Duration? = nil) async throws -> Int {
+    // Elsewhere the bytes may be an actor's, which others change meanwhile.
+    guard isOnLoop, bytes.withContiguousStorageIfAvailable({ _ in true }) ?? false else {
+      return try await write(Array(bytes), timeout: timeout)
+    }
+    return try await writing(bytes.count, timeout) { socket, written in
+      try bytes.withContiguousStorageIfAvailable {
+        try unsafe socket.accept(UnsafeRawBufferPointer($0), from: written)
+      } ?? 0
+    }
+  }
+
+  /// Writes bytes, as ``write(_:timeout:)-([UInt8],_)`` does.
+  ///
+  /// ## Cancellation
+  ///
+  /// A cancelled write throws `CancellationError`, unless all is written. What had not gone to the kernel is not sent.
+  ///
+  /// ## Isolation
+  ///
+  /// May be called from any task.
+  @discardableResult
+  public func write(_ bytes: RawSpan, timeout: Duration? = nil) async throws -> Int {
+    try await writing(bytes.byteCount, timeout) { socket, written in
+      try unsafe bytes.withUnsafeBytes { unsafe try socket.accept($0, from: written) }
     }
   }
 
@@ -61,14 +101,66 @@ extension TCPSocket {
   ///
   /// ## Cancellation
   ///
-  /// A cancelled write returns how many bytes of its UTF-8 went to the kernel; the rest is not held.
+  /// A cancelled write throws `CancellationError`, unless all is written. What had not gone to the kernel is not sent.
   ///
   /// ## Isolation
   ///
-  /// Runs where its caller does, which must be on the socket's event base.
+  /// May be called from any task.
   @discardableResult
-  public func write(_ text: String, timeout: Duration? = nil) async throws(SocketError) -> Int {
-    try await write(Array(text.utf8), timeout: timeout)
+  public func write(_ text: String, timeout: Duration? = nil) async throws -> Int {
+    var text = text
+    text.makeContiguousUTF8()
+    let utf8 = text.utf8
+    return try await writing(utf8.count, timeout) { socket, written in
+      unsafe try utf8.withContiguousStorageIfAvailable {
+        try unsafe socket.accept(UnsafeRawBufferPointer($0), from: written)
+      } ?? 0
+    }
+  }
+
+  /// Writes several pieces one after the other, as one write: a head and a body reach the kernel in one system call.
+  ///
+  /// - Parameter pieces: as many as there are; none of them is copied that the kernel takes at once.
+  ///
+  /// ## Cancellation
+  ///
+  /// A cancelled write throws `CancellationError`, unless all is written. What had not gone to the kernel is not sent.
+  ///
+  /// ## Isolation
+  ///
+  /// May be called from any task.
+  @discardableResult
+  public func write(pieces: [[UInt8]], timeout: Duration? = nil) async throws -> Int {
+    try await writing(pieces.reduce(0) { $0 + $1.count }, timeout) { socket, written in
+      try socket.accept(pieces, from: written)
+    }
+  }
+
+  /// Waits until a write would not have to wait for the peer: fewer than ``writeHighWaterMark`` bytes are held, and no
+  /// other task is writing.
+  ///
+  /// - Parameter timeout: the longest silence of the peer, in which it acknowledges no byte; nil sets no limit.
+  /// - Throws: what ``write(_:timeout:)-([UInt8],_)`` does.
+  ///
+  /// ## Cancellation
+  ///
+  /// A cancelled wait throws `CancellationError`.
+  ///
+  /// ## Isolation
+  ///
+  /// May be called from any task.
+  public func waitUntilWritable(timeout: Duration? = nil) async throws {
+    try await writing(0, timeout) { socket, _ in
+      guard socket.mayWrite() else { throw socket.lastError }
+      return 0
+    }
+  }
+
+  /// How many bytes of the last `write` that did not write all of them, for an error or a cancellation, went to the
+  /// kernel; 0 at first. To be read on the socket's event base.
+  public var bytesOfFailedWrite: Int {
+    requireLoopThread("TCPSocket.bytesOfFailedWrite")
+    return waits?.existingSettings?.bytesOfFailedWrite ?? 0
   }
 
   /// Waits until the kernel has everything that was written, by whichever call.
@@ -78,26 +170,17 @@ extension TCPSocket {
   ///
   /// ## Cancellation
   ///
-  /// Throws ``SocketError/unfinishedSocketOperation``, as after a timeout the bytes go on being sent. With nothing
-  /// to wait for it returns all the same.
+  /// Throws `CancellationError`, as after a timeout the bytes go on being sent. With nothing to wait for it returns all
+  /// the same.
   ///
   /// ## Isolation
   ///
-  /// Runs where its caller does, which must be on the socket's event base.
-  public func waitUntilWritten(timeout: Duration? = nil) async throws(SocketError) {
-    engine?.assertOnLoopThread()
-    guard output != nil else {
-      return try checkUnbroken(flags.isDisjoint(with: [.writeBroken, .broken]))
+  /// May be called from any task.
+  public func waitUntilWritten(timeout: Duration? = nil) async throws {
+    guard isOnLoop, output == nil else {
+      return try await onLoop { try await $0.waitUntilAllSent(timeout) }
     }
-    try refuseSecondWriter()
-    if noteTask(.writer) { throw cancelled() }
-    while let held = output {
-      beginWait(.writer)
-      watchWrite(for: timeout)
-      try await suspend(.writer)
-      // Sent to the last byte, even if the connection has ended since; or lost with it.
-      try checkUnbroken(held.count == 0 || output === held)
-    }
+    try checkUnbroken(flags.isDisjoint(with: [.writeBroken, .broken]))
   }
 
   /// Ends the connection in order, as ``disconnectFromHost()`` does, and waits for it.
@@ -112,9 +195,14 @@ extension TCPSocket {
   ///
   /// ## Isolation
   ///
-  /// Runs where its caller does, which must be on the socket's event base.
+  /// May be called from any task.
   @discardableResult
   public func closeGracefully(timeout: Duration? = nil) async -> Bool {
+    await onLoop { await $0.closeAndWait(timeout) }
+  }
+
+  /// What ``closeGracefully(timeout:)`` does, in a task that stays on the loop.
+  func closeAndWait(_ timeout: Duration?) async -> Bool {
     if let timeout { deliveryTimeout = timeout }
     disconnectFromHost()
     if currentState != .unconnected {
@@ -133,13 +221,16 @@ extension TCPSocket {
   ///
   /// ## Cancellation
   ///
-  /// Gives up the attempt and throws ``SocketError/unfinishedSocketOperation``; the socket is unconnected again.
+  /// Gives up the attempt and throws `CancellationError`; the socket is unconnected again.
   ///
   /// ## Isolation
   ///
-  /// Runs where its caller does, which must be on the socket's event base. A name is looked up on a thread of its
-  /// own.
-  public func connect(to hostName: String, port: UInt16, timeout: Duration? = nil) async throws(SocketError) {
+  /// May be called from any task. A name is looked up on a thread of its own.
+  public func connect(to hostName: String, port: UInt16, timeout: Duration? = nil) async throws {
+    try await onLoop { try await $0.connectAndWait(hostName, port, timeout) }
+  }
+
+  private func connectAndWait(_ hostName: String, _ port: UInt16, _ timeout: Duration?) async throws {
     guard currentState == .unconnected else {
       throw refuseAsync("connect() called when already connected or connecting")
     }
@@ -152,46 +243,188 @@ extension TCPSocket {
         throw error
       }
     }
-    guard currentState == .connected else { throw error }
+    guard currentState == .connected else { throw lastError }
   }
 
-  // MARK: -
+  // MARK: - The one loop of all writes
 
-  private func refuseSecondWriter() throws(SocketError) {
-    if waits?.writer.isTaken ?? false {
-      throw refuseAsync("Another task is writing to this socket")
+  /// Calls `part` on the loop until it has accepted all, and waits for the peer in between.
+  ///
+  /// - Parameters:
+  ///   - written: how much was accepted before: this write has waited already, in a task that went on elsewhere.
+  ///   - hasTurn: the task has waited for the writes before this one.
+  ///   - part: sends or holds what it can of the bytes that follow the given number, and returns how many that were.
+  ///     Called on the loop, where its caller may not be.
+  @inline(__always) @discardableResult
+  private func writing(
+    _ count: Int,
+    _ timeout: Duration?,
+    resuming written: Int? = nil,
+    hasTurn: Bool = false,
+    _ part: (TCPSocket, Int) throws -> Int
+  ) async throws -> Int {
+    guard isOnLoop else { return try await writingElsewhere(count, timeout, written, part) }
+    var accepted = written ?? 0
+    if written != nil {
+      try endWritersWait(accepted)
+    } else if !hasTurn, try mustWaitForTurn() {
+      return try await writingElsewhere(count, timeout, nil, part)
+    }
+    while true {
+      do {
+        accepted += try part(self, accepted)
+        noteUse()
+      } catch {
+        nextWriter()
+        throw error
+      }
+      if accepted == count && held < writeMarks.high {
+        guard usesUpTurn(accepted), engine != nil else { break }
+        // Cancelled or not, the bytes are written.
+        beginRest(.writer)
+        await suspend(.writer)
+        guard isOnLoop else {
+          await onLoop { try? $0.endWait(.writer); $0.nextWriter() }
+          return count
+        }
+        try? endWait(.writer)
+        break
+      }
+      try beginWritersWait(timeout)
+      await suspend(.writer)
+      guard isOnLoop else { return try await writingElsewhere(count, timeout, accepted, part) }
+      try endWritersWait(accepted)
+    }
+    nextWriter()
+    return count
+  }
+
+  @inline(never)
+  private func writingElsewhere(
+    _ count: Int,
+    _ timeout: Duration?,
+    _ written: Int?,
+    _ part: (TCPSocket, Int) throws -> Int
+  ) async throws -> Int {
+    try await onLoop { socket in
+      if written == nil { try await socket.waitForTurn() }
+      return try await socket.writing(count, timeout, resuming: written, hasTurn: true, part)
     }
   }
 
-  private func checkUnbroken(_ isUnbroken: Bool) throws(SocketError) {
-    guard isUnbroken else { throw error == .unknown ? .remoteHostClosed : error }
+  /// Looks at the calling task, which is about to write.
+  ///
+  /// - Returns: whether others write before it.
+  private func mustWaitForTurn() throws -> Bool {
+    if noteTask(.writer) { throw cancelled() }
+    guard let waits else { return false }
+    guard !waits.writer.isTaken else { return true }
+    guard let settings = waits.existingSettings else { return false }
+    return settings.nextWriter != nil || !settings.writers.isEmpty
   }
 
-  /// Sends or holds as much as the high-water mark allows.
-  private func accept(_ bytes: UnsafeRawBufferPointer) throws(SocketError) -> Int {
-    guard mayWrite() else { throw error }
+  /// Suspends the calling task, which stays on the loop, while others write.
+  private func waitForTurn() async throws {
+    guard let engine else { return }
+    guard try mustWaitForTurn() else { return }
+    let settings = existingWaits.settings
+    let waiter = settings.writers.add()
+    let wakening = await engine.suspend(on: waiter)
+    settings.writers.remove(waiter)
+    let isNext = settings.nextWriter === waiter
+    if isNext { settings.nextWriter = nil }
+    // Whoever waits here is not the task that was noted last.
+    if noteTask(.writer) || wakening == .cancelled {
+      if isNext { nextWriter() }
+      throw cancelled()
+    }
+  }
+
+  /// The task that writes has ended: the next in line may.
+  private func nextWriter() {
+    guard let settings = waits?.existingSettings, let next = settings.writers.first else { return }
+    settings.nextWriter = next
+    settings.writers.wakeFirst()
+  }
+
+  private func beginWritersWait(_ timeout: Duration?) throws {
+    guard engine != nil else { throw refuseAsync("No event base to wait on") }
+    beginWait(.writer)
+    watchWrite(for: timeout)
+  }
+
+  /// The task that writes goes on.
+  private func endWritersWait(_ accepted: Int) throws {
+    do {
+      try endWait(.writer)
+      try checkUnbroken(!flags.contains(.writeBroken) && descriptor >= 0)
+    } catch {
+      // One task writes at a time, so what is held last is its own.
+      let unsent = min(held, accepted)
+      existingWaits.settings.bytesOfFailedWrite = accepted - unsent
+      if error is CancellationError { takeBack(unsent) }
+      nextWriter()
+      throw error
+    }
+  }
+
+  private func waitUntilAllSent(_ timeout: Duration?) async throws {
+    if output != nil { try await waitForTurn() }
+    defer { nextWriter() }
+    while let held = output {
+      try beginWritersWait(timeout)
+      await suspend(.writer)
+      try endWait(.writer)
+      // Sent to the last byte, even if the connection has ended since; or lost with it.
+      try checkUnbroken(held.count == 0 || output === held)
+    }
+    try checkUnbroken(flags.isDisjoint(with: [.writeBroken, .broken]))
+  }
+
+  private func checkUnbroken(_ isUnbroken: Bool) throws {
+    guard isUnbroken else { throw lastError == .unknown ? .remoteHostClosed : lastError }
+  }
+
+  /// Sends or holds as much as the high-water mark allows of what follows the first bytes.
+  private func accept(_ bytes: UnsafeRawBufferPointer, from start: Int) throws -> Int {
+    guard mayWrite() else { throw lastError }
+    let bytes = unsafe UnsafeRawBufferPointer(rebasing: bytes[start...])
     var sent = 0
     if output == nil && isEstablished {
-      guard case .value(let count) = unsafe transmit(bytes) else { throw error }
+      guard case .value(let count) = unsafe transmit(bytes) else { throw lastError }
       sent = count
     }
-    let held = min(bytes.count - sent, max(writeHighWaterMark - bytesToWrite, 0))
-    if held > 0 {
-      let queue = output ?? ByteQueue(capacity: held)
-      unsafe queue.append(UnsafeRawBufferPointer(rebasing: bytes[sent..<sent + held]))
+    return sent + (unsafe hold(UnsafeRawBufferPointer(rebasing: bytes[sent...])))
+  }
+
+  private func accept(_ pieces: [[UInt8]], from start: Int) throws -> Int {
+    guard mayWrite() else { throw lastError }
+    var accepted = start
+    if output == nil {
+      guard case .value(let count) = transmit(pieces, from: start) else { throw lastError }
+      accepted += count
+    }
+    var skipped = 0
+    for piece in pieces {
+      let from = accepted - skipped
+      skipped += piece.count
+      guard from < piece.count else { continue }
+      accepted += unsafe piece.withUnsafeBytes { unsafe hold(UnsafeRawBufferPointer(rebasing: $0[from...])) }
+      guard accepted == skipped else { break }
+    }
+    return accepted - start
+  }
+
+  /// Keeps as much as the high-water mark allows; returns how much.
+  private func hold(_ bytes: UnsafeRawBufferPointer) -> Int {
+    let count = min(bytes.count, max(writeMarks.high - held, 0))
+    if count > 0 {
+      let queue = output ?? ByteQueue(capacity: count)
+      unsafe queue.append(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
       output = queue
       if isEstablished { watchWrite(true) }
     }
-    return sent + held
-  }
-
-  /// Goes on after the loop has looked at the other sockets.
-  private func letOthersRun() async {
-    guard let engine else { return }
-    beginWait(.writer)
-    engine.later { [self] in wakeWriter(.ready) }
-    // Cancelled or not, the bytes are written.
-    try? await suspend(.writer)
+    return count
   }
 
   private func takeBack(_ count: Int) {

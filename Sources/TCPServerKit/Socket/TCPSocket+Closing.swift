@@ -25,7 +25,10 @@ extension TCPSocket {
   ///
   /// A connection that is still being made is given up, unless something was written to it: then it ends once that was
   /// delivered.
+  ///
+  /// May be called from any thread.
   public func disconnectFromHost() {
+    guard mayTouch else { return post("TCPSocket.disconnectFromHost()") { $0.disconnectFromHost() } }
     switch currentState {
     case .connected:
       currentState = .closing
@@ -45,8 +48,9 @@ extension TCPSocket {
     }
   }
 
-  /// Gives up what was not read, then disconnects as ``disconnectFromHost()`` does.
+  /// Gives up what was not read, then disconnects as ``disconnectFromHost()`` does. May be called from any thread.
   public func close() {
+    guard mayTouch else { return post("TCPSocket.close()") { $0.close() } }
     dropInput()
     flags.insert(.readClosed)
     disconnectFromHost()
@@ -54,7 +58,10 @@ extension TCPSocket {
 
   /// Resets the connection now. What the peer has not received yet is lost, and the peer sees an error and not the end
   /// of its input.
+  ///
+  /// May be called from any thread.
   public func abort() {
+    guard mayTouch else { return post("TCPSocket.abort()") { $0.abort() } }
     dropInput()
     flags.insert(.readClosed)
     if hasUndelivered { noteUndelivered() }

@@ -13,6 +13,7 @@ extension TCPSocket {
   /// A name is looked up on a thread of its own; its addresses are tried one after the other. ``connected`` or
   /// ``errorOccurred`` tells how it ended, or ``waitForConnected(msec:)``.
   public func connectToHost(_ hostName: String, port: UInt16) {
+    guard mayTouch else { return post("TCPSocket.connectToHost(_:port:)") { $0.connectToHost(hostName, port: port) } }
     if let address = HostAddress(hostName: hostName) {
       return connectToHost(address, port: port)
     }
@@ -31,6 +32,7 @@ extension TCPSocket {
 
   /// Starts connecting to an address. ``HostAddress/any`` and its kind mean this machine.
   public func connectToHost(_ address: HostAddress, port: UInt16) {
+    guard mayTouch else { return post("TCPSocket.connectToHost(_:port:)") { $0.connectToHost(address, port: port) } }
     guard let attempt = beginAttempt(port: port) else { return }
     let address = address == .any ? .localHost : address.ipv4 ?? address
     let destination = SOCKS5Machine.Destination.address(address, port: port)
@@ -49,6 +51,7 @@ extension TCPSocket {
   ///   ``error``, when the address cannot be had or the socket is in use.
   @discardableResult
   public func bind(address: HostAddress = .any, port: UInt16 = 0) -> Bool {
+    requireLoopThread("TCPSocket.bind(address:port:)")
     guard currentState == .unconnected, !address.isNull else {
       record(Failure(.operation, "bind() called on a socket in use, or without an address"))
       return false

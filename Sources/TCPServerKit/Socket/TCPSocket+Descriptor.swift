@@ -10,7 +10,8 @@ internal import CServerCore
 extension TCPSocket {
   /// The native descriptor, owned by the socket; -1 when it is not connected.
   public var socketDescriptor: CInt {
-    descriptor
+    requireLoopThread("TCPSocket.socketDescriptor")
+    return descriptor
   }
 
   /// Takes over a connected TCP descriptor, as `QAbstractSocket::setSocketDescriptor` does.
@@ -24,6 +25,7 @@ extension TCPSocket {
   ///   it on the server's loop within ``TCPServer/incomingConnection(_:)``.
   @discardableResult
   public func setSocketDescriptor(_ socketDescriptor: CInt) -> Bool {
+    requireLoopThread("TCPSocket.setSocketDescriptor(_:)")
     guard currentState == .unconnected else {
       record(Failure(.operation, "setSocketDescriptor() called when already connected"))
       return false
@@ -58,26 +60,27 @@ extension TCPSocket {
   /// - Returns: the descriptor; -1 when the socket is not connected, or holds bytes that would be lost with
   ///   it: read those first, or wait until ``bytesToWrite`` is 0.
   public func detach() -> CInt {
-    detach(stayingCounted: false)
+    requireLoopThread("TCPSocket.detach()")
+    return detach(stayingCounted: false)
   }
 
-  /// Gives the connection away as ``detach()`` does; the server that it came from goes on counting it for
-  /// ``TCPServer/maxConnections``.
+  /// Takes the permit out of the socket: its connection counts among those of its server until the permit is released,
+  /// and no longer until the socket ends.
   ///
-  /// - Returns: the descriptor, which the caller owns from now on, and `tellEnded`, which the caller calls once it has
-  ///   closed that, on any thread. The first call counts, and so does releasing the closure without a call. Nil when
-  ///   ``detach()`` would be -1. No connection counts on whose server has no event base, or is no more.
-  public func detachCounted() -> (descriptor: CInt, tellEnded: @Sendable () -> Void)? {
-    let wasCounted = flags.contains(.counted)
-    let detached = detach(stayingCounted: true)
-    guard detached >= 0 else { return nil }
-    guard wasCounted else { return (detached, {}) }
-    guard let server = home.whoeverCounts else {
-      home.connectionEnded()
-      return (detached, {})
-    }
-    let place = CountedPlace(server)
-    return (detached, { place.giveBack() })
+  /// For a connection that is given away:
+  ///
+  /// ```swift
+  /// let permit = socket.takePermit()
+  /// let descriptor = socket.detach()
+  /// ```
+  ///
+  /// - Returns: nil when the connection does not count, its permit was taken before, or its server has no event base or
+  ///   is no more.
+  public func takePermit() -> ConnectionPermit? {
+    requireLoopThread("TCPSocket.takePermit()")
+    guard flags.contains(.counted), let server = home.serverHandle else { return nil }
+    flags.remove(.counted)
+    return ConnectionPermit(server)
   }
 
   /// - Parameter stayingCounted: whoever gets the descriptor tells of its end, where it was counted.
@@ -86,7 +89,7 @@ extension TCPSocket {
       record(Failure(.unknown, "Socket is not connected"))
       return -1
     }
-    guard bytesAvailable == 0, bytesToWrite == 0 else {
+    guard bytesHeld == 0, held == 0 else {
       record(Failure(.operation, "detach() called with unread or unsent bytes"))
       return -1
     }
@@ -108,12 +111,14 @@ extension TCPSocket {
 
   /// This side's address; ``HostAddress/null`` when the socket has no descriptor.
   public var localAddress: HostAddress {
-    SocketAddress.local(of: descriptor)?.host ?? .null
+    requireLoopThread("TCPSocket.localAddress")
+    return SocketAddress.local(of: descriptor)?.host ?? .null
   }
 
   /// This side's port; 0 when the socket has no descriptor.
   public var localPort: UInt16 {
-    SocketAddress.local(of: descriptor)?.port ?? 0
+    requireLoopThread("TCPSocket.localPort")
+    return SocketAddress.local(of: descriptor)?.port ?? 0
   }
 
   /// The errno that stands for what is wrong with a descriptor; nil when it can be taken, and then it is ready.

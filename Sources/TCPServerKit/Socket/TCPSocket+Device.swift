@@ -2,17 +2,20 @@
 extension TCPSocket {
   /// Whether nothing is left to read now; more may come. ``read(maxLength:)`` says whether it will.
   public var atEnd: Bool {
-    bytesAvailable == 0
+    requireLoopThread("TCPSocket.atEnd")
+    return bytesHeld == 0
   }
 
   /// Whether there is a connection, one is being made, or input of one that has ended is left to read.
   public var isOpen: Bool {
-    currentState != .unconnected || bytesAvailable > 0
+    requireLoopThread("TCPSocket.isOpen")
+    return currentState != .unconnected || bytesHeld > 0
   }
 
   /// Whether the socket has a descriptor: of a connection, of one that is being made, or of ``bind(address:port:)``.
   public var isValid: Bool {
-    descriptor >= 0
+    requireLoopThread("TCPSocket.isValid")
+    return descriptor >= 0
   }
 
   /// Reads and throws away what has arrived, up to a number of bytes, without waiting.
@@ -20,9 +23,10 @@ extension TCPSocket {
   /// - Returns: how many bytes were skipped; 0 when nothing is there now; -1 when nothing will come any more.
   @discardableResult
   public func skip(_ maxLength: Int) -> Int {
+    requireLoopThread("TCPSocket.skip(_:)")
     pull(atLeast: maxLength)
-    if bytesAvailable == 0 && isAtEnd { return -1 }
-    let count = min(bytesAvailable, max(maxLength, 0))
+    if bytesHeld == 0 && isAtEnd { return -1 }
+    let count = min(bytesHeld, max(maxLength, 0))
     consume(count)
     return count
   }
@@ -31,6 +35,12 @@ extension TCPSocket {
 
   /// Whether a transaction has been started and not ended.
   public var isTransactionStarted: Bool {
+    requireLoopThread("TCPSocket.isTransactionStarted")
+    return isInTransaction
+  }
+
+  /// For code that is on the loop already.
+  var isInTransaction: Bool {
     existingDetails?.transaction != nil
   }
 
@@ -51,16 +61,19 @@ extension TCPSocket {
   ///
   /// Reads that wait throw ``SocketError/operation`` meanwhile.
   public func startTransaction() {
-    if !isTransactionStarted { details.transaction = [] }
+    requireLoopThread("TCPSocket.startTransaction()")
+    if !isInTransaction { details.transaction = [] }
   }
 
   /// Ends a transaction; what was read stays read.
   public func commitTransaction() {
+    requireLoopThread("TCPSocket.commitTransaction()")
     existingDetails?.transaction = nil
   }
 
   /// Ends a transaction; what was read since its start can be read again.
   public func rollbackTransaction() {
+    requireLoopThread("TCPSocket.rollbackTransaction()")
     guard let details = existingDetails, let bytes = exchange(&details.transaction, with: nil), !bytes.isEmpty
     else { return }
     keepLentBytes()

@@ -30,8 +30,12 @@ extension TCPSocket {
   ///
   /// ## Isolation
   ///
-  /// Runs where its caller does, which must be on the socket's event base.
+  /// May be called from any task.
   public func waitUntilPeerEnded() async throws {
+    try await onLoop { try await $0.waitForPeerEnd() }
+  }
+
+  private func waitForPeerEnd() async throws {
     guard let engine else { throw refuseAsync("No event base to wait on") }
     flags.insert(.watched)
     updateReadWatch()

@@ -16,8 +16,14 @@ extension TCPSocket {
   ///
   /// Through a proxy ``peerAddress`` is the address that was given; ``HostAddress/null`` where that was a name.
   public var proxy: NetworkProxy {
-    get { existingDetails?.proxy ?? .default }
-    set { details.proxy = newValue }
+    get {
+      requireLoopThread("TCPSocket.proxy")
+      return existingDetails?.proxy ?? .default
+    }
+    set {
+      requireLoopThread("TCPSocket.proxy")
+      details.proxy = newValue
+    }
   }
 
   /// Starts connecting through a proxy, if one is to be used.
@@ -30,7 +36,7 @@ extension TCPSocket {
     isLoopback: Bool
   ) -> Bool {
     let query = NetworkProxyQuery(connectingTo: hostName, port: attempt.port)
-    switch ProxyRoute.find(for: query, own: proxy, isLoopback: isLoopback) {
+    switch ProxyRoute.find(for: query, own: existingDetails?.proxy ?? .default, isLoopback: isLoopback) {
     case .direct:
       return false
     case .impossible(let failure):

@@ -10,8 +10,12 @@ extension TCPSocket {
   /// unread: without it the peer decides how much memory they take. An `async` call that asks for more bytes than
   /// the limit, or for a longer line, gets them.
   public var readBufferSize: Int {
-    get { existingDetails?.readBufferSize ?? 0 }
+    get {
+      requireLoopThread("TCPSocket.readBufferSize")
+      return inputLimit
+    }
     set {
+      requireLoopThread("TCPSocket.readBufferSize")
       details.readBufferSize = max(newValue, 0)
       updateReadWatch()
     }
@@ -19,6 +23,12 @@ extension TCPSocket {
 
   /// How many unread bytes the socket holds. Still valid after the connection has ended.
   public var bytesAvailable: Int {
+    requireLoopThread("TCPSocket.bytesAvailable")
+    return bytesHeld
+  }
+
+  /// For code that is on the loop already.
+  var bytesHeld: Int {
     if let input {
       return input.count
     }
@@ -28,7 +38,8 @@ extension TCPSocket {
 
   /// Whether an unread line, up to its newline, is complete.
   public var canReadLine: Bool {
-    unsafe unreadBytes.contains(UInt8(ascii: "\n"))
+    requireLoopThread("TCPSocket.canReadLine")
+    return unsafe unreadBytes.contains(UInt8(ascii: "\n"))
   }
 
   /// Reads what has arrived, up to a number of bytes, without waiting.
@@ -36,9 +47,10 @@ extension TCPSocket {
   /// - Returns: the bytes; empty when nothing is there now; nil when nothing will come any more, because the
   ///   peer has ended its side or the connection has ended, and all was read.
   public func read(maxLength: Int) -> [UInt8]? {
+    requireLoopThread("TCPSocket.read(maxLength:)")
     pull(atLeast: maxLength)
-    let count = min(bytesAvailable, max(maxLength, 0))
-    if bytesAvailable == 0 && isAtEnd {
+    let count = min(bytesHeld, max(maxLength, 0))
+    if bytesHeld == 0 && isAtEnd {
       return nil
     }
     return take(count)
@@ -48,9 +60,10 @@ extension TCPSocket {
   ///
   /// - Returns: how many bytes were read; 0 when nothing is there now; -1 when nothing will come any more.
   public func read(into buffer: UnsafeMutableRawBufferPointer) -> Int {
+    requireLoopThread("TCPSocket.read(into:)")
     pull(atLeast: buffer.count)
-    let count = min(bytesAvailable, buffer.count)
-    if bytesAvailable == 0 && isAtEnd {
+    let count = min(bytesHeld, buffer.count)
+    if bytesHeld == 0 && isAtEnd {
       return -1
     }
     unsafe buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: unreadBytes[..<count]))
@@ -60,8 +73,9 @@ extension TCPSocket {
 
   /// Reads everything that has arrived, without waiting; empty when there is nothing, or after ``close()``.
   public func readAll() -> [UInt8] {
+    requireLoopThread("TCPSocket.readAll()")
     pull(atLeast: .max)
-    return take(bytesAvailable)
+    return take(bytesHeld)
   }
 
   /// Lends everything that has arrived to `body`, without waiting and without copying it.
@@ -69,8 +83,9 @@ extension TCPSocket {
   /// - Parameter body: is given the bytes, at least one, which count as read from then on: what it reads of the
   ///   socket itself comes after them. The span is valid only during the call. Not called where nothing has arrived.
   public func readAll(_ body: (RawSpan) -> Void) {
+    requireLoopThread("TCPSocket.readAll(_:)")
     pull(atLeast: .max)
-    if bytesAvailable > 0 {
+    if bytesHeld > 0 {
       lendUnread(to: body)
     }
   }
@@ -81,22 +96,28 @@ extension TCPSocket {
   /// - Returns: the line; where no newline has arrived, whatever is there; nil when nothing will come any
   ///   more.
   public func readLine(maxLength: Int = .max) -> [UInt8]? {
+    requireLoopThread("TCPSocket.readLine(maxLength:)")
     if !canReadLine { pull(atLeast: maxLength) }
-    if bytesAvailable == 0 && isAtEnd {
+    if bytesHeld == 0 && isAtEnd {
       return nil
     }
-    let line = unsafe unreadBytes.firstIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? bytesAvailable
+    let line = unsafe unreadBytes.firstIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? bytesHeld
     return take(min(line, max(maxLength, 0)))
   }
 
   /// Returns what ``read(maxLength:)`` would, without taking it.
   public func peek(maxLength: Int) -> [UInt8] {
+    requireLoopThread("TCPSocket.peek(maxLength:)")
     pull(atLeast: maxLength)
-    let count = min(bytesAvailable, max(maxLength, 0))
+    let count = min(bytesHeld, max(maxLength, 0))
     return unsafe Array(unreadBytes[..<count])
   }
 
   // MARK: - The buffer
+
+  private var inputLimit: Int {
+    existingDetails?.readBufferSize ?? 0
+  }
 
   var unreadBytes: UnsafeRawBufferPointer {
     if let input {
@@ -113,8 +134,8 @@ extension TCPSocket {
   }
 
   var roomForInput: Int {
-    let limit = readBufferSize
-    return limit == 0 ? ScratchBuffer.size : max(limit - bytesAvailable, 0)
+    let limit = inputLimit
+    return limit == 0 ? ScratchBuffer.size : max(limit - bytesHeld, 0)
   }
 
   func take(_ count: Int) -> [UInt8] {
@@ -131,26 +152,26 @@ extension TCPSocket {
   }
 
   /// Lends what is held here, and takes it.
-  func lendUnread(to body: (RawSpan) -> Void) {
-    if isTransactionStarted { unsafe recordRead(unreadBytes) }
+  func lendUnread(to body: (RawSpan) throws -> Void) rethrows {
+    if isInTransaction { unsafe recordRead(unreadBytes) }
     // Taken before, because the body may read on, which moves what is held here, or close the socket.
+    defer {
+      if inputLimit > 0 { updateReadWatch() }
+    }
     if let held = input {
       input = nil
-      unsafe body(held.bytes.bytes)
-      withExtendedLifetime(held) {}
+      defer { withExtendedLifetime(held) {} }
+      unsafe try body(held.bytes.bytes)
     } else if let scratch = engine?.scratch {
       let bytes = unsafe scratch.unreadBytes
       scratch.forget(self)
-      unsafe scratch.whileRead(bytes, body)
-    }
-    if readBufferSize > 0 {
-      updateReadWatch()
+      unsafe try scratch.whileRead(bytes, body)
     }
   }
 
   func consume(_ count: Int) {
     guard count > 0 else { return }
-    if isTransactionStarted { unsafe recordRead(UnsafeRawBufferPointer(rebasing: unreadBytes[..<count])) }
+    if isInTransaction { unsafe recordRead(UnsafeRawBufferPointer(rebasing: unreadBytes[..<count])) }
     if let input {
       input.consume(count)
       if input.count == 0 {
@@ -159,7 +180,7 @@ extension TCPSocket {
     } else {
       engine?.scratch.consume(count)
     }
-    if readBufferSize > 0 {
+    if inputLimit > 0 {
       updateReadWatch()
     }
   }
@@ -193,12 +214,13 @@ extension TCPSocket {
   /// Looks in the kernel for what has arrived: a program may read without waiting for the loop to say so. What arrives
   /// meanwhile is not waited for.
   func pull(atLeast count: Int) {
-    guard bytesAvailable < count, currentState == .connected, !flags.contains(.inReadyRead) else { return }
+    noteUse()
+    guard bytesHeld < count, currentState == .connected, !flags.contains(.inReadyRead) else { return }
     var arrived: Int?
-    while bytesAvailable < count && arrived != 0 {
-      let before = bytesAvailable
+    while bytesHeld < count && arrived != 0 {
+      let before = bytesHeld
       guard pullOnce(roomFor: arrived) else { return }
-      let received = bytesAvailable - before
+      let received = bytesHeld - before
       if let rest = arrived {
         arrived = max(rest - received, 0)
       } else if received < Self.pieceSize {
@@ -260,7 +282,7 @@ extension TCPSocket {
     case .value(let count):
       queue.didAppend(count)
       input = queue
-      if readBufferSize > 0 {
+      if inputLimit > 0 {
         updateReadWatch()
       }
       return .bytes
@@ -333,7 +355,7 @@ extension TCPSocket {
     announceEndOfInput()
     // A handler may have ended the connection, and begun another.
     guard currentState == .connected, flags.contains(.inputEnded) else { return }
-    guard let signal = existingDetails?.readChannelFinished, signal.isConnected else {
+    guard let signal = existingDetails?.readChannelFinished, signal.hasHandlers else {
       return disconnectFromHost()
     }
     signal.notify()

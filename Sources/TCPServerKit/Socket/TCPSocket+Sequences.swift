@@ -29,7 +29,7 @@ extension TCPSocket {
     /// What the sequence consists of.
     public typealias Element = UInt8
     /// What an iteration can throw.
-    public typealias Failure = SocketError
+    public typealias Failure = any Error
 
     fileprivate let socket: TCPSocket
     private var chunk: [UInt8] = []
@@ -48,12 +48,12 @@ extension TCPSocket {
     ///
     /// ## Cancellation
     ///
-    /// Where it has to read, it throws ``SocketError/unfinishedSocketOperation`` and has taken no byte.
+    /// Where it has to read, it throws `CancellationError` and has taken no byte.
     ///
     /// ## Isolation
     ///
-    /// Runs where its caller does, which must be on the socket's event base.
-    public mutating func next() async throws(SocketError) -> UInt8? {
+    /// May be called from any task.
+    public mutating func next() async throws -> UInt8? {
       if next == chunk.count {
         guard let more = try await socket.read(maxLength: 16384) else { return nil }
         chunk = more
@@ -67,14 +67,14 @@ extension TCPSocket {
     ///
     /// ## Cancellation
     ///
-    /// Where it has to read, it throws ``SocketError/unfinishedSocketOperation`` and has taken no byte.
+    /// Where it has to read, it throws `CancellationError` and has taken no byte.
     ///
     /// ## Isolation
     ///
-    /// Runs on `actor`, or where its caller does: on the socket's event base.
+    /// May be called from any task.
     public mutating func next(
       isolation actor: isolated (any Actor)?
-    ) async throws(SocketError) -> UInt8? {
+    ) async throws -> UInt8? {
       try await next()
     }
   }
@@ -84,7 +84,7 @@ extension TCPSocket {
     /// What the sequence consists of.
     public typealias Element = String
     /// What an iteration can throw.
-    public typealias Failure = SocketError
+    public typealias Failure = any Error
 
     fileprivate let socket: TCPSocket
     fileprivate let maxLength: Int
@@ -103,8 +103,8 @@ extension TCPSocket {
     ///
     /// ## Isolation
     ///
-    /// Runs where its caller does, which must be on the socket's event base.
-    public mutating func next() async throws(SocketError) -> String? {
+    /// May be called from any task.
+    public mutating func next() async throws -> String? {
       guard var line = try await socket.readLine(maxLength: maxLength, timeout: timeout)?[...] else {
         return nil
       }
@@ -125,10 +125,10 @@ extension TCPSocket {
     ///
     /// ## Isolation
     ///
-    /// Runs on `actor`, or where its caller does: on the socket's event base.
+    /// May be called from any task.
     public mutating func next(
       isolation actor: isolated (any Actor)?
-    ) async throws(SocketError) -> String? {
+    ) async throws -> String? {
       try await next()
     }
   }

@@ -1,5 +1,24 @@
-/// The signals. Each exists from its first use, and the loop watches a socket for input from the first use of
-/// one that input can raise: an accepted connection nobody listens to costs nothing.
+/// A signal of a socket that input can raise: the loop watches the socket for it once a handler is connected.
+final class InputSignal<Argument>: Signal<Argument>, @unchecked Sendable {
+  /// Until the socket ends.
+  fileprivate unowned(unsafe) var socket: TCPSocket?
+
+  fileprivate init(of socket: TCPSocket) {
+    unsafe self.socket = socket
+    unsafe super.init(on: socket.confinement)
+  }
+
+  override func didConnect() {
+    unsafe socket?.wantInput()
+  }
+
+  fileprivate func forgetSocket() {
+    unsafe socket = nil
+  }
+}
+
+/// The signals. Each exists from its first use, and the loop watches a socket for input from the first handler of one
+/// that input can raise: an accepted connection without handlers costs nothing.
 extension TCPSocket {
   private func made<Argument>(
     _ existing: Signal<Argument>?,
@@ -8,27 +27,50 @@ extension TCPSocket {
     if let existing {
       return existing
     }
-    let signal = Signal<Argument>(on: engine)
+    let signal = unsafe Signal<Argument>(on: confinement)
     keep(signal)
     return signal
   }
 
-  private func wantInput() {
+  private func made<Argument>(
+    _ existing: InputSignal<Argument>?,
+    keep: (InputSignal<Argument>) -> Void
+  ) -> Signal<Argument> {
+    if let existing {
+      return existing
+    }
+    let signal = InputSignal<Argument>(of: self)
+    keep(signal)
+    return signal
+  }
+
+  fileprivate func wantInput() {
     guard !flags.contains(.wantsInput) else { return }
     flags.insert(.wantsInput)
-    // A task that waits for input is told that it is no longer the one who reads.
+    // A task that waits for input learns that it is no longer the one who reads.
     wakeReader(.ready)
     updateReadWatch()
   }
 
+  /// The socket ends: its signals may be kept longer.
+  func forgetSignals() {
+    existingReadyRead?.forgetSocket()
+    guard let details = existingDetails else { return }
+    details.readChannelFinished?.forgetSocket()
+    details.disconnected?.forgetSocket()
+    details.stateChanged?.forgetSocket()
+    details.errorOccurred?.forgetSocket()
+  }
+
   /// Emitted when ``connectToHost(_:port:)-(HostAddress,_)`` has succeeded. Never by an accepted connection.
   public var connected: Signal<Void> {
-    made(details.connected) { details.connected = $0 }
+    requireLoopThread("TCPSocket.connected")
+    return made(details.connected) { details.connected = $0 }
   }
 
   /// Emitted when the state has changed, with the present one, before ``connected`` and ``disconnected``.
   public var stateChanged: Signal<SocketState> {
-    wantInput()
+    requireLoopThread("TCPSocket.stateChanged")
     return made(details.stateChanged) { details.stateChanged = $0 }
   }
 
@@ -42,14 +84,15 @@ extension TCPSocket {
   /// Once for each arrival: not again for data left unread, not for the end of input, and not while its own
   /// handlers run.
   public var readyRead: Signal<Void> {
-    wantInput()
+    requireLoopThread("TCPSocket.readyRead")
     return made(existingReadyRead) { existingReadyRead = $0 }
   }
 
   /// Emitted when bytes have gone to the kernel, with their number. Not while its own handlers run, and not after
   /// ``disconnected``.
   public var bytesWritten: Signal<Int> {
-    made(details.bytesWritten) { details.bytesWritten = $0 }
+    requireLoopThread("TCPSocket.bytesWritten")
+    return made(details.bytesWritten) { details.bytesWritten = $0 }
   }
 
   /// Emitted when the peer has ended its side, after ``errorOccurred``.
@@ -57,19 +100,19 @@ extension TCPSocket {
   /// Connecting a handler means that the program handles half-closed connections: the socket stays connected
   /// for writing until it is closed.
   public var readChannelFinished: Signal<Void> {
-    wantInput()
+    requireLoopThread("TCPSocket.readChannelFinished")
     return made(details.readChannelFinished) { details.readChannelFinished = $0 }
   }
 
   /// Emitted when the connection has ended, from whichever side.
   public var disconnected: Signal<Void> {
-    wantInput()
+    requireLoopThread("TCPSocket.disconnected")
     return made(details.disconnected) { details.disconnected = $0 }
   }
 
   /// Emitted when an error has occurred, before the state changes for it.
   public var errorOccurred: Signal<SocketError> {
-    wantInput()
+    requireLoopThread("TCPSocket.errorOccurred")
     return made(details.errorOccurred) { details.errorOccurred = $0 }
   }
 }

@@ -17,6 +17,7 @@ extension TCPSocket {
   @available(*, noasync, message: "It blocks its thread: use connect(to:port:timeout:)")
   @discardableResult
   public func waitForConnected(msec: Int = 30000) -> Bool {
+    requireLoopThread("TCPSocket.waitForConnected(msec:)")
     let deadline = deadline(msec)
     while currentState == .hostLookup || currentState == .connecting {
       guard !finishFailedAttempt() else { return false }
@@ -45,6 +46,7 @@ extension TCPSocket {
   @available(*, noasync, message: "It blocks its thread: use read(maxLength:timeout:)")
   @discardableResult
   public func waitForReadyRead(msec: Int = 30000) -> Bool {
+    requireLoopThread("TCPSocket.waitForReadyRead(msec:)")
     let deadline = deadline(msec)
     guard becomesConnected(by: deadline) else { return false }
     while currentState == .connected {
@@ -67,6 +69,7 @@ extension TCPSocket {
   @available(*, noasync, message: "It blocks its thread: use waitUntilWritten(timeout:)")
   @discardableResult
   public func waitForBytesWritten(msec: Int = 30000) -> Bool {
+    requireLoopThread("TCPSocket.waitForBytesWritten(msec:)")
     let deadline = deadline(msec)
     guard becomesConnected(by: deadline) else { return false }
     // Within a handler of bytesWritten, what was sent before the call does not count.
@@ -89,6 +92,7 @@ extension TCPSocket {
   @available(*, noasync, message: "It blocks its thread: use closeGracefully(timeout:)")
   @discardableResult
   public func waitForDisconnected(msec: Int = 30000) -> Bool {
+    requireLoopThread("TCPSocket.waitForDisconnected(msec:)")
     let deadline = deadline(msec)
     guard flags.contains(.hasEnded) || becomesConnected(by: deadline) else { return false }
     while currentState != .unconnected {

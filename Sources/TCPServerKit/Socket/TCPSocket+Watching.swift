@@ -49,10 +49,17 @@ extension TCPSocket {
     setReadWatch(wantedWatch)
   }
 
+  /// The program does something with the connection: from the end of the turn on it is watched for its end.
+  @inline(__always) func noteUse() {
+    if flags.isDisjoint(with: [.watched, .unwatched]) && currentState == .connected { watchLater() }
+  }
+
   /// A connection that its program neither reads nor listens to is watched for its end all the same, from the end of
   /// the turn on: one that is read or closed within the turn, as nearly all are, needs no call of its own.
   func watchLater() {
     guard let engine, !flags.contains(.unwatched) else { return }
+    // A connection may become a socket on another thread than its loop's.
+    guard mayTouch else { return engine.post(.closure { self.watchUnlessWatched() }) }
     flags.insert(.unwatched)
     engine.watchLater(self)
   }
@@ -66,7 +73,6 @@ extension TCPSocket {
 
   private func setReadWatch(_ wanted: Watch, timeout: Duration? = nil) {
     guard let engine else { return }
-    engine.assertOnLoopThread()
     guard wanted != presentWatch else { return updateKeptAlive() }
     if presentWatch != .nothing {
       unsafe stop(readWatch)
@@ -102,7 +108,6 @@ extension TCPSocket {
   /// Watches the descriptor for room to write, or `other` (a name lookup's, a proxy's) for what comes next.
   func watchWrite(_ wanted: Bool, on other: (descriptor: CInt, forWriting: Bool)? = nil) {
     guard let engine, wanted != flags.contains(.watchingWrite) else { return }
-    engine.assertOnLoopThread()
     if wanted {
       if flags.contains(.watchingEnd) { setReadWatch(.nothing) }
       let events = Int16((other?.forWriting ?? true ? CLIBEVENT_WRITE : CLIBEVENT_READ) | CLIBEVENT_PERSIST)

@@ -4,41 +4,53 @@ internal import CServerCore
 extension TCPSocket {
   /// How many written bytes the kernel has not taken yet.
   public var bytesToWrite: Int {
+    requireLoopThread("TCPSocket.bytesToWrite")
+    return held
+  }
+
+  /// For code that is on the loop already.
+  var held: Int {
     output?.count ?? 0
   }
 
-  /// Writes bytes. All are taken: what the kernel has no room for is held and sent when it has. While the connection is
-  /// being made they are held, and sent once it is there.
+  /// How many bytes the socket may hold, and what becomes of a peer that is too slow for that; 64 MiB, and a reset.
+  ///
+  /// It is for writes that do not wait: a handler's, or those to the members of a room that somebody speaks to. A write
+  /// that begins below the limit is taken whole, so that one large write is no reason to end a connection. A task's
+  /// `write` waits long before, see ``writeHighWaterMark``.
+  public var writeBufferLimit: WriteBufferLimit {
+    get {
+      requireLoopThread("TCPSocket.writeBufferLimit")
+      return existingDetails?.writeBufferLimit ?? WriteBufferLimit()
+    }
+    set {
+      requireLoopThread("TCPSocket.writeBufferLimit")
+      details.writeBufferLimit = newValue
+    }
+  }
+
+  /// Writes bytes without waiting. All are taken: what the kernel has no room for is held and sent when it has. While the
+  /// connection is being made they are held, and sent once it is there.
   ///
   /// A program that writes more than its peer reads watches ``bytesToWrite`` and goes on when ``bytesWritten``
-  /// says so.
+  /// says so; ``writeBufferLimit`` is for those that do not.
   ///
-  /// - Returns: the number of bytes; -1 when the socket is not connected, its write side has ended, or the
-  ///   connection turned out to be broken, with the reason in ``error``.
+  /// From another thread than the event base's, the bytes are copied and written there soon, in the order of the calls.
+  ///
+  /// - Returns: the number of bytes; -1 when the socket is not connected, its write side has ended, more is held than
+  ///   ``writeBufferLimit`` allows, or the connection turned out to be broken, with the reason in ``error``. From
+  ///   another thread the number of bytes, or -1 when too many of this socket wait for its event base already.
   @discardableResult
   public func write(_ bytes: UnsafeRawBufferPointer) -> Int {
-    guard mayWrite() else { return -1 }
-    var rest = unsafe bytes
-    if output == nil && isEstablished {
-      switch unsafe transmit(rest) {
-      case .value(let count): unsafe rest = UnsafeRawBufferPointer(rebasing: rest[count...])
-      case .failed: return -1
-      }
-    }
-    if rest.count > 0 {
-      let queue = output ?? ByteQueue(capacity: rest.count)
-      unsafe queue.append(rest)
-      output = queue
-      if isEstablished { watchWrite(true) }
-    }
-    announceWrittenSoon()
-    return bytes.count
+    guard mayTouch else { return unsafe writeFromElsewhere(Array(bytes)) }
+    return unsafe writeHere(bytes)
   }
 
   /// Writes bytes, as ``write(_:)-(UnsafeRawBufferPointer)`` does.
   @discardableResult
   public func write(_ bytes: [UInt8]) -> Int {
-    unsafe bytes.withUnsafeBytes { unsafe write($0) }
+    guard mayTouch else { return writeFromElsewhere(bytes) }
+    return unsafe bytes.withUnsafeBytes { unsafe writeHere($0) }
   }
 
   /// Writes bytes, as ``write(_:)-(UnsafeRawBufferPointer)`` does.
@@ -53,7 +65,7 @@ extension TCPSocket {
     let written = bytes.withContiguousStorageIfAvailable {
       unsafe write(UnsafeRawBufferPointer($0))
     }
-    return unsafe written ?? Array(bytes).withUnsafeBytes { unsafe write($0) }
+    return written ?? write(Array(bytes))
   }
 
   /// Writes a text in UTF-8, as ``write(_:)-(UnsafeRawBufferPointer)`` does.
@@ -62,11 +74,35 @@ extension TCPSocket {
     write(text.utf8)
   }
 
+  /// Writes several pieces one after the other, in one system call where the kernel has room, as
+  /// ``write(_:)-(UnsafeRawBufferPointer)`` does.
+  @discardableResult
+  public func write(pieces: [[UInt8]]) -> Int {
+    guard mayTouch else { return writeFromElsewhere(Array(pieces.joined())) }
+    guard mayWrite(), hasRoomToHold() else { return -1 }
+    var sent = 0
+    if output == nil {
+      guard case .value(let count) = transmit(pieces, from: 0) else { return -1 }
+      sent = count
+    }
+    var skipped = 0
+    for piece in pieces {
+      let from = max(sent - skipped, 0)
+      skipped += piece.count
+      if from < piece.count {
+        unsafe piece.withUnsafeBytes { unsafe holdAll(UnsafeRawBufferPointer(rebasing: $0[from...])) }
+      }
+    }
+    announceWrittenSoon()
+    return skipped
+  }
+
   /// Gives the kernel what it takes now of the bytes that are held, without waiting.
   ///
   /// - Returns: whether any byte went out.
   @discardableResult
   public func flush() -> Bool {
+    requireLoopThread("TCPSocket.flush()")
     let before = unannounced
     sendHeldBytes()
     let sent = unannounced > before
@@ -76,8 +112,9 @@ extension TCPSocket {
   }
 
   /// Ends this side: after what was written, the peer sees the end of input. Reading goes on. While the connection is
-  /// being made, it is done once it is there.
+  /// being made, it is done once it is there. May be called from any thread.
   public func writeEnd() {
+    guard mayTouch else { return post("TCPSocket.writeEnd()") { $0.writeEnd() } }
     guard currentState != .unconnected, currentState != .closing, !flags.contains(.writeEnded) else { return }
     flags.insert(.writeEnded)
     if output == nil && isEstablished {
@@ -86,6 +123,65 @@ extension TCPSocket {
   }
 
   // MARK: -
+
+  private func writeHere(_ bytes: UnsafeRawBufferPointer) -> Int {
+    guard mayWrite(), hasRoomToHold() else { return -1 }
+    var rest = unsafe bytes
+    if output == nil && isEstablished {
+      switch unsafe transmit(rest) {
+      case .value(let count): unsafe rest = UnsafeRawBufferPointer(rebasing: rest[count...])
+      case .failed: return -1
+      }
+    }
+    unsafe holdAll(rest)
+    noteUse()
+    announceWrittenSoon()
+    return bytes.count
+  }
+
+  private func holdAll(_ bytes: UnsafeRawBufferPointer) {
+    guard bytes.count > 0 else { return }
+    let queue = output ?? ByteQueue(capacity: bytes.count)
+    unsafe queue.append(bytes)
+    output = queue
+    if isEstablished { watchWrite(true) }
+  }
+
+  private func writeFromElsewhere(_ bytes: [UInt8]) -> Int {
+    guard let engine = unsafe confinement as? EventEngine else {
+      requireLoopThread("TCPSocket.write(_:)")
+      return -1
+    }
+    let isPosted = engine.post(bytes.count, for: self) { socket, isComplete in
+      guard isComplete else { return socket.tooMuchWasPosted() }
+      unsafe bytes.withUnsafeBytes { unsafe _ = socket.writeHere($0) }
+    }
+    return isPosted ? bytes.count : -1
+  }
+
+  /// Whether more may be held; where that is not so, what the limit says happens.
+  private func hasRoomToHold() -> Bool {
+    guard let output else { return true }
+    let limit = existingDetails?.writeBufferLimit ?? WriteBufferLimit()
+    guard output.count >= limit.bytes else { return true }
+    record(.writeBufferFull)
+    if limit.policy == .reset { overflow() }
+    return false
+  }
+
+  private func tooMuchWasPosted() {
+    if (existingDetails?.writeBufferLimit ?? WriteBufferLimit()).policy == .reset { overflow() }
+  }
+
+  /// A peer that is too slow is given up. Not from within write(): its caller does not expect the socket to end then.
+  private func overflow() {
+    guard let engine, !details.hasOverflowed, currentState != .unconnected else { return }
+    details.hasOverflowed = true
+    engine.later { [self] in
+      guard details.hasOverflowed else { return }
+      connectionFailed(.writeBufferFull, resetting: true)
+    }
+  }
 
   /// Whether there is a connection, as opposed to one that is being made.
   var isEstablished: Bool {
@@ -118,7 +214,10 @@ extension TCPSocket {
   /// Sends once, counting what went. A full kernel is no failure, but 0 bytes.
   func transmit(_ bytes: UnsafeRawBufferPointer) -> SystemCalls.Outcome {
     guard bytes.count > 0 else { return .value(0) }
-    let outcome = unsafe SystemCalls.transmit(descriptor, bytes)
+    return unsafe note(SystemCalls.transmit(descriptor, bytes))
+  }
+
+  @inline(__always) private func note(_ outcome: SystemCalls.Outcome) -> SystemCalls.Outcome {
     switch outcome {
     case .value(let count):
       unannounced = UInt32(clamping: Int(unannounced) + count)
@@ -131,6 +230,11 @@ extension TCPSocket {
       writingFailed(Failure(CSC_CALL_WRITE, errno: errnum))
       return outcome
     }
+  }
+
+  /// Sends several pieces at once, from a number of bytes on.
+  func transmit(_ pieces: [[UInt8]], from start: Int) -> SystemCalls.Outcome {
+    note(SystemCalls.transmit(descriptor, pieces, from: start))
   }
 
   /// The peer takes nothing any more. It may have sent something before, so the reading side ends the
@@ -209,7 +313,7 @@ extension TCPSocket {
 
   /// From within write() nothing is announced: a handler that writes would call itself.
   private func announceWrittenSoon() {
-    guard let signal = existingDetails?.bytesWritten, signal.isConnected, unannounced > 0,
+    guard let signal = existingDetails?.bytesWritten, signal.hasHandlers, unannounced > 0,
       !flags.contains(.announcementDue), let engine
     else { return }
     flags.insert(.announcementDue)

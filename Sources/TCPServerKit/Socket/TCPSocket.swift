@@ -1,5 +1,6 @@
 internal import CLibevent
 internal import CServerCore
+internal import Synchronization
 
 /// A TCP connection: the `QTcpSocket` that ``TCPServer/nextPendingConnection()`` returns.
 ///
@@ -22,10 +23,20 @@ internal import CServerCore
 ///
 /// ## Thread
 ///
-/// A socket belongs to the thread of its event base, and is not `Sendable`. To move a connection to another
-/// thread, pass on the descriptor that ``detach()`` returns.
-@safe public final class TCPSocket {
+/// A socket may be passed to any task and thread, and lives on its event base. `async` members work from every task.
+/// Members that only give an order, such as ``write(_:)-([UInt8])``, ``disconnectFromHost()`` and ``abort()``, may be
+/// called from every thread: elsewhere than on the event base they are carried out there soon, in order. All others
+/// answer from what the event base changes: elsewhere they stop the program with a text that names them.
+/// <doc:Executors> lists which is which.
+///
+/// Without an event base a socket belongs to the first thread that uses it.
+///
+/// `@unchecked Sendable` because of this invariant: `confinement`, `storedState` and, of an accepted socket, `peer` may
+/// be read on any thread; all else is touched by the thread that `confinement` allows alone.
+@safe public final class TCPSocket: @unchecked Sendable {
   // What every accepted connection carries, in an order without gaps. What only some need is in `details`.
+  /// Owned by `home`, whichever that is.
+  unowned(unsafe) let confinement: ThreadConfinement
   var home: SocketHome
   var descriptor: CInt = -1
   var flags: Flags = []
@@ -35,13 +46,15 @@ internal import CServerCore
   var moved: UInt16 = 0
   // Not public themselves, so that the compiler sees every access, and leaves out the checks at run time that
   // no two overlap.
-  var currentState: SocketState = .unconnected
+  let storedState: Atomic<UInt8>
+  /// Whether `peer` came with it, for good.
+  let isAccepted: Bool
   var peer = csc_address()
   var input: ByteQueue?
   var output: ByteQueue?
   var readWatch: OpaquePointer?
   /// The signal of most sockets that have one.
-  var existingReadyRead: Signal<Void>?
+  var existingReadyRead: InputSignal<Void>?
   private(set) var existingDetails: Details?
   /// The tasks that wait for this socket; nil until one does.
   var waits: SocketWaits?
@@ -112,6 +125,9 @@ internal import CServerCore
     var failure = Failure(.unknown, "Unknown error")
     var writeWatch: OpaquePointer?
     var readBufferSize = 0
+    var writeBufferLimit = WriteBufferLimit()
+    /// More was written than may be held, and the connection is about to end for it.
+    var hasOverflowed = false
     var attempt: ConnectionAttempt?
     var proxy = NetworkProxy.default
     var deliveryTimeout: Duration?
@@ -119,34 +135,45 @@ internal import CServerCore
     var transaction: [UInt8]?
     /// What the next attempt to connect is bound to; the descriptor is the socket's own until then.
     var binding: SocketAddress?
-    var stateChanged: Signal<SocketState>?
+    var stateChanged: InputSignal<SocketState>?
     /// How long the peer of a closing connection has been silent; nil while the connection is not being closed.
     var closingSilence: PeerSilence?
     var connected: Signal<Void>?
     var bytesWritten: Signal<Int>?
-    var readChannelFinished: Signal<Void>?
-    var disconnected: Signal<Void>?
-    var errorOccurred: Signal<SocketError>?
+    var readChannelFinished: InputSignal<Void>?
+    var disconnected: InputSignal<Void>?
+    var errorOccurred: InputSignal<SocketError>?
   }
 
   /// Makes an unconnected socket.
   ///
   /// - Parameter eventBase: the loop it lives on; nil for use with the `waitFor` calls alone.
   public init(eventBase: EventBase? = .current) {
-    home = eventBase?.home ?? .withoutLoop
+    let home = eventBase?.home ?? SocketHome(engine: nil)
+    self.home = home
+    unsafe confinement = home.confinement
+    storedState = Atomic(SocketState.unconnected.stored)
+    isAccepted = false
   }
 
   /// The socket of an accepted connection: one allocation, no system call.
   init(accepted connection: csc_connection, home: SocketHome) {
     self.home = home
+    unsafe confinement = home.confinement
     descriptor = connection.descriptor
     flags = [.accepted, .counted]
-    currentState = .connected
+    storedState = Atomic(SocketState.connected.stored)
+    isAccepted = true
     peer = connection.peer
-    watchLater()
+    if home.watchesUnused { watchLater() }
   }
 
   deinit {
+    forgetSignals()
+    if unsafe confinement.exclusively({ releaseResources() }) == nil { leaveToLoop() }
+  }
+
+  private func releaseResources() {
     freeWatches()
     engine?.scratch.forget(self)
     if flags.contains(.unwatched) { engine?.forgetUnwatched(self) }
@@ -182,27 +209,40 @@ internal import CServerCore
   /// A socket whose peer has ended its side, or that was found broken, is not ``SocketState/connected``: without handlers
   /// that end the connection it is ``SocketState/closing`` until the program does. It can still be written to where only
   /// the peer's side has ended. With a handler of ``readChannelFinished`` it stays connected.
+  ///
+  /// May be read on any thread. Elsewhere than on the event base it may have changed by the time it is looked at, and a
+  /// connection that has seen an end counts as connected until it is closed.
   public var state: SocketState {
-    isPastEnd ? .closing : currentState
+    guard mayTouch else { return currentState }
+    noteUse()
+    return isPastEnd ? .closing : currentState
   }
 
   private var isPastEnd: Bool {
     currentState == .connected && !flags.isDisjoint(with: [.inputEnded, .writeBroken])
       && !(flags.contains(.wantsInput) && engine != nil)
-      && !(existingDetails?.readChannelFinished?.isConnected ?? false)
+      && !(existingDetails?.readChannelFinished?.hasHandlers ?? false)
+  }
+
+  @inline(__always) var currentState: SocketState {
+    get { SocketState(stored: storedState.load(ordering: .relaxed)) }
+    set { storedState.store(newValue.stored, ordering: .relaxed) }
   }
 
   /// The peer's address; ``HostAddress/null`` before there is a connection.
   ///
   /// A peer that came over IPv4 is reported as IPv4, through a dual-stack server too. The address stays
-  /// readable after the connection has ended.
+  /// readable after the connection has ended. That of a connection that a server accepted is readable on any thread.
   public var peerAddress: HostAddress {
-    HostAddress(peer)
+    if !isAccepted { requireLoopThread("TCPSocket.peerAddress") }
+    return HostAddress(peer)
   }
 
-  /// The peer's port; 0 before there is a connection.
+  /// The peer's port; 0 before there is a connection. That of a connection that a server accepted is readable on any
+  /// thread.
   public var peerPort: UInt16 {
-    peer.port
+    if !isAccepted { requireLoopThread("TCPSocket.peerPort") }
+    return peer.port
   }
 
   var details: Details {
@@ -218,12 +258,19 @@ internal import CServerCore
 
   /// The last error; ``SocketError/unknown`` at first. A later success does not clear it.
   public var error: SocketError {
-    existingDetails?.failure.error ?? .unknown
+    requireLoopThread("TCPSocket.error")
+    return lastError
   }
 
   /// The last error for a person to read; "Unknown error" at first.
   public var errorString: String {
-    existingDetails?.failure.text ?? "Unknown error"
+    requireLoopThread("TCPSocket.errorString")
+    return existingDetails?.failure.text ?? "Unknown error"
+  }
+
+  /// For code that is on the loop already.
+  var lastError: SocketError {
+    existingDetails?.failure.error ?? .unknown
   }
 
   func record(_ failure: Failure) {

@@ -83,6 +83,37 @@ enum SystemCalls {
     return unsafe Outcome(recv(descriptor, &byte, 1, flags))
   }
 
+  /// How many pieces one call sends at most; Linux takes up to 1,024.
+  private static let mostPieces = 64
+
+  /// Sends several pieces with one call, from a number of bytes on.
+  static func transmit(_ descriptor: CInt, _ pieces: [[UInt8]], from start: Int) -> Outcome {
+    var vectors: [iovec] = unsafe []
+    var skipped = 0
+    var message = unsafe msghdr()
+    let flags = CInt(MSG_NOSIGNAL | MSG_DONTWAIT)
+    func gather(_ index: Int) -> Outcome {
+      guard index < pieces.count, unsafe vectors.count < mostPieces else {
+        guard unsafe !vectors.isEmpty else { return .value(0) }
+        return unsafe vectors.withUnsafeMutableBufferPointer { vectors in
+          unsafe message.msg_iov = vectors.baseAddress
+          unsafe message.msg_iovlen = vectors.count
+          return unsafe Outcome(sendmsg(descriptor, &message, flags))
+        }
+      }
+      let from = max(start - skipped, 0)
+      skipped += pieces[index].count
+      guard from < pieces[index].count else { return gather(index + 1) }
+      // Nested, so that each piece stays where it is until all are sent.
+      return unsafe pieces[index].withUnsafeBytes { bytes in
+        let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[from...])
+        unsafe vectors.append(iovec(iov_base: UnsafeMutableRawPointer(mutating: rest.baseAddress), iov_len: rest.count))
+        return gather(index + 1)
+      }
+    }
+    return gather(0)
+  }
+
   static func endWriting(_ descriptor: CInt) {
     shutdown(descriptor, CInt(SHUT_WR))
   }
@@ -166,6 +197,32 @@ enum SystemCalls {
     var value: CInt = 0
     var length = socklen_t(MemoryLayout<CInt>.size)
     return unsafe getsockopt(descriptor, level, name, &value, &length) == 0 ? value : nil
+  }
+
+  /// What a connection has carried.
+  struct Traffic {
+    let bytesReceived: UInt64
+    /// How long ago the last bytes were sent, or the connection was made.
+    let sinceSent: Duration
+    let sinceReceived: Duration
+  }
+
+  /// Nil where the kernel does not count.
+  static func traffic(_ descriptor: CInt) -> Traffic? {
+    // struct tcp_info of <linux/tcp.h>: tcpi_last_data_sent, tcpi_last_data_recv and tcpi_bytes_received.
+    let (sent, received, bytes) = (44, 52, 128)
+    var info = [UInt8](repeating: 0, count: 192)
+    var length = socklen_t(info.count)
+    guard unsafe getsockopt(descriptor, CInt(IPPROTO_TCP), TCP_INFO, &info, &length) == 0,
+      Int(length) >= bytes + MemoryLayout<UInt64>.size
+    else { return nil }
+    return unsafe info.withUnsafeBytes { info in
+      unsafe Traffic(
+        bytesReceived: info.loadUnaligned(fromByteOffset: bytes, as: UInt64.self),
+        sinceSent: .milliseconds(info.loadUnaligned(fromByteOffset: sent, as: UInt32.self)),
+        sinceReceived: .milliseconds(info.loadUnaligned(fromByteOffset: received, as: UInt32.self))
+      )
+    }
   }
 
   /// How many bytes of a connection the peer has acknowledged. Only to be compared: where the kernel does not count

@@ -44,15 +44,14 @@ struct SoakServer {
     unsafe sigaction(number, &action, nil)
   }
 
-  /// Anew when the listening socket was broken, which ends `serve`.
+  /// Again when the listening socket was broken, which ends `serve`.
   private static func serveInTasks(_ server: TCPServer, on base: EventBase) {
-    nonisolated(unsafe) let server = server
     Task(executorPreference: base.taskExecutor) {
-      while unsafe server.isListening {
-        _ = try? await unsafe server.serve { socket in
+      while server.isListening {
+        _ = try? await server.serve { socket in
           while try await socket.read({ bytes in _ = socket.write(bytes) }) != nil {
             if socket.bytesToWrite >= socket.writeHighWaterMark {
-              try await socket.write([])
+              try await socket.waitUntilWritable()
             }
           }
         }

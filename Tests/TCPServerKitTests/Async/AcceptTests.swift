@@ -70,7 +70,7 @@ struct AcceptTests {
       let client = try #require(PlainClient(to: server))
       // The connection wakes the first task, which is cancelled before it goes on.
       server.newConnection.connect { first.cancel() }
-      #expect(try await first.value)
+      await #expect(throws: CancellationError.self) { try await first.value }
       #expect(try await second.value == client.port)
       #expect(server.statistics.delivered == 1)
       expectBalanced(server)

@@ -144,7 +144,7 @@ struct AsyncCloseTests {
       await turns(3)
       #expect(client.state == .connecting)
       connecting.cancel()
-      await #expect(throws: SocketError.unfinishedSocketOperation) { try await connecting.value }
+      await #expect(throws: CancellationError.self) { try await connecting.value }
       #expect(client.state == .unconnected)
     }
   }

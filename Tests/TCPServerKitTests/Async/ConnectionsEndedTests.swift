@@ -32,7 +32,7 @@ struct ConnectionsEndedTests {
     try await onLoop { _ in
       let scene = try await Scene(3)
       let waiting = (0..<2).map { _ in
-        start { (await scene.server.waitUntilConnectionsEnded(), scene.server.statistics.live) }
+        start { (try await scene.server.waitUntilConnectionsEnded(), scene.server.statistics.live) }
       }
       scene.server.close()
       for left in [2, 1] as [UInt64] {
@@ -50,11 +50,11 @@ struct ConnectionsEndedTests {
     try await onLoop { base in
       let scene = try await Scene(0)
       let jobs = base.statistics.jobs
-      #expect(await scene.server.waitUntilConnectionsEnded())
+      #expect(try await scene.server.waitUntilConnectionsEnded())
       #expect(base.statistics.jobs == jobs)
       let cancelled = start {
         unsafe withUnsafeCurrentTask { unsafe $0?.cancel() }
-        return await scene.server.waitUntilConnectionsEnded()
+        return try await scene.server.waitUntilConnectionsEnded()
       }
       #expect(try await cancelled.value)
     }
@@ -67,24 +67,24 @@ struct ConnectionsEndedTests {
   func timeout(_ timeout: Duration) async throws {
     try await onLoop { _ in
       let scene = try await Scene(1)
-      #expect(await !scene.server.waitUntilConnectionsEnded(timeout: timeout))
+      #expect(try await !scene.server.waitUntilConnectionsEnded(timeout: timeout))
       #expect(scene.server.statistics.live == 1)
       #expect(scene.clients[0].input() == .nothing)
       scene.endLast()
-      #expect(await scene.server.waitUntilConnectionsEnded(timeout: timeout))
+      #expect(try await scene.server.waitUntilConnectionsEnded(timeout: timeout))
     }
   }
 
-  @Test("Cancelled, it returns false, and nothing happens to the connections", arguments: [false, true])
+  @Test("Cancelled, it throws, and nothing happens to the connections", arguments: [false, true])
   func cancelled(before: Bool) async throws {
     try await onLoop { _ in
       let scene = try await Scene(1)
       let waiting = start {
         if before { unsafe withUnsafeCurrentTask { unsafe $0?.cancel() } }
-        return await scene.server.waitUntilConnectionsEnded()
+        _ = try await scene.server.waitUntilConnectionsEnded()
       }
       waiting.cancel()
-      #expect(try await !waiting.value)
+      await #expect(throws: CancellationError.self) { try await waiting.value }
       #expect(scene.server.statistics.live == 1)
     }
   }
@@ -97,8 +97,8 @@ struct ConnectionsEndedTests {
       scene.server.finish()
       #expect(scene.server.statistics.pending == 1)
       scene.endLast()
-      #expect(await !scene.server.waitUntilConnectionsEnded(timeout: .zero))
-      let waiting = start { await scene.server.waitUntilConnectionsEnded() }
+      #expect(try await !scene.server.waitUntilConnectionsEnded(timeout: .zero))
+      let waiting = start { try await scene.server.waitUntilConnectionsEnded() }
       scene.server.close()
       #expect(try await waiting.value)
       #expect(late.nextInput() == .end)
@@ -109,7 +109,7 @@ struct ConnectionsEndedTests {
   func another() async throws {
     try await onLoop { _ in
       let scene = try await Scene(1)
-      let waiting = start { await scene.server.waitUntilConnectionsEnded() }
+      let waiting = start { try await scene.server.waitUntilConnectionsEnded() }
       scene.endLast()
       // The task was woken, and has not gone on yet.
       let late = try #require(PlainClient(to: scene.server))
@@ -117,7 +117,7 @@ struct ConnectionsEndedTests {
       let socket = try #require(scene.server.nextPendingConnection())
       await turns()
       scene.server.close()
-      let alsoWaiting = start { await scene.server.waitUntilConnectionsEnded(timeout: .zero) }
+      let alsoWaiting = start { try await scene.server.waitUntilConnectionsEnded(timeout: .zero) }
       #expect(try await !alsoWaiting.value)
       socket.abort()
       #expect(try await waiting.value)
@@ -125,20 +125,22 @@ struct ConnectionsEndedTests {
     }
   }
 
-  @Test("Descriptors that were given away do not count, those that are told of do until then")
+  @Test("Descriptors that were given away do not count, those with a permit do until that is released")
   func bareDescriptors() async throws {
     try await onLoop { _ in
       let server = try listening()
       let clients = try (0..<2).map { _ in try #require(PlainClient(to: server)) }
       var connections = server.connections.makeAsyncIterator()
       close(try #require(await connections.next()).takeDescriptor())
-      let (descriptor, tellEnded) = try #require(try await connections.next()?.takeCountedDescriptor())
+      let connection = try #require(try await connections.next())
+      let permit = try #require(connection.takePermit())
+      let descriptor = connection.takeDescriptor()
       let bound = LoopBound(server)
-      let waiting = start { await bound.value.waitUntilConnectionsEnded() }
+      let waiting = start { try await bound.value.waitUntilConnectionsEnded() }
       await turns()
       #expect(server.statistics.live == 1)
       close(descriptor)
-      OtherThread { tellEnded() }.join()
+      OtherThread { permit.release() }.join()
       #expect(try await waiting.value)
       withExtendedLifetime(clients) {}
     }
@@ -147,7 +149,7 @@ struct ConnectionsEndedTests {
   @Test("Without an event base nothing can be waited for")
   func withoutLoop() async throws {
     let server = TCPServer(eventBase: nil)
-    #expect(await !server.waitUntilConnectionsEnded())
+    #expect(try await !server.waitUntilConnectionsEnded())
     #expect(server.serverError == .operation)
     #expect(server.errorString == "waitUntilConnectionsEnded() called on a server without an event base")
     #expect(runTheLoop(of: server) == false)

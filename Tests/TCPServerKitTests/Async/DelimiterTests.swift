@@ -16,12 +16,12 @@ struct DelimiterTests {
         return sent
       }
       var lines: [String] = []
-      do throws(SocketError) {
+      do {
         for try await line in pair.socket.lines(maxLength: maxLength) { lines.append(line) }
       } catch {
         pair.socket.abort()
         _ = sending.join()
-        return (lines, error)
+        return (lines, error as? SocketError)
       }
       _ = sending.join()
       return (lines, nil)

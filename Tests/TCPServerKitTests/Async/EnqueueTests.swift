@@ -27,7 +27,8 @@ struct Jobs: Equatable, CustomStringConvertible {
     let after = base.statistics
     let all = after.jobs - before.jobs
     let fromElsewhere = after.jobsFromOtherThreads - before.jobsFromOtherThreads
-    #expect(all % rounds == 0, "\(all) jobs in \(rounds) rounds")
+    // After every 256 calls without a wait, one job has the other sockets have their turn.
+    #expect(all % rounds <= rounds / 256 + 1, "\(all) jobs in \(rounds) rounds")
     return Jobs(all / rounds, fromElsewhere: fromElsewhere / rounds)
   }
 }

@@ -31,7 +31,9 @@ struct StormTests {
         // Before it waits, while it waits, and when a connection may have woken it.
         for _ in 0..<round % 3 { await Task.yield() }
         task.cancel()
-        taken += try await task.value ? 1 : 0
+        do {
+          taken += try await task.value ? 1 : 0
+        } catch is CancellationError {}
       }
       while taken < connects {
         guard try await server.accept() != nil else { break }

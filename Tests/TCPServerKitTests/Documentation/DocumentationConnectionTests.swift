@@ -86,10 +86,9 @@ struct DocumentationConnectionTests {
         guard server.listen(address: .localHost), let client = PlainClient(to: server),
           server.waitForNewConnectionBlocking(msec: 60_000), let socket = server.nextPendingConnection()
         else { exit(0) }
-        // The compiler rejects this without the detour.
-        nonisolated(unsafe) let smuggled = socket
+        let smuggled = socket
         base.execute {
-          OtherThread { unsafe smuggled.readyRead.connect {} }.join()
+          OtherThread { smuggled.readyRead.connect {} }.join()
           exit(0)
         }
         base.runBlocking()

@@ -126,10 +126,10 @@ struct EndedLoopTests {
       try base.runBlocking {
         let server = try listening()
         unsafe peer = PlainClient(to: server)
-        nonisolated(unsafe) let socket = try #require(try await server.accept())
+        let socket = try #require(try await server.accept())
         Task(executorPreference: base.taskExecutor) {
           await gate.pass()
-          let line = unsafe try? await socket.readLine()
+          let line = try? await socket.readLine()
           isReset.set(line == nil)
         }
         await Task.yield()

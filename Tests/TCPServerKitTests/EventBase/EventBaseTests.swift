@@ -158,8 +158,8 @@ struct EventBaseTests {
     var base: EventBase? = try EventBase()
     func post() throws -> PlainClient {
       let pair = try connectedPair(base)
-      nonisolated(unsafe) let socket = pair.socket
-      base?.execute { unsafe socket.write("never") }
+      let socket = pair.socket
+      base?.execute { socket.write("never") }
       return pair.peer
     }
     let peer = try post()

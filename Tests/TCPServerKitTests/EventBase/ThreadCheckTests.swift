@@ -14,9 +14,9 @@ import Testing
         observing: [\.standardErrorContent]
       ) {
         guard let base = try? EventBase() else { exit(0) }
-        nonisolated(unsafe) let server = TCPServer(eventBase: base)
+        let server = TCPServer(eventBase: base)
         base.execute {
-          OtherThread { unsafe server.listen(address: .localHost) }.join()
+          OtherThread { server.listen(address: .localHost) }.join()
           exit(0)
         }
         base.runBlocking()
@@ -31,9 +31,9 @@ import Testing
         observing: [\.standardErrorContent]
       ) {
         guard let base = try? EventBase(), let pair = try? connectedPair(base) else { exit(0) }
-        nonisolated(unsafe) let socket = pair.socket
+        let socket = pair.socket
         base.execute {
-          OtherThread { unsafe socket.readyRead.connect {} }.join()
+          OtherThread { socket.readyRead.connect {} }.join()
           exit(0)
         }
         base.runBlocking()
@@ -68,14 +68,14 @@ import Testing
     @Test("A loop that does not run may be prepared on one thread and run on another")
     func prepared() throws {
       let base = try EventBase()
-      nonisolated(unsafe) let server = TCPServer(eventBase: base)
-      let isListening = unsafe server.listen(address: .localHost)
+      let server = TCPServer(eventBase: base)
+      let isListening = server.listen(address: .localHost)
       #expect(isListening)
-      unsafe server.newConnection.connect {
-        unsafe server.nextPendingConnection()?.write("hello")
+      server.newConnection.connect {
+        server.nextPendingConnection()?.write("hello")
         base.stop()
       }
-      let port = unsafe server.serverPort
+      let port = server.serverPort
       let thread = OtherThread { base.run() }
       let peer = try #require(PlainClient(port: port))
       #expect(text(peer.receive(exactly: 5)) == "hello")

@@ -70,7 +70,7 @@ enum Operation: String, CaseIterable {
         return .refuse
       }
     case .allReserved: server.descriptorReserve = .max
-    case .tellOfEnd: server.connectionEnded()
+    case .tellOfEnd: server.takeIncomingPermit()?.release()
     case .removeHandlers, .replaceHandlers, .emit: changeHandlers(of: server)
     case .stopLoop: stage.base?.stop()
     case .turnLoop: stage.base?.runOnce(timeout: .zero)

@@ -107,11 +107,14 @@ struct ConnectionLimitTests {
   func overriding() throws {
     var sockets: [TCPSocket] = []
     var bare: CInt = -1
+    var permit: ConnectionPermit?
     var count = 0
     server.onIncoming = { server, descriptor in
       count += 1
       if count == 3 {
         bare = descriptor
+        permit = server.takeIncomingPermit()
+        #expect(server.takeIncomingPermit() == nil)
         return
       }
       let socket = TCPSocket(eventBase: server.eventBase)
@@ -128,33 +131,52 @@ struct ConnectionLimitTests {
     sockets.removeAll()
     #expect(server.statistics.live == 1)
     close(bare)
-    server.connectionEnded()
-    #expect(server.statistics.live == 0)
+    permit?.release()
+    permit?.release()
+    #expect(loop.run { server.statistics.live == 0 })
+    #expect(server.takeIncomingPermit() == nil)
     withExtendedLifetime(clients) {}
     expectBalanced(server)
   }
 
-  @Test("Another thread that closes bare descriptors tells of each; when the server has gone, nobody")
-  func toldFromAnotherThread() throws {
-    let tell = server.tellConnectionEnded
-    let bare = Mutex<[CInt]>([])
-    server.onIncoming = { _, descriptor in bare.withLock { $0.append(descriptor) } }
+  @Test("Permits of bare descriptors may be released on another thread, also when the server has gone")
+  func permitsElsewhere() throws {
+    let bare = Mutex<[(CInt, ConnectionPermit?)]>([])
+    server.onIncoming = { server, descriptor in
+      let permit = server.takeIncomingPermit()
+      bare.withLock { $0.append((descriptor, permit)) }
+    }
     let clients = try connect(3)
     #expect(loop.run { bare.withLock { $0.count } == 3 })
     OtherThread {
-      for descriptor in bare.withLock({ $0.prefix(2) }) {
+      for (descriptor, permit) in bare.withLock({ $0.prefix(2) }) {
         close(descriptor)
-        tell()
+        permit?.release()
       }
     }.join()
     #expect(server.statistics.live == 3, "looked at on the loop alone")
     #expect(loop.run { server.statistics.live == 1 })
-    close(bare.withLock { $0[2] })
-    tell()
+    let (descriptor, permit) = bare.withLock { $0[2] }
+    close(descriptor)
+    bare.withLock { $0.removeAll() }
+    #expect(permit != nil)
+    permit?.release()
     #expect(loop.run { server.statistics.live == 0 })
     withExtendedLifetime(clients) {}
     expectBalanced(server)
-    OverridingServer(eventBase: loop.base).tellConnectionEnded()
+  }
+
+  @Test("A bare descriptor without a permit counts no longer than the call")
+  func bareWithoutPermit() throws {
+    var bare: [CInt] = []
+    server.maxConnections = 1
+    server.onIncoming = { _, descriptor in bare.append(descriptor) }
+    let clients = try connect(3)
+    #expect(loop.run { bare.count == 3 })
+    #expect(server.statistics.live == 0)
+    bare.forEach { close($0) }
+    withExtendedLifetime(clients) {}
+    expectBalanced(server)
   }
 
   @Test("The same without a loop, where the socket is added")
@@ -266,99 +288,99 @@ struct ConnectionLimitTests {
     }
   }
 
-  @Test("A socket that is detached counted counts until it is told, and not where nobody counted it")
-  func detachedCounted() throws {
+  @Test("A permit taken out of a socket counts until it is released, and there is one where the socket counts")
+  func permitOfSocket() throws {
     let clients = try connect(2)
     let sockets = [try take(), try take()]
     sockets[0].write("held back")
     let (own, peer) = try connectedPair(loop.base)
-    let bystander = try #require(own.detachCounted())
-    bystander.tellEnded()
-    loop.settle()
-    #expect(server.statistics.live == 2, "its server has gone")
+    #expect(own.takePermit() != nil, "its server's core stays as long as it counts there")
+    #expect(own.takePermit() == nil)
+    let bystander = own.detach()
 
-    let first = try #require(sockets[0].detachCounted())
-    #expect(sockets[0].state == .unconnected)
-    #expect(sockets[0].detachCounted() == nil)
-    sockets[0].abort()
+    let permit = try #require(sockets[0].takePermit())
+    #expect(sockets[0].takePermit() == nil)
+    let descriptor = sockets[0].detach()
+    #expect(descriptor >= 0)
     #expect(server.statistics.live == 2)
-    close(first.descriptor)
-    OtherThread { first.tellEnded() }.join()
+    close(descriptor)
+    OtherThread { permit.release() }.join()
     #expect(loop.run { server.statistics.live == 1 })
     #expect(clients[0].nextInput() == .bytes(Array("held back".utf8)))
 
-    #expect(sockets[0].setSocketDescriptor(bystander.descriptor))
-    let uncounted = try #require(sockets[0].detachCounted())
-    close(uncounted.descriptor)
-    uncounted.tellEnded()
+    #expect(sockets[0].setSocketDescriptor(bystander))
+    #expect(sockets[0].takePermit() == nil, "a connection that the server never counted")
+    sockets[0].abort()
     loop.settle()
-    #expect(server.statistics.live == 1, "a connection that it never counted")
-
-    clients[1].send("x")
-    #expect(sockets[1].waitForReadyRead(msec: 60_000))
-    #expect(sockets[1].detachCounted() == nil, "bytes would be lost")
     #expect(server.statistics.live == 1)
+
+    var second = sockets[1].takePermit()
+    #expect(second != nil)
     sockets[1].abort()
-    #expect(server.statistics.live == 0)
+    #expect(server.statistics.live == 1)
+    second = nil
+    #expect(loop.run { server.statistics.live == 0 })
     withExtendedLifetime(peer) {}
     expectBalanced(server)
   }
 
-  @Test("A socket detached counted on another loop, and one of a server without a loop")
-  func detachedCountedElsewhere() async throws {
+  @Test("A permit of a socket on another loop, and none of a server without a loop")
+  func permitElsewhere() async throws {
     try await onLoop { base in
       let server = try listening()
       let client = try #require(PlainClient(to: server))
       var connections = server.connections.makeAsyncIterator()
       let connection = try #require(await connections.next())
       try await EventBase.withThread { other in
-        let (descriptor, tellEnded) = try #require(try connection.socket(on: other).detachCounted())
-        close(descriptor)
-        tellEnded()
-        tellEnded()
+        let socket = try connection.socket(on: other)
+        let permit = try #require(socket.takePermit())
+        close(socket.detach())
+        permit.release()
+        permit.release()
       }
       try await until { server.statistics.live == 0 }
 
       let without = TCPServer(eventBase: nil)
       try #require(without.listen(address: .localHost))
       let other = try #require(PlainClient(to: without))
-      let (descriptor, tellEnded) = try #require(acceptedSocket(of: without).detachCounted())
-      #expect(without.statistics.live == 0, "nobody could be told")
-      close(descriptor)
-      tellEnded()
+      let socket = try acceptedSocket(of: without)
+      #expect(socket.takePermit() == nil)
+      close(socket.detach())
+      #expect(without.statistics.live == 0)
       withExtendedLifetime((client, other)) {}
     }
   }
 
-  @Test(
-    "A bare descriptor taken counted counts until it is told, on any thread, once, or nobody can tell any more"
-  )
-  func countedDescriptor() async throws {
+  @Test("A permit taken before the bare descriptor counts until it is released, on any thread, once")
+  func permitOfIncoming() async throws {
     try await onLoop { base in
       let server = try listening()
       server.maxConnections = 3
       let clients = try (0..<4).map { _ in try #require(PlainClient(to: server)) }
       var connections = server.connections.makeAsyncIterator()
       let first = try #require(await connections.next())
-      let (descriptor, tellEnded) = try #require(first.takeCountedDescriptor())
-      #expect(first.takeCountedDescriptor() == nil && first.takeDescriptor() == -1)
+      let permit = try #require(first.takePermit())
+      let descriptor = first.takeDescriptor()
+      #expect(first.takePermit() == nil && first.takeDescriptor() == -1)
       #expect(Endpoint(peerOf: descriptor)?.port == clients[0].port)
-      let second = try #require(try await connections.next()?.takeCountedDescriptor())
-      var third = try await connections.next()?.takeCountedDescriptor()
-      let thirdDescriptor = try #require(third?.descriptor)
+      let second = try #require(try await connections.next())
+      let secondPermit = try #require(second.takePermit())
+      var third = try await connections.next()?.takePermit()
       await turns()
-      #expect(server.statistics.live == 3)
+      #expect(third != nil)
+      #expect(server.statistics.live == 3, "the third was closed, and its permit is there")
       #expect(server.statistics.kernelQueue == 1, "the last one waits for room")
 
       close(descriptor)
-      OtherThread { for _ in 0..<3 { tellEnded() } }.join()
+      OtherThread { for _ in 0..<3 { permit.release() } }.join()
       let last = try #require(await connections.next())
-      tellEnded()
+      permit.release()
       #expect(server.statistics.live == 3)
-      close(second.descriptor)
-      second.tellEnded()
+      let socket = try second.socket(on: base)
+      socket.abort()
+      #expect(server.statistics.live == 3, "a socket whose permit was taken before")
+      secondPermit.release()
       #expect(server.statistics.live == 2)
-      close(thirdDescriptor)
       third = nil
       #expect(server.statistics.live == 1)
       close(last.takeDescriptor())

@@ -93,7 +93,7 @@ struct PendingTests {
 
   // MARK: - Overrides
 
-  private final class OwnQueue: TCPServer {
+  private final class OwnQueue: TCPServer, @unchecked Sendable {
     var alwaysPending = false
     var hidden: TCPSocket?
 

@@ -118,10 +118,11 @@ struct PeerGoneTests {
     }
   }
 
-  @Test("A reset of a connection that was never read, nor listened to, gives the place back")
+  @Test("Where places are limited, a reset of a connection that was never read, nor listened to, gives the place back")
   func resetNeverRead() async throws {
     try await onLoop { _ in
       let server = try listening()
+      server.maxConnections = 10
       let clients = (0..<3).compactMap { _ in PlainClient(to: server) }
       var sockets: [TCPSocket] = []
       for _ in clients { sockets.append(try #require(await server.accept())) }

@@ -3,7 +3,7 @@ import TCPServerKit
 import Testing
 
 /// A server whose ``incomingConnection(_:)`` is a closure.
-final class OverridingServer: TCPServer {
+final class OverridingServer: TCPServer, @unchecked Sendable {
   /// Called with this server and the descriptor, instead of the base implementation.
   var onIncoming: (OverridingServer, CInt) -> Void = { server, descriptor in server.takeDefault(descriptor) }
 

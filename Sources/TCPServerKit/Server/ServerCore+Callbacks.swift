@@ -1,0 +1,123 @@
+internal import CServerCore
+
+/// What the core of a server reports, on its loop.
+extension ServerCore {
+  private var context: UnsafeMutableRawPointer {
+    unsafe Unmanaged.passUnretained(self).toOpaque()
+  }
+
+  func listenToCore() {
+    unsafe csc_server_on_new_connection(pointer, onNewConnection, context)
+    unsafe csc_server_on_accept_error(pointer, onAcceptError, context)
+    unsafe csc_server_on_rejected(pointer, onRejected, context)
+    unsafe csc_server_on_socket(pointer, onSocket, context)
+  }
+
+  func announceIncoming() {
+    unsafe csc_server_on_incoming_connection(pointer, onIncomingConnection, context)
+  }
+
+  func askForAdmission(_ isAsked: Bool) {
+    unsafe csc_server_on_admission(pointer, isAsked ? onAdmission : nil, context)
+  }
+
+  /// The server is released; its sockets may still count here.
+  func serverEnds() {
+    unsafe csc_server_close(pointer)
+    unsafe csc_server_on_new_connection(pointer, nil, nil)
+    unsafe csc_server_on_accept_error(pointer, nil, nil)
+    unsafe csc_server_on_incoming_connection(pointer, nil, nil)
+    unsafe csc_server_on_admission(pointer, nil, nil)
+    unsafe csc_server_on_rejected(pointer, nil, nil)
+    unsafe csc_server_on_socket(pointer, nil, nil)
+    acceptWaiters.wakeAll()
+    engine?.forgetStarving(self)
+  }
+
+  fileprivate func announceConnection() {
+    // An override says for each what becomes of it.
+    if overrider == nil { pendingAvailable?.notify() }
+    newConnection.notify()
+    acceptWaiters.wakeFirst()
+  }
+
+  fileprivate func failed(_ error: SocketError) {
+    let isListening = unsafe csc_server_is_listening(pointer)
+    if isListening {
+      engine?.addStarving(self)
+    }
+    announceError(error, isListening: isListening)
+  }
+
+  func announceError(_ error: SocketError, isListening: Bool) {
+    if !isListening {
+      breakdown = error
+      acceptWaiters.wakeAll()
+    }
+    acceptError.notify(error)
+  }
+
+  /// Runs what a callback of the core does; see `EventEngine.inCallback(_:)`.
+  @inline(__always)
+  fileprivate func inCallback<Result>(_ body: () -> Result) -> Result {
+    guard let engine else { return body() }
+    return engine.inCallback(body)
+  }
+
+  fileprivate static func of(_ context: UnsafeMutableRawPointer?) -> ServerCore? {
+    unsafe context.map { unsafe Unmanaged<ServerCore>.fromOpaque($0).takeUnretainedValue() }
+  }
+}
+
+private func onNewConnection(_: OpaquePointer, context: UnsafeMutableRawPointer?) {
+  guard let core = unsafe ServerCore.of(context) else { return }
+  core.inCallback { core.announceConnection() }
+}
+
+private func onIncomingConnection(
+  _: OpaquePointer,
+  connection: UnsafePointer<csc_connection>,
+  context: UnsafeMutableRawPointer?
+) {
+  guard let core = unsafe ServerCore.of(context) else { return }
+  let connection = unsafe connection.pointee
+  guard let server = core.overrider else {
+    // It is being released on another thread.
+    SystemCalls.closeDescriptor(connection.descriptor)
+    return core.connectionEnded()
+  }
+  core.inCallback { server.takeIncoming(connection) }
+}
+
+private func onAcceptError(_: OpaquePointer, error: csc_error, context: UnsafeMutableRawPointer?) {
+  guard let core = unsafe ServerCore.of(context) else { return }
+  core.inCallback { core.failed(SocketError(error)) }
+}
+
+private func onSocket(_: OpaquePointer, descriptor: CInt, context: UnsafeMutableRawPointer?) -> CInt {
+  unsafe ServerCore.of(context)?.listener?.prepare(descriptor) ?? 0
+}
+
+private func onAdmission(
+  _: OpaquePointer,
+  peer: UnsafePointer<csc_address>,
+  context: UnsafeMutableRawPointer?
+) -> csc_admission {
+  // Held by the call: the handler may set another, or release the server.
+  guard let core = unsafe ServerCore.of(context), let ask = core.admission else { return CSC_ADMIT }
+  let peer = unsafe peer.pointee
+  return switch core.inCallback({ ask(HostAddress(peer), peer.port) }) {
+  case .admit: CSC_ADMIT
+  case .refuse: CSC_REFUSE
+  case .reset: CSC_RESET
+  }
+}
+
+private func onRejected(
+  _: OpaquePointer,
+  rejection: UnsafePointer<csc_rejection>,
+  context: UnsafeMutableRawPointer?
+) {
+  guard let core = unsafe ServerCore.of(context) else { return }
+  core.inCallback { unsafe core.connectionRejected.notify(RejectedConnection(rejection.pointee)) }
+}

@@ -1,0 +1,86 @@
+internal import CLibevent
+
+/// How a socket is used from any task and thread: what is on its loop already goes on, what is elsewhere goes there.
+extension TCPSocket {
+  /// Whether the caller may touch the socket now, and what it suspends for will come: the loop runs on this thread, or
+  /// there is none.
+  @inline(__always) var isOnLoop: Bool {
+    unsafe confinement.isOwner || isWithoutLoop
+  }
+
+  private var isWithoutLoop: Bool {
+    unsafe !confinement.hasLoop && confinement.claim()
+  }
+
+  /// Whether the caller may touch the socket now. While no thread runs the loop, that is the one that has it.
+  @inline(__always) var mayTouch: Bool {
+    unsafe confinement.isOwner || confinement.claim()
+  }
+
+  /// Stops the program when the caller may not touch the socket.
+  @inline(__always) func requireLoopThread(_ call: StaticString) {
+    unsafe confinement.requireLoopThread(call)
+  }
+
+  /// Runs `operation` as a part of the calling task on the loop, and comes back.
+  func onLoop<Result>(_ operation: (TCPSocket) async throws -> Result) async rethrows -> Result {
+    guard let engine = unsafe confinement as? EventEngine else {
+      requireLoopThread("An async call of a TCPSocket without an EventBase")
+      return try await operation(self)
+    }
+    return try await engine.run { try await operation(self) }
+  }
+
+  /// From another thread: has the loop carry out an order soon, after those that this thread gave before.
+  @inline(never) func post(_ call: StaticString, _ order: @escaping @Sendable (TCPSocket) -> Void) {
+    guard let engine = unsafe confinement as? EventEngine else { return requireLoopThread(call) }
+    engine.post(.closure { order(self) })
+  }
+
+  // MARK: - The last reference was released elsewhere
+
+  /// What the loop has to end when a socket is released on another thread.
+  @safe private struct Remains {
+    let home: Unmanaged<SocketHome>
+    let descriptor: CInt
+    let isCounted: Bool
+    let events: [OpaquePointer]
+    let address: UInt
+    let isIncomplete: Bool
+
+    func end() {
+      let home = unsafe home.takeRetainedValue()
+      unsafe events.forEach { unsafe event_free($0) }
+      home.engine?.forgetReleased(address)
+      home.engine?.scratch.forget(address)
+      if isIncomplete {
+        if isCounted { home.noteUndelivered() }
+        SystemCalls.resetOnClose(descriptor)
+      }
+      if descriptor >= 0 { SystemCalls.closeDescriptor(descriptor) }
+      if isCounted { home.connectionEnded() }
+      if descriptor >= 0, let engine = home.engine, engine.hasStarvingServers {
+        engine.descriptorFreed()
+      }
+    }
+  }
+
+  /// Hands over what only the loop may end.
+  func leaveToLoop() {
+    guard let engine = unsafe confinement as? EventEngine else { return }
+    let address = unsafe UInt(bitPattern: Unmanaged.passUnretained(self).toOpaque())
+    engine.noteReleased(address)
+    let events = unsafe [readWatch, existingDetails?.writeWatch].compactMap { unsafe $0 }
+    nonisolated(unsafe) let remains = unsafe Remains(
+      home: .passRetained(home),
+      descriptor: descriptor,
+      isCounted: flags.contains(.counted),
+      events: events,
+      address: address,
+      isIncomplete: descriptor >= 0 && output != nil
+    )
+    // The last reference to a server's core, which is the loop's to end, may be the one of `home`.
+    home = SocketHome(engine: nil)
+    engine.post(.local { unsafe remains.end() })
+  }
+}
