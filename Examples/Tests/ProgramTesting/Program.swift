@@ -119,6 +119,16 @@ package final class Program {
     return .seconds(time.tv_sec) + .nanoseconds(time.tv_nsec)
   }
 
+  /// Waits until it has no more descriptors open than that: it may close one after its peer has seen the end.
+  package func comesToDescriptors(atMost most: Int, within limit: Duration = limit) throws -> Bool {
+    let deadline = ContinuousClock.now + limit
+    while try openDescriptors() > most {
+      guard ContinuousClock.now < deadline else { return false }
+      sched_yield()
+    }
+    return true
+  }
+
   /// The next line of the standard output; nil at its end.
   package func nextLine(within limit: Duration = limit) throws -> String? {
     try output.line(until: .now + limit)
