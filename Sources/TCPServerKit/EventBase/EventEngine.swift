@@ -311,7 +311,9 @@ internal import Synchronization
     // On the loop the runtime sees by identity that a task is already where it wants to be. Elsewhere the event base
     // may be ending.
     let executor = isOwner ? unsafe taskExecutor : nil
-    return try await withTaskExecutorPreference(executor ?? LoopTaskExecutor(engine: self)) { try await operation() }
+    return try await withTaskExecutorPreference(executor ?? LoopTaskExecutor(engine: self)) {
+      try await operation()
+    }
   }
 
   /// Runs the jobs that are there now; those they add wait for the next turn, so that sockets get theirs.

@@ -58,7 +58,9 @@
 
   /// Ends the loan of a socket that is no more.
   func forget(_ address: UInt) {
-    guard let borrower = unsafe borrower, unsafe UInt(bitPattern: borrower.toOpaque()) == address else { return }
+    guard let borrower = unsafe borrower, unsafe UInt(bitPattern: borrower.toOpaque()) == address else {
+      return
+    }
     unsafe self.borrower = nil
     unread = 0..<0
   }

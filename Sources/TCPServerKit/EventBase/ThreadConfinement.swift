@@ -69,7 +69,7 @@ class ThreadConfinement: @unchecked Sendable {
   }
 
   @inline(never)
-  private func requireClaim(_ call: StaticString) {
+  final func requireClaim(_ call: StaticString) {
     guard !claim() else { return }
     guard hasLoop else {
       fatalError(

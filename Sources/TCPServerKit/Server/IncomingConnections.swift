@@ -137,7 +137,9 @@ public final class IncomingConnection: Sendable {
   ///
   /// - Returns: nil when the connection or its permit was taken before.
   public func takePermit() -> ConnectionPermit? {
-    guard descriptor.load(ordering: .relaxed) >= 0, isCounted.exchange(false, ordering: .relaxed) else { return nil }
+    guard descriptor.load(ordering: .relaxed) >= 0, isCounted.exchange(false, ordering: .relaxed) else {
+      return nil
+    }
     return ConnectionPermit(server)
   }
 

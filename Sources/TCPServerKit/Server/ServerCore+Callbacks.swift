@@ -36,7 +36,7 @@ extension ServerCore {
 
   fileprivate func announceConnection() {
     // An override says for each what becomes of it.
-    if overrider == nil { pendingAvailable?.notify() }
+    if !isOverridden { pendingAvailable?.notify() }
     newConnection.notify()
     acceptWaiters.wakeFirst()
   }
@@ -55,13 +55,6 @@ extension ServerCore {
       acceptWaiters.wakeAll()
     }
     acceptError.notify(error)
-  }
-
-  /// Runs what a callback of the core does; see `EventEngine.inCallback(_:)`.
-  @inline(__always)
-  fileprivate func inCallback<Result>(_ body: () -> Result) -> Result {
-    guard let engine else { return body() }
-    return engine.inCallback(body)
   }
 
   fileprivate static func of(_ context: UnsafeMutableRawPointer?) -> ServerCore? {

@@ -54,7 +54,9 @@ extension TCPServer {
   ///
   /// May be called from any task.
   @discardableResult
-  public final func waitUntilConnectionsEnded(timeout: Duration? = nil) async throws(CancellationError) -> Bool {
+  public final func waitUntilConnectionsEnded(timeout: Duration? = nil) async throws(CancellationError)
+    -> Bool
+  {
     guard let engine = eventBase?.engine else {
       requireLoopThread("TCPServer.waitUntilConnectionsEnded(timeout:) without an EventBase")
       fail(.operation, "waitUntilConnectionsEnded() called on a server without an event base")

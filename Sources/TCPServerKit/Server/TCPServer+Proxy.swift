@@ -31,7 +31,9 @@ extension TCPServer {
     try await engine.run { try await self.startListening(address, port, engine) }
   }
 
-  private final func startListening(_ address: HostAddress, _ port: UInt16, _ engine: EventEngine) async throws {
+  private final func startListening(_ address: HostAddress, _ port: UInt16, _ engine: EventEngine)
+    async throws
+  {
     let listener: BoundListener
     switch prepareListening(address, port) {
     case .direct:

@@ -541,7 +541,9 @@ internal import CServerCore
     engine?.incoming = (connection, home)
     incomingConnection(connection.descriptor)
     let isTaken = engine.map { $0.incoming == nil } ?? false
-    if let left = inFlight, left.descriptor >= 0, !isTaken, !isIncomingCounted { serverCore.connectionEnded() }
+    if let left = inFlight, left.descriptor >= 0, !isTaken, !isIncomingCounted {
+      serverCore.connectionEnded()
+    }
     inFlight = outer
     isIncomingCounted = outerIsCounted
     engine?.incoming = outerIncoming

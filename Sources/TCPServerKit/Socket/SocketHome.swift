@@ -72,7 +72,7 @@ final class SocketHome: @unchecked Sendable {
 @safe final class ServerCore {
   let pointer: OpaquePointer?
   /// Its homes keep it, or it is in a list of the engine's own.
-  private unowned(unsafe) let unownedEngine: EventEngine?
+  private let engineReference: Unmanaged<EventEngine>?
   let newConnection: Signal<Void>
   let acceptError: Signal<SocketError>
   let connectionRejected: Signal<RejectedConnection>
@@ -86,7 +86,10 @@ final class SocketHome: @unchecked Sendable {
   /// While it begins to listen.
   unowned(unsafe) var listener: TCPServer?
   /// The server, where its class overrides what a callback calls.
-  weak var overrider: TCPServer?
+  weak var overrider: TCPServer? {
+    didSet { isOverridden = true }
+  }
+  private(set) var isOverridden = false
   /// That of the server's own sockets, while there is one.
   unowned(unsafe) var home: SocketHome?
   /// What waits for ends of connections; nil as long as nothing does.
@@ -96,7 +99,7 @@ final class SocketHome: @unchecked Sendable {
   private var existingHandle: ServerHandle?
 
   init(engine: EventEngine?, confinement: ThreadConfinement) {
-    unsafe unownedEngine = engine
+    unsafe engineReference = engine.map { unsafe .passUnretained($0) }
     unsafe pointer = csc_server_new(engine?.base)
     newConnection = Signal(on: confinement)
     acceptError = Signal(on: confinement)
@@ -110,7 +113,14 @@ final class SocketHome: @unchecked Sendable {
   }
 
   var engine: EventEngine? {
-    unsafe unownedEngine
+    unsafe engineReference?.takeUnretainedValue()
+  }
+
+  /// Runs what a callback of the core does; see `EventEngine.inCallback(_:)`.
+  @inline(__always)
+  func inCallback<Result>(_ body: () -> Result) -> Result {
+    guard let engineReference = unsafe engineReference else { return body() }
+    return unsafe engineReference._withUnsafeGuaranteedRef { $0.inCallback(body) }
   }
 
   var handle: ServerHandle {
@@ -211,7 +221,7 @@ extension TCPSocket {
   func beCounted(by home: SocketHome) {
     // The socket's own confinement stays the one that its home keeps.
     self.home =
-      unsafe home.confinement === confinement
+      home.confinement === confinement
       ? home : SocketHome(engine: engine, server: home.server, confinement: confinement)
     flags.insert(.counted)
   }

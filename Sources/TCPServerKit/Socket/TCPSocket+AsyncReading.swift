@@ -51,7 +51,9 @@ extension TCPSocket {
     timeout: Duration? = nil,
     _ body: (RawSpan) async throws -> Result
   ) async throws -> Result? {
-    guard let bytes = try await read(maxLength: min(count, ScratchBuffer.size), timeout: timeout) else { return nil }
+    guard let bytes = try await read(maxLength: min(count, ScratchBuffer.size), timeout: timeout) else {
+      return nil
+    }
     return unsafe try await body(bytes.span.bytes)
   }
 
@@ -187,7 +189,9 @@ extension TCPSocket {
     try await readDelimited(Array(delimiter), maxLength, timeout)
   }
 
-  private func readDelimited(_ delimiter: [UInt8], _ maxLength: Int, _ timeout: Duration?) async throws -> [UInt8]? {
+  private func readDelimited(_ delimiter: [UInt8], _ maxLength: Int, _ timeout: Duration?) async throws
+    -> [UInt8]?
+  {
     var searched = 0
     return try await reading(timeout) { socket -> [UInt8]?? in
       guard let last = delimiter.last else { throw socket.refuseAsync("An empty delimiter") }
@@ -388,7 +392,9 @@ extension TCPSocket {
     }
     if try hasEnded() { return true }
     guard let scratch = engine?.scratch, !flags.contains(.drained) else { return false }
-    let memory = unsafe UnsafeMutableRawBufferPointer(rebasing: scratch.take()[..<min(most, ScratchBuffer.size)])
+    let memory = unsafe UnsafeMutableRawBufferPointer(
+      rebasing: scratch.take()[..<min(most, ScratchBuffer.size)]
+    )
     let outcome = unsafe SystemCalls.receive(descriptor, into: memory)
     if case .value(let count) = outcome, count > 0 {
       noteReceived(count, room: memory.count)

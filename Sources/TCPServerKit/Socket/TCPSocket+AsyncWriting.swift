@@ -284,7 +284,9 @@ extension TCPSocket {
         beginRest(.writer)
         await suspend(.writer)
         guard isOnLoop else {
-          await onLoop { try? $0.endWait(.writer); $0.nextWriter() }
+          await onLoop {
+            try? $0.endWait(.writer); $0.nextWriter()
+          }
           return count
         }
         try? endWait(.writer)

@@ -13,7 +13,9 @@ extension TCPSocket {
   /// A name is looked up on a thread of its own; its addresses are tried one after the other. ``connected`` or
   /// ``errorOccurred`` tells how it ended, or ``waitForConnected(msec:)``.
   public func connectToHost(_ hostName: String, port: UInt16) {
-    guard mayTouch else { return post("TCPSocket.connectToHost(_:port:)") { $0.connectToHost(hostName, port: port) } }
+    guard mayTouch else {
+      return post("TCPSocket.connectToHost(_:port:)") { $0.connectToHost(hostName, port: port) }
+    }
     if let address = HostAddress(hostName: hostName) {
       return connectToHost(address, port: port)
     }
@@ -32,7 +34,9 @@ extension TCPSocket {
 
   /// Starts connecting to an address. ``HostAddress/any`` and its kind mean this machine.
   public func connectToHost(_ address: HostAddress, port: UInt16) {
-    guard mayTouch else { return post("TCPSocket.connectToHost(_:port:)") { $0.connectToHost(address, port: port) } }
+    guard mayTouch else {
+      return post("TCPSocket.connectToHost(_:port:)") { $0.connectToHost(address, port: port) }
+    }
     guard let attempt = beginAttempt(port: port) else { return }
     let address = address == .any ? .localHost : address.ipv4 ?? address
     let destination = SOCKS5Machine.Destination.address(address, port: port)

@@ -68,7 +68,8 @@ extension TCPSocket {
   static func endIdle(of home: SocketHome, isFirstLook: Bool) {
     guard let engine = home.engine else { return }
     for socket in unsafe watched(on: engine.base) where socket.home === home {
-      guard socket.waits?.reader.isWaiting ?? false, socket.bytesHeld == 0, !SystemCalls.isReadable(socket.descriptor)
+      guard socket.waits?.reader.isWaiting ?? false, socket.bytesHeld == 0,
+        !SystemCalls.isReadable(socket.descriptor)
       else { continue }
       if socket.waits?.isBetweenMessages ?? false {
         socket.wakeReader(.ready)

@@ -5,7 +5,7 @@ final class InputSignal<Argument>: Signal<Argument>, @unchecked Sendable {
 
   fileprivate init(of socket: TCPSocket) {
     unsafe self.socket = socket
-    unsafe super.init(on: socket.confinement)
+    super.init(on: socket.confinement)
   }
 
   override func didConnect() {
@@ -27,7 +27,7 @@ extension TCPSocket {
     if let existing {
       return existing
     }
-    let signal = unsafe Signal<Argument>(on: confinement)
+    let signal = Signal<Argument>(on: confinement)
     keep(signal)
     return signal
   }

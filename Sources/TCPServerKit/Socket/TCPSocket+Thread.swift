@@ -5,26 +5,26 @@ extension TCPSocket {
   /// Whether the caller may touch the socket now, and what it suspends for will come: the loop runs on this thread, or
   /// there is none.
   @inline(__always) var isOnLoop: Bool {
-    unsafe confinement.isOwner || isWithoutLoop
+    isOwner || isWithoutLoop
   }
 
   private var isWithoutLoop: Bool {
-    unsafe !confinement.hasLoop && confinement.claim()
+    !confinement.hasLoop && confinement.claim()
   }
 
   /// Whether the caller may touch the socket now. While no thread runs the loop, that is the one that has it.
   @inline(__always) var mayTouch: Bool {
-    unsafe confinement.isOwner || confinement.claim()
+    isOwner || confinement.claim()
   }
 
   /// Stops the program when the caller may not touch the socket.
   @inline(__always) func requireLoopThread(_ call: StaticString) {
-    unsafe confinement.requireLoopThread(call)
+    if !isOwner { confinement.requireClaim(call) }
   }
 
   /// Runs `operation` as a part of the calling task on the loop, and comes back.
   func onLoop<Result>(_ operation: (TCPSocket) async throws -> Result) async rethrows -> Result {
-    guard let engine = unsafe confinement as? EventEngine else {
+    guard let engine = confinement as? EventEngine else {
       requireLoopThread("An async call of a TCPSocket without an EventBase")
       return try await operation(self)
     }
@@ -33,7 +33,7 @@ extension TCPSocket {
 
   /// From another thread: has the loop carry out an order soon, after those that this thread gave before.
   @inline(never) func post(_ call: StaticString, _ order: @escaping @Sendable (TCPSocket) -> Void) {
-    guard let engine = unsafe confinement as? EventEngine else { return requireLoopThread(call) }
+    guard let engine = confinement as? EventEngine else { return requireLoopThread(call) }
     engine.post(.closure { order(self) })
   }
 
@@ -67,7 +67,7 @@ extension TCPSocket {
 
   /// Hands over what only the loop may end.
   func leaveToLoop() {
-    guard let engine = unsafe confinement as? EventEngine else { return }
+    guard let engine = confinement as? EventEngine else { return }
     let address = unsafe UInt(bitPattern: Unmanaged.passUnretained(self).toOpaque())
     engine.noteReleased(address)
     let events = unsafe [readWatch, existingDetails?.writeWatch].compactMap { unsafe $0 }

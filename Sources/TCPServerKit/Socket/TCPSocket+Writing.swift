@@ -148,7 +148,7 @@ extension TCPSocket {
   }
 
   private func writeFromElsewhere(_ bytes: [UInt8]) -> Int {
-    guard let engine = unsafe confinement as? EventEngine else {
+    guard let engine = confinement as? EventEngine else {
       requireLoopThread("TCPSocket.write(_:)")
       return -1
     }

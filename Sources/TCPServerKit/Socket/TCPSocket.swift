@@ -36,7 +36,7 @@ internal import Synchronization
 @safe public final class TCPSocket: @unchecked Sendable {
   // What every accepted connection carries, in an order without gaps. What only some need is in `details`.
   /// Owned by `home`, whichever that is.
-  unowned(unsafe) let confinement: ThreadConfinement
+  private let confinementReference: Unmanaged<ThreadConfinement>
   var home: SocketHome
   var descriptor: CInt = -1
   var flags: Flags = []
@@ -151,7 +151,7 @@ internal import Synchronization
   public init(eventBase: EventBase? = .current) {
     let home = eventBase?.home ?? SocketHome(engine: nil)
     self.home = home
-    unsafe confinement = home.confinement
+    unsafe confinementReference = .passUnretained(home.confinement)
     storedState = Atomic(SocketState.unconnected.stored)
     isAccepted = false
   }
@@ -159,7 +159,7 @@ internal import Synchronization
   /// The socket of an accepted connection: one allocation, no system call.
   init(accepted connection: csc_connection, home: SocketHome) {
     self.home = home
-    unsafe confinement = home.confinement
+    unsafe confinementReference = .passUnretained(home.confinement)
     descriptor = connection.descriptor
     flags = [.accepted, .counted]
     storedState = Atomic(SocketState.connected.stored)
@@ -170,7 +170,20 @@ internal import Synchronization
 
   deinit {
     forgetSignals()
-    if unsafe confinement.exclusively({ releaseResources() }) == nil { leaveToLoop() }
+    if isOwner {
+      releaseResources()
+    } else if confinement.exclusively({ releaseResources() }) == nil {
+      leaveToLoop()
+    }
+  }
+
+  var confinement: ThreadConfinement {
+    unsafe confinementReference.takeUnretainedValue()
+  }
+
+  /// Whether the caller is on the thread that runs the loop. Costs no counting of references.
+  @inline(__always) var isOwner: Bool {
+    unsafe confinementReference._withUnsafeGuaranteedRef { $0.isOwner }
   }
 
   private func releaseResources() {

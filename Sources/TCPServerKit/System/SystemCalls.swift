@@ -107,7 +107,9 @@ enum SystemCalls {
       // Nested, so that each piece stays where it is until all are sent.
       return unsafe pieces[index].withUnsafeBytes { bytes in
         let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[from...])
-        unsafe vectors.append(iovec(iov_base: UnsafeMutableRawPointer(mutating: rest.baseAddress), iov_len: rest.count))
+        unsafe vectors.append(
+          iovec(iov_base: UnsafeMutableRawPointer(mutating: rest.baseAddress), iov_len: rest.count)
+        )
         return gather(index + 1)
       }
     }

@@ -288,7 +288,9 @@ struct ConnectionLimitTests {
     }
   }
 
-  @Test("A permit taken out of a socket counts until it is released, and there is one where the socket counts")
+  @Test(
+    "A permit taken out of a socket counts until it is released, and there is one where the socket counts"
+  )
   func permitOfSocket() throws {
     let clients = try connect(2)
     let sockets = [try take(), try take()]

@@ -118,7 +118,9 @@ struct PeerGoneTests {
     }
   }
 
-  @Test("Where places are limited, a reset of a connection that was never read, nor listened to, gives the place back")
+  @Test(
+    "Where places are limited, a reset of a connection that was never read, nor listened to, gives the place back"
+  )
   func resetNeverRead() async throws {
     try await onLoop { _ in
       let server = try listening()
