@@ -63,9 +63,7 @@ let package = Package(
         .product(name: "TCPServerKit", package: "TCPServerKit"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
-      path: "EchoServer",
-      // Connections' handlers run where their sockets live, as the library's closures do.
-      swiftSettings: [.enableUpcomingFeature("NonisolatedNonsendingByDefault")]
+      path: "EchoServer"
     ),
     .executableTarget(
       name: "Socks5Bind",
@@ -74,9 +72,7 @@ let package = Package(
         .product(name: "TCPServerKit", package: "TCPServerKit"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
-      path: "Socks5Bind",
-      // As in EchoServer.
-      swiftSettings: [.enableUpcomingFeature("NonisolatedNonsendingByDefault")]
+      path: "Socks5Bind"
     ),
     .target(name: "ChildIsolation", path: "Tests/ChildIsolation", cSettings: [.define("_GNU_SOURCE")]),
     .target(name: "ProgramTesting", dependencies: ["ChildIsolation"], path: "Tests/ProgramTesting"),

@@ -20,9 +20,7 @@ let package = Package(
     .executableTarget(
       name: "OursServer",
       dependencies: [.product(name: "TCPServerKit", package: "TCPServerKit")],
-      path: "Servers/Ours",
-      // Connections' handlers run where their sockets live, as the library's closures do.
-      swiftSettings: [.enableUpcomingFeature("NonisolatedNonsendingByDefault")]
+      path: "Servers/Ours"
     )
   ],
   swiftLanguageModes: [.v6]

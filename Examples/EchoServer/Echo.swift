@@ -2,7 +2,7 @@ import ServerProgram
 import TCPServerKit
 
 /// Sends back what arrives, in a task: the bytes go from the loop's buffer to the kernel.
-func echo(_ socket: TCPSocket, deadlines: Deadlines) async throws(SocketError) {
+func echo(_ socket: TCPSocket, deadlines: Deadlines) async throws {
   var patience = deadlines.firstByte
   while try await socket.read(
     timeout: patience,

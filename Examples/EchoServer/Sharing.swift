@@ -26,8 +26,6 @@ func share(
 ) async throws -> UInt64 {
   // Ends the sequence of connections.
   server.finish(on: shutdown)
-  // Both tasks run on the first loop, the server's.
-  nonisolated(unsafe) let server = server
   return try await withThrowingTaskGroup(of: UInt64.self) { group in
     group.addTask {
       try await handOut(server, to: loops, handler)

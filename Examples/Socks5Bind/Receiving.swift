@@ -25,7 +25,7 @@ final class Receiver: Sendable {
   private static let piece = 65536
 
   /// Stores what the peer sends, and tells it so when that is on the disk.
-  func receive(from socket: TCPSocket) async throws(SocketError) {
+  func receive(from socket: TCPSocket) async throws {
     guard let size = try await size(from: socket) else {
       return try await answer("A file begins with its size in bytes, in digits, and a newline.", to: socket)
     }
@@ -57,15 +57,20 @@ final class Receiver: Sendable {
   }
 
   /// Nil when that is no size.
-  private func size(from socket: TCPSocket) async throws(SocketError) -> Int? {
-    var line = try await socket.readLine(maxLength: Self.longestSize, timeout: deadlines.firstByte) ?? []
+  private func size(from socket: TCPSocket) async throws -> Int? {
+    var line: [UInt8]
+    do {
+      line = try await socket.readLine(maxLength: Self.longestSize, timeout: deadlines.firstByte) ?? []
+    } catch SocketError.lineTooLong {
+      return nil
+    }
     guard line.popLast() == UInt8(ascii: "\n") else { return nil }
     // Int would take a sign.
     guard line.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else { return nil }
     return Int(String(decoding: line, as: UTF8.self))
   }
 
-  private func answer(_ text: String, to socket: TCPSocket) async throws(SocketError) {
+  private func answer(_ text: String, to socket: TCPSocket) async throws {
     try await socket.write(text + "\n", timeout: deadlines.idle)
   }
 }

@@ -3,7 +3,7 @@ import ServerProgram
 import TCPServerKit
 
 /// Gives the descriptor of each client to another thread, instead of queuing the connection.
-final class DistributingServer: TCPServer {
+final class DistributingServer: TCPServer, @unchecked Sendable {
   private let loop: EventBase
   private let framing: FortuneWire.Framing
   private let workplace: any Workplace
@@ -20,10 +20,15 @@ final class DistributingServer: TCPServer {
   }
 
   override func incomingConnection(_ socketDescriptor: CInt) {
-    let address = ReplyAddress(server: self)
+    let permit = takeIncomingPermit()
     let reply = Fortunes.reply(framing: framing)
-    let client = Client(descriptor: socketDescriptor, reply: reply, patience: patience) { [loop] failure in
-      loop.execute { address.server?.clientEnded(failure) }
+    let client = Client(descriptor: socketDescriptor, reply: reply, patience: patience) {
+      [loop, weak self] failure in
+      loop.execute { [weak self] in
+        self?.clientEnded(failure)
+        // After it was counted: the program ends when no connection is left.
+        permit?.release()
+      }
     }
     do {
       try workplace.serve(client)
@@ -33,7 +38,6 @@ final class DistributingServer: TCPServer {
   }
 
   private func clientEnded(_ failure: String?) {
-    connectionEnded()
     if let failure {
       tell("A client was not served: \(failure).")
     } else {
@@ -46,14 +50,4 @@ final class DistributingServer: TCPServer {
 protocol Workplace {
   /// Takes a client, or throws why it cannot.
   func serve(_ client: Client) throws
-}
-
-/// By which other threads find the server again: on its loop, the only place where it is touched. Weak, so that
-/// the server ends there, too.
-private final class ReplyAddress: @unchecked Sendable {
-  weak var server: DistributingServer?
-
-  init(server: DistributingServer) {
-    self.server = server
-  }
 }

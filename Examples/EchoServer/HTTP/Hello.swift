@@ -9,19 +9,20 @@ func answerRequests(
   _ socket: TCPSocket,
   deadlines: Deadlines,
   until shutdown: GracefulShutdown
-) async throws(SocketError) {
+) async throws {
   var input = RequestParser()
   var deadline = ContinuousClock.now + deadlines.firstByte
   while true {
-    let wasIdle = !input.isWithinRequest
+    if !input.isWithinRequest {
+      guard try await socket.waitForMessage(timeout: max(deadline - .now, .zero)) else { return }
+      deadline = .now + deadlines.idle
+    }
     if let refusal = try await receive(from: socket, until: deadline, into: &input) {
-      if !wasIdle {
-        try await socket.write(refused(refusal), timeout: deadlines.idle)
-      }
+      try await socket.write(refused(refusal), timeout: deadlines.idle)
       return
     }
     let (answers, isComplete, isLast) = answers(to: &input, isEnding: shutdown.hasBegun)
-    if wasIdle || isComplete {
+    if isComplete {
       deadline = .now + deadlines.idle
     }
     if !answers.isEmpty {
@@ -36,12 +37,11 @@ private func receive(
   from socket: TCPSocket,
   until deadline: ContinuousClock.Instant,
   into input: inout RequestParser
-) async throws(SocketError) -> Refusal? {
-  do throws(SocketError) {
+) async throws -> Refusal? {
+  do {
     let isOpen = try await socket.read(timeout: max(deadline - .now, .zero)) { input.append($0) } != nil
     return isOpen ? nil : .badRequest
-  } catch {
-    guard error == .socketTimeout else { throw error }
+  } catch SocketError.socketTimeout {
     return .requestTimeout
   }
 }

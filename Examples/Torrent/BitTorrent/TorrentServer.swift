@@ -2,7 +2,7 @@ import Glibc
 import TCPServerKit
 
 /// Listens on the first free port of a range, and has peers' connections at once: nothing is queued.
-final class TorrentServer: TCPServer {
+final class TorrentServer: TCPServer, @unchecked Sendable {
   /// Is given each connection.
   var whenConnected: (TCPSocket) -> Void = { _ in }
 
@@ -20,7 +20,7 @@ final class TorrentServer: TCPServer {
     let socket = TCPSocket(eventBase: eventBase)
     guard socket.setSocketDescriptor(socketDescriptor) else {
       Glibc.close(socketDescriptor)
-      return connectionEnded()
+      return
     }
     whenConnected(socket)
   }

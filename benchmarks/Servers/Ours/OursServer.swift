@@ -16,8 +16,7 @@ struct OursServer {
     let load = Load.parse()
     let name = CommandLine.arguments[0].split(separator: "/").last ?? ""
     let loop = try EventBase()
-    // What touches the server runs on this thread, tasks too.
-    nonisolated(unsafe) let server: TCPServer
+    let server: TCPServer
     let loops = try loops(load.loops, with: loop)
     if loops.count > 1 && name == "ours-callback" {
       server = SharingServer(loops: loops, load: load)

@@ -19,7 +19,7 @@ func loops(_ count: Int, with first: EventBase) throws -> [EventBase] {
 }
 
 /// Hands its connections to loops in turn, where their signals have handlers.
-final class SharingServer: TCPServer {
+final class SharingServer: TCPServer, @unchecked Sendable {
   private let loops: [EventBase]
   private let load: Load
   private var count = 0

@@ -7,7 +7,7 @@ import TCPServerKit
 /// Accepts connections and gives each of them to a channel of SwiftNIO, on one of its event loops.
 ///
 /// The group has to outlive the server: what is handed to a loop that was shut down is nobody's any more.
-final class ChannelServer: TCPServer {
+final class ChannelServer: TCPServer, @unchecked Sendable {
   private let bootstrap: ClientBootstrap
   private let initialize: @Sendable (any Channel) -> EventLoopFuture<Void>
   private let whenFailed: @Sendable (any Error) -> Void
@@ -30,19 +30,19 @@ final class ChannelServer: TCPServer {
 
   /// The descriptor is NIO's from the moment the initializer is called, whatever happens then; before that it is ours.
   override func incomingConnection(_ socketDescriptor: CInt) {
-    let ended = tellConnectionEnded
+    let permit = takeIncomingPermit()
     let isTaken = Flag()
     bootstrap
       .channelInitializer { [initialize] channel in
         isTaken.set()
-        channel.closeFuture.whenComplete { _ in ended() }
+        channel.closeFuture.whenComplete { _ in permit?.release() }
         return initialize(channel)
       }
       .withConnectedSocket(socketDescriptor)
       .whenFailure { [whenFailed] error in
         if !isTaken.isSet {
           Glibc.close(socketDescriptor)
-          ended()
+          permit?.release()
         }
         whenFailed(error)
       }
