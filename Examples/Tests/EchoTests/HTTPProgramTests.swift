@@ -48,16 +48,28 @@ struct HTTPProgramTests {
     #expect(try answers(to: [text]) == Self.last)
   }
 
-  @Test("After a signal the next answer is the last", arguments: [[], ["--loops", "2"]])
+  @Test("After a signal a request that has begun gets the last answer", arguments: [[], ["--loops", "2"]])
   func ending(options: [String]) throws {
     let server = try RunningEcho(["--http"] + options)
     let client = try #require(Connection(port: server.port))
     client.send(Self.request.utf8)
     #expect(client.receive(Self.usual.utf8.count) == Array(Self.usual.utf8))
+    client.send(Self.request.utf8.prefix(10))
     server.program.send(signal: SIGTERM)
     while Connection(port: server.port) != nil {}
-    client.send(Self.request.utf8)
+    client.send(Self.request.utf8.dropFirst(10))
     #expect(client.receiveToEnd().map { String(decoding: $0, as: UTF8.self) } == Self.last)
+    #expect(try server.program.end().status == 0)
+  }
+
+  @Test("A signal ends a connection that is between two requests")
+  func endingBetweenRequests() throws {
+    let server = try RunningEcho(["--http", "--grace", "60"])
+    let client = try #require(Connection(port: server.port))
+    client.send(Self.request.utf8)
+    #expect(client.receive(Self.usual.utf8.count) == Array(Self.usual.utf8))
+    server.program.send(signal: SIGTERM)
+    #expect(client.receiveToEnd() == [])
     #expect(try server.program.end().status == 0)
   }
 
