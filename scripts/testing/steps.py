@@ -39,7 +39,7 @@ STEPS = (
     Step("test-benchmarks", "Tests of the benchmarks", ("benchmarks/test", "--verbose"), results.unittest,
          {"program": "benchmarks/test"}),
     Step("check-counts", "Exact counts of calls and allocations", ("benchmarks/check-counts",)),
-    Step("check-thread-confinement", "Sockets stay on their thread", ("scripts/check-thread-confinement",)),
+    Step("check-natural-programs", "Programs that share sockets compile", ("scripts/check-natural-programs",)),
     Step("check-documentation", "The code in the documentation", ("scripts/check-documentation",)),
     Step("docs", "The documentation as a site", ("scripts/build-documentation",)),
 )

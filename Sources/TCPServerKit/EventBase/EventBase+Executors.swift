@@ -6,7 +6,7 @@ extension EventBase {
   /// Runs tasks on the loop's thread: what a task that serves connections prefers.
   ///
   /// Code that awaits a socket there resumes on the thread that saw the event, with one job and no thread hop.
-  /// ``TCPServer/serve(maxConnections:shutdown:handler:)`` sets this preference itself.
+  /// ``TCPServer/serve(maxConnections:shutdown:onError:handler:)`` sets this preference itself.
   public var taskExecutor: any TaskExecutor {
     loopTaskExecutor
   }

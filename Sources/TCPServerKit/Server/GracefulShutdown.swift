@@ -1,4 +1,4 @@
-/// Ends servers in order: from any thread, for any number of ``TCPServer/serve(maxConnections:shutdown:handler:)``
+/// Ends servers in order: from any thread, for any number of ``TCPServer/serve(maxConnections:shutdown:onError:handler:)``
 /// calls that were given it.
 ///
 /// Each of them stops accepting, serves the clients that the kernel has already completed, lets its handlers
