@@ -34,7 +34,7 @@ extension TCPSocket {
     return result
   }
 
-  /// Lends the next bytes to a `body` that may suspend, as ``read(upTo:timeout:_:)-(_,_,(RawSpan)throws->Result)`` does.
+  /// Lends the next bytes to a `body` that may suspend, as ``read(upTo:timeout:_:)-9ncjp`` does.
   ///
   /// The socket keeps the bytes for it: others go on reading from theirs meanwhile.
   ///
@@ -64,7 +64,7 @@ extension TCPSocket {
   ///   - timeout: how long to wait at most; nil waits as long as it takes.
   /// - Returns: the number of bytes; 0 when the peer has ended its side or the connection has ended, and for a buffer
   ///   without room.
-  /// - Throws: what ``read(upTo:timeout:_:)-(_,_,(RawSpan)throws->Result)`` does.
+  /// - Throws: what ``read(upTo:timeout:_:)-9ncjp`` does.
   ///
   /// ## Cancellation
   ///
@@ -86,7 +86,7 @@ extension TCPSocket {
   ///   - maxLength: the most bytes to return.
   ///   - timeout: how long to wait at most; nil waits as long as it takes.
   /// - Returns: at most `maxLength` bytes; nil when the peer has ended its side or the connection has ended.
-  /// - Throws: what ``read(upTo:timeout:_:)-(_,_,(RawSpan)throws->Result)`` does.
+  /// - Throws: what ``read(upTo:timeout:_:)-9ncjp`` does.
   ///
   /// ## Cancellation
   ///
@@ -106,7 +106,7 @@ extension TCPSocket {
   ///   - timeout: how long all of them may take together; those that came in time stay readable.
   /// - Returns: the bytes; nil when the input ended before the first of them.
   /// - Throws: ``SocketError/remoteHostClosed`` when it ended among them; those that came stay readable.
-  ///   Otherwise what ``read(upTo:timeout:_:)-(_,_,(RawSpan)throws->Result)`` does.
+  ///   Otherwise what ``read(upTo:timeout:_:)-9ncjp`` does.
   ///
   /// ## Cancellation
   ///
@@ -133,7 +133,7 @@ extension TCPSocket {
   ///   - timeout: how long the whole line may take; what came in time stays readable.
   /// - Returns: the line; the last one may lack its newline; nil when there is none any more.
   /// - Throws: ``SocketError/lineTooLong`` when the line has more than `maxLength` bytes: its beginning stays readable,
-  ///   and never looks like a line of its own. Otherwise what ``read(upTo:timeout:_:)-(_,_,(RawSpan)throws->Result)`` does.
+  ///   and never looks like a line of its own. Otherwise what ``read(upTo:timeout:_:)-9ncjp`` does.
   ///
   /// ## Cancellation
   ///
@@ -172,7 +172,7 @@ extension TCPSocket {
   /// - Returns: the bytes; at the end of the input what is left, without a delimiter; nil when there is none any more.
   /// - Throws: ``SocketError/lineTooLong`` when there is no delimiter within `maxLength` bytes, which stay readable;
   ///   ``SocketError/operation`` for an empty delimiter. Otherwise what
-  ///   ``read(upTo:timeout:_:)-(_,_,(RawSpan)throws->Result)`` does.
+  ///   ``read(upTo:timeout:_:)-9ncjp`` does.
   ///
   /// ## Cancellation
   ///
@@ -240,7 +240,7 @@ extension TCPSocket {
   /// - Parameter timeout: how long to wait at most; nil waits as long as it takes.
   /// - Returns: whether there is something to read. False when the peer has ended its side, when the connection has
   ///   ended, and when the shutdown that `serve` was given (``GracefulShutdown/current``) has begun and no byte has come.
-  /// - Throws: what ``read(upTo:timeout:_:)-(_,_,(RawSpan)throws->Result)`` does.
+  /// - Throws: what ``read(upTo:timeout:_:)-9ncjp`` does.
   ///
   /// ## Cancellation
   ///

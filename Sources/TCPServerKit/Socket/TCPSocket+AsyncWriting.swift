@@ -58,8 +58,9 @@ extension TCPSocket {
 
   /// Writes bytes, as ``write(_:timeout:)-([UInt8],_)`` does.
   ///
-  /// - Parameter bytes: `Data`, a slice, a text's `utf8`, a buffer: what has its bytes in one piece of memory is not
-  ///   copied.
+  /// - Parameters:
+  ///   - bytes: `Data`, a slice, a text's `utf8`, a buffer: what has its bytes in one piece of memory is not copied.
+  ///   - timeout: the longest silence of the peer, in which it acknowledges no byte; nil sets no limit.
   ///
   /// ## Cancellation
   ///
@@ -120,7 +121,9 @@ extension TCPSocket {
 
   /// Writes several pieces one after the other, as one write: a head and a body reach the kernel in one system call.
   ///
-  /// - Parameter pieces: as many as there are; none of them is copied that the kernel takes at once.
+  /// - Parameters:
+  ///   - pieces: as many as there are; none of them is copied that the kernel takes at once.
+  ///   - timeout: the longest silence of the peer, in which it acknowledges no byte; nil sets no limit.
   ///
   /// ## Cancellation
   ///
