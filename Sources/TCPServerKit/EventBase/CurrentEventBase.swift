@@ -90,6 +90,16 @@ enum CurrentEventBase {
     box.task = task
   }
 
+  /// Runs `body` with `base` as the thread's event base.
+  static func with(_ base: EventBase?, _ body: () -> Void) {
+    guard let base else { return body() }
+    let box = box
+    let previous = box.base
+    box.base = base
+    body()
+    box.base = previous
+  }
+
   static func add(_ client: any LoopClient) {
     box.clients.removeAll { $0.client == nil }
     box.clients.append(WeakClient(client: client, task: currentTask))

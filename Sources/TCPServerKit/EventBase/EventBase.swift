@@ -23,6 +23,7 @@ public final class EventBase: Sendable {
     loopTaskExecutor = LoopTaskExecutor(engine: engine)
     loopSerialExecutor = LoopSerialExecutor(engine: engine)
     unsafe engine.taskExecutor = loopTaskExecutor
+    engine.eventBase = self
     CurrentEventBase.setIfNone(self)
   }
 
@@ -37,6 +38,7 @@ public final class EventBase: Sendable {
     loopTaskExecutor = LoopTaskExecutor(engine: engine)
     loopSerialExecutor = LoopSerialExecutor(engine: engine)
     unsafe engine.taskExecutor = loopTaskExecutor
+    engine.eventBase = self
     CurrentEventBase.setIfNone(self)
   }
 
@@ -60,9 +62,9 @@ public final class EventBase: Sendable {
   /// The program stops, with a text, when another thread runs the loop; when the caller is a handler or task of another
   /// event base; or when the main actor calls it on a thread that is not the main one.
   ///
-  /// When it returns, handlers of ``after(_:_:)`` that still wait are released, uncalled. What is given to the loop
-  /// afterwards, the global pool runs until a thread runs the loop again or uses its objects: one job after the other, so
-  /// that a task or an actor of the loop goes on.
+  /// When it returns, handlers of ``after(_:_:)`` that still wait are released, uncalled. Jobs, tasks and actors of the
+  /// loop go on until a thread runs it again: one job after the other, those that this thread gives at once, others in the
+  /// global pool, unless a thread uses the loop's objects.
   @available(*, noasync, message: "It blocks its thread: use EventBase.withThread(_:)")
   public func run() {
     CurrentEventBase.run(self, "EventBase.run()") { engine.run() }
@@ -114,10 +116,10 @@ public final class EventBase: Sendable {
 
   /// Runs `job` on the loop's thread, after the jobs given before; from any thread.
   ///
-  /// After ``run()`` or ``run(_:)`` has returned, a thread of the global pool runs it; see ``run()``. A job still waiting
-  /// when the event base is released is dropped.
+  /// After ``run()`` or ``run(_:)`` has returned, the thread that called that runs it at once, and a thread of the global
+  /// pool where another one gives it. A job still waiting when the event base is released is dropped.
   public func execute(_ job: @escaping @Sendable () -> Void) {
-    engine.post(.closure(job))
+    if !engine.runAtOnce(job) { engine.post(.closure(job)) }
   }
 
   /// Counters since the event base was made, from the thread that runs it.

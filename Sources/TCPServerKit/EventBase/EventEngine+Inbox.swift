@@ -73,6 +73,11 @@ extension EventEngine {
     return hadRoom
   }
 
+  /// Whether the loop has run and ended, and does not run again.
+  var hasEnded: Bool {
+    inbox.withLock { $0.hasEnded }
+  }
+
   /// Moves the inbox to the loop's own jobs, which takes a lock: where the loop begins, and when a post woke it.
   func takePosted() {
     let posted = inbox.withLock { inbox in
@@ -122,6 +127,24 @@ extension EventEngine {
 
   // MARK: - The rest of a loop that has ended
 
+  /// The thread that ran the loop until it ended is still the loop's, and runs what it gives at once.
+  ///
+  /// - Returns: false, having done nothing, where the caller is another thread, or the loop has not ended.
+  func runAtOnce(_ job: @escaping @Sendable () -> Void) -> Bool {
+    guard ranHereLast, !isOwner else { return false }
+    let isAdded = inbox.withLock { inbox in
+      guard inbox.hasEnded else { return false }
+      inbox.jobs.append(.closure(job))
+      inbox.count &+= 1
+      return true
+    }
+    guard isAdded else { return false }
+    // Once: a task that yields again and again goes on elsewhere.
+    runRest()
+    runRestElsewhere()
+    return true
+  }
+
   /// Has the jobs of a loop that has ended run by a thread of the global pool, one after the other: a task that was
   /// suspended goes on to its end, and a job that refers to the loop does not keep it alive for ever.
   ///
@@ -147,14 +170,16 @@ extension EventEngine {
       inbox.wakePending = false
       return inbox.hasEnded ? exchange(&inbox.jobs, with: []) : []
     }
-    for job in rest {
-      // Of an event base that was released, only tasks go on.
-      if case .closure = job, isAbandoned { continue }
-      job.run()
+    CurrentEventBase.with(eventBase) {
+      for job in rest {
+        // Of an event base that was released, only tasks go on.
+        if case .closure = job, isAbandoned { continue }
+        job.run()
+      }
     }
     // Those that these have posted.
     returnJobs()
-    leave(free: true)
+    leaveRest()
   }
 
   var statistics: EventBase.Statistics {

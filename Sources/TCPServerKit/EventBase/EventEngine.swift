@@ -26,6 +26,8 @@ internal import Synchronization
   /// Of handlers that are to be called once.
   private var delayed: [ObjectIdentifier: LoopTimer] = [:]
   let inbox = Locked(Inbox())
+  /// Whose engine this is, until that is released.
+  weak var eventBase: EventBase?
   /// Tasks in `EventBase.sleep(for:)`.
   var sleepers: [ObjectIdentifier: WaitingLine.Waiter] = [:]
   private let stopRequested = Atomic(false)
@@ -174,6 +176,11 @@ internal import Synchronization
     let hadEnded = begin()
     runJobs()
     let isEnd = body()
+    if isEnd {
+      // Jobs at hand are run, as events at hand are.
+      takePosted()
+      runJobs()
+    }
     isRunning = false
     if isEnd || hadEnded {
       leaveEnded()

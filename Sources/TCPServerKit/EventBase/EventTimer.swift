@@ -185,14 +185,23 @@ extension EventBase {
   /// ```
   ///
   /// It cannot be taken back: for that there is ``EventTimer``, with ``EventTimer/isSingleShot``. A handler that still
-  /// waits when ``run()`` or ``run(_:)`` returns is released, uncalled, and so is one of an event base that is released.
+  /// waits when ``run()`` or ``run(_:)`` returns is released, uncalled, and so is one of an event base that is released. One
+  /// that comes afterwards is called as ``execute(_:)`` does it then.
   ///
   /// - Parameters:
   ///   - delay: from zero, which is the next turn of the loop, to 31 years; what is outside counts as these.
   ///   - handler: is released after the call.
   public func after(_ delay: Duration, _ handler: @escaping @Sendable () -> Void) {
-    guard engine.exclusively({ engine.after(delay, handler) }) == nil else { return }
     let time = ContinuousClock.now + delay.limited
+    guard !engine.hasEnded else {
+      // No thread turns the loop, and its timers with it.
+      Task.detached { [engine] in
+        try? await Task.sleep(until: time, clock: .continuous)
+        engine.post(.closure(handler))
+      }
+      return
+    }
+    guard engine.exclusively({ engine.after(delay, handler) }) == nil else { return }
     engine.post(.closure { [unowned engine] in engine.after(time - .now, handler) })
   }
 }

@@ -18,6 +18,8 @@ class ThreadConfinement: @unchecked Sendable {
   private let runner = Atomic<UInt>(0)
   /// The thread that has it while none runs it; 0 when that is still open.
   private let holder = Atomic<UInt>(0)
+  /// The thread that ran the loop until it ended.
+  private let lastRunner = Atomic<UInt>(0)
   /// The addresses that identify threads are even.
   private static let rest: UInt = 1
   /// For the text of a trap.
@@ -116,14 +118,15 @@ class ThreadConfinement: @unchecked Sendable {
 
   /// Makes this thread the one that runs what was left of a loop that has ended. Other threads wait until it leaves.
   ///
-  /// - Returns: false when a thread runs the loop or has it.
+  /// - Returns: false when a thread runs the loop, or another one has it.
   final func enterForRest() -> Bool {
     let thread = clibevent_thread() | Self.rest
     guard runner.compareExchange(expected: 0, desired: thread, ordering: .sequentiallyConsistent).exchanged
     else {
       return false
     }
-    guard holder.load(ordering: .sequentiallyConsistent) == 0 else {
+    let holding = holder.load(ordering: .sequentiallyConsistent)
+    guard holding == 0 || holding == clibevent_thread() else {
       runner.store(0, ordering: .releasing)
       return false
     }
@@ -169,7 +172,20 @@ class ThreadConfinement: @unchecked Sendable {
   ///
   /// - Parameter free: whether any thread may use the loop next; otherwise it stays this thread's.
   final func leave(free: Bool) {
-    if free { holder.store(0, ordering: .relaxed) }
+    if free {
+      holder.store(0, ordering: .relaxed)
+      lastRunner.store(clibevent_thread(), ordering: .relaxed)
+    }
     runner.store(0, ordering: .releasing)
+  }
+
+  /// Ends what ``enterForRest()`` began.
+  final func leaveRest() {
+    runner.store(0, ordering: .releasing)
+  }
+
+  /// Whether the caller's thread is the last that ran the loop to its end.
+  final var ranHereLast: Bool {
+    lastRunner.load(ordering: .relaxed) == clibevent_thread()
   }
 }

@@ -57,26 +57,55 @@ struct EndedLoopTests {
     #expect(!fired.isSet)
   }
 
-  @Test("Jobs that are given afterwards run, and do not keep it", arguments: [false, true])
-  func jobAfterwards(withBody: Bool) async throws {
+  @Test("Jobs that its thread gives afterwards run at once, and do not keep it", arguments: [false, true])
+  func jobAfterwards(withBody: Bool) throws {
     weak var watched: EventBase?
     let ran = Counter()
     do {
       let base = try EventBase()
       watched = base
       if withBody {
-        try base.runBlocking {}
+        try base.run {}
       } else {
         base.stop()
-        base.runBlocking()
+        base.run()
       }
-      for _ in 0..<3 {
-        base.execute {
-          base.execute { if EventBase.current !== base { ran.increment() } }
-        }
+      for number in 0..<3 {
+        // Used by this thread, the loop is still its own.
+        if number == 1 { Signal<Void>(eventBase: base).connect {} }
+        base.execute { withExtendedLifetime(base) { ran.increment() } }
+        #expect(ran.value == number + 1)
       }
     }
+    #expect(watched == nil)
+  }
+
+  @Test("Jobs and handlers that other threads give afterwards run in the pool, and do not keep it")
+  func jobElsewhere() async throws {
+    weak var watched: EventBase?
+    let ran = Counter()
+    do {
+      let base = try EventBase()
+      watched = base
+      base.stop()
+      base.runBlocking()
+      OtherThread {
+        base.execute { withExtendedLifetime(base) { ran.increment() } }
+        base.after(.milliseconds(1)) { withExtendedLifetime(base) { ran.increment() } }
+      }.join()
+      base.after(.milliseconds(1)) { withExtendedLifetime(base) { ran.increment() } }
+    }
     #expect(await Self.until { ran.value == 3 && watched == nil })
+  }
+
+  @Test("Jobs that are given before its end, in the same turn, are run by it")
+  func jobOfTheLastTurn() throws {
+    let base = try EventBase()
+    let ran = Counter()
+    for _ in 0..<3 {
+      try base.run { base.execute { ran.increment() } }
+    }
+    #expect(ran.value == 3)
   }
 
   @Test("Jobs that were given before its end and not run do not keep it")
@@ -90,7 +119,7 @@ struct EndedLoopTests {
         base.stop()
         base.execute {
           base.execute {
-            base.execute { ran.set(EventBase.current !== base) }
+            base.execute { withExtendedLifetime(base) { ran.set() } }
           }
         }
       }
