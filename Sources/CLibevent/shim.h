@@ -64,6 +64,12 @@ static inline uintptr_t clibevent_thread(void) {
     return (uintptr_t)__builtin_thread_pointer();
 }
 
+// What Swift's runtime has for references that do not keep an object: its memory stays as long as
+// there are any, and a strong one can be had unless the object is ending.
+extern void *clibevent_try_retain(void *object) __asm__("swift_tryRetain");
+extern void *clibevent_keep_memory(void *object) __asm__("swift_unownedRetain");
+extern void clibevent_free_memory(void *object) __asm__("swift_unownedRelease");
+
 extern long clibevent_system_call(long number, ...) __asm__("syscall");
 
 // The kernel's number of the calling thread; the process's first thread has the process's.

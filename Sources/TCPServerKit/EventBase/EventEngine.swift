@@ -53,9 +53,6 @@ internal import Synchronization
   /// One buffer for all reads on this loop; whoever reads owns it until the handlers have run.
   let scratch = ScratchBuffer()
 
-  /// Sockets whose last reference was released on another thread, until the loop has what is left of them.
-  private let releasedElsewhere = Locked(Set<UInt>())
-
   /// The event base's, as long as there is one.
   unowned(unsafe) var taskExecutor: LoopTaskExecutor?
 
@@ -387,23 +384,7 @@ internal import Synchronization
 
   private func watchUnwatched() {
     let sockets = unsafe exchange(&unwatched, with: [])
-    // Meanwhile no socket ends on another thread; one whose last reference is released there waits.
-    releasedElsewhere.withLock { released in
-      unsafe sockets.forEach { socket in
-        guard unsafe !released.contains(UInt(bitPattern: socket.toOpaque())) else { return }
-        unsafe socket._withUnsafeGuaranteedRef { $0.watchUnlessWatched() }
-      }
-    }
-  }
-
-  /// From another thread: the last reference to a socket has been released there, and the loop may have it on its list.
-  func noteReleased(_ socket: UInt) {
-    _ = releasedElsewhere.withLock { $0.insert(socket) }
-  }
-
-  /// On the loop: what is left of that socket has come here, after the list that had it was worked through.
-  func forgetReleased(_ socket: UInt) {
-    _ = releasedElsewhere.withLock { $0.remove(socket) }
+    unsafe sockets.forEach { unsafe TCPSocket.alive($0.toOpaque())?.watchUnlessWatched() }
   }
 
   /// A socket that was given to ``watchLater(_:)`` is released.

@@ -20,7 +20,9 @@
   /// The whole buffer, for the kernel to write to. What an earlier borrower has not read is saved first, and what a
   /// body is reading stays.
   func take() -> UnsafeMutableRawBufferPointer {
-    unsafe borrower?.takeUnretainedValue().keepLentBytes()
+    if let borrower = unsafe borrower {
+      unsafe TCPSocket.alive(borrower.toOpaque())?.keepLentBytes()
+    }
     if isBeingRead {
       isBeingRead = false
       unsafe memory = .allocate(byteCount: Self.size, alignment: 16)
@@ -57,10 +59,8 @@
   }
 
   /// Ends the loan of a socket that is no more.
-  func forget(_ address: UInt) {
-    guard let borrower = unsafe borrower, unsafe UInt(bitPattern: borrower.toOpaque()) == address else {
-      return
-    }
+  func forget(_ address: UnsafeMutableRawPointer) {
+    guard let borrower = unsafe borrower, unsafe borrower.toOpaque() == address else { return }
     unsafe self.borrower = nil
     unread = 0..<0
   }

@@ -45,14 +45,13 @@ extension TCPSocket {
     let descriptor: CInt
     let isCounted: Bool
     let events: [OpaquePointer]
-    let address: UInt
+    let memory: UnsafeMutableRawPointer
     let isIncomplete: Bool
 
     func end() {
       let home = unsafe home.takeRetainedValue()
       unsafe events.forEach { unsafe event_free($0) }
-      home.engine?.forgetReleased(address)
-      home.engine?.scratch.forget(address)
+      unsafe home.engine?.scratch.forget(memory)
       if isIncomplete {
         if isCounted { home.noteUndelivered() }
         SystemCalls.resetOnClose(descriptor)
@@ -62,21 +61,23 @@ extension TCPSocket {
       if descriptor >= 0, let engine = home.engine, engine.hasStarvingServers {
         engine.descriptorFreed()
       }
+      unsafe clibevent_free_memory(memory)
     }
   }
 
   /// Hands over what only the loop may end.
   func leaveToLoop() {
     guard let engine = confinement as? EventEngine else { return }
-    let address = unsafe UInt(bitPattern: Unmanaged.passUnretained(self).toOpaque())
-    engine.noteReleased(address)
+    // The loop may hold the address in an event, until it frees that.
+    let memory = unsafe Unmanaged.passUnretained(self).toOpaque()
+    unsafe _ = clibevent_keep_memory(memory)
     let events = unsafe [readWatch, existingDetails?.writeWatch].compactMap { unsafe $0 }
     nonisolated(unsafe) let remains = unsafe Remains(
       home: .passRetained(home),
       descriptor: descriptor,
       isCounted: flags.contains(.counted),
       events: events,
-      address: address,
+      memory: memory,
       isIncomplete: descriptor >= 0 && output != nil
     )
     // The last reference to a server's core, which is the loop's to end, may be the one of `home`.

@@ -271,13 +271,18 @@ extension TCPSocket {
   }
 }
 
-private func socket(_ context: UnsafeMutableRawPointer?) -> TCPSocket? {
-  unsafe context.map { unsafe Unmanaged<TCPSocket>.fromOpaque($0).takeUnretainedValue() }
+extension TCPSocket {
+  /// The socket at an address that the loop keeps: of an event, or of a list of the engine's. Nil when its last reference
+  /// is being released on another thread; its memory stays until what is left of it has come to the loop.
+  static func alive(_ address: UnsafeMutableRawPointer?) -> TCPSocket? {
+    guard let address = unsafe address, let object = unsafe clibevent_try_retain(address) else { return nil }
+    return unsafe Unmanaged<TCPSocket>.fromOpaque(object).takeRetainedValue()
+  }
 }
 
 private func onReadable(_: CInt, events: Int16, context: UnsafeMutableRawPointer?) {
   let events = Int(events)
-  guard let socket = unsafe socket(context), let engine = socket.engine else { return }
+  guard let socket = unsafe TCPSocket.alive(context), let engine = socket.engine else { return }
   engine.inCallback {
     if events & CLIBEVENT_CLOSED != 0 { socket.notePeerEnded() }
     socket.handleReadable(timedOut: events & CLIBEVENT_TIMEOUT != 0)
@@ -285,7 +290,7 @@ private func onReadable(_: CInt, events: Int16, context: UnsafeMutableRawPointer
 }
 
 private func onWritable(_: CInt, events: Int16, context: UnsafeMutableRawPointer?) {
-  guard let socket = unsafe socket(context), let engine = socket.engine else { return }
+  guard let socket = unsafe TCPSocket.alive(context), let engine = socket.engine else { return }
   engine.inCallback { socket.handleWritable(timedOut: Int(events) & CLIBEVENT_TIMEOUT != 0) }
 }
 
@@ -301,7 +306,7 @@ private func collectSocket(
   let known: [event_callback_fn] = unsafe [onReadable, onWritable]
   let address = unsafe unsafeBitCast(callback, to: UnsafeRawPointer.self)
   if unsafe known.contains(where: { unsafe unsafeBitCast($0, to: UnsafeRawPointer.self) == address }),
-    let socket = unsafe socket(event_get_callback_arg(event))
+    let socket = unsafe TCPSocket.alive(event_get_callback_arg(event))
   {
     unsafe list.pointee.append(socket)
   }
