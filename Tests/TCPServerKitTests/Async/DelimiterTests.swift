@@ -63,6 +63,15 @@ struct DelimiterTests {
     }
   }
 
+  @Test("An empty delimiter is refused")
+  func emptyDelimiter() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      await #expect(throws: SocketError.operation) { _ = try await pair.socket.read(until: []) }
+      #expect(pair.socket.errorString.contains("An empty delimiter"))
+    }
+  }
+
   @Test("The bytes of a line that is too long stay readable, and the connection stays open")
   func staysReadable() async throws {
     try await onLoop { _ in

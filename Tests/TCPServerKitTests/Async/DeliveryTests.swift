@@ -59,6 +59,42 @@ struct DeliveryTests {
     }
   }
 
+  @Test("Closing says why the peer has not got everything")
+  func silentReaderText() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      pair.socket.deliveryTimeout = .milliseconds(100)
+      pair.socket.hold(16 << 20)
+      #expect(!(await pair.socket.closeGracefully()))
+      #expect(pair.socket.errorString.contains("The peer did not take in time what was written"))
+    }
+  }
+
+  @Test("A write beyond the limit of what is held fails, and leaves the connection where that is the policy")
+  func fullWriteBuffer() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      pair.socket.hold(16 << 20)
+      pair.socket.writeBufferLimit = WriteBufferLimit(bytes: 1, policy: .fail)
+      #expect(pair.socket.bytesToWrite > 0)
+      #expect(pair.socket.write("x") == -1)
+      #expect(pair.socket.error == .socketResource)
+      #expect(pair.socket.errorString == "The peer is too slow: the write buffer is full")
+      #expect(pair.socket.state == .connected)
+      pair.socket.abort()
+    }
+  }
+
+  @Test("A read that would wait within a transaction is refused")
+  func readInTransaction() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      pair.socket.startTransaction()
+      await #expect(throws: SocketError.operation) { _ = try await pair.socket.read(maxLength: 1) }
+      #expect(pair.socket.errorString.contains("A read that waits within a transaction"))
+    }
+  }
+
   @Test("The same where the kernel has taken everything", arguments: [false, true])
   func silentWithAllInTheKernel(hasEnded: Bool) async throws {
     try await onLoop { _ in

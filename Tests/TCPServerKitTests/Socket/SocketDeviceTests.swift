@@ -127,6 +127,7 @@ struct SocketDeviceTests {
     let port = socket.localPort
     #expect(port != 0)
     #expect(!socket.bind(), "twice")
+    #expect(socket.errorString.contains("bind() called on a socket in use, or without an address"))
     socket.connectToHost(.localHost, port: server.serverPort)
     #expect(socket.waitForConnected(msec: 10000))
     #expect(try acceptedSocket(of: server).peerPort == port)
