@@ -186,7 +186,8 @@ extension TCPSocket {
     try checkUnbroken(flags.isDisjoint(with: [.writeBroken, .broken]))
   }
 
-  /// Ends the connection in order, as ``disconnectFromHost()`` does, and waits for it.
+  /// Ends the connection in order, as ``disconnectFromHost()`` does, and waits for it: until the peer has ended its side,
+  /// too, or is silent for too long.
   ///
   /// - Parameter timeout: how long the peer may make no progress, instead of ``deliveryTimeout``. A peer that takes
   ///   bytes is waited for, however long all of it takes.

@@ -23,20 +23,15 @@ struct AdoptedLoopTests {
   }
 
   private final class Scene {
+    // Released in this order: the event_base last, to which the others refer.
+    let actor: Pinned
+    let base: EventBase
     let plain: EventBaseTests.PlainBase
-    private(set) var base: EventBase!
-    private(set) var actor: Pinned!
 
     init() throws {
       plain = try EventBaseTests.PlainBase()
       base = unsafe try EventBase(adopting: plain.base)
       actor = Pinned(base)
-    }
-
-    deinit {
-      // Before the event_base, which they refer to.
-      actor = nil
-      base = nil
     }
   }
 
@@ -44,7 +39,7 @@ struct AdoptedLoopTests {
   func job() throws {
     let scene = try Scene()
     let isolated = Counter()
-    scene.base.execute { [base = scene.base!, actor = scene.actor!] in
+    scene.base.execute { [base = scene.base, actor = scene.actor] in
       if base.serialExecutor.isIsolatingCurrentContext() == true { isolated.increment() }
       actor.assumeIsolated { $0.calls += 1 }
       isolated.increment()
@@ -62,7 +57,7 @@ struct AdoptedLoopTests {
   }
 
   private static func note(_ scene: Scene) throws {
-    guard let base = scene.base, let actor = scene.actor else { return }
+    let (base, actor) = (scene.base, scene.actor)
     var isolated: [String] = []
     func note(_ name: String) {
       actor.assumeIsolated { $0.calls += 1 }
@@ -101,7 +96,7 @@ struct AdoptedLoopTests {
     let signal = Signal<Void>(eventBase: scene.base)
     signal.connect {}
     let thread = Shared("")
-    Task(executorPreference: scene.base.taskExecutor) { [actor = scene.actor!] in
+    Task(executorPreference: scene.base.taskExecutor) { [actor = scene.actor] in
       thread.value = OtherThread.currentID
       await actor.add()
       done.set()
