@@ -25,6 +25,8 @@ package struct ConnectionLimit: ParsableArguments {
   /// - Parameter count: how many descriptors serving a connection takes.
   package func apply(to server: TCPServer, descriptorsEach count: Int = 1) {
     server.maxConnections = max(1, min(maxConnections, (server.descriptorHeadroom - 1) / count))
+    // A connection that has been ended keeps its place until its peer has ended it, too, or is silent for so long.
+    server.deliveryTimeout = .seconds(5)
   }
 }
 
