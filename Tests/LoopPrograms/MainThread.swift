@@ -118,6 +118,10 @@ private func runLoop() {
 
 /// A loop that the main queue runs cannot have it served.
 func inMainQueue() throws {
+  // Ends at once, and not after a backtrace.
+  for trap in [SIGILL, SIGTRAP] {
+    signal(trap, SIG_DFL)
+  }
   Task { @MainActor in
     runLoop()
   }

@@ -64,24 +64,27 @@ struct MisuseTests {
 
   @Test("EventBase.current is never another task's")
   func current() async throws {
-    let bases = Shared<[EventBase]>([])
     let strangers = Counter()
     // Each leaves its event base on a thread of the pool, where the others come as well.
-    await withTaskGroup { group in
+    let bases = await withTaskGroup { group in
       for _ in 0..<200 {
         group.addTask {
           if EventBase.current != nil { strangers.increment() }
-          guard let base = try? EventBase() else { return }
+          let base = try? EventBase()
           #expect(EventBase.current === base)
-          bases.withLock { $0.append(base) }
+          return base
         }
         group.addTask {
           await Task.yield()
           if EventBase.current != nil { strangers.increment() }
+          return nil
         }
       }
+      return await group.reduce(into: [EventBase]()) { bases, base in
+        if let base { bases.append(base) }
+      }
     }
-    #expect(bases.value.count == 200)
+    #expect(bases.count == 200)
     #expect(strangers.value == 0)
   }
 
