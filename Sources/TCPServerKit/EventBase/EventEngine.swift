@@ -40,10 +40,10 @@ internal import Synchronization
   private var rests = 0
 
   /// Servers that lacked descriptors or memory when they last tried; looked at whenever a socket closes its own.
-  private var starving: [ServerCore] = []
-  private(set) var hasStarvingServers = false
+  var starving: [ServerCore] = []
+  var hasStarvingServers = false
   /// Sockets that have just been connected; each is there as long as its flag says so.
-  private var unwatched: [Unmanaged<TCPSocket>] = unsafe []
+  var unwatched: [Unmanaged<TCPSocket>] = unsafe []
   /// What an overridden `incomingConnection(_:)` is being handed, until a socket has taken it.
   var incoming: (connection: csc_connection, home: SocketHome)?
 
@@ -371,48 +371,8 @@ internal import Synchronization
     SystemCalls.signal(wakeDescriptor)
   }
 
-  // MARK: - Connections that are not watched yet
-
-  /// Looks after the events of this turn whether `socket` is watched, and watches it if not. Most are by then, or have
-  /// ended.
-  func watchLater(_ socket: TCPSocket) {
-    if unsafe unwatched.isEmpty {
-      later { [unowned self] in watchUnwatched() }
-    }
-    unsafe unwatched.append(.passUnretained(socket))
-  }
-
-  private func watchUnwatched() {
-    let sockets = unsafe exchange(&unwatched, with: [])
-    unsafe sockets.forEach { unsafe TCPSocket.alive($0.toOpaque())?.watchUnlessWatched() }
-  }
-
-  /// A socket that was given to ``watchLater(_:)`` is released.
-  func forgetUnwatched(_ socket: TCPSocket) {
-    let pointer = unsafe Unmanaged.passUnretained(socket).toOpaque()
-    unsafe unwatched.removeAll { unsafe $0.toOpaque() == pointer }
-  }
-
   override func releaseOnLoopThread(_ objects: Any) {
     post(.local { withExtendedLifetime(objects) {} })
-  }
-
-  // MARK: - Servers without descriptors
-
-  func addStarving(_ server: ServerCore) {
-    guard !starving.contains(where: { $0 === server }) else { return }
-    starving.append(server)
-    hasStarvingServers = true
-  }
-
-  func forgetStarving(_ server: ServerCore) {
-    starving.removeAll { $0 === server }
-    hasStarvingServers = !starving.isEmpty
-  }
-
-  func descriptorFreed() {
-    starving.removeAll { !$0.descriptorFreed() }
-    hasStarvingServers = !starving.isEmpty
   }
 
   // MARK: - End
