@@ -67,7 +67,7 @@ extension TCPSocket {
 
   /// Hands over what only the loop may end.
   func leaveToLoop() {
-    guard let engine = confinement as? EventEngine else { return }
+    guard let engine = confinement as? EventEngine else { return releaseResources() }
     // The loop may hold the address in an event, until it frees that.
     let memory = unsafe Unmanaged.passUnretained(self).toOpaque()
     unsafe _ = clibevent_keep_memory(memory)

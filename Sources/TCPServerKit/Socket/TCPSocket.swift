@@ -186,7 +186,7 @@ internal import Synchronization
     unsafe confinementReference._withUnsafeGuaranteedRef { $0.isOwner }
   }
 
-  private func releaseResources() {
+  func releaseResources() {
     freeWatches()
     engine?.scratch.forget(self)
     if flags.contains(.unwatched) { engine?.forgetUnwatched(self) }
