@@ -2,7 +2,7 @@ import Glibc
 import ProgramTesting
 import Testing
 
-@Suite("EchoServer as a program", .timeLimit(.minutes(5)))
+@Suite("EchoServer as a program", .blocking, .timeLimit(.minutes(5)))
 struct EchoProgramTests {
   static let waysToServe = [
     ["--style", "async"], ["--style", "callback"],

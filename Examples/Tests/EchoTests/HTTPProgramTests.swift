@@ -2,7 +2,7 @@ import Glibc
 import ProgramTesting
 import Testing
 
-@Suite("EchoServer --http as a program", .timeLimit(.minutes(5)))
+@Suite("EchoServer --http as a program", .blocking, .timeLimit(.minutes(5)))
 struct HTTPProgramTests {
   private static let fields = "Content-Type: text/plain\r\nContent-Length: 6\r\n"
   static let usual = "HTTP/1.1 200 OK\r\n\(fields)\r\nhello\n"
@@ -59,6 +59,7 @@ struct HTTPProgramTests {
     while Connection(port: server.port) != nil {}
     client.send(Self.request.utf8.dropFirst(10))
     #expect(client.receiveToEnd().map { String(decoding: $0, as: UTF8.self) } == Self.last)
+    client.endSending()
     #expect(try server.program.end().status == 0)
   }
 

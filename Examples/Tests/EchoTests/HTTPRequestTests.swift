@@ -3,7 +3,7 @@ import Testing
 
 @testable import EchoServer
 
-@Suite("What EchoServer --http takes for a request", .timeLimit(.minutes(5)))
+@Suite("What EchoServer --http takes for a request", .blocking, .timeLimit(.minutes(5)))
 struct HTTPRequestTests {
   @Test("Each request is answered once, or refused as the last")
   func answers() throws {

@@ -3,7 +3,7 @@ import Glibc
 import ProgramTesting
 import Testing
 
-@Suite("Fortune Server and Fortune Client as programs", .timeLimit(.minutes(5)))
+@Suite("Fortune Server and Fortune Client as programs", .blocking, .timeLimit(.minutes(5)))
 struct FortuneProgramTests {
   @Test("A client gets one fortune as Qt writes it, then the end")
   func bareFraming() throws {

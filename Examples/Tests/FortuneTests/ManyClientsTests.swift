@@ -19,7 +19,7 @@ struct ServerKind: CustomTestStringConvertible, Sendable {
   }
 }
 
-@Suite("Many clients of the Fortune Servers", .timeLimit(.minutes(5)), .serialized)
+@Suite("Many clients of the Fortune Servers", .blocking, .timeLimit(.minutes(5)), .serialized)
 struct ManyClientsTests {
   @Test("1,000 clients at once get a fortune each", arguments: ServerKind.all)
   func thousand(kind: ServerKind) throws {

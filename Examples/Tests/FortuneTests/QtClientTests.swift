@@ -2,7 +2,7 @@ import FortuneWire
 import Glibc
 import Testing
 
-@Suite("Qt's own Fortune Client", .timeLimit(.minutes(5)))
+@Suite("Qt's own Fortune Client", .blocking, .timeLimit(.minutes(5)))
 struct QtClientTests {
   @Test(
     "It gets a fortune and reads it",

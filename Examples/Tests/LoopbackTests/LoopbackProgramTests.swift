@@ -2,7 +2,7 @@ import Glibc
 import ProgramTesting
 import Testing
 
-@Suite("Loopback as a program", .timeLimit(.minutes(5)))
+@Suite("Loopback as a program", .blocking, .timeLimit(.minutes(5)))
 struct LoopbackProgramTests {
   @Test("All 50 MiB arrive, and no more than five chunks wait to be written at any time")
   func everything() throws {

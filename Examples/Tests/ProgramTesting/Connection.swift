@@ -1,7 +1,7 @@
 import Glibc
 
-/// A connection on 127.0.0.1, with nothing but the system's calls. Five seconds of silence end a wait for bytes, and
-/// twenty in which the other end takes none end a wait for that.
+/// A connection on 127.0.0.1, with nothing but the system's calls. 30 seconds of silence end a wait for bytes, and
+/// 20 in which the other end takes none end a wait for that.
 package final class Connection {
   private var descriptor: Int32
 
@@ -71,18 +71,9 @@ package final class Connection {
   }
 
   /// That many bytes, or fewer when the connection ends before.
-  ///
-  /// - Parameter silences: how many silences of five seconds it takes to give up.
-  package func receive(_ count: Int, silences: Int = 1) -> [UInt8] {
+  package func receive(_ count: Int) -> [UInt8] {
     var bytes: [UInt8] = []
-    var left = silences
-    while bytes.count < count, left > 0 {
-      guard let more = receiveSome(count - bytes.count) else {
-        guard errno == EAGAIN else { break }
-        left -= 1
-        continue
-      }
-      guard !more.isEmpty else { break }
+    while bytes.count < count, let more = receiveSome(count - bytes.count), !more.isEmpty {
       bytes += more
     }
     return bytes

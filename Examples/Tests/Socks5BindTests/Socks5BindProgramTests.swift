@@ -2,7 +2,7 @@ import Glibc
 import ProgramTesting
 import Testing
 
-@Suite("Socks5Bind as a program, behind Dante", .timeLimit(.minutes(5)))
+@Suite("Socks5Bind as a program, behind Dante", .blocking, .timeLimit(.minutes(5)))
 struct Socks5BindProgramTests {
   /// The program, with the folder that it stores files in, behind a proxy.
   private final class Running {

@@ -2,7 +2,7 @@ import Glibc
 import ProgramTesting
 import Testing
 
-@Suite("NIOHandoff as a program", .timeLimit(.minutes(5)))
+@Suite("NIOHandoff as a program", .blocking, .timeLimit(.minutes(5)))
 struct HandoffProgramTests {
   /// By TCPServer itself, and on a socket that SwiftNIO has bound.
   static let waysToListen = [["--address", "127.0.0.1"], ["--name", "127.0.0.1"]]

@@ -2,7 +2,7 @@ import Foundation
 import ProgramTesting
 import Testing
 
-@Suite("Torrent among bad peers", .timeLimit(.minutes(5)))
+@Suite("Torrent among bad peers", .blocking, .timeLimit(.minutes(5)))
 struct BadPeerTests {
   @Test(
     "Who comes and does what they must not is dropped, and the download completes from another",

@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-@Suite("Torrent among peers who say anything", .timeLimit(.minutes(5)))
+@Suite("Torrent among peers who say anything", .blocking, .timeLimit(.minutes(5)))
 struct ChatterTests {
   @Test("Whatever peers say, a download completes", .needsTools)
   func downloading() throws {

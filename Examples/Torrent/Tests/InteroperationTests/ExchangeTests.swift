@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-@Suite("Torrent with the clients that others wrote", .timeLimit(.minutes(5)))
+@Suite("Torrent with the clients that others wrote", .blocking, .timeLimit(.minutes(5)))
 struct ExchangeTests {
   @Test("aria2c gets a file from us", .needsTools)
   func toAria() throws {

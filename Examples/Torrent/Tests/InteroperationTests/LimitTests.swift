@@ -2,7 +2,7 @@ import Foundation
 import ProgramTesting
 import Testing
 
-@Suite("Torrent and its limits", .timeLimit(.minutes(5)))
+@Suite("Torrent and its limits", .blocking, .timeLimit(.minutes(5)))
 struct LimitTests {
   @Test("Who comes when all connections are taken is refused", .needsTools)
   func connections() throws {

@@ -2,7 +2,7 @@ import Foundation
 import ProgramTesting
 import Testing
 
-@Suite("Torrent goes on where it was", .timeLimit(.minutes(5)))
+@Suite("Torrent goes on where it was", .blocking, .timeLimit(.minutes(5)))
 struct ResumeTests {
   /// A peer of ours that has found on disk what there was, with the number of pieces that it found.
   private func resume(_ content: Content, _ folder: String, _ options: [String]) throws -> (

@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-@Suite("Torrent in a swarm", .timeLimit(.minutes(5)))
+@Suite("Torrent in a swarm", .blocking, .timeLimit(.minutes(5)))
 struct SwarmTests {
   @Test(
     "Five of ours and two of aria2c exchange a file, and do not all get all of it from the one that has it",

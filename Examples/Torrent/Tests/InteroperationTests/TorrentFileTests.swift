@@ -2,7 +2,7 @@ import Foundation
 import ProgramTesting
 import Testing
 
-@Suite("Torrent files, good and bad", .timeLimit(.minutes(5)))
+@Suite("Torrent files, good and bad", .blocking, .timeLimit(.minutes(5)))
 struct TorrentFileTests {
   /// Files in folders, whose ends are in the middle of pieces.
   private static let sizes = [

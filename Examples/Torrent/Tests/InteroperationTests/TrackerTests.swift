@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-@Suite("Torrent and what trackers answer", .timeLimit(.minutes(5)))
+@Suite("Torrent and what trackers answer", .blocking, .timeLimit(.minutes(5)))
 struct TrackerTests {
   @Test("A tracker is told what happens, and names the peers", .needsTools)
   func questions() throws {
