@@ -309,11 +309,12 @@ struct DocumentationConnectionTests {
     }
     let clients = try (0..<3).map { _ in try fixture.connect() }
     #expect(fixture.loop.run { threads.count == 3 })
-    threads.forEach { $0.join() }
     for client in clients {
       #expect(client.nextInput() == .bytes(Array("from \(client.port)".utf8)))
       #expect(client.nextInput() == .end)
+      client.end()
     }
+    threads.forEach { $0.join() }
     expectBalanced(fixture.server)
   }
 }

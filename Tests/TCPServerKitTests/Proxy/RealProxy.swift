@@ -3,8 +3,11 @@ import TCPServerKit
 
 /// A proxy that others have made, as a child process on a port of 127.0.0.1.
 final class RealProxy {
-  let port: UInt16
+  /// Its port, which it does not lose to another test when it has ended.
+  let reserved: ReservedPort
   private let process: ChildProcess
+
+  var port: UInt16 { reserved.number }
 
   /// Where a test may go without a program: not on a CI machine.
   static func isWanted(_ path: String) -> Bool {
@@ -18,9 +21,9 @@ final class RealProxy {
     process.terminate()
   }
 
-  private init(_ process: ChildProcess, port: UInt16) {
+  private init(_ process: ChildProcess, port: ReservedPort) {
     self.process = process
-    self.port = port
+    reserved = port
   }
 
   enum Missing: Error, CustomStringConvertible {
@@ -35,8 +38,8 @@ final class RealProxy {
 
   /// Dante's server, which knows BIND.
   ///
-  /// - Parameter port: where; nil for a free one.
-  static func dante(on port: UInt16? = nil) throws -> RealProxy {
+  /// - Parameter port: where; nil for a new one.
+  static func dante(on port: ReservedPort? = nil) throws -> RealProxy {
     try start(dantePath, on: port) { port in
       let folder = try temporaryFolder()
       let configuration = folder + "/danted.conf"
@@ -59,7 +62,7 @@ final class RealProxy {
       guard let process = ChildProcess(at: dantePath, ["-f", configuration, "-p", folder + "/pid"]) else {
         return nil
       }
-      // It says so once it listens; it ends where the port is taken.
+      // It says so once it listens.
       while case let line = process.readLine(), !line.isEmpty {
         if line.contains("running") { return process }
       }
@@ -90,19 +93,14 @@ final class RealProxy {
     return proxy
   }
 
-  /// On another port where another program has it.
   private static func start(
     _ path: String,
-    on wished: UInt16? = nil,
+    on port: ReservedPort? = nil,
     _ attempt: (UInt16) throws -> ChildProcess?
   ) throws -> RealProxy {
-    for _ in 0..<10 where unsafe access(path, X_OK) == 0 {
-      let port = wished ?? FixedPort.next()
-      if PlainClient(port: port) == nil, let process = try attempt(port) {
-        return RealProxy(process, port: port)
-      }
-    }
-    throw Missing.program(path)
+    let port = try port ?? ReservedPort()
+    guard let process = try attempt(port.number) else { throw Missing.program(path) }
+    return RealProxy(process, port: port)
   }
 
   private static var userName: String {

@@ -84,8 +84,8 @@ struct QtServerCases {
     ]
   )
   func families(_ address: HostAddress, takesIPv4: Bool, takesIPv6: Bool) throws {
-    let server = TCPServer(eventBase: nil)
-    try #require(server.listen(address: address))
+    let (server, reserved) = try listening(on: address)
+    defer { withExtendedLifetime(reserved) {} }
     let client4 = PlainClient("127.0.0.1", port: server.serverPort)
     let client6 = PlainClient("::1", port: server.serverPort)
     #expect((client4 != nil) == takesIPv4)
@@ -93,6 +93,18 @@ struct QtServerCases {
     #expect(server.waitForNewConnection(msec: 60_000))
     #expect(server.statistics.accepted == (takesIPv4 ? 1 : 0) + (takesIPv6 ? 1 : 0))
     expectBalanced(server)
+  }
+
+  /// A server, and what keeps its port from other tests' servers in the family that it does not take.
+  private func listening(on address: HostAddress) throws -> (TCPServer, ReservedPort?) {
+    let other = address == .any ? nil : address.isIPv6 ? "0.0.0.0" : "::"
+    for _ in 0..<100 {
+      let server = TCPServer(eventBase: nil)
+      try #require(server.listen(address: address))
+      guard let other else { return (server, nil) }
+      if let reserved = try? ReservedPort(server.serverPort, of: other) { return (server, reserved) }
+    }
+    throw ReservedPort.None()
   }
 
   @Test(

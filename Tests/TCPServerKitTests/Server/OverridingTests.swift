@@ -308,6 +308,7 @@ struct OverridingTests {
     client.send("across")
     #expect(client.nextInput() == .bytes(Array("across".utf8)))
     #expect(client.nextInput() == .end)
+    client.end()
     thread.join()
     let wasServed = served.load(ordering: .acquiring)
     #expect(wasServed)

@@ -1,8 +1,7 @@
 import Glibc
-import Synchronization
 import Testing
 
-/// A port of 127.0.0.1 that nothing listens on, and that the kernel gives to no other test: connections to it are
+/// A port, of 127.0.0.1 for example, that nothing listens on, and that the kernel gives to no other test: connections to it are
 /// refused.
 ///
 /// A server may listen on it by its number, for `SO_REUSEADDR` is set on both, and refuses again when it has closed.
@@ -10,15 +9,19 @@ final class ReservedPort {
   let number: UInt16
   private let descriptor: CInt
 
-  init() throws {
-    descriptor = Descriptors.stream()
+  /// - Parameters:
+  ///   - number: a port that is free in the address's family; 0 for one of the kernel's choice.
+  ///   - address: a literal; of IPv6 for that family alone.
+  init(_ number: UInt16 = 0, of address: String = "127.0.0.1") throws {
+    guard let endpoint = Endpoint(address, port: number) else { throw None() }
+    descriptor = Descriptors.stream(endpoint.family)
     Descriptors.setOption(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
-    guard Endpoint("127.0.0.1", port: 0)?.bind(descriptor) == true, let bound = Endpoint(localOf: descriptor)
-    else {
+    if endpoint.family == AF_INET6 { Descriptors.setOption(descriptor, CInt(IPPROTO_IPV6), IPV6_V6ONLY, 1) }
+    guard endpoint.bind(descriptor), let bound = Endpoint(localOf: descriptor) else {
       close(descriptor)
       throw None()
     }
-    number = bound.port
+    self.number = bound.port
   }
 
   deinit {
@@ -26,13 +29,4 @@ final class ReservedPort {
   }
 
   struct None: Error {}
-}
-
-/// Ports for what cannot choose its own: below those that the kernel gives away, and no test gets another's.
-enum FixedPort {
-  private static let last = Atomic<UInt16>(20_000)
-
-  static func next() -> UInt16 {
-    last.add(1, ordering: .relaxed).newValue
-  }
 }
