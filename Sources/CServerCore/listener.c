@@ -55,7 +55,7 @@ static void close_late(csc_server *server) {
     static const struct timeval at_once;
     struct csc__late_close *late = server->late_close;
     server->late_close = NULL;
-    if (late && server->socket.private_fd >= 0) {
+    if (late && late->event && server->socket.private_fd >= 0) {
         late->socket = server->socket;
         server->socket.private_fd = -1;
         if (event_add(late->event, &at_once) == 0) {

@@ -164,6 +164,25 @@ static void whatever_a_child_does_its_parent_goes_on(void **state) {
     }
 }
 
+static bool run_the_loop_and_hear_of_it(fixture *it) {
+    event_base_loop(it->base, EVLOOP_NONBLOCK);
+    return it->accept_errors == 1 && belongs_to_the_parent(it->server);
+}
+
+static void a_child_born_when_room_was_just_made_hears_that_the_server_is_not_its_own(void **state) {
+    fixture *it = *state;
+    fixture_listen(it);
+    fixture_watch(it);
+    csc_server_set_max_connections(it->server, 1, CSC_EXCESS_WAIT);
+    fixture_connect(it);
+    fixture_run_until(it, &it->new_connections, 1);
+    fixture_take(it);
+    csc_server_connection_ended(it->server);
+    in_child(it, run_the_loop_and_hear_of_it);
+    csc_server_set_max_connections(it->server, -1, CSC_EXCESS_WAIT);
+    assert_serves(it);
+}
+
 static void a_child_without_descriptors_closes_its_copies(void **state) {
     fixture *it = *state;
     const childs_part parts[] = {do_nothing, free_the_server, change_everything, run_the_loop};
@@ -315,6 +334,7 @@ static void children_have_children(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(whatever_a_child_does_its_parent_goes_on),
+        fact(a_child_born_when_room_was_just_made_hears_that_the_server_is_not_its_own),
         fact(a_child_without_descriptors_closes_its_copies),
         fact(so_it_does_with_clients_in_both_queues),
         fact(a_server_made_before_the_fork_cannot_listen_in_the_child),

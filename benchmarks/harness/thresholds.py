@@ -17,6 +17,7 @@ OTHER_VERSIONS = Fraction(3, 2)
 # A wake-up may come a moment sooner or later, and a table grow now and then. One too many for each batch of
 # connections would be ten times this.
 STRAY = Fraction(2, MANY - FEW)
+STRAY_BYTES = STRAY * 256
 TOO_GENEROUS = Fraction("1.1")
 
 
@@ -60,7 +61,7 @@ def judge(each, server, counted, limits, same_versions):
         number, limit = counted[what], Fraction(limits.get(what, 0))
         if what in MEASURED and not same_versions:
             limit *= OTHER_VERSIONS
-        allowed = limit if what in MEASURED else limit + STRAY
+        allowed = limit + {"bytes": STRAY_BYTES, "instructions": 0}.get(what, STRAY)
         if number > allowed:
             rows.append(Row(each, server, what, number, limit, "TOO MANY", is_over=True))
         elif what not in limits:

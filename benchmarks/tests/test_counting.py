@@ -36,6 +36,10 @@ class JudgingTests(unittest.TestCase):
         self.assertEqual(over({"epoll_wait": Fraction(1, 64) + Fraction(2, 960)}), [])
         self.assertEqual(over({"epoll_wait": Fraction(1, 64) + Fraction(3, 960)}), ["epoll_wait"])
 
+    def test_the_bytes_of_two_may_be_more_and_no_others(self):
+        self.assertEqual(over({"bytes": RIGHT["bytes"] + Fraction(2 * 256, 960)}), [])
+        self.assertEqual(over({"bytes": RIGHT["bytes"] + Fraction(3 * 256, 960)}), ["bytes"])
+
     def test_one_more_for_each_is_too_many_of_anything(self):
         for what in ("accept4", "allocations", "bytes"):
             self.assertEqual(over({what: RIGHT[what] + 1}), [what])

@@ -170,7 +170,7 @@ extension HostAddress: CustomStringConvertible {
 // MARK: - The core's form
 
 extension HostAddress {
-  init(_ address: csc_address) {
+  @inline(__always) init(_ address: csc_address) {
     let (high, low) = unsafe withUnsafeBytes(of: address.bytes) { bytes in
       unsafe (
         UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 0, as: UInt64.self)),

@@ -104,17 +104,15 @@ extension EventEngine {
     inbox.withLock { $0.hasEnded = true }
   }
 
-  /// Releases what ``EventBase/execute(_:)`` was given, uncalled.
-  func dropClosures() {
-    var dropped: [Job] = []
-    inbox.withLock { inbox in
+  /// The event base is released. What ``EventBase/execute(_:)`` was given is released, uncalled; what the engine's own
+  /// objects have left is run here, because the caller may have the loop for good. Tasks go on elsewhere.
+  func endLocalJobs() {
+    let jobs = inbox.withLock { inbox in
       let jobs = exchange(&inbox.jobs, with: [])
-      for job in jobs {
-        if case .closure = job { dropped.append(job) } else { inbox.jobs.append(job) }
-      }
+      inbox.jobs = jobs.filter { !$0.isForTheLoopAlone }
+      return jobs.filter(\.isForTheLoopAlone)
     }
-    // Out of the lock, because that runs others' code.
-    withExtendedLifetime(dropped) {}
+    for case .local(let job) in jobs { job() }
   }
 
   private func returnJobs() {

@@ -387,7 +387,7 @@ internal import Synchronization
     sleepers.values.forEach { $0.wake(.recheck) }
     unsafe TCPSocket.abortAll(on: base)
     endInbox()
-    dropClosures()
+    endLocalJobs()
     freeEvents()
     giveUp()
     runRestElsewhere()

@@ -13,6 +13,14 @@
   /// Ends a wait whose task was cancelled.
   case cancel(any CancellableWait, wait: UInt32)
 
+  /// Not a part of a task.
+  var isForTheLoopAlone: Bool {
+    switch self {
+    case .closure, .local: true
+    case .task, .actor, .cancel: false
+    }
+  }
+
   func run() {
     switch self {
     case .closure(let body): body()

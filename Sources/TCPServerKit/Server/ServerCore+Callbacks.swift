@@ -63,8 +63,17 @@ extension ServerCore {
 }
 
 private func onNewConnection(_: OpaquePointer, context: UnsafeMutableRawPointer?) {
-  guard let core = unsafe ServerCore.of(context) else { return }
-  core.inCallback { core.announceConnection() }
+  guard let context = unsafe context else { return }
+  // Held, because a handler may release the server; once, because this is called for every connection.
+  let reference = unsafe Unmanaged<ServerCore>.fromOpaque(context).retain()
+  unsafe reference._withUnsafeGuaranteedRef { core in
+    if core.isOnLoop {
+      core.announceConnection()
+    } else {
+      core.inCallback { core.announceConnection() }
+    }
+  }
+  unsafe reference.release()
 }
 
 private func onIncomingConnection(

@@ -116,6 +116,13 @@ final class SocketHome: @unchecked Sendable {
     unsafe engineReference?.takeUnretainedValue()
   }
 
+  /// Whether the loop runs, on this thread.
+  @inline(__always)
+  var isOnLoop: Bool {
+    guard let engineReference = unsafe engineReference else { return false }
+    return unsafe engineReference._withUnsafeGuaranteedRef { $0.isOwner }
+  }
+
   /// Runs what a callback of the core does; see `EventEngine.inCallback(_:)`.
   @inline(__always)
   func inCallback<Result>(_ body: () -> Result) -> Result {

@@ -382,12 +382,18 @@ extension TCPSocket {
 
   /// Lends what there is; false when there is nothing yet.
   @inline(never) private func lendOnce(_ most: Int, to body: (RawSpan) throws -> Void) throws -> Bool {
-    if bytesHeld > most {
-      unsafe try body(take(max(most, 0)).span.bytes)
+    guard most > 0 else {
+      guard let bytes = try takeSome(0) else { return false }
+      if let bytes { unsafe try body(bytes.span.bytes) }
       return true
     }
-    if bytesHeld > 0 {
-      try lendUnread(to: body)
+    let held = bytesHeld
+    if held > 0 {
+      if held > most {
+        unsafe try body(take(most).span.bytes)
+      } else {
+        try lendUnread(to: body)
+      }
       return true
     }
     if try hasEnded() { return true }

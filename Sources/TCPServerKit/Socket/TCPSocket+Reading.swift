@@ -74,7 +74,7 @@ extension TCPSocket {
   /// Reads everything that has arrived, without waiting; empty when there is nothing, or after ``close()``.
   public func readAll() -> [UInt8] {
     requireLoopThread("TCPSocket.readAll()")
-    pull(atLeast: .max)
+    if !flags.contains(.inReadyRead) { pull(atLeast: .max) }
     return take(bytesHeld)
   }
 
@@ -84,7 +84,7 @@ extension TCPSocket {
   ///   socket itself comes after them. The span is valid only during the call. Not called where nothing has arrived.
   public func readAll(_ body: (RawSpan) -> Void) {
     requireLoopThread("TCPSocket.readAll(_:)")
-    pull(atLeast: .max)
+    if !flags.contains(.inReadyRead) { pull(atLeast: .max) }
     if bytesHeld > 0 {
       lendUnread(to: body)
     }

@@ -46,7 +46,13 @@ extension TCPSocket {
   }
 
   func updateReadWatch() {
-    setReadWatch(wantedWatch)
+    if !isWatchedForHandlers { setReadWatch(wantedWatch) }
+  }
+
+  /// What most connections are while handlers read from them: nothing is to be changed.
+  private var isWatchedForHandlers: Bool {
+    existingDetails == nil && currentState == .connected && flags.contains([.wantsInput, .watchingRead, .keptAlive])
+      && flags.isDisjoint(with: [.endAnnounced, .lingering])
   }
 
   /// The program does something with the connection: from the end of the turn on it is watched for its end.
@@ -238,7 +244,8 @@ extension TCPSocket {
     let readsForItself = !flags.isDisjoint(with: [.wantsInput, .lingering])
     let isWatched =
       flags.contains(.watchingRead) || flags.contains(.lingering) && flags.contains(.watchingEnd)
-    let wanted = flags.contains(.watchingWrite) || isWatched && readsForItself
+    let isNeeded = flags.contains(.watchingWrite) || isWatched && readsForItself
+    let wanted = isNeeded && engine?.isAbandoned == false
     guard wanted != flags.contains(.keptAlive) else { return }
     if wanted {
       flags.insert(.keptAlive)
@@ -282,16 +289,29 @@ extension TCPSocket {
 
 private func onReadable(_: CInt, events: Int16, context: UnsafeMutableRawPointer?) {
   let events = Int(events)
-  guard let socket = unsafe TCPSocket.alive(context), let engine = socket.engine else { return }
-  engine.inCallback {
+  unsafe withSocket(at: context) { socket in
     if events & CLIBEVENT_CLOSED != 0 { socket.notePeerEnded() }
     socket.handleReadable(timedOut: events & CLIBEVENT_TIMEOUT != 0)
   }
 }
 
 private func onWritable(_: CInt, events: Int16, context: UnsafeMutableRawPointer?) {
-  guard let socket = unsafe TCPSocket.alive(context), let engine = socket.engine else { return }
-  engine.inCallback { socket.handleWritable(timedOut: Int(events) & CLIBEVENT_TIMEOUT != 0) }
+  unsafe withSocket(at: context) { $0.handleWritable(timedOut: Int(events) & CLIBEVENT_TIMEOUT != 0) }
+}
+
+/// What `TCPSocket.alive(_:)` and `EventEngine.inCallback(_:)` do, with one reference counted for both.
+@inline(__always)
+private func withSocket(at address: UnsafeMutableRawPointer?, _ body: (TCPSocket) -> Void) {
+  guard let address = unsafe address, let object = unsafe clibevent_try_retain(address) else { return }
+  let reference = unsafe Unmanaged<TCPSocket>.fromOpaque(object)
+  unsafe reference._withUnsafeGuaranteedRef { socket in
+    if socket.isOwner {
+      body(socket)
+    } else {
+      socket.engine?.inCallback { body(socket) }
+    }
+  }
+  unsafe reference.release()
 }
 
 private func collectSocket(

@@ -125,7 +125,7 @@ extension TCPSocket {
   // MARK: -
 
   private func writeHere(_ bytes: UnsafeRawBufferPointer) -> Int {
-    guard mayWrite(), hasRoomToHold() else { return -1 }
+    guard mayWrite(), output == nil || hasRoomToHold() else { return -1 }
     var rest = unsafe bytes
     if output == nil && isEstablished {
       switch unsafe transmit(rest) {
@@ -133,13 +133,13 @@ extension TCPSocket {
       case .failed: return -1
       }
     }
-    unsafe holdAll(rest)
+    if rest.count > 0 { unsafe holdAll(rest) }
     noteUse()
-    announceWrittenSoon()
+    if existingDetails != nil { announceWrittenSoon() }
     return bytes.count
   }
 
-  private func holdAll(_ bytes: UnsafeRawBufferPointer) {
+  @inline(never) private func holdAll(_ bytes: UnsafeRawBufferPointer) {
     guard bytes.count > 0 else { return }
     let queue = output ?? ByteQueue(capacity: bytes.count)
     unsafe queue.append(bytes)
@@ -160,7 +160,7 @@ extension TCPSocket {
   }
 
   /// Whether more may be held; where that is not so, what the limit says happens.
-  private func hasRoomToHold() -> Bool {
+  @inline(never) private func hasRoomToHold() -> Bool {
     guard let output else { return true }
     let limit = existingDetails?.writeBufferLimit ?? WriteBufferLimit()
     guard output.count >= limit.bytes else { return true }
@@ -188,7 +188,13 @@ extension TCPSocket {
     currentState == .connected || currentState == .closing
   }
 
-  func mayWrite() -> Bool {
+  @inline(__always) func mayWrite() -> Bool {
+    currentState == .connected && descriptor >= 0 && flags.isDisjoint(with: [.lingering, .writeEnded, .writeBroken])
+      || mayStillWrite()
+  }
+
+  /// Whether that is so in another state; records why not.
+  @inline(never) private func mayStillWrite() -> Bool {
     let isOpen =
       switch currentState {
       case .hostLookup, .connecting: true

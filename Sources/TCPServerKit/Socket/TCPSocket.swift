@@ -157,15 +157,17 @@ internal import Synchronization
   }
 
   /// The socket of an accepted connection: one allocation, no system call.
-  init(accepted connection: csc_connection, home: SocketHome) {
-    self.home = home
+  @inline(__always) init(accepted connection: csc_connection, home: SocketHome) {
+    // What is wanted of `home` first, so that its reference is counted once.
     unsafe confinementReference = .passUnretained(home.confinement)
+    let watchesUnused = home.watchesUnused
+    self.home = home
     descriptor = connection.descriptor
     flags = [.accepted, .counted]
     storedState = Atomic(SocketState.connected.stored)
     isAccepted = true
     peer = connection.peer
-    if home.watchesUnused { watchLater() }
+    if watchesUnused { watchLater() }
   }
 
   deinit {

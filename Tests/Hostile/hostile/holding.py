@@ -101,14 +101,28 @@ def close_pending(figures):
 
 @scenario("stop-and-drain")
 def stop_and_drain(figures):
-    """A Swift server with 10,000 idle connections: none is accepted after the signal, and the deadline is kept (G11)."""
+    """A Swift server with 10,000 connections in the middle of a request: none is accepted after the signal, and the
+    deadline is kept (G11). The same when all of them are between two: they end at once."""
+    for within_request in (True, False):
+        stop_with_many(figures, within_request)
+
+
+def stop_with_many(figures, within_request):
     count = 10_000
     grace = 3
-    with EchoServer(figures) as server:
+    with EchoServer(figures, *["--http"] * within_request) as server:
         clients = [network.connect(server.port, network.source(index)) for index in range(count)]
-        figures.add("connections", echo_all(clients), exactly=count)
+        if within_request:
+            for client in clients:
+                client.sendall(b"GET / HTTP/1.1\r\n")
+            server.wait_until("all are there", lambda: server.connections() == count)
+        else:
+            figures.add("connections", echo_all(clients), exactly=count)
         took = server.stop()
-        figures.add("ended after the grace of 3 s and", 1000 * (took - grace), "ms", at_least=-50, at_most=1500)
+        if within_request:
+            figures.add("ended after the grace of 3 s and", 1000 * (took - grace), "ms", at_least=-50, at_most=1500)
+        else:
+            figures.add("those that are idle ended after", took, "s", at_most=grace / 2)
         figures.add("served", server.served(), exactly=count)
         figures.check("it still listens", not network.run("ss", "-tlnH", "sport", "=", f":{server.port}").strip())
         server.judge_silence(figures)

@@ -107,10 +107,11 @@ def clock_jumps(figures):
             figures.add(f"a back-off, {-jump:+d} s", 1000 * subject.accepted(number + 1), "ms", at_most=1500)
             client.close()
         subject.judge(figures, 2)
-    with EchoServer(figures, environment=clock.environment) as server:
+    with EchoServer(figures, "--http", environment=clock.environment) as server:
         clock.jump(0)
         with network.connect(server.port) as client:
-            client.sendall(b"x")
+            # In the middle of a request, so that it has until the deadline.
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /")
             client.recv(1)
             timer = threading.Timer(0.5, clock.jump, [DAY])
             timer.start()
@@ -178,9 +179,9 @@ def stopped_and_continued(figures):
 def interrupted_again(figures):
     """A second SIGINT in a shutdown's grace of an hour: it ends at once, and well."""
     for loops in (1, 3):
-        with EchoServer(figures, "--loops", str(loops), "--grace", "3600") as server:
+        with EchoServer(figures, "--http", "--loops", str(loops), "--grace", "3600") as server:
             with network.connect(server.port) as client:
-                client.sendall(b"x")
+                client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /")
                 client.recv(1)
                 server.child.send_signal(signal.SIGINT)
                 await_refusal(server.port)

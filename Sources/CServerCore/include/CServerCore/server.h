@@ -74,6 +74,9 @@ CSC_API bool csc_server_adopt(csc_server *CSC_NULLABLE server, int descriptor);
  * Stops listening, closes the listening socket and every connection still pending. Connections
  * already taken are not touched. Settings and the last error stay. Does nothing when not listening
  * and empty.
+ *
+ * On a base with EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST the socket is closed in the next turn of the
+ * loop: let it turn once before the base is freed.
  */
 CSC_API void csc_server_close(csc_server *CSC_NULLABLE server);
 
