@@ -91,20 +91,10 @@ struct EchoServer: ParsableCommand {
 
   private func handler(until shutdown: GracefulShutdown) -> ConnectionHandler {
     let deadlines = deadlines
-    let serve: ConnectionHandler =
-      switch (http, style) {
-      case (true, _): { try await answerRequests($0, deadlines: deadlines, until: shutdown) }
-      case (false, .async): { try await echo($0, deadlines: deadlines) }
-      case (false, .callback): { await echoWithHandlers($0, deadlines: deadlines) }
-      }
-    return { socket in
-      do {
-        try await serve(socket)
-      } catch {
-        // A client that does not take what it was sent is not waited for any longer.
-        if socket.bytesToWrite > 0 { socket.abort() }
-        throw error
-      }
+    return switch (http, style) {
+    case (true, _): { try await answerRequests($0, deadlines: deadlines, until: shutdown) }
+    case (false, .async): { try await echo($0, deadlines: deadlines) }
+    case (false, .callback): { await echoWithHandlers($0, deadlines: deadlines) }
     }
   }
 }

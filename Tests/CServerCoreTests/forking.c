@@ -169,7 +169,8 @@ static bool run_the_loop_and_hear_of_it(fixture *it) {
     return it->accept_errors == 1 && belongs_to_the_parent(it->server);
 }
 
-static void a_child_born_when_room_was_just_made_hears_that_the_server_is_not_its_own(void **state) {
+static void
+a_child_born_when_room_was_just_made_hears_that_the_server_is_not_its_own(void **state) {
     fixture *it = *state;
     fixture_listen(it);
     fixture_watch(it);

@@ -33,9 +33,9 @@ extension TCPServer {
   /// socket is closed in order: what was written is delivered. A handler's error ends its connection only.
   ///
   /// When a shutdown begins, connections that are between two messages end: those whose handler waits in
-  /// ``TCPSocket/waitForMessage(timeout:)``, clients that have never sent a byte, and those whose handler reads, where
-  /// nothing has come since the handler's last answer and the connection has been silent for a quarter of a second. To
-  /// their handlers that is the end of input. All others have until the deadline.
+  /// ``TCPSocket/waitForMessage(timeout:)``, and, of handlers that never call that, clients that have never sent a byte
+  /// and connections that are read from where nothing has come since the handler's last answer and all has been silent
+  /// for a quarter of a second. To their handlers that is the end of input. All others have until the deadline.
   ///
   /// - Parameters:
   ///   - maxConnections: how many handlers may run at once; at the limit accepting waits, and clients wait in

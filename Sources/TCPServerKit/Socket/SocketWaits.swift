@@ -6,6 +6,10 @@ final class SocketWaits: CancellableWait, @unchecked Sendable {
   var writer = Parking()
   /// The task that reads waits for the first byte of a message, which a shutdown ends.
   var isBetweenMessages = false
+  /// The connection's handler says where its messages begin: nobody is to guess.
+  var knowsMessages = false
+  /// How long the read that is going on may take; nil as long as it likes.
+  var readPatience: Patience?
   private(set) var existingSettings: Settings?
 
   /// What few connections need.
@@ -18,8 +22,6 @@ final class SocketWaits: CancellableWait, @unchecked Sendable {
     let writers = WaitingLine()
     /// The first of them, on its way out of the line.
     var nextWriter: WaitingLine.Waiter?
-    /// How long the read that is going on may take; nil as long as it likes.
-    var readPatience: Patience?
     /// How long the peer may take nothing of a write that waits; nil as long as it likes.
     var writeSilence: PeerSilence?
     /// `write` suspends when this much is held, and goes on when no more than `lowWaterMark` is.
@@ -39,22 +41,27 @@ final class SocketWaits: CancellableWait, @unchecked Sendable {
   }
 
   /// A timeout that begins with the first wait of a call and spans all of them.
-  final class Patience {
-    private let timeout: Duration
-    private var end: ContinuousClock.Instant?
+  ///
+  /// The end counts from `start`: an instant itself is opaque to the compiler, and would cost a check at every read.
+  enum Patience {
+    case begins(Duration)
+    case ends(Duration)
+  }
 
-    init(_ timeout: Duration) {
-      self.timeout = timeout.limited
-    }
+  private static let start = ContinuousClock.now
 
-    /// What is left of it.
-    func begin() -> Duration {
-      if let end {
-        return max(end - .now, .zero)
-      }
-      end = .now + timeout
-      return timeout
+  /// How long the read that is going on may wait now; nil as long as it likes.
+  func beginPatience() -> Duration? {
+    switch readPatience {
+    case nil: nil
+    case .begins(let timeout): begin(timeout.limited)
+    case .ends(let end): max(end - Self.start.duration(to: .now), .zero)
     }
+  }
+
+  @inline(never) private func begin(_ timeout: Duration) -> Duration {
+    readPatience = .ends(Self.start.duration(to: .now) + timeout)
+    return timeout
   }
 
   enum Kind: UInt32 {

@@ -251,6 +251,7 @@ extension TCPSocket {
   /// May be called from any task.
   public func waitForMessage(timeout: Duration? = nil) async throws -> Bool {
     try await reading(timeout) { socket -> Bool? in
+      socket.existingWaits.knowsMessages = true
       if let found = try socket.buffered(atLeast: 1) { return found > 0 }
       // The last read may have taken all that its turn allowed.
       if socket.home.isDraining { return SystemCalls.isReadable(socket.descriptor) ? nil : false }
@@ -279,14 +280,15 @@ extension TCPSocket {
       try endWait(.reader)
     } else if try beginReading(timeout) {
       await suspend(.reader)
-      guard isOnLoop else { return try await readingElsewhere(timeout, isResumed: true, step) }
+      // The timeout has begun.
+      guard isOnLoop else { return try await readingElsewhere(nil, isResumed: true, step) }
       try endWait(.reader)
     }
     while true {
       if let result = try step(self) { return result }
       try prepareToWaitForInput()
       await suspend(.reader)
-      guard isOnLoop else { return try await readingElsewhere(timeout, isResumed: true, step) }
+      guard isOnLoop else { return try await readingElsewhere(nil, isResumed: true, step) }
       try endWait(.reader)
     }
   }
@@ -305,23 +307,31 @@ extension TCPSocket {
   /// `body` is its caller's: where that is not on the loop, another task could be at the same actor while it ran there.
   @usableFromInline
   func lendNext(_ count: Int, _ timeout: Duration?, to body: (RawSpan) throws -> Void) async throws {
-    var hasWaited = false
-    if isOnLoop {
-      var mustWait = try beginReading(timeout)
-      while true {
-        if !mustWait {
-          if try lendOnce(count, to: body) { return }
-          try prepareToWaitForInput()
-        }
-        mustWait = false
-        await suspend(.reader)
-        hasWaited = true
-        guard isOnLoop else { break }
-        try endWait(.reader)
-      }
+    guard isOnLoop else { return try await lendFromElsewhere(count, timeout, isResumed: false, to: body) }
+    if try !beginReading(timeout) {
+      if try lendOnce(count, to: body) { return }
+      try prepareToWaitForInput()
     }
+    while true {
+      await suspend(.reader)
+      // The timeout has begun.
+      guard isOnLoop else { return try await lendFromElsewhere(count, nil, isResumed: true, to: body) }
+      try endWait(.reader)
+      if try lendOnce(count, to: body) { return }
+      try prepareToWaitForInput()
+    }
+  }
+
+  /// Apart, because what a waiting read keeps on its task's stack is what an idle connection costs.
+  @inline(never)
+  private func lendFromElsewhere(
+    _ count: Int,
+    _ timeout: Duration?,
+    isResumed: Bool,
+    to body: (RawSpan) throws -> Void
+  ) async throws {
     let most = min(count, ScratchBuffer.size)
-    let bytes = try await readingElsewhere(timeout, isResumed: hasWaited) { try $0.takeSome(most) }
+    let bytes = try await readingElsewhere(timeout, isResumed: isResumed) { try $0.takeSome(most) }
     if let bytes { unsafe try body(bytes.span.bytes) }
   }
 
@@ -335,10 +345,12 @@ extension TCPSocket {
   /// - Returns: whether the task has had its turn, and is to suspend before it reads.
   @inline(never) private func beginReading(_ timeout: Duration?) throws -> Bool {
     try checkReader()
-    if timeout != nil || waits?.existingSettings?.readPatience != nil {
-      existingWaits.settings.readPatience = timeout.map { SocketWaits.Patience($0) }
+    if let waits {
+      waits.readPatience = timeout.map { .begins($0) }
+      waits.isBetweenMessages = false
+    } else if let timeout {
+      existingWaits.readPatience = .begins(timeout)
     }
-    waits?.isBetweenMessages = false
     noteUse()
     guard usesUpTurnByCall(), engine != nil else { return false }
     beginRest(.reader)
@@ -452,7 +464,7 @@ extension TCPSocket {
     guard engine != nil else { throw refuseAsync("No event base to wait on") }
     flags.remove(.drained)
     beginWait(.reader)
-    watchRead(for: waits?.existingSettings?.readPatience?.begin())
+    watchRead(for: waits?.beginPatience())
   }
 
   private func refuseReader() -> SocketError {

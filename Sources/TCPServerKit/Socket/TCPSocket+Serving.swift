@@ -68,12 +68,12 @@ extension TCPSocket {
   static func endIdle(of home: SocketHome, isFirstLook: Bool) {
     guard let engine = home.engine else { return }
     for socket in unsafe watched(on: engine.base) where socket.home === home {
-      guard socket.waits?.reader.isWaiting ?? false, socket.bytesHeld == 0,
+      guard let waits = socket.waits, waits.reader.isWaiting, socket.bytesHeld == 0,
         !SystemCalls.isReadable(socket.descriptor)
       else { continue }
-      if socket.waits?.isBetweenMessages ?? false {
+      if waits.isBetweenMessages {
         socket.wakeReader(.ready)
-      } else if socket.isSilent(sinceConnecting: isFirstLook) {
+      } else if !waits.knowsMessages && socket.isSilent(sinceConnecting: isFirstLook) {
         socket.flags.insert(.readClosed)
         socket.wakeReader(.ready)
       }

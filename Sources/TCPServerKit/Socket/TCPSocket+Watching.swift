@@ -51,7 +51,8 @@ extension TCPSocket {
 
   /// What most connections are while handlers read from them: nothing is to be changed.
   private var isWatchedForHandlers: Bool {
-    existingDetails == nil && currentState == .connected && flags.contains([.wantsInput, .watchingRead, .keptAlive])
+    existingDetails == nil && currentState == .connected
+      && flags.contains([.wantsInput, .watchingRead, .keptAlive])
       && flags.isDisjoint(with: [.endAnnounced, .lingering])
   }
 

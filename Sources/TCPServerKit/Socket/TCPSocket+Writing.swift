@@ -189,7 +189,8 @@ extension TCPSocket {
   }
 
   @inline(__always) func mayWrite() -> Bool {
-    currentState == .connected && descriptor >= 0 && flags.isDisjoint(with: [.lingering, .writeEnded, .writeBroken])
+    currentState == .connected && descriptor >= 0
+      && flags.isDisjoint(with: [.lingering, .writeEnded, .writeBroken])
       || mayStillWrite()
   }
 

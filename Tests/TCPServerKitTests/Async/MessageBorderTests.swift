@@ -1,0 +1,121 @@
+import Glibc
+import TCPServerKit
+import Testing
+
+/// Where one message has ended and the next has not begun: what `waitForMessage()` says, and a shutdown ends.
+@Suite("Between two messages", .timeLimit(.minutes(5)))
+struct MessageBorderTests {
+  @Test("waitForMessage() takes no byte; it is false at the end of the input and of the connection")
+  func answers() async throws {
+    try await onLoop { base in
+      let (socket, peer) = try connectedPair(base)
+      peer.send("ab")
+      #expect(try await socket.waitForMessage())
+      #expect(try await socket.waitForMessage())
+      #expect(try await socket.read(exactly: 2) == Array("ab".utf8))
+      let waiting = start { try await socket.waitForMessage() }
+      await turns()
+      peer.send("c")
+      #expect(try await waiting.value)
+      peer.end()
+      #expect(try await socket.waitForMessage())
+      #expect(try await socket.read(maxLength: 9) == Array("c".utf8))
+      #expect(try await !socket.waitForMessage())
+      socket.abort()
+      #expect(try await !socket.waitForMessage())
+    }
+  }
+
+  @Test("waitForMessage() has a timeout, and a cancelled one throws CancellationError")
+  func givesUp() async throws {
+    try await onLoop { base in
+      let (socket, peer) = try connectedPair(base)
+      await #expect(throws: SocketError.socketTimeout) {
+        try await socket.waitForMessage(timeout: .milliseconds(1))
+      }
+      let waiting = start { try await socket.waitForMessage() }
+      await turns()
+      waiting.cancel()
+      await #expect(throws: CancellationError.self) { try await waiting.value }
+      peer.send("x")
+      #expect(try await socket.waitForMessage())
+    }
+  }
+
+  @Test("When a shutdown begins, those end that wait for a message, and clients that never sent a byte")
+  func waitingEnd() async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let bound = LoopBound(server)
+      let shutdown = GracefulShutdown()
+      let serving = start {
+        try await bound.value.serve(shutdown: shutdown) { socket in
+          while try await socket.waitForMessage() {
+            guard let line = try await socket.readLine() else { return }
+            try await socket.write(line)
+          }
+        }
+      }
+      let served = try #require(PlainClient(to: server))
+      let silent = try #require(PlainClient(to: server))
+      served.send("request\n")
+      try await until { served.input() == .bytes(Array("request\n".utf8)) }
+      try await until { server.statistics.delivered == 2 }
+      shutdown.begin(timeout: .seconds(1000))
+      #expect(try await serving.value.numbers == [2, 0, 2, 0])
+      #expect(served.nextInput() == .end)
+      #expect(silent.nextInput() == .end)
+    }
+  }
+
+  @Test("Handlers that only read end where they have answered, and where nothing ever came")
+  func readersEnd() async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let bound = LoopBound(server)
+      let shutdown = GracefulShutdown()
+      let serving = start {
+        try await bound.value.serve(shutdown: shutdown) { socket in
+          while let line = try await socket.readLine() { try await socket.write(line) }
+        }
+      }
+      let served = try #require(PlainClient(to: server))
+      let silent = try #require(PlainClient(to: server))
+      served.send("request\n")
+      try await until { served.input() == .bytes(Array("request\n".utf8)) }
+      try await until { server.statistics.delivered == 2 }
+      shutdown.begin(timeout: .seconds(1000))
+      #expect(try await serving.value.numbers == [2, 0, 2, 0])
+      #expect(served.nextInput() == .end)
+      #expect(silent.nextInput() == .end)
+    }
+  }
+
+  @Test("In the middle of a message a connection has until the deadline, also behind one that was answered")
+  func withinMessage() async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let bound = LoopBound(server)
+      let shutdown = GracefulShutdown()
+      let isReading = Flag()
+      let serving = start {
+        try await bound.value.serve(shutdown: shutdown) { socket in
+          // A parser that holds what it has read: the socket itself has nothing unread.
+          guard try await socket.waitForMessage() else { return }
+          let request = try await socket.read(maxLength: 100)
+          try await socket.write(request?.prefix(8) ?? [])
+          isReading.set()
+          _ = try await socket.read(maxLength: 100)
+        }
+      }
+      let client = try #require(PlainClient(to: server))
+      client.send("request\nreq")
+      try await until { client.input() == .bytes(Array("request\n".utf8)) }
+      try await until { isReading.isSet }
+      // Longer than a connection is silent that is taken for one between two messages.
+      shutdown.begin(timeout: .milliseconds(700))
+      #expect(try await serving.value.numbers == [1, 0, 0, 1])
+      #expect(client.nextInput() == .failed(ECONNRESET))
+    }
+  }
+}
