@@ -1,7 +1,7 @@
 import TCPServerKit
 import Testing
 
-@Suite("Serving")
+@Suite("Serving", .blocking)
 struct ServingTests {
   @Test("A client's bytes come back from an echo server")
   func echo() throws {

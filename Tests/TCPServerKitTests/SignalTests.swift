@@ -1,7 +1,7 @@
 import TCPServerKit
 import Testing
 
-@Suite("Signal")
+@Suite("Signal", .blocking)
 struct SignalTests {
   @Test("Handlers are called in the order in which they were connected, each time")
   func order() {

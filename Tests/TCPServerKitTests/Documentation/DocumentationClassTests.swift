@@ -3,7 +3,7 @@ import TCPServerKit
 import Testing
 
 /// The description of the class, sentence by sentence. A test's name quotes what it proves.
-@Suite("Documentation: the class")
+@Suite("Documentation: the class", .blocking)
 struct DocumentationClassTests {
   @Test("\"The QTcpServer class provides a TCP-based server.\" Its connections are TCP's.")
   func tcpBased() throws {

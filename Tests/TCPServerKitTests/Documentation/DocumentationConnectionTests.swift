@@ -4,7 +4,7 @@ import TCPServerKit
 import Testing
 
 /// Pending connections, newConnection() and incomingConnection().
-@Suite("Documentation: connections")
+@Suite("Documentation: connections", .blocking)
 struct DocumentationConnectionTests {
   @Test("\"This signal is emitted every time a new connection is available.\"")
   func newConnection() throws {

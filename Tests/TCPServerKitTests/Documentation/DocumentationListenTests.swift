@@ -3,7 +3,7 @@ import TCPServerKit
 import Testing
 
 /// Listening and its end: listen(), close(), isListening(), the address, port, descriptor and proxy.
-@Suite("Documentation: listening")
+@Suite("Documentation: listening", .blocking)
 struct DocumentationListenTests {
   @Test("\"Tells the server to listen for incoming connections on address address and port port.\"")
   func listening() throws {

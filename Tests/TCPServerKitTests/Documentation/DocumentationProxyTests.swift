@@ -4,7 +4,7 @@ import TCPServerKit
 import Testing
 
 /// proxy() and setProxy().
-@Suite("Documentation: proxies")
+@Suite("Documentation: proxies", .blocking)
 struct DocumentationProxyTests {
   static let proxies = [
     NetworkProxy.http(hostName: "proxy.example"), .socks5(hostName: "proxy.example"),

@@ -3,7 +3,7 @@ import TCPServerKit
 import Testing
 
 /// waitForNewConnection(), which is a server's use without an event loop.
-@Suite("Documentation: waiting")
+@Suite("Documentation: waiting", .blocking)
 struct DocumentationWaitTests {
   private func makeServer(_ base: EventBase? = nil) throws -> TCPServer {
     let server = TCPServer(eventBase: base)

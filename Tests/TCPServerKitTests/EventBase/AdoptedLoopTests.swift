@@ -3,7 +3,7 @@ import TCPServerKit
 import Testing
 
 /// Whose thread an event_base has that C code runs.
-@Suite("Threads of an adopted event_base", .timeLimit(.minutes(1)))
+@Suite("Threads of an adopted event_base", .blocking, .timeLimit(.minutes(5)))
 struct AdoptedLoopTests {
   private actor Pinned {
     private let executor: any SerialExecutor

@@ -4,7 +4,7 @@ import TCPServerKit
 import Testing
 
 /// A loop whose kernel does not do what it should.
-@Suite("A broken loop", .timeLimit(.minutes(5)))
+@Suite("A broken loop", .blocking, .timeLimit(.minutes(5)))
 struct BrokenLoopTests {
   @Test("While the kernel does not wait for events, the loop rests longer and longer, and goes on afterwards")
   func cannotWait() throws {

@@ -4,7 +4,7 @@ import TCPServerKit
 import Testing
 
 /// What becomes of jobs, tasks and actors when their loop has ended.
-@Suite("A loop that has ended", .timeLimit(.minutes(1)))
+@Suite("A loop that has ended", .timeLimit(.minutes(5)))
 struct EndedLoopTests {
   private actor Pinned {
     private let executor: any SerialExecutor

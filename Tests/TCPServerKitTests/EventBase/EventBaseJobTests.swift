@@ -2,7 +2,7 @@ import Synchronization
 import TCPServerKit
 import Testing
 
-@Suite("Jobs of an event base", .timeLimit(.minutes(5)))
+@Suite("Jobs of an event base", .blocking, .timeLimit(.minutes(5)))
 struct EventBaseJobTests {
   @Test("Jobs run in the order in which a thread gave them")
   func order() throws {

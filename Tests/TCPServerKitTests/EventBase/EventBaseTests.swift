@@ -4,7 +4,7 @@ import Synchronization
 import TCPServerKit
 import Testing
 
-@Suite("EventBase", .timeLimit(.minutes(5)))
+@Suite("EventBase", .blocking, .timeLimit(.minutes(5)))
 struct EventBaseTests {
   // MARK: - current
 
@@ -294,7 +294,7 @@ struct EventBaseTests {
 }
 
 /// Signals concern the whole process, and one event base at a time can take them.
-@Suite("EventBase and signals", .serialized, .timeLimit(.minutes(5)))
+@Suite("EventBase and signals", .blocking, .serialized, .timeLimit(.minutes(5)))
 struct EventBaseSignalTests {
   @Test(
     "stopOnSignals() ends the loop when the process receives one of them",

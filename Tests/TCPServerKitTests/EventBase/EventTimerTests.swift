@@ -24,7 +24,7 @@ private final class SteppedLoop {
   }
 }
 
-@Suite("EventTimer", .timeLimit(.minutes(5)))
+@Suite("EventTimer", .blocking, .timeLimit(.minutes(5)))
 struct EventTimerTests {
   @Test("Ticks at each interval until it is stopped, and not before")
   func repeats() throws {

@@ -2,7 +2,7 @@ import Glibc
 import Testing
 
 /// Programs whose loop has the process's main thread, and programs that receive signals: Tests/LoopPrograms.
-@Suite("Programs of their own", .timeLimit(.minutes(1)))
+@Suite("Programs of their own", .blocking, .timeLimit(.minutes(5)))
 struct LoopProgramTests {
   private static func lines(_ program: String, _ count: Int) throws -> [String] {
     let child = try #require(ChildProcess("LoopPrograms", program), "the program was not built")

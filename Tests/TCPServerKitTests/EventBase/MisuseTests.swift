@@ -3,7 +3,7 @@ import TCPServerKit
 import Testing
 
 /// What a program does wrong with loops stops it with a text, in release builds, too.
-@Suite("Misuse of event bases", .timeLimit(.minutes(1)))
+@Suite("Misuse of event bases", .timeLimit(.minutes(5)))
 struct MisuseTests {
   @Test("Running a loop in a handler of another one stops the program", arguments: 0..<3)
   func nested(call: Int) async {

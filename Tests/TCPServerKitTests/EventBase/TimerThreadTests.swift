@@ -2,7 +2,7 @@ import Glibc
 import TCPServerKit
 import Testing
 
-@Suite("Timers and threads", .timeLimit(.minutes(1)))
+@Suite("Timers and threads", .timeLimit(.minutes(5)))
 struct TimerThreadTests {
   @Test("after() may be called from any thread, and its handler runs on the loop's")
   func after() throws {

@@ -3,7 +3,7 @@ import TCPServerKit
 import Testing
 
 /// Peers that come through a scripted proxy: with the loop, by waiting, and by tasks.
-@Suite("Listening through a proxy: peers", .timeLimit(.minutes(5)))
+@Suite("Listening through a proxy: peers", .blocking, .timeLimit(.minutes(5)))
 struct ProxyAcceptTests {
   private func listening(
     _ proxy: ScriptedProxy,

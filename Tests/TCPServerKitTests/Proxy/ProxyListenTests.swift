@@ -4,7 +4,7 @@ import TCPServerKit
 import Testing
 
 /// listen() through a proxy, without a loop, up to the first reply.
-@Suite("Listening through a proxy: listen()", .timeLimit(.minutes(5)))
+@Suite("Listening through a proxy: listen()", .blocking, .timeLimit(.minutes(5)))
 struct ProxyListenTests {
   private func server(_ proxy: NetworkProxy) -> TCPServer {
     let server = TCPServer(eventBase: nil)

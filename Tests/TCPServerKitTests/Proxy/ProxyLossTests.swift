@@ -24,7 +24,7 @@ extension Loop {
 }
 
 /// A proxy that goes away, or says no, after the server listens.
-@Suite("Listening through a proxy: losing it", .timeLimit(.minutes(5)))
+@Suite("Listening through a proxy: losing it", .blocking, .timeLimit(.minutes(5)))
 struct ProxyLossTests {
   private final class Fixture {
     let loop: Loop

@@ -4,7 +4,7 @@ import TCPServerKit
 import Testing
 
 /// A client's side: CONNECT.
-@Suite("Connecting through a proxy", .timeLimit(.minutes(5)))
+@Suite("Connecting through a proxy", .blocking, .timeLimit(.minutes(5)))
 struct ProxySocketTests {
   private static let host = "host.example"
   private static let request: [UInt8] = [5, 1, 0, 3, 12] + Array(host.utf8) + [0, 80]

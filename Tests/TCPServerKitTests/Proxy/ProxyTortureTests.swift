@@ -4,7 +4,7 @@ import TCPServerKit
 import Testing
 
 /// Each system call on the way through a proxy fails in its turn, once.
-@Suite("Listening through a proxy: every call fails", .timeLimit(.minutes(5)))
+@Suite("Listening through a proxy: every call fails", .blocking, .timeLimit(.minutes(5)))
 struct ProxyTortureTests {
   static let faults: [(fault_call, CInt)] = [
     (FAULT_SOCKET, EMFILE), (FAULT_SOCKET, ENFILE), (FAULT_SOCKET, ENOBUFS), (FAULT_CONNECT, ENETUNREACH),

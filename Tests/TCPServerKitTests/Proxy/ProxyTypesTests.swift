@@ -3,7 +3,7 @@ import Testing
 
 /// What proxies are, and which one is used. The application's settings must not reach the servers of tests that run
 /// beside these: they are set in processes of their own.
-@Suite("Proxies: types and settings")
+@Suite("Proxies: types and settings", .blocking)
 struct ProxyTypesTests {
   @Test(
     "Each kind has Qt's number and capabilities, until others are set",

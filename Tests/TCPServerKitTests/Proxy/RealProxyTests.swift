@@ -3,7 +3,7 @@ import TCPServerKit
 import Testing
 
 /// The same through proxies that others have made.
-@Suite("Listening through a real proxy", .timeLimit(.minutes(5)))
+@Suite("Listening through a real proxy", .blocking, .timeLimit(.minutes(5)))
 struct RealProxyTests {
   private static let cycles = 1000
 

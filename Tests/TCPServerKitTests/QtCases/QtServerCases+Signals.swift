@@ -2,7 +2,7 @@ import TCPServerKit
 import Testing
 
 /// The cases of Qt's own test of QTcpServer that are about signals and their order.
-@Suite("Qt's cases: signals")
+@Suite("Qt's cases: signals", .blocking)
 struct QtServerSignalCases {
   @Test("S17: readyRead comes for every arrival while nothing is read, and peek sees all of it")
   func peeking() throws {

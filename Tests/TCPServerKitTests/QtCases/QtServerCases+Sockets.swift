@@ -3,7 +3,7 @@ import TCPServerKit
 import Testing
 
 /// The cases of Qt's own test of QTcpServer about descriptors, addresses and other processes.
-@Suite("Qt's cases: descriptors and addresses")
+@Suite("Qt's cases: descriptors and addresses", .blocking)
 struct QtServerSocketCases {
   @Test("S11: a closed descriptor is refused, then the same server adopts a listening one")
   func adopting() throws {

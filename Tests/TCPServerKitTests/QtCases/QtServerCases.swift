@@ -2,7 +2,7 @@ import TCPServerKit
 import Testing
 
 /// The cases of Qt's own test of QTcpServer that need one server and plain clients.
-@Suite("Qt's cases: listening and serving")
+@Suite("Qt's cases: listening and serving", .blocking)
 struct QtServerCases {
   @Test("S01: maxPendingConnections gives back what was set, however odd", arguments: [0, .min, .max, -1, 1])
   func limitReadsBack(_ limit: Int32) {

@@ -2,7 +2,7 @@ import TCPServerKit
 import Testing
 
 /// What Qt's own tests say about how connections end.
-@Suite("Qt's cases: ending")
+@Suite("Qt's cases: ending", .blocking)
 struct QtSocketCasesEnding {
   @Test("C10: after waitForDisconnected() what arrived is still there to read")
   func synchronous() throws {

@@ -2,7 +2,7 @@ import TCPServerKit
 import Testing
 
 /// What Qt's own tests say about reading from an accepted socket.
-@Suite("Qt's cases: reading")
+@Suite("Qt's cases: reading", .blocking)
 struct QtSocketCasesReading {
   @Test("C05: after close() there is nothing left to read")
   func readAllAfterClose() throws {

@@ -2,7 +2,7 @@ import TCPServerKit
 import Testing
 
 /// What Qt's own tests say about writing to an accepted socket.
-@Suite("Qt's cases: writing")
+@Suite("Qt's cases: writing", .blocking)
 struct QtSocketCasesWriting {
   @Test("C07: waitForBytesWritten() is true once there is less to write", arguments: [5000, -1])
   func waitForBytesWritten(msec: Int) throws {

@@ -4,7 +4,7 @@ import Testing
 
 /// Every operation in every place. The sanitizers judge the memory; here it is whether the server listens as the
 /// operation says, serves whoever comes then, has lost no connection, and leaves no object and no descriptor.
-@Suite("Any call in any place", .timeLimit(.minutes(5)))
+@Suite("Any call in any place", .blocking, .timeLimit(.minutes(5)))
 struct ReentrancyMatrixTests {
   /// Fifty cells each, or as many as it takes the seconds that the environment variable THREADS_SECONDS says. Not more
   /// by default: each leaves ports behind that the kernel keeps for a minute, and everybody's tests need some.

@@ -4,7 +4,7 @@ import TCPServerKit
 import Testing
 
 /// What `accept` can fail with, and what becomes of the server.
-@Suite("Errors of accept")
+@Suite("Errors of accept", .blocking)
 struct AcceptErrorTests {
   static let recovering = [
     ErrorRow("EMFILE", EMFILE, .socketResource, "Out of resources"),

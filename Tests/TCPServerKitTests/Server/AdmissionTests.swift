@@ -4,7 +4,7 @@ import TCPServerKit
 import Testing
 
 /// Who is let in, and what becomes of the others.
-@Suite("Admission")
+@Suite("Admission", .blocking)
 struct AdmissionTests {
   private let loop: Loop
   private let server: TCPServer

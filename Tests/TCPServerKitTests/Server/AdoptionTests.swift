@@ -97,7 +97,7 @@ enum Refused: String, CaseIterable, CustomTestStringConvertible {
   }
 }
 
-@Suite("Adopting a listening descriptor")
+@Suite("Adopting a listening descriptor", .blocking)
 struct AdoptionTests {
   @Test(
     "A descriptor that cannot serve is refused for its reason and comes back as it was",

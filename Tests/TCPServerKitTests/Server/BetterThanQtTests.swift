@@ -4,7 +4,7 @@ import TCPServerKit
 import Testing
 
 /// What is better than Qt on purpose. Each test fails on what Qt does.
-@Suite("Better than Qt")
+@Suite("Better than Qt", .blocking)
 struct BetterThanQtTests {
   private func makeServer(_ loop: Loop, maxPending: Int = 30) throws -> TCPServer {
     let server = TCPServer(eventBase: loop.base)

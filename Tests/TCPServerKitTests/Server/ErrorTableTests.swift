@@ -23,7 +23,7 @@ struct ErrorRow: CustomTestStringConvertible {
 }
 
 /// The classes and texts of errors, reached through the public interface.
-@Suite("Errors of socket, bind, listen and adopting")
+@Suite("Errors of socket, bind, listen and adopting", .blocking)
 struct ErrorTableTests {
   static let socketRows = [
     ErrorRow("EPROTONOSUPPORT", EPROTONOSUPPORT, .unsupportedSocketOperation, "Protocol type not supported"),

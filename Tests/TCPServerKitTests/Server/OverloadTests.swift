@@ -4,7 +4,7 @@ import TCPServerKit
 import Testing
 
 /// Servers that lack descriptors, on a clock that stands still: what goes on does so without a timer.
-@Suite("Overload")
+@Suite("Overload", .blocking)
 final class OverloadTests {
   private let loop: Loop
   private let server: TCPServer

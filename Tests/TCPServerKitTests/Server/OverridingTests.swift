@@ -3,7 +3,7 @@ import Synchronization
 import TCPServerKit
 import Testing
 
-@Suite("Overriding incomingConnection(_:) and adding connections")
+@Suite("Overriding incomingConnection(_:) and adding connections", .blocking)
 struct OverridingTests {
   @Test("For each connection incomingConnection comes first, then newConnection")
   func order() throws {

@@ -3,7 +3,7 @@ import TCPServerKit
 import Testing
 
 /// What is pending, and who is told of it.
-@Suite("Pending connections and waits for them", .timeLimit(.minutes(1)))
+@Suite("Pending connections and waits for them", .timeLimit(.minutes(5)))
 struct PendingTests {
   private func waits(_ server: TCPServer, msec: Int = 20) -> (isPending: Bool, timedOut: Bool?) {
     var timedOut = false

@@ -61,7 +61,7 @@ private final class Arena {
   }
 }
 
-@Suite("Calls from within handlers")
+@Suite("Calls from within handlers", .blocking)
 struct ReentrancyTests {
   @Test(
     "A loop and a server released in a handler are gone when it has returned",

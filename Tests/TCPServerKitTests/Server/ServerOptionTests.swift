@@ -2,7 +2,7 @@ import Glibc
 import TCPServerKit
 import Testing
 
-@Suite("Options of the listening socket", .timeLimit(.minutes(5)))
+@Suite("Options of the listening socket", .blocking, .timeLimit(.minutes(5)))
 struct ServerOptionTests {
   private static let options: [(SocketOption, Int)] = [
     (.lowDelay, 1), (.keepAlive, 1), (.typeOfService, 0x20), (.sendBufferSize, 32768),

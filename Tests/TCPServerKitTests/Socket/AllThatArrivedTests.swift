@@ -2,7 +2,7 @@ import TCPServerKit
 import Testing
 
 /// Reading without waiting gives what has arrived, all of it, wherever it was.
-@Suite("Reading all that has arrived")
+@Suite("Reading all that has arrived", .blocking)
 struct AllThatArrivedTests {
   private static let count = 60_000
 

@@ -2,7 +2,7 @@ import TCPServerKit
 import Testing
 
 /// The end of the peer's input is not the end of the connection: what Qt cannot do.
-@Suite("Half-close")
+@Suite("Half-close", .blocking)
 struct HalfCloseTests {
   @Test(
     "A reply written in the readyRead that carried the request arrives whole, the end being there already",

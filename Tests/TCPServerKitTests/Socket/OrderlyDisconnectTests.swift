@@ -2,7 +2,7 @@ import TCPServerKit
 import Testing
 
 /// Disconnecting delivers what was written, whatever the peer does meanwhile.
-@Suite("Orderly disconnect")
+@Suite("Orderly disconnect", .blocking)
 struct OrderlyDisconnectTests {
   enum Ending: CaseIterable, Sendable {
     case disconnectFromHost, close

@@ -3,7 +3,7 @@ import Glibc
 import TCPServerKit
 import Testing
 
-@Suite("Connecting")
+@Suite("Connecting", .blocking)
 struct SocketConnectingTests {
   @Test("A client connects by address or by name, through the loop", arguments: ["127.0.0.1", "localhost"])
   func connects(host: String) throws {

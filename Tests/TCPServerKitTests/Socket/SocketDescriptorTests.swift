@@ -36,7 +36,7 @@ enum RefusedBySocket: String, CaseIterable, CustomTestStringConvertible {
   }
 }
 
-@Suite("A socket's descriptor")
+@Suite("A socket's descriptor", .blocking)
 struct SocketDescriptorTests {
   @Test("setSocketDescriptor() refuses and does not touch", arguments: RefusedBySocket.allCases)
   func refused(kind: RefusedBySocket) {

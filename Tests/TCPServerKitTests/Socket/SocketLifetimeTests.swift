@@ -2,7 +2,7 @@ import Glibc
 import TCPServerKit
 import Testing
 
-@Suite("A socket's lifetime")
+@Suite("A socket's lifetime", .blocking)
 struct SocketLifetimeTests {
   @Test("A socket with a handler lives without references until its peer closes, and then goes")
   func keptByLoop() throws {

@@ -3,7 +3,7 @@ import Glibc
 import TCPServerKit
 import Testing
 
-@Suite("Reading")
+@Suite("Reading", .blocking)
 struct SocketReadingTests {
   @Test("read(into:) fills the caller's memory, gives 0 when nothing is there and -1 at the end")
   func readIntoMemory() throws {

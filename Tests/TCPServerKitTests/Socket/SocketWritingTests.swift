@@ -1,7 +1,7 @@
 import TCPServerKit
 import Testing
 
-@Suite("Writing")
+@Suite("Writing", .blocking)
 struct SocketWritingTests {
   @Test("Every form of write() sends its bytes and returns their number")
   func forms() throws {

@@ -27,12 +27,18 @@ import Synchronization
   }
 
   func join() {
-    let thread = handle.withLock { handle in
+    if let thread = takeHandle() { pthread_join(thread, nil) }
+  }
+
+  /// Lets the thread end by itself.
+  func detach() {
+    if let thread = takeHandle() { pthread_detach(thread) }
+  }
+
+  private func takeHandle() -> pthread_t? {
+    handle.withLock { handle in
       defer { handle = nil }
       return handle
-    }
-    if let thread {
-      pthread_join(thread, nil)
     }
   }
 

@@ -9,7 +9,7 @@ import Testing
 ///
 /// With `TORTURE=all` in the environment each call of each place fails, once, 20 times and for ever; without, the first
 /// call of each place fails once.
-@Suite("Torture", .serialized)
+@Suite("Torture", .blocking, .serialized)
 struct TortureTests {
   private static let isComplete = unsafe getenv("TORTURE").map { unsafe String(cString: $0) } == "all"
   private static let modes: [(name: String, count: CInt)] =
