@@ -216,7 +216,7 @@ private final class Serving: CancellableWait {
       socket.abort()
     } else {
       if isEnding { socket.hurry() }
-      if !(await socket.closeAndWait(nil)), !Task.isCancelled { onError?(socket.lastError, socket) }
+      if !(await socket.closeAndWait(nil, untilEnded: true)), !Task.isCancelled { onError?(socket.lastError, socket) }
     }
     if socket.flags.contains(.undelivered) {
       report.undelivered += 1

@@ -203,13 +203,18 @@ extension TCPSocket {
   /// stays there.
   func waitForStateChange(_ timeout: Duration?) async throws {
     guard let engine else { throw refuseAsync("No event base to wait on") }
+    try check(await stateChange(within: timeout, engine))
+  }
+
+  /// The same, which says how the wait has ended: also when all that was written is on its way to the peer.
+  func stateChange(within timeout: Duration?, _ engine: EventEngine) async -> Parking.Wakening {
     let line = existingWaits.settings.state
     let waiter = line.add()
     let timer = timeout.map { LoopTimer(engine, after: $0) { waiter.wake(.timedOut) } }
     defer { withExtendedLifetime(timer) {} }
     let wakening = await engine.suspend(on: waiter)
     line.remove(waiter)
-    try check(wakening)
+    return wakening
   }
 
   @inline(never) private func check(_ wakening: Parking.Wakening) throws {

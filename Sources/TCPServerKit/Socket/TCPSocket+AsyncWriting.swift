@@ -186,8 +186,11 @@ extension TCPSocket {
     try checkUnbroken(flags.isDisjoint(with: [.writeBroken, .broken]))
   }
 
-  /// Ends the connection in order, as ``disconnectFromHost()`` does, and waits for it: until the peer has ended its side,
-  /// too, or is silent for too long.
+  /// Ends the connection in order, as ``disconnectFromHost()`` does, and waits until the peer has got all that was
+  /// written.
+  ///
+  /// The peer's own end is not waited for here but by the event base, with the socket ``SocketState/closing`` as long,
+  /// whether or not the program still holds it.
   ///
   /// - Parameter timeout: how long the peer may make no progress, instead of ``deliveryTimeout``. A peer that takes
   ///   bytes is waited for, however long all of it takes.
@@ -202,19 +205,23 @@ extension TCPSocket {
   /// May be called from any task.
   @discardableResult
   public func closeGracefully(timeout: Duration? = nil) async -> Bool {
-    await onLoop { await $0.closeAndWait(timeout) }
+    await onLoop { await $0.closeAndWait(timeout, untilEnded: false) }
   }
 
   /// What ``closeGracefully(timeout:)`` does, in a task that stays on the loop.
-  func closeAndWait(_ timeout: Duration?) async -> Bool {
+  ///
+  /// - Parameter untilEnded: the peer's own end is waited for, too, or its silence.
+  func closeAndWait(_ timeout: Duration?, untilEnded: Bool) async -> Bool {
     if let timeout { deliveryTimeout = timeout }
     disconnectFromHost()
-    if currentState != .unconnected {
-      do {
-        try await waitForStateChange(nil)
-      } catch {
-        endNow()
-      }
+    // The acknowledgement of the last byte brings no event.
+    var pause = Duration.milliseconds(1)
+    while currentState != .unconnected, let engine {
+      let looks = flags.contains(.lingering) && !untilEnded
+      if looks && !hasUndelivered { break }
+      let wakening = await stateChange(within: looks ? pause : nil, engine)
+      if looks { pause = min(pause * 2, .milliseconds(20)) }
+      if wakening == .cancelled || wakening == .recheck && Task.isCancelled { endNow() }
     }
     return flags.isDisjoint(with: [.undelivered, .writeBroken, .broken])
   }

@@ -39,6 +39,7 @@ extension TCPSocket {
       return becomeUnconnected()
     }
     limitSilence()
+    waits?.existingSettings?.state.wakeAll()
   }
 
   /// Begins to measure how long the peer is silent.

@@ -18,9 +18,15 @@ struct AsyncCloseTests {
         return pair.client.hasEnded
       }
       #expect(received == 8 << 20)
-      pair.client.end()
+      // The peer's own end is the loop's to wait for.
       #expect(try await closing.value)
-      #expect(pair.socket.state == .unconnected)
+      #expect(pair.socket.state == .closing)
+      pair.client.send("too late")
+      await turns(3)
+      #expect(pair.socket.state == .closing)
+      pair.client.end()
+      try await until { pair.socket.state == .unconnected }
+      #expect(pair.client.hasEnded)
     }
   }
 
@@ -67,10 +73,11 @@ struct AsyncCloseTests {
   func ended() async throws {
     try await onLoop { _ in
       let pair = try await Pair()
-      let closing = start { await pair.socket.closeGracefully() }
-      try await until { pair.client.input() == .end }
+      #expect(await pair.socket.closeGracefully())
+      #expect(pair.client.nextInput() == .end)
+      #expect(await pair.socket.closeGracefully())
       pair.client.end()
-      #expect(try await closing.value)
+      try await until { pair.socket.state == .unconnected }
       #expect(await pair.socket.closeGracefully())
       let cut = try await Pair.full()
       cut.client.reset()

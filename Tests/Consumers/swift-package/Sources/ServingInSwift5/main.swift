@@ -11,7 +11,7 @@ func exchange() async throws -> String {
   client.connectToHost(.localHost, port: server.serverPort)
   guard let socket = try await server.accept(), announced == 1 else { return "" }
   try await socket.write("hello\n")
-  socket.disconnectFromHost()
+  await socket.closeGracefully()
   return String(decoding: try await client.readLine() ?? [], as: UTF8.self)
 }
 
