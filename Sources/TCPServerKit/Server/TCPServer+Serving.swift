@@ -216,7 +216,8 @@ private final class Serving: CancellableWait {
       socket.abort()
     } else {
       if isEnding { socket.hurry() }
-      if !(await socket.closeAndWait(nil, untilEnded: true)), !Task.isCancelled { onError?(socket.lastError, socket) }
+      let isDelivered = await socket.closeAndWait(nil, untilEnded: true)
+      if !isDelivered, !Task.isCancelled { onError?(socket.lastError, socket) }
     }
     if socket.flags.contains(.undelivered) {
       report.undelivered += 1
