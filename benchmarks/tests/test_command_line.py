@@ -76,7 +76,7 @@ class RunTests(unittest.TestCase):
                 running = children(run.pid)
             run.send_signal(signal.SIGINT)
             _, errors = run.communicate(timeout=LIMIT)
-        self.assertEqual(run.returncode, 130)
+        self.assertEqual(run.returncode, 130, errors)
         self.assertIn("interrupted", errors)
         self.assertNotIn("Traceback", errors)
         for pid in running:

@@ -132,7 +132,7 @@ final class ScriptedProxy: Sendable {
 
   /// Waits until this many scripts have been played.
   func waitUntilPlayed(_ count: Int) -> Bool {
-    let deadline = time(nil) + 10  // not the clock that a test may have stopped
+    let deadline = time(nil) + 60  // not the clock that a test may have stopped
     while played < count {
       guard time(nil) < deadline else { return false }
       sched_yield()
