@@ -55,7 +55,7 @@ let package = Package(
     ),
     .executableTarget(
       name: "LoopPrograms",
-      dependencies: ["TCPServerKit"],
+      dependencies: ["TCPServerKit", "CLibevent"],
       path: "Tests/LoopPrograms",
       swiftSettings: swiftSettings
     ),

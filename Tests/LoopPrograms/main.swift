@@ -25,6 +25,8 @@ let programs: [String: () throws -> Void] = [
   "answered": answered,
   "child": signalInChild,
   "restored": restored,
+  "off-loop": offLoop,
+  "off-loop-members": offLoopMembers,
 ]
 
 // A test's own limit is shorter. Nothing that hangs outlives it by much.

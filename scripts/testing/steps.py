@@ -30,6 +30,7 @@ STEPS = (
     Step("test-build", "Tests of the scripts", ("Tests/Build/run", "discover", "--verbose"), results.unittest,
          {"program": "Tests/Build/run"}),
     swift("test-swift", "Swift tests"),
+    Step("check-thread-classes", "Every public member has a thread class", ("scripts/check-thread-classes",)),
     Step("test-c", "C tests", ("scripts/test-c",), results.ctest, {"folder": "build/release"}),
     swift("test-examples", "Examples", "Examples", test=("--skip", "QtClientTests")),
     swift("test-nio", "Handoff to SwiftNIO", "Examples/NIOHandoff"),

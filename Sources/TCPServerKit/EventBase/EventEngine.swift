@@ -316,7 +316,10 @@ internal import Synchronization
     // may be ending.
     let executor = isOwner ? unsafe taskExecutor : nil
     return try await withTaskExecutorPreference(executor ?? LoopTaskExecutor(engine: self)) {
-      try await operation()
+      // The compiler leaves the hop out where nothing but a call of an async function follows it (Swift 6.3), and
+      // `operation` begins where its caller is.
+      requireLoopThread("What an async call does on the loop")
+      return try await operation()
     }
   }
 

@@ -69,15 +69,14 @@ extension TCPServer {
     let serving = Serving(server: self, limit: maxConnections ?? .max, onError: onError, handler: handler)
     // Only touched on the loop, where this task and the handlers run.
     nonisolated(unsafe) let shared = serving
-    let registration = shutdown?.observe {
-      eventBase.engine.post(.closure { unsafe shared.shutDown(until: shutdown?.deadline) })
-    }
-    defer {
-      if let registration { shutdown?.forget(registration) }
-    }
     await GracefulShutdown.with(shutdown) {
-      await withTaskExecutorPreference(eventBase.taskExecutor) {
-        await serving.run()
+      await eventBase.engine.run {
+        // On the loop: a shutdown that has begun already comes after the connections that are there.
+        let registration = shutdown?.observe {
+          eventBase.engine.post(.closure { unsafe shared.shutDown(until: shutdown?.deadline) })
+        }
+        await unsafe shared.run()
+        if let registration { shutdown?.forget(registration) }
       }
     }
     if let error = serving.error {

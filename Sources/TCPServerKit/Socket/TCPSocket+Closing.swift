@@ -8,8 +8,12 @@ extension TCPSocket {
   ///
   /// ``TCPServer/deliveryTimeout`` sets it for the connections of a server.
   public var deliveryTimeout: Duration {
-    get { existingDetails?.deliveryTimeout ?? home.deliveryTimeout }
+    get {
+      requireLoopThread("TCPSocket.deliveryTimeout")
+      return existingDetails?.deliveryTimeout ?? home.deliveryTimeout
+    }
     set {
+      requireLoopThread("TCPSocket.deliveryTimeout")
       details.deliveryTimeout = newValue
       if existingDetails?.closingSilence != nil { limitSilence() }
     }

@@ -50,6 +50,11 @@ struct LoopProgramTests {
     #expect(child.waitForSignal() ?? 0 > 0)
   }
 
+  @Test("Each public member does on another thread what its class in Executors.md says")
+  func offLoop() throws {
+    #expect(try Self.lines("off-loop", 2) == ["called all", "end"])
+  }
+
   @Test("The third signal ends a program whose loop hangs", arguments: ["stuck-shutdown", "stuck-stop"])
   func stuck(program: String) throws {
     let child = try #require(ChildProcess("LoopPrograms", program))

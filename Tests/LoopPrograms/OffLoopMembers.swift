@@ -1,0 +1,396 @@
+import CLibevent
+import Glibc
+import TCPServerKit
+
+/// Every public member of the types that belong to an event base.
+let members: [Member] =
+  socketMembers + waitingSocketMembers + orderingSocketMembers + serverMembers + serverSettings + otherMembers
+
+// MARK: - Making entries
+
+private func hops(_ name: String, _ call: @escaping @Sendable (Scene) async throws -> Void) -> Member {
+  Member(name: name, threadClass: .hops, call: .async(call))
+}
+
+private func posts(
+  _ name: String,
+  _ call: @escaping @Sendable (Scene) throws -> Void,
+  after prepare: (@Sendable (Scene) -> Void)? = nil,
+  until isDone: @escaping @Sendable (Scene) -> Bool
+) -> Member {
+  Member(name: name, threadClass: .posts, prepare: prepare, call: .sync(call), isDone: isDone)
+}
+
+private func anywhere(_ name: String, _ call: @escaping @Sendable (Scene) throws -> Void) -> Member {
+  Member(name: name, threadClass: .anywhere, call: .sync(call))
+}
+
+private func anywhereAwaited(_ name: String, _ call: @escaping @Sendable (Scene) async throws -> Void)
+  -> Member
+{
+  Member(name: name, threadClass: .anywhere, call: .async(call))
+}
+
+private func traps(
+  _ name: String,
+  _ variant: String = "",
+  text: String? = nil,
+  _ call: @escaping @Sendable (Scene) throws -> Void
+) -> Member {
+  Member(name: name, threadClass: .traps, variant: variant, call: .sync(call), text: text)
+}
+
+/// A property that belongs to the loop, and may be set.
+private func setting<Root: Sendable, Value>(
+  _ name: String,
+  _ object: @escaping @Sendable (Scene) -> Root,
+  _ path: any ReferenceWritableKeyPath<Root, Value> & Sendable,
+  _ value: Value
+) -> [Member] where Value: Sendable {
+  [
+    traps(name) { _ = object($0)[keyPath: path] },
+    traps(name + " =") { object($0)[keyPath: path] = value },
+  ]
+}
+
+// MARK: - TCPSocket
+
+private let socketMembers: [Member] =
+  [
+    anywhere("TCPSocket.init(eventBase:)") { _ = TCPSocket(eventBase: $0.base) },
+    anywhere("TCPSocket.state") { _ = $0.socket.state },
+    anywhere("TCPSocket.peerAddress") { _ = $0.socket.peerAddress },
+    anywhere("TCPSocket.peerPort") { _ = $0.socket.peerPort },
+    traps("TCPSocket.peerAddress", " of one that connects") { _ = $0.fresh.peerAddress },
+    traps("TCPSocket.peerPort", " of one that connects") { _ = $0.fresh.peerPort },
+    anywhere("TCPSocket.bytes") { _ = $0.socket.bytes },
+    anywhere("TCPSocket.lines") { _ = $0.socket.lines },
+    anywhere("TCPSocket.lines(maxLength:timeout:)") { _ = $0.socket.lines(maxLength: 10) },
+    anywhere("TCPSocket.Bytes.makeAsyncIterator()") { _ = $0.socket.bytes.makeAsyncIterator() },
+    anywhere("TCPSocket.Lines.makeAsyncIterator()") { _ = $0.socket.lines.makeAsyncIterator() },
+    traps("TCPSocket.atEnd") { _ = $0.socket.atEnd },
+    traps("TCPSocket.bind(address:port:)") { _ = $0.fresh.bind(address: .localHost) },
+    traps("TCPSocket.bytesAvailable") { _ = $0.socket.bytesAvailable },
+    traps("TCPSocket.bytesOfFailedWrite") { _ = $0.socket.bytesOfFailedWrite },
+    traps("TCPSocket.bytesToWrite") { _ = $0.socket.bytesToWrite },
+    traps("TCPSocket.bytesWritten") { _ = $0.socket.bytesWritten },
+    traps("TCPSocket.canReadLine") { _ = $0.socket.canReadLine },
+    traps("TCPSocket.commitTransaction()") { $0.socket.commitTransaction() },
+    traps("TCPSocket.connected") { _ = $0.socket.connected },
+    traps("TCPSocket.detach()") { _ = $0.socket.detach() },
+    traps("TCPSocket.disconnected") { _ = $0.socket.disconnected },
+    traps("TCPSocket.error") { _ = $0.socket.error },
+    traps("TCPSocket.errorOccurred") { _ = $0.socket.errorOccurred },
+    traps("TCPSocket.errorString") { _ = $0.socket.errorString },
+    traps("TCPSocket.flush()") { _ = $0.socket.flush() },
+    traps("TCPSocket.isOpen") { _ = $0.socket.isOpen },
+    traps("TCPSocket.isTransactionStarted") { _ = $0.socket.isTransactionStarted },
+    traps("TCPSocket.isValid") { _ = $0.socket.isValid },
+    traps("TCPSocket.localAddress") { _ = $0.socket.localAddress },
+    traps("TCPSocket.localPort") { _ = $0.socket.localPort },
+    traps("TCPSocket.peek(maxLength:)") { _ = $0.socket.peek(maxLength: 1) },
+    traps("TCPSocket.read(into:)") { scene in
+      unsafe withUnsafeTemporaryAllocation(byteCount: 1, alignment: 1) {
+        unsafe _ = scene.socket.read(into: $0)
+      }
+    },
+    traps("TCPSocket.read(maxLength:)") { _ = $0.socket.read(maxLength: 1) },
+    traps("TCPSocket.readAll()") { _ = $0.socket.readAll() },
+    traps("TCPSocket.readAll(_:)") { $0.socket.readAll { _ in } },
+    traps("TCPSocket.readChannelFinished") { _ = $0.socket.readChannelFinished },
+    traps("TCPSocket.readLine(maxLength:)") { _ = $0.socket.readLine(maxLength: 1) },
+    traps("TCPSocket.readyRead") { _ = $0.socket.readyRead },
+    traps("TCPSocket.rollbackTransaction()") { $0.socket.rollbackTransaction() },
+    traps("TCPSocket.setSocketDescriptor(_:)") { _ = $0.fresh.setSocketDescriptor(-1) },
+    traps("TCPSocket.setSocketOption(_:_:)") { _ = $0.socket.setSocketOption(.lowDelay, 1) },
+    traps("TCPSocket.skip(_:)") { _ = $0.socket.skip(1) },
+    traps("TCPSocket.socketDescriptor") { _ = $0.socket.socketDescriptor },
+    traps("TCPSocket.socketOption(_:)") { _ = $0.socket.socketOption(.lowDelay) },
+    traps("TCPSocket.startTransaction()") { $0.socket.startTransaction() },
+    traps("TCPSocket.stateChanged") { _ = $0.socket.stateChanged },
+    traps("TCPSocket.takePermit()") { _ = $0.socket.takePermit() },
+    traps("TCPSocket.waitForBytesWritten(msec:)") { _ = $0.socket.waitForBytesWritten(msec: 0) },
+    traps("TCPSocket.waitForConnected(msec:)") { _ = $0.socket.waitForConnected(msec: 0) },
+    traps("TCPSocket.waitForDisconnected(msec:)") { _ = $0.socket.waitForDisconnected(msec: 0) },
+    traps("TCPSocket.waitForReadyRead(msec:)") { _ = $0.socket.waitForReadyRead(msec: 0) },
+  ]
+  + setting("TCPSocket.deliveryTimeout", { $0.socket }, \.deliveryTimeout, .seconds(1))
+  + setting("TCPSocket.proxy", { $0.socket }, \.proxy, .none)
+  + setting("TCPSocket.readBufferSize", { $0.socket }, \.readBufferSize, 1)
+  + setting("TCPSocket.writeBufferLimit", { $0.socket }, \.writeBufferLimit, WriteBufferLimit())
+  + setting("TCPSocket.writeHighWaterMark", { $0.socket }, \.writeHighWaterMark, 1)
+  + setting("TCPSocket.writeLowWaterMark", { $0.socket }, \.writeLowWaterMark, 1)
+
+private let waitingSocketMembers: [Member] = [
+  hops("TCPSocket.Bytes.next()") {
+    var iterator = $0.socket.bytes.makeAsyncIterator()
+    _ = try await iterator.next()
+  },
+  hops("TCPSocket.Bytes.next(isolation:)") {
+    var iterator = $0.socket.bytes.makeAsyncIterator()
+    _ = try await iterator.next(isolation: nil)
+  },
+  hops("TCPSocket.Lines.next()") {
+    var iterator = $0.socket.lines.makeAsyncIterator()
+    _ = try await iterator.next()
+  },
+  hops("TCPSocket.Lines.next(isolation:)") {
+    var iterator = $0.socket.lines.makeAsyncIterator()
+    _ = try await iterator.next(isolation: nil)
+  },
+  hops("TCPSocket.closeGracefully(timeout:)") { _ = await $0.socket.closeGracefully() },
+  hops("TCPSocket.connect(to:port:timeout:)") { try await $0.fresh.connect(to: "127.0.0.1", port: $0.port) },
+  hops("TCPSocket.read(exactly:timeout:)") { _ = try await $0.socket.read(exactly: 2) },
+  hops("TCPSocket.read(into:timeout:)") { scene in
+    let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 4, alignment: 1)
+    defer { unsafe memory.deallocate() }
+    _ = unsafe try await scene.socket.read(into: memory)
+  },
+  hops("TCPSocket.read(maxLength:timeout:)") { _ = try await $0.socket.read(maxLength: 2) },
+  hops("TCPSocket.read(until:maxLength:timeout:)") { _ = try await $0.socket.read(until: "\n".utf8) },
+  hops("TCPSocket.read(upTo:timeout:_:)") { scene in
+    let synchronous: (RawSpan) -> Int = { $0.byteCount }
+    _ = try await scene.socket.read(upTo: 2, synchronous)
+  },
+  hops("TCPSocket.read(upTo:timeout:_:)") { scene in
+    _ = try await scene.socket.read(upTo: 2) { bytes in
+      await Task.yield()
+      return bytes.byteCount
+    }
+  },
+  hops("TCPSocket.readLine(maxLength:timeout:)") { _ = try await $0.socket.readLine() },
+  hops("TCPSocket.waitForMessage(timeout:)") { _ = try await $0.socket.waitForMessage() },
+  hops("TCPSocket.waitUntilPeerEnded()") { try await $0.socket.waitUntilPeerEnded() },
+  hops("TCPSocket.waitUntilWritable(timeout:)") { try await $0.socket.waitUntilWritable() },
+  hops("TCPSocket.waitUntilWritten(timeout:)") { try await $0.socket.waitUntilWritten() },
+  hops("TCPSocket.write(_:timeout:)") { try await $0.socket.write([1]) },
+  hops("TCPSocket.write(_:timeout:)") { try await $0.socket.write([1][...]) },
+  hops("TCPSocket.write(_:timeout:)") { scene in
+    let bytes: [UInt8] = [1]
+    _ = try await unsafe scene.socket.write(bytes.span.bytes)
+  },
+  hops("TCPSocket.write(_:timeout:)") { try await $0.socket.write("text") },
+  hops("TCPSocket.write(pieces:timeout:)") { try await $0.socket.write(pieces: [[1], [2]]) },
+]
+
+private let orderingSocketMembers: [Member] = [
+  posts("TCPSocket.abort()", { $0.socket.abort() }, until: { $0.socket.state == .unconnected }),
+  posts("TCPSocket.close()", { $0.socket.close() }, until: { $0.socket.state == .unconnected }),
+  posts("TCPSocket.disconnectFromHost()", { $0.socket.disconnectFromHost() }) {
+    $0.socket.state == .unconnected
+  },
+  posts("TCPSocket.connectToHost(_:port:)", { $0.fresh.connectToHost("127.0.0.1", port: $0.port) }) {
+    $0.fresh.state == .connected
+  },
+  posts("TCPSocket.connectToHost(_:port:)", { $0.fresh.connectToHost(.localHost, port: $0.port) }) {
+    $0.fresh.state == .connected
+  },
+  posts("TCPSocket.writeEnd()", { $0.socket.writeEnd() }, until: { $0.socket.write("x") < 0 }),
+  posts(
+    "TCPSocket.write(_:)",
+    { scene in
+      let bytes: [UInt8] = [1]
+      unsafe bytes.withUnsafeBytes { unsafe _ = scene.socket.write($0) }
+    },
+    until: { $0.hasArrived }
+  ),
+  posts("TCPSocket.write(_:)", { $0.socket.write([1] as [UInt8]) }, until: { $0.hasArrived }),
+  posts(
+    "TCPSocket.write(_:)",
+    { scene in
+      let bytes: [UInt8] = [1]
+      _ = unsafe scene.socket.write(bytes.span.bytes)
+    },
+    until: { $0.hasArrived }
+  ),
+  posts("TCPSocket.write(_:)", { $0.socket.write([1][...]) }, until: { $0.hasArrived }),
+  posts("TCPSocket.write(_:)", { $0.socket.write("text") }, until: { $0.hasArrived }),
+  posts("TCPSocket.write(pieces:)", { $0.socket.write(pieces: [[1], [2]]) }, until: { $0.hasArrived }),
+]
+
+// MARK: - TCPServer
+
+private let serverMembers: [Member] = [
+  anywhere("TCPServer.init(eventBase:)") { _ = TCPServer(eventBase: $0.base) },
+  anywhere("TCPServer.eventBase") { _ = $0.server.eventBase },
+  anywhere("TCPServer.newConnection") { _ = $0.server.newConnection },
+  anywhere("TCPServer.acceptError") { _ = $0.server.acceptError },
+  anywhere("TCPServer.connectionRejected") { _ = $0.server.connectionRejected },
+  anywhere("TCPServer.serverAddressChanged") { _ = $0.server.serverAddressChanged },
+  anywhere("TCPServer.connections") { _ = $0.server.connections },
+  anywhere("IncomingConnections.makeAsyncIterator()") { _ = $0.server.connections.makeAsyncIterator() },
+  hops("IncomingConnections.Iterator.next()") {
+    var iterator = $0.server.connections.makeAsyncIterator()
+    _ = try await iterator.next()
+  },
+  hops("IncomingConnections.Iterator.next(isolation:)") {
+    var iterator = $0.server.connections.makeAsyncIterator()
+    _ = try await iterator.next(isolation: nil)
+  },
+  hops("TCPServer.accept()") { _ = try await $0.server.accept() },
+  hops("TCPServer.serve(maxConnections:shutdown:onError:handler:)") {
+    let server = TCPServer(eventBase: $0.base)
+    try await server.startListening(address: .localHost)
+    $0.shutdown.begin()
+    _ = try await server.serve(shutdown: $0.shutdown) { _ in }
+  },
+  hops("TCPServer.startListening(address:port:)") {
+    try await TCPServer(eventBase: $0.base).startListening(address: .localHost)
+  },
+  hops("TCPServer.waitUntilConnectionsEnded(timeout:)") {
+    _ = try await $0.server.waitUntilConnectionsEnded(timeout: .zero)
+  },
+  posts("TCPServer.close()", { $0.server.close() }, until: { !$0.server.isListening }),
+  posts("TCPServer.finish()", { $0.server.finish() }, until: { !$0.server.isListening }),
+  posts(
+    "TCPServer.finish(on:)",
+    {
+      $0.shutdown.begin()
+      $0.server.finish(on: $0.shutdown)
+    },
+    until: { !$0.server.isListening }
+  ),
+  posts(
+    "TCPServer.pauseAccepting()",
+    { $0.server.pauseAccepting() },
+    until: { scene in
+      // Not accepted, but left in the kernel's queue.
+      if scene.server.statistics.kernelQueue == 0 { scene.knock() }
+      return scene.server.statistics.kernelQueue > 0
+    }
+  ),
+  posts(
+    "TCPServer.resumeAccepting()",
+    { $0.server.resumeAccepting() },
+    after: {
+      $0.server.pauseAccepting()
+      $0.knock()
+    },
+    until: { $0.server.statistics.accepted == 3 }
+  ),
+  traps("TCPServer.addPendingConnection(_:)") { $0.server.addPendingConnection($0.fresh) },
+  traps("TCPServer.descriptorHeadroom") { _ = $0.server.descriptorHeadroom },
+  traps("TCPServer.errorString") { _ = $0.server.errorString },
+  traps("TCPServer.hasPendingConnections") { _ = $0.server.hasPendingConnections },
+  traps("TCPServer.incomingConnection(_:)") { $0.server.incomingConnection(-1) },
+  traps("TCPServer.incomingPeer") { _ = $0.server.incomingPeer },
+  traps("TCPServer.isListening") { _ = $0.server.isListening },
+  traps("TCPServer.listen(address:port:)") { _ = $0.server.listen(address: .localHost) },
+  traps("TCPServer.nextPendingConnection()") { _ = $0.server.nextPendingConnection() },
+  traps("TCPServer.pendingConnectionAvailable") { _ = $0.server.pendingConnectionAvailable },
+  traps("TCPServer.proxyBindings") { _ = $0.server.proxyBindings },
+  traps("TCPServer.runUntilConnectionsEnded(timeout:)") {
+    _ = $0.server.runUntilConnectionsEnded(timeout: .zero)
+  },
+  traps("TCPServer.serverAddress") { _ = $0.server.serverAddress },
+  traps("TCPServer.serverError") { _ = $0.server.serverError },
+  traps("TCPServer.serverPort") { _ = $0.server.serverPort },
+  traps("TCPServer.setSocketDescriptor(_:)") { _ = $0.server.setSocketDescriptor(-1) },
+  traps("TCPServer.setSocketOption(_:_:)") { _ = $0.server.setSocketOption(.lowDelay, 1) },
+  traps("TCPServer.socketDescriptor") { _ = $0.server.socketDescriptor },
+  traps("TCPServer.socketOption(_:)") { _ = $0.server.socketOption(.lowDelay) },
+  traps("TCPServer.statistics") { _ = $0.server.statistics },
+  traps("TCPServer.takeIncomingPermit()") { _ = $0.server.takeIncomingPermit() },
+  traps("TCPServer.waitForNewConnection(msec:timedOut:)") { _ = $0.server.waitForNewConnection() },
+]
+
+private let serverSettings: [Member] =
+  [
+    traps("TCPServer.admission") { _ = $0.server.admission },
+    traps("TCPServer.admission =") { $0.server.admission = nil },
+    traps("TCPServer.socketPreparation") { _ = $0.server.socketPreparation },
+    traps("TCPServer.socketPreparation =") { $0.server.socketPreparation = nil },
+  ]
+  + setting("TCPServer.acceptBatchSize", { $0.server }, \.acceptBatchSize, 1)
+  + setting("TCPServer.deliveryTimeout", { $0.server }, \.deliveryTimeout, .seconds(1))
+  + setting("TCPServer.descriptorReserve", { $0.server }, \.descriptorReserve, 1)
+  + setting("TCPServer.excessConnections", { $0.server }, \.excessConnections, .wait)
+  + setting("TCPServer.expectedConnections", { $0.server }, \.expectedConnections, 1)
+  + setting("TCPServer.listenBacklogSize", { $0.server }, \.listenBacklogSize, 1)
+  + setting("TCPServer.maxConnections", { $0.server }, \.maxConnections, 1)
+  + setting("TCPServer.maxPendingConnections", { $0.server }, \.maxPendingConnections, 1)
+  + setting("TCPServer.overloadPolicy", { $0.server }, \.overloadPolicy, .wait)
+  + setting("TCPServer.proxy", { $0.server }, \.proxy, .none)
+  + setting("TCPServer.proxyListening", { $0.server }, \.proxyListening, ProxyListening())
+
+// MARK: - What accepting and shutting down give
+
+private let otherMembers: [Member] =
+  [
+    anywhere("IncomingConnection.peerAddress") { _ = $0.incoming.peerAddress },
+    anywhere("IncomingConnection.peerPort") { _ = $0.incoming.peerPort },
+    anywhere("IncomingConnection.socket(on:)") { _ = try $0.incoming.socket(on: $0.base) },
+    anywhere("IncomingConnection.takeDescriptor()") { close($0.incoming.takeDescriptor()) },
+    anywhere("IncomingConnection.takePermit()") { _ = $0.incoming.takePermit() },
+    anywhere("ConnectionPermit.release()") { $0.permit.release() },
+    anywhere("GracefulShutdown.init()") { _ in _ = GracefulShutdown() },
+    anywhere("GracefulShutdown.current") { _ in _ = GracefulShutdown.current },
+    anywhere("GracefulShutdown.begin(timeout:)") { $0.shutdown.begin() },
+    anywhere("GracefulShutdown.beginOnSignals(_:timeout:eventBase:)") {
+      $0.shutdown.beginOnSignals(SIGUSR1, eventBase: $0.base)
+    },
+    anywhere("GracefulShutdown.hasBegun") { _ = $0.shutdown.hasBegun },
+    anywhereAwaited("GracefulShutdown.waitUntilBegun()") {
+      $0.shutdown.begin()
+      await $0.shutdown.waitUntilBegun()
+    },
+    anywhereAwaited("GracefulShutdown.waitUntilDeadline()") {
+      $0.shutdown.begin(timeout: .zero)
+      await $0.shutdown.waitUntilDeadline()
+    },
+  ] + baseMembers + timerMembers + signalMembers
+
+private let twoThreads = "An EventBase was run by a thread while another runs it."
+
+private let baseMembers: [Member] = [
+  anywhere("EventBase.init()") { _ in _ = try EventBase() },
+  anywhere("EventBase.init(adopting:)") { _ in
+    guard let base = unsafe event_base_new() else { return }
+    _ = unsafe try EventBase(adopting: base)
+  },
+  anywhere("EventBase.current") { _ in _ = EventBase.current },
+  anywhere("EventBase.stop()") { $0.base.stop() },
+  anywhere("EventBase.stopOnSignals(_:)") { $0.base.stopOnSignals(SIGUSR1) },
+  anywhere("EventBase.taskExecutor") { _ = $0.base.taskExecutor },
+  anywhere("EventBase.serialExecutor") { _ = $0.base.serialExecutor },
+  anywhere("EventBase.statistics") { _ = $0.base.statistics },
+  anywhereAwaited("EventBase.withThread(_:)") { _ in try await EventBase.withThread { _ in } },
+  hops("EventBase.sleep(for:)") { try await $0.base.sleep(for: .zero) },
+  posts("EventBase.execute(_:)", { scene in scene.base.execute { scene.timer.start() } }) {
+    $0.timer.isActive
+  },
+  posts("EventBase.after(_:_:)", { scene in scene.base.after(.zero) { scene.timer.start() } }) {
+    $0.timer.isActive
+  },
+  traps("EventBase.run()", text: twoThreads) { $0.base.run() },
+  traps("EventBase.run(_:)", text: twoThreads) { try $0.base.run {} },
+  traps("EventBase.runOnce(timeout:)", text: twoThreads) { $0.base.runOnce(timeout: .zero) },
+]
+
+private let timerMembers: [Member] =
+  [
+    anywhere("EventTimer.init(interval:isSingleShot:eventBase:)") {
+      _ = EventTimer(interval: .zero, eventBase: $0.base)
+    },
+    anywhere("EventTimer.timeout") { _ = $0.timer.timeout },
+    traps("EventTimer.isActive") { _ = $0.timer.isActive },
+    posts("EventTimer.start()", { $0.timer.start() }, until: { $0.timer.isActive }),
+    posts(
+      "EventTimer.stop()",
+      { $0.timer.stop() },
+      after: { $0.timer.start() },
+      until: { !$0.timer.isActive }
+    ),
+  ]
+  + setting("EventTimer.interval", { $0.timer }, \.interval, .seconds(1))
+  + setting("EventTimer.isSingleShot", { $0.timer }, \.isSingleShot, true)
+
+private let signalMembers: [Member] = [
+  anywhere("Signal.init(eventBase:)") { _ = Signal<Int>(eventBase: $0.base) },
+  traps("Signal.isConnected") { _ = $0.signal.isConnected },
+  traps("Signal.connect(_:)") { $0.signal.connect { _ in } },
+  traps("Signal.disconnect(_:)") { $0.signal.disconnect($0.connection) },
+  traps("Signal.disconnectAll()") { $0.signal.disconnectAll() },
+  traps("Signal.emit(_:)") { $0.signal.emit(1) },
+  traps("Signal.emit()", text: "Signal.emit(_:) was called on another thread") { $0.plainSignal.emit() },
+]
