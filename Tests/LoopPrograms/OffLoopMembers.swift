@@ -159,6 +159,12 @@ private let waitingSocketMembers: [Member] = [
     }
   },
   hops("TCPSocket.readLine(maxLength:timeout:)") { _ = try await $0.socket.readLine() },
+  hops("TCPSocket.relay(with:idleTimeout:)") { scene in
+    let other = try scene.incoming.socket(on: scene.base)
+    let relaying = Task { try await scene.socket.relay(with: other) }
+    relaying.cancel()
+    _ = await relaying.result
+  },
   hops("TCPSocket.waitForMessage(timeout:)") { _ = try await $0.socket.waitForMessage() },
   hops("TCPSocket.waitUntilPeerEnded()") { try await $0.socket.waitUntilPeerEnded() },
   hops("TCPSocket.waitUntilWritable(timeout:)") { try await $0.socket.waitUntilWritable() },

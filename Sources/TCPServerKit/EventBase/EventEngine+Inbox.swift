@@ -1,3 +1,5 @@
+internal import Synchronization
+
 /// Jobs for the loop, from its own thread and from others.
 extension EventEngine {
   struct Inbox {

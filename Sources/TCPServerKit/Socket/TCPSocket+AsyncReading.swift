@@ -36,7 +36,7 @@ extension TCPSocket {
 
   /// Lends the next bytes to a `body` that may suspend, as ``read(upTo:timeout:_:)-9ncjp`` does.
   ///
-  /// The socket keeps the bytes for it: others go on reading from theirs meanwhile.
+  /// The bytes are copied once, because the loop's other sockets read into its buffer while `body` suspends.
   ///
   /// ## Cancellation
   ///

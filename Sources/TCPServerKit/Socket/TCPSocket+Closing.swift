@@ -122,6 +122,7 @@ extension TCPSocket {
     if flags.contains(.accepted) && currentState == .unconnected {
       releaseHandlers()
     }
+    if let relay = existingDetails?.relay { endRelay(relay) }
   }
 
   /// The connection broke. Announced while the state is still connected, as Qt does.

@@ -124,8 +124,9 @@ extension TCPSocket {
 
   // MARK: -
 
-  private func writeHere(_ bytes: UnsafeRawBufferPointer) -> Int {
-    guard mayWrite(), output == nil || hasRoomToHold() else { return -1 }
+  /// - Parameter isLimited: whether ``writeBufferLimit`` applies.
+  func writeHere(_ bytes: UnsafeRawBufferPointer, isLimited: Bool = true) -> Int {
+    guard mayWrite(), output == nil || !isLimited || hasRoomToHold() else { return -1 }
     var rest = unsafe bytes
     if output == nil && isEstablished {
       switch unsafe transmit(rest) {

@@ -133,6 +133,7 @@ internal import Synchronization
     var deliveryTimeout: Duration?
     /// What was read since `startTransaction()`; nil without one.
     var transaction: [UInt8]?
+    var relay: RelaySide?
     /// What the next attempt to connect is bound to; the descriptor is the socket's own until then.
     var binding: SocketAddress?
     var stateChanged: InputSignal<SocketState>?
