@@ -130,7 +130,7 @@ public final class EventBase: Sendable {
     public var jobsFromOtherThreads: UInt64
   }
 
-  /// How many jobs the loop was given; to be read on its thread.
+  /// How many jobs the loop was given. May be read on any thread.
   public var statistics: Statistics {
     engine.statistics
   }

@@ -19,7 +19,8 @@ extension EventEngine {
   /// From any thread.
   func post(_ job: Job) {
     if isOwner {
-      localCount &+= 1
+      // One thread writes it at a time.
+      localCount.store(localCount.load(ordering: .relaxed) &+ 1, ordering: .relaxed)
       jobs.append(job)
     } else {
       postFromElsewhere(job)
@@ -184,6 +185,7 @@ extension EventEngine {
 
   var statistics: EventBase.Statistics {
     let fromElsewhere = inbox.withLock { $0.count }
-    return EventBase.Statistics(jobs: localCount &+ fromElsewhere, jobsFromOtherThreads: fromElsewhere)
+    let all = localCount.load(ordering: .relaxed) &+ fromElsewhere
+    return EventBase.Statistics(jobs: all, jobsFromOtherThreads: fromElsewhere)
   }
 }

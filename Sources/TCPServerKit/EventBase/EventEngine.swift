@@ -32,7 +32,7 @@ internal import Synchronization
   var sleepers: [ObjectIdentifier: WaitingLine.Waiter] = [:]
   private let stopRequested = Atomic(false)
   let jobs = JobQueue()
-  var localCount: UInt64 = 0
+  let localCount = Atomic<UInt64>(0)
   /// Whether ``run()`` or one of its siblings turns the loop, and runs the jobs.
   private(set) var isRunning = false
   private(set) var isAbandoned = false
