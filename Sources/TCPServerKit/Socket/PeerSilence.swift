@@ -1,19 +1,23 @@
 /// How long a peer has made no progress: it has acknowledged no byte. Timeouts that a slow peer must not run into
 /// are measured by it.
 struct PeerSilence {
-  private let limit: Duration
+  private var limit: Duration
+  /// What is added to the limit for a peer whose kernel still answers: it is there, and its program may come back.
+  private var patience: Duration
   /// What was acknowledged at the last look; nil before the first.
   private var acknowledged: UInt64?
   private var since = ContinuousClock.now
 
   /// Begins to measure at the first look, which saves asking the kernel where the wait is nearly always short.
-  init(limit: Duration) {
+  init(ofClosing limit: Duration) {
     self.limit = limit.limited
+    patience = self.limit / 2
   }
 
   /// Begins to measure now.
   init(of descriptor: CInt, limit: Duration) {
     self.limit = limit.limited
+    patience = .zero
     acknowledged = SystemCalls.acknowledgedBytes(descriptor)
   }
 
@@ -30,7 +34,12 @@ struct PeerSilence {
       progress()
       return false
     }
-    return .now - since >= limit
+    let silence = .now - since
+    guard silence >= limit else { return false }
+    guard patience > .zero, let traffic = SystemCalls.traffic(descriptor), traffic.sinceAcknowledged < silence
+    else { return true }
+    limit += exchange(&patience, with: .zero)
+    return false
   }
 
   /// The peer has shown in another way that it is there.

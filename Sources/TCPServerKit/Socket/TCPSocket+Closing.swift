@@ -3,7 +3,8 @@ extension TCPSocket {
   /// How long the peer may make no progress while the connection is being closed; 30 seconds at first.
   ///
   /// Progress is a byte that the peer acknowledges or sends. A peer that makes some is waited for, however long all of
-  /// it takes. After that silence a connection whose peer has not got everything is reset, with
+  /// it takes. One that makes none, but whose kernel still answers, as it does for a program that pauses in its reading,
+  /// is once given half as long again. After that silence a connection whose peer has not got everything is reset, with
   /// ``SocketError/socketTimeout``; where only the peer's own end is missing, it ends in order.
   ///
   /// ``TCPServer/deliveryTimeout`` sets it for the connections of a server.

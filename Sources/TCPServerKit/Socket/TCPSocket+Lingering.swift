@@ -44,7 +44,7 @@ extension TCPSocket {
 
   /// Begins to measure how long the peer is silent.
   func limitSilence() {
-    details.closingSilence = PeerSilence(limit: deliveryTimeout)
+    details.closingSilence = PeerSilence(ofClosing: deliveryTimeout)
     if flags.contains(.lingering) {
       updateReadWatch()
       armLingering()

@@ -207,12 +207,15 @@ enum SystemCalls {
     /// How long ago the last bytes were sent, or the connection was made.
     let sinceSent: Duration
     let sinceReceived: Duration
+    /// Also of bytes that it had acknowledged before.
+    let sinceAcknowledged: Duration
   }
 
   /// Nil where the kernel does not count.
   static func traffic(_ descriptor: CInt) -> Traffic? {
-    // struct tcp_info of <linux/tcp.h>: tcpi_last_data_sent, tcpi_last_data_recv and tcpi_bytes_received.
-    let (sent, received, bytes) = (44, 52, 128)
+    // struct tcp_info of <linux/tcp.h>: tcpi_last_data_sent, tcpi_last_data_recv, tcpi_last_ack_recv and
+    // tcpi_bytes_received.
+    let (sent, received, acknowledged, bytes) = (44, 52, 56, 128)
     var info = [UInt8](repeating: 0, count: 192)
     var length = socklen_t(info.count)
     guard unsafe getsockopt(descriptor, CInt(IPPROTO_TCP), TCP_INFO, &info, &length) == 0,
@@ -222,7 +225,8 @@ enum SystemCalls {
       unsafe Traffic(
         bytesReceived: info.loadUnaligned(fromByteOffset: bytes, as: UInt64.self),
         sinceSent: .milliseconds(info.loadUnaligned(fromByteOffset: sent, as: UInt32.self)),
-        sinceReceived: .milliseconds(info.loadUnaligned(fromByteOffset: received, as: UInt32.self))
+        sinceReceived: .milliseconds(info.loadUnaligned(fromByteOffset: received, as: UInt32.self)),
+        sinceAcknowledged: .milliseconds(info.loadUnaligned(fromByteOffset: acknowledged, as: UInt32.self))
       )
     }
   }

@@ -42,6 +42,29 @@ struct DeliveryTests {
     }
   }
 
+  @Test("A reader that pauses for somewhat more than the silence gets all: its kernel has answered meanwhile")
+  func pausingReader() async throws {
+    try await onLoop(limit: .seconds(60)) { base in
+      let report = try await whileServing { socket in
+        socket.deliveryTimeout = .seconds(10)
+        socket.hold(16 << 20)
+      } _: { server in
+        let client = try #require(PlainClient(to: server, receiveBuffer: 131072))
+        try await until { server.statistics.delivered == 1 }
+        // Between the silence and half as much again, with room for a busy machine on both sides.
+        try await base.sleep(for: .seconds(12))
+        var received = 0
+        try await until {
+          received += client.receivedCount()
+          return client.hasEnded
+        }
+        #expect(received == 16 << 20)
+        client.end()
+      }
+      #expect(report.undelivered == 0)
+    }
+  }
+
   @Test("A peer that stops reading for good is reset after the silence, and the report counts it")
   func silentReader() async throws {
     try await onLoop { _ in
