@@ -101,6 +101,11 @@ public class Signal<Argument>: @unchecked Sendable {
   /// Removes every handler.
   public final func disconnectAll() {
     confinement.requireLoopThread("Signal.disconnectAll()")
+    releaseHandlers()
+  }
+
+  /// For code that is on the right thread already.
+  final func releaseHandlers() {
     firstHandler = nil
     further = nil
   }

@@ -30,6 +30,12 @@ extension ServerCore {
     unsafe csc_server_on_admission(pointer, nil, nil)
     unsafe csc_server_on_rejected(pointer, nil, nil)
     unsafe csc_server_on_socket(pointer, nil, nil)
+    // Handlers often hold the sockets that they were given, which hold this.
+    newConnection.releaseHandlers()
+    pendingAvailable?.releaseHandlers()
+    acceptError.releaseHandlers()
+    connectionRejected.releaseHandlers()
+    admission = nil
     acceptWaiters.wakeAll()
     engine?.forgetStarving(self)
   }

@@ -1,8 +1,8 @@
 import Glibc
 import TCPServerKit
 
-/// The Swift server of the soak: sends back what comes, by handlers or in tasks, and does as it is told on its
-/// standard input.
+/// The Swift server of the soak: sends back what comes, by handlers, in tasks or from eight threads, and does as it is
+/// told on its standard input.
 @main
 struct SoakServer {
   static func main() throws {
@@ -17,12 +17,16 @@ struct SoakServer {
     // Used on the loop alone, where commands are executed.
     nonisolated(unsafe) var commands = Commands(server)
     server.acceptError.connect { unsafe commands.acceptFailed($0) }
-    if CommandLine.arguments.dropFirst().first == "async" {
-      serveInTasks(server, on: base)
-    } else {
+    switch CommandLine.arguments.dropFirst().first {
+    case "async":
+      serve(server, on: base, echo)
+    case "threads":
+      let others = try OtherLoops(7)
+      serve(server, on: base) { try await others.echo($0) }
+    default:
       server.newConnection.connect {
         while unsafe !commands.holds, let socket = server.nextPendingConnection() {
-          echo(socket)
+          echoByHandlers(socket)
         }
       }
     }
@@ -45,21 +49,27 @@ struct SoakServer {
   }
 
   /// Again when the listening socket was broken, which ends `serve`.
-  private static func serveInTasks(_ server: TCPServer, on base: EventBase) {
+  private static func serve(
+    _ server: TCPServer,
+    on base: EventBase,
+    _ handler: @escaping @Sendable (TCPSocket) async throws -> Void
+  ) {
     Task(executorPreference: base.taskExecutor) {
       while server.isListening {
-        _ = try? await server.serve { socket in
-          while try await socket.read({ bytes in _ = socket.write(bytes) }) != nil {
-            if socket.bytesToWrite >= socket.writeHighWaterMark {
-              try await socket.waitUntilWritable()
-            }
-          }
-        }
+        _ = try? await server.serve(handler: handler)
       }
     }
   }
 
-  private static func echo(_ socket: TCPSocket) {
+  @Sendable private static func echo(_ socket: TCPSocket) async throws {
+    while try await socket.read({ bytes in _ = socket.write(bytes) }) != nil {
+      if socket.bytesToWrite >= socket.writeHighWaterMark {
+        try await socket.waitUntilWritable()
+      }
+    }
+  }
+
+  private static func echoByHandlers(_ socket: TCPSocket) {
     let mostHeld = 65536
     socket.readBufferSize = mostHeld
     let sendBack = { [unowned socket] in
@@ -73,25 +83,34 @@ struct SoakServer {
   /// On a thread of its own, as reading a line blocks; not a task's, because descriptors are counted, and
   /// Dispatch opens some of its own when it likes. The end of input is nil.
   private static func readCommands(_ obey: @escaping @Sendable (String?) -> Void) {
-    unsafe Self.obey = obey
-    var thread = pthread_t()
-    unsafe pthread_create(
-      &thread,
-      nil,
-      { _ in
-        var all = sigset_t()
-        unsafe sigfillset(&all)
-        unsafe pthread_sigmask(SIG_BLOCK, &all, nil)  // they are for the loop's thread
-        while let line = readLine() {
-          unsafe SoakServer.obey?(line)
-        }
-        unsafe SoakServer.obey?(nil)
-        return nil
-      },
-      nil
-    )
+    startThread {
+      var all = sigset_t()
+      unsafe sigfillset(&all)
+      unsafe pthread_sigmask(SIG_BLOCK, &all, nil)  // they are for the loop's thread
+      while let line = readLine() {
+        obey(line)
+      }
+      obey(nil)
+    }
   }
+}
 
-  /// Set before the thread starts that calls it.
-  nonisolated(unsafe) private static var obey: (@Sendable (String?) -> Void)?
+/// Runs `body` on a thread of its own, for as long as the program runs.
+func startThread(_ body: @escaping @Sendable () -> Void) {
+  final class Work: Sendable {
+    let body: @Sendable () -> Void
+    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+  }
+  var thread = pthread_t()
+  unsafe pthread_create(
+    &thread,
+    nil,
+    { context in
+      if let context = unsafe context as UnsafeMutableRawPointer? {
+        unsafe Unmanaged<Work>.fromOpaque(context).takeRetainedValue().body()
+      }
+      return nil
+    },
+    Unmanaged.passRetained(Work(body)).toOpaque()
+  )
 }

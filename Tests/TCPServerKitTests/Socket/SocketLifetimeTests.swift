@@ -119,6 +119,33 @@ struct SocketLifetimeTests {
     #expect(PlainClient(port: port) == nil)
   }
 
+  @Test("A server's handlers go with it, and not with the last of its connections")
+  func handlersReleased() throws {
+    final class Captured {}
+    let loop = try Loop()
+    var server: TCPServer? = TCPServer(eventBase: loop.base)
+    var captured: [Captured] = (0..<5).map { _ in Captured() }
+    let areGone = captured.map { object in { [weak object] in object == nil } }
+    server?.newConnection.connect { [object = captured[0]] in _ = object }
+    server?.pendingConnectionAvailable.connect { [object = captured[1]] in _ = object }
+    server?.acceptError.connect { [object = captured[2]] _ in _ = object }
+    server?.connectionRejected.connect { [object = captured[3]] _ in _ = object }
+    server?.admission = { [object = captured[4]] _, _ in
+      _ = object
+      return .admit
+    }
+    captured = []
+    #expect(server?.listen(address: .localHost) == true)
+    let peer = try #require(PlainClient(port: server?.serverPort ?? 0))
+    #expect(loop.run { server?.hasPendingConnections == true })
+    let accepted = try #require(server?.nextPendingConnection())
+    #expect(areGone.map { $0() } == [false, false, false, false, false])
+    server = nil
+    #expect(areGone.map { $0() } == [true, true, true, true, true])
+    accepted.write("still here")
+    #expect(text(peer.receive(exactly: 10)) == "still here")
+  }
+
   @Test("Releasing the loop aborts the sockets that wait on it, and tells them")
   func loopReleased() throws {
     var base: EventBase? = try EventBase()
