@@ -66,7 +66,7 @@ format:
 	@scripts/format
 
 test-sanitizers: dependencies-test
-	@scripts/test-sanitizers address undefined thread valgrind
+	@scripts/test-sanitizers address thread valgrind
 
 coverage: dependencies-test
 	@scripts/step 'Coverage' scripts/coverage

@@ -59,8 +59,7 @@ LONG_STEPS = (
     Step("fuzz-socks5", "Fuzzing the SOCKS5 conversation", ("env", "FUZZ_SEED=1", "scripts/fuzz", "70", "socks5")),
     Step("soak", "Soak", ("env", "SOAK_CONFIGURATION=debug", "SOAK_EVENT=300", "scripts/soak", "20000")),
     *(Step(f"test-sanitizers-{name}", title, ("scripts/test-sanitizers", name)) for name, title in (
-        ("address", "Address sanitizer"),
-        ("undefined", "Undefined behaviour sanitizer"),
+        ("address", "Address and undefined behaviour"),
         ("thread", "Thread sanitizer"),
         ("valgrind", "C tests under valgrind"),
     )),
