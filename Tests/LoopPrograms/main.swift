@@ -1,5 +1,5 @@
-// Small programs whose loop runs on the main thread, or that receive signals: what a test within a process of its own
-// has to look at. Each says what happens, a line at a time.
+// Small programs whose loop runs on the main thread, that receive signals, or have an environment of their own: what a
+// test within a process of its own has to look at. Each says what happens, a line at a time.
 
 import Dispatch
 import Glibc
@@ -11,7 +11,17 @@ nonisolated func say(_ line: String) {
   unsafe _ = write(STDOUT_FILENO, line, line.utf8.count)
 }
 
+/// Without a loop: whether something of the environment sends it to a proxy.
+func listens() {
+  let server = TCPServer(eventBase: nil)
+  say(server.listen(address: .localHost) ? "listens" : server.errorString)
+  let client = TCPSocket(eventBase: nil)
+  client.connectToHost(.localHost, port: server.serverPort)
+  say(client.waitForConnected(msec: 60_000) ? "connected" : client.errorString)
+}
+
 let programs: [String: () throws -> Void] = [
+  "listens": listens,
   "main-thread-tasks": mainThreadTasks,
   "main-thread-body": mainThreadBody,
   "main-thread-turns": mainThreadTurns,

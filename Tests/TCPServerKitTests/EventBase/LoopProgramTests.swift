@@ -99,4 +99,12 @@ struct LoopProgramTests {
     #expect(child.readLine() == "default true\n")
     #expect(child.waitForSignal() == SIGUSR1)
   }
+
+  @Test("No proxy of the environment is asked")
+  func environment() throws {
+    let proxies = ["ALL_PROXY", "all_proxy", "http_proxy", "HTTPS_PROXY"].map { $0 + "=socks5://127.0.0.1:1" }
+    let child = try #require(ChildProcess("LoopPrograms", environment: proxies, "listens"))
+    #expect(child.readLine() == "listens\n")
+    #expect(child.readLine() == "connected\n")
+  }
 }

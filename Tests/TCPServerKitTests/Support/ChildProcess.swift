@@ -10,6 +10,11 @@ final class ChildProcess {
     self.init(at: Self.folder + program, arguments)
   }
 
+  /// The same with more in its environment, each as NAME=VALUE.
+  convenience init?(_ program: String, environment: [String], _ arguments: String...) {
+    self.init(at: "/usr/bin/env", environment + [Self.folder + program] + arguments)
+  }
+
   /// Starts a program by its path; nil when it cannot be started.
   init?(at path: String, _ arguments: [String]) {
     var ends: [CInt] = [-1, -1]
