@@ -74,6 +74,24 @@ let package = Package(
       ],
       path: "Socks5Bind"
     ),
+    .executableTarget(
+      name: "Relay",
+      dependencies: [
+        "ServerProgram",
+        .product(name: "TCPServerKit", package: "TCPServerKit"),
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Relay"
+    ),
+    .executableTarget(
+      name: "Chat",
+      dependencies: [
+        "ServerProgram",
+        .product(name: "TCPServerKit", package: "TCPServerKit"),
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Chat"
+    ),
     .target(name: "ChildIsolation", path: "Tests/ChildIsolation", cSettings: [.define("_GNU_SOURCE")]),
     .target(name: "ProgramTesting", dependencies: ["ChildIsolation"], path: "Tests/ProgramTesting"),
     .testTarget(
@@ -93,6 +111,17 @@ let package = Package(
         "ProgramTesting", "FortuneWire", "FortuneServer", "ThreadedFortuneServer", "FortuneClient",
       ],
       path: "Tests/FortuneTests"
+    ),
+    .testTarget(
+      name: "RelayTests",
+      // The echo server too: what a relay connects its clients to.
+      dependencies: ["ProgramTesting", "Relay", "EchoServer"],
+      path: "Tests/RelayTests"
+    ),
+    .testTarget(
+      name: "ChatTests",
+      dependencies: ["ProgramTesting", "Chat"],
+      path: "Tests/ChatTests"
     ),
     .testTarget(
       name: "LoopbackTests",
