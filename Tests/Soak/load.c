@@ -269,6 +269,7 @@ static void receive(client *it) {
     it->received = received;
     if (it->kind == BYTE_BY_BYTE && received < MESSAGE) {
         send_part(it, received, 1);
+        it->due = milliseconds() + LONGEST_MS; // each byte is answered by itself
     } else if (received == MESSAGE && it->kind != HALF_CLOSE) {
         end(it, it->kind == RESET_AFTER_DATA);
     }
