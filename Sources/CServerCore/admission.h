@@ -27,7 +27,7 @@ csc__admission_verdict csc__admission_by_limit(const csc__admission_limits *limi
 // connection that is pending. `has_memory`: there is room in the queue.
 csc__admission_verdict csc__admission_by_answer(csc_admission answer, bool closed, bool has_memory);
 
-// The local address of a connection, for whoever hears of its rejection; none where the kernel has
+// The local address of a connection, for the report of its rejection; none where the kernel has
 // none.
 csc_address csc__local_address(int descriptor);
 

@@ -60,7 +60,7 @@ bool csc__descriptors_are_short(csc_server *server) {
     return false;
 }
 
-// How many numbers below the end are in use; INT_MAX where the kernel does not tell.
+// How many numbers below the end are in use; INT_MAX where the kernel does not say.
 static int count_open(int end) {
     DIR *directory = opendir("/proc/self/fd");
     if (!directory) {

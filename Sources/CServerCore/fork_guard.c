@@ -3,7 +3,7 @@
 // A forked child has copies of every descriptor, but its epoll is the parent's own: what the child
 // deletes there, closing its copy of a server, the parent never hears of again, and what it accepts
 // the parent never gets. So a server stays with the process that made it. In the child its two
-// watched numbers stand for nothing from the first moment: libevent may do what it likes to them.
+// watched numbers refer to nothing from the first moment: libevent may do what it likes to them.
 //
 // One thread uses a server; this list alone is shared, under its mutex, and is touched when
 // listening starts and stops and when the process forks, never on the accept path.
@@ -67,7 +67,7 @@ unsigned csc__process(void) {
     return forks;
 }
 
-// The number alone does not tell: a stranger may have closed one server's descriptor, and the
+// The number alone proves nothing: a stranger may have closed one server's descriptor, and the
 // number may have come back for another's socket.
 static bool is_same_descriptor(const csc__listening_socket *one,
                                const csc__listening_socket *other) {

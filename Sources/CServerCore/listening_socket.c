@@ -45,7 +45,7 @@ static bool set_option(int descriptor, int level, int option, int value) {
     return setsockopt(descriptor, level, option, &value, sizeof value) == 0;
 }
 
-// 0 where the kernel does not tell: it gives every socket another number.
+// 0 where the kernel has none: it gives every socket another number.
 static uint64_t cookie_of(int descriptor) {
     uint64_t cookie = 0;
     socklen_t length = sizeof cookie;
@@ -229,7 +229,7 @@ static holder holder_of(const csc__listening_socket *listening, int descriptor) 
     if (errno == EBADF) {
         return STRANGER;
     }
-    // Without another way to tell, a socket whose inode cannot be asked would never be closed.
+    // Without another criterion, a socket whose inode cannot be asked would never be closed.
     uint64_t cookie = cookie_of(descriptor);
     if (cookie == 0 || listening->cookie == 0) {
         return NOT_KNOWN;

@@ -10,7 +10,7 @@
 typedef struct csc__listening_socket {
     int descriptor; // owned; -1 for none. The number that the program knows, and may break
     int private_fd; // owned; its duplicate that only we know, for every call of ours
-    dev_t device;   // with the inode: tells our socket from a stranger that got its number
+    dev_t device;   // with the inode: distinguishes our socket from a stranger that got its number
     ino_t inode;
     uint64_t cookie; // the kernel's number for the socket, for when the inode cannot be asked; or 0
     csc_address address; // as the kernel reports it, port included

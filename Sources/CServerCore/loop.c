@@ -2,7 +2,7 @@
 //
 // On a turn of the loop with clients the poll event comes once, and the listener once for each of
 // them. libevent keeps EAGAIN, EINTR and ECONNABORTED to itself: without a count of the turns that
-// brought nobody, the loop would find the socket ready again and again, and accept nothing.
+// brought no client, the loop would find the socket ready again and again, and accept nothing.
 
 #include "clock.h"
 #include "notify.h"

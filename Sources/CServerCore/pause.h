@@ -17,7 +17,7 @@ typedef enum csc__accept_class {
 typedef struct csc__pause {
     // What accepting sets to 0, side by side: one store for each connection.
     int16_t delay;     // milliseconds of the last back-off in a row; 0 when there is none
-    uint8_t fruitless; // attempts in a row that found nobody, or only a peer's error
+    uint8_t fruitless; // attempts in a row that found no client, or only a peer's error
     bool resumed;      // csc_server_resume() ended a back-off; nothing accepted since
     bool reported;     // in an episode: an error was reported; nothing accepted, no resume since
     bool strict;       // until csc_server_resume(), or until listening starts again
@@ -47,7 +47,7 @@ csc__verdict csc__pause_judge_shortage(const csc__pause *pause, csc_overload_pol
 // Others were faster although the socket is ready: backs off in silence.
 csc__verdict csc__pause_judge_nobody(const csc__pause *pause);
 
-// Counts an attempt that found nobody, or only a peer's error.
+// Counts an attempt that found no client, or only a peer's error.
 void csc__pause_note_fruitless(csc__pause *pause);
 
 // Whether so many attempts in a row were in vain that it is time to back off.

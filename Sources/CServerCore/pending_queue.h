@@ -1,4 +1,4 @@
-// The ring of accepted connections that nobody has taken yet.
+// The ring of accepted connections that the program has not taken yet.
 #ifndef CSC_PENDING_QUEUE_H
 #define CSC_PENDING_QUEUE_H
 

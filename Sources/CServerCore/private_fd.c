@@ -1,7 +1,7 @@
-// Telling our own descriptors from those of a stranger that got their numbers.
+// Distinguishing our own descriptors from those of a stranger that got their numbers.
 //
-// A program that closes a number which is not its own frees it for the next file, and whoever
-// closes, reads or writes that number then works on the wrong file. Sockets have inodes of their
+// A program that closes a number that is not its own frees it for the next file, and a later close,
+// read or write of that number works on the wrong file. Sockets have inodes of their
 // own; timers and eventfds share one. So each open file is marked with a signal number by F_SETSIG,
 // which has no effect without O_ASYNC and is 0 for every other file.
 

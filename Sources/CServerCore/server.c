@@ -357,7 +357,7 @@ void csc_server_statistics(const csc_server *server, csc_statistics *statistics,
             snapshot.paused_milliseconds +=
                 (uint64_t)(csc__monotonic_milliseconds() - server->overload_start);
         }
-        // Of a listening socket TCP_INFO tells the queue: its length now and its limit.
+        // For a listening socket TCP_INFO has the length of the accept queue now, and its limit.
         struct tcp_info info;
         socklen_t length = sizeof info;
         if (csc__server_is_listening(server) &&

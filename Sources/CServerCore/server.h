@@ -250,7 +250,7 @@ bool csc__accept_start(csc_server *server, csc__failure *failure);
 // socket if that is due. False when the server has stopped.
 bool csc__tend(csc_server *server, int64_t now);
 
-// A wait found nobody although the socket was ready. Backs off when that does not end.
+// A wait found no client although the socket was ready. Backs off when that does not end.
 void csc__found_nobody(csc_server *server);
 
 // Our frames between these two may outlive csc_server_free(): a callback may call it.

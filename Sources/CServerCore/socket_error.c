@@ -59,8 +59,8 @@ static const csc__error_row rows[] = {
     {CSC_CALL_ACCEPT, EACCES, CSC_ERROR_SOCKET_ACCESS, permission_denied},
     {CSC_CALL_ACCEPT, EPERM, CSC_ERROR_SOCKET_ACCESS, permission_denied},
 
-    // The errno that the checks of csc_server_adopt() stand for: one for each way a descriptor can
-    // be wrong.
+    // The errnos that the checks of csc_server_adopt() give: one for each way a descriptor can be
+    // wrong.
     {CSC_CALL_ADOPT, EBADF, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION, invalid_descriptor},
     {CSC_CALL_ADOPT, ENOTSOCK, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
      "The descriptor is not a socket"},

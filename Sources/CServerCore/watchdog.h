@@ -1,4 +1,4 @@
-// A timer of the kernel's that fires every second: somebody may have broken the listening socket.
+// A timer of the kernel's that fires every second: other code may have broken the listening socket.
 #ifndef CSC_WATCHDOG_H
 #define CSC_WATCHDOG_H
 

@@ -1,5 +1,5 @@
 extension HostAddress {
-  /// Whether this address is in a subnet, an IPv4-mapped one counting as the IPv4 address it stands for.
+  /// Whether this address is in a subnet, an IPv4-mapped one counting as its IPv4 address.
   ///
   /// ```swift
   /// address.isInSubnet(HostAddress("192.168.0.0")!, prefixLength: 16)

@@ -1,9 +1,9 @@
 internal import CServerCore
 
-/// An IPv4 or IPv6 address, one of the addresses that stand for every interface, or none.
+/// An IPv4 or IPv6 address, one of the addresses that mean every interface, or none.
 ///
 /// A peer that reaches a dual-stack server over IPv4 is reported by its IPv4 address. Where an IPv4-mapped
-/// IPv6 address (`::ffff:192.0.2.1`) does occur, it compares equal to the IPv4 address it stands for.
+/// IPv6 address (`::ffff:192.0.2.1`) does occur, it compares equal to its IPv4 address.
 public struct HostAddress: Sendable {
   enum Kind: UInt8 {
     case null = 0
@@ -53,14 +53,14 @@ public struct HostAddress: Sendable {
   ///   address of those, on which a server would then listen everywhere.
   public init?(_ text: String) {
     var address = csc_address()
-    // The C parser would stop at a NUL and read what stands before it.
+    // The C parser would stop at a NUL and read only what comes before it.
     guard !text.utf8.contains(0), unsafe csc_address_parse(text, 0, &address) else {
       return nil
     }
     self.init(address)
   }
 
-  /// Reads an address where a host name may stand: a literal, IPv6 in brackets as in URLs too. Nil for a name.
+  /// Reads an address where a host name is allowed: a literal, IPv6 in brackets as in URLs too. Nil for a name.
   init?(hostName: String) {
     if hostName.hasPrefix("["), hostName.hasSuffix("]") {
       self.init(String(hostName.dropFirst().dropLast()))
@@ -106,7 +106,7 @@ public struct HostAddress: Sendable {
     return unsafe csc_address_is_loopback(&address)
   }
 
-  /// The IPv4 address that this is or stands for; nil when it is neither.
+  /// The IPv4 address that this is or maps; nil when it is neither.
   public var ipv4: HostAddress? {
     switch kind {
     case .ipv4: self
@@ -115,7 +115,7 @@ public struct HostAddress: Sendable {
     }
   }
 
-  /// The IPv4 address that this is or stands for, as a number: 127.0.0.1 is 0x7f000001. Nil when it is neither.
+  /// The IPv4 address that this is or maps, as a number: 127.0.0.1 is 0x7f000001. Nil when it is neither.
   public var ipv4Number: UInt32? {
     ipv4.map { UInt32(truncatingIfNeeded: $0.low) }
   }
@@ -135,7 +135,7 @@ extension HostAddress: Hashable {
     ipv4 ?? self
   }
 
-  /// Whether both are the same address, an IPv4-mapped one counting as the IPv4 address it stands for.
+  /// Whether both are the same address, an IPv4-mapped one counting as its IPv4 address.
   public static func == (left: HostAddress, right: HostAddress) -> Bool {
     let left = left.canonical
     let right = right.canonical

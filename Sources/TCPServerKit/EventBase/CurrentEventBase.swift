@@ -115,6 +115,6 @@ enum CurrentEventBase {
 
 /// What lives on a loop, as EventBase sees it.
 protocol LoopClient: AnyObject {
-  /// Whether handlers wait for what only a loop could tell, and there is none.
+  /// Whether handlers wait for what only a loop could notice, and there is none.
   var waitsForLoop: Bool { get }
 }

@@ -6,7 +6,7 @@ internal import CLibevent
   internal import Musl
 #endif
 
-/// The loop's eye on a descriptor, which somebody else owns, and closes only after ``stop()``.
+/// Events of one descriptor. Its owner is the caller, who closes it only after ``stop()``.
 @safe final class DescriptorWatch {
   private unowned let engine: EventEngine
   private var event: OpaquePointer?

@@ -123,13 +123,13 @@ private final class Outcome<Success: Sendable>: Sendable {
   }
 }
 
-/// A thread that makes an event base and runs it until told to stop.
+/// A thread that makes an event base and runs it until it is stopped.
 private final class LoopThread: Sendable {
   let base: EventBase
   private let thread: SystemThread
   private let progress: Progress
 
-  /// What the thread tells. The base goes through a lock, so that making it visibly comes before using it.
+  /// What the thread reports. The base goes through a lock, so that making it visibly comes before using it.
   private struct Progress: Sendable {
     let base = Locked<EventBase?>(nil)
     let end = Latch()

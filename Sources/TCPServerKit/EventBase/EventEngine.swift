@@ -50,7 +50,7 @@ internal import Synchronization
   /// At most this many jobs run between two looks at the sockets.
   private static let longestBatch = 4096
 
-  /// One buffer for all reads on this loop; whoever reads owns it until the handlers have run.
+  /// One buffer for all reads on this loop; the reader owns it until the handlers have run.
   let scratch = ScratchBuffer()
 
   /// The event base's, as long as there is one.

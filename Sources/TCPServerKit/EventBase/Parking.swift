@@ -1,6 +1,6 @@
 /// A place where one task waits for the loop. Suspending and waking cost no allocation.
 ///
-/// The number tells waits apart: a cancellation that arrives after its wait has ended finds another number.
+/// The number distinguishes waits: a cancellation that arrives after its wait has ended finds another number.
 ///
 /// A wait may be over before its task is suspended: where an actor of the loop waits, the runtime goes through
 /// the loop once more in between. And a task that was woken goes on later: until then the place stays taken.
@@ -57,7 +57,7 @@
 
   /// The task goes on.
   ///
-  /// - Returns: why. More than it was woken with, where it was told to look on its way.
+  /// - Returns: the reason of the wake-up; a check requested after the wake-up replaces it.
   mutating func end() -> Wakening {
     phase = .free
     return wakening

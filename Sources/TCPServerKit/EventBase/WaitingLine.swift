@@ -26,7 +26,7 @@ final class WaitingLine {
   }
 
   private var waiters: [Waiter] = []
-  /// Kept apart: with nobody waiting, which each accepted connection asks, nothing else is touched.
+  /// Separate, because each accepted connection reads it: without a waiter nothing else is touched.
   private(set) var isEmpty = true
   /// One is enough where one task waits again and again, which is nearly always.
   private var spare: Waiter?

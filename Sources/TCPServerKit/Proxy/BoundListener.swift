@@ -1,6 +1,6 @@
 internal import CServerCore
 
-/// A server's listening through a SOCKS5 proxy: the requests that are open there, and what becomes of them.
+/// A server's listening through a SOCKS5 proxy: its open requests there, and their results.
 ///
 /// The server owns it, and ends it by ``close()`` before it goes itself; a handler may do so at any time, so after
 /// each call into the server `isClosed` is looked at.
@@ -12,14 +12,14 @@ final class BoundListener {
   private let settings: ProxyListening
   private var requests: [ProxyRequest] = []
   private var lastBinding: ProxyBinding?
-  /// Where the proxy was reached last: its name is looked up anew only after it was lost.
+  /// Where the proxy was reached last: its name is looked up again only after it was lost.
   private var proxyAddress: HostAddress?
   private var isClosed = false
   /// The first reply to the first request was good: the server listens.
   private(set) var isListening = false
   /// Why it never came to that.
   private(set) var startFailure: Failure?
-  /// A failure was reported, and not all requests have stood at once since.
+  /// A failure was reported, and not all requests have been open at once since.
   private var isInEpisode = false
   private var deliveries = 0
   private var reports = 0
@@ -52,7 +52,7 @@ final class BoundListener {
     }
   }
 
-  // MARK: - What the server tells
+  // MARK: - What the server calls
 
   var bindings: [ProxyBinding] {
     requests.filter(\.isBound).compactMap(\.binding)
@@ -69,7 +69,7 @@ final class BoundListener {
 
   // MARK: - Starting
 
-  /// Begins without waiting: ``starting`` is woken, or ``isListening`` and ``startFailure`` tell.
+  /// Begins without waiting: ``starting`` is woken, or ``isListening`` and ``startFailure`` have the result.
   func begin() {
     let first = ProxyRequest()
     requests = [first]
@@ -84,7 +84,7 @@ final class BoundListener {
     }
   }
 
-  /// The others come once the first stands: a proxy that does not work is asked once.
+  /// The others come once the first is open: a proxy that does not work is asked once.
   private func didStart() {
     isListening = true
     for _ in 1..<max(settings.simultaneousBindings, 1) {
@@ -166,7 +166,7 @@ final class BoundListener {
     if requests.allSatisfy(\.isBound) {
       isInEpisode = false
     }
-    // The peer may be there already. It is told at the next turn: nobody expects it from within listen().
+    // The peer may be there already. It is reported on the next turn: no program expects that from within listen().
     watch(request)
     guard !isClosed, request.isBound else { return }
     if !isListening {
@@ -234,7 +234,7 @@ final class BoundListener {
 
   private func deliverIfAllowed(_ request: ProxyRequest) {
     guard !isClosed, mayDeliver, let connection = request.takeArrived() else { return }
-    // Before the program is told: it may wait for the next peer from within its handler.
+    // Before the program is notified: it may wait for the next peer from within its handler.
     if !settings.rebinds {
       end(request)
     } else if !ignoresLimits {

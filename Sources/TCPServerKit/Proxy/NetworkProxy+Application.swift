@@ -56,7 +56,7 @@ extension NetworkProxy {
     }
   }
 
-  /// Asked for the proxy each time a server listens or a socket connects, once; nil for nobody. Not asked about
+  /// Called for the proxy once each time a server listens or a socket connects; nil for none. Not called for
   /// loopback addresses. From any thread.
   ///
   /// The first proxy of its answer that can do what is wanted is used; with an empty answer, none. Setting it sets
@@ -121,7 +121,7 @@ struct ProxyRoute {
     for query: NetworkProxyQuery,
     isLoopback: Bool
   ) -> ([NetworkProxy], Origin) {
-    // For a loopback address, which no proxy is wanted for, nobody is asked.
+    // For a loopback address, which needs no proxy, the factory is not called.
     if let factory = NetworkProxy.applicationFactory {
       return (isLoopback ? [] : factory(query), .factory)
     }

@@ -6,7 +6,7 @@ internal import CServerCore
   internal import Musl
 #endif
 
-/// A connection to a SOCKS5 proxy: looked up, made and talked through. Never blocks: whoever drives it waits for
+/// A connection to a SOCKS5 proxy: looked up, made and talked through. Never blocks: the caller waits for
 /// what it ``awaits``, by the loop or by poll, and calls ``advance()``.
 ///
 /// It reads what the conversation wants and not a byte more, so that its descriptor is handed over with all that
@@ -115,7 +115,7 @@ final class ProxyConnection {
     descriptor = -1
   }
 
-  /// Does what can be done without waiting, up to the next thing worth telling.
+  /// Does what can be done without waiting, up to the next thing worth reporting.
   func advance() -> Progress {
     while true {
       let progress: Progress? =

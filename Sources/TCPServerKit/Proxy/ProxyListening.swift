@@ -1,20 +1,20 @@
 /// How a server behaves that listens through a proxy; see ``TCPServer/proxyListening``.
 public struct ProxyListening: Hashable, Sendable {
-  /// Whether the server asks the proxy anew each time a peer has come; true at first.
+  /// Whether the server asks the proxy again each time a peer has come; true at first.
   ///
-  /// One request takes one peer. Without asking anew the server stops listening when its last request has taken
+  /// One request takes one peer. Without asking again the server stops listening when its last request has taken
   /// its peer, or the proxy is lost.
   public var rebinds = true
 
   /// How many requests are open at the proxy at once; 1 at first, and at least.
   ///
   /// Each has a port of its own, see ``TCPServer/proxyBindings``, and takes one peer while the others are being
-  /// asked anew.
+  /// asked for again.
   public var simultaneousBindings = 1
 
   /// The only address from which peers may come; ``HostAddress/null``, the default, for any.
   ///
-  /// It is told to the proxy, and whom the proxy passes on is checked against it.
+  /// It is sent to the proxy, and the peers that the proxy passes on are checked against it.
   public var expectedPeer = HostAddress.null
 
   /// The usual behaviour.

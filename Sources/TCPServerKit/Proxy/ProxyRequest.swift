@@ -20,7 +20,7 @@ final class ProxyRequest {
   private var watch: DescriptorWatch?
   private var timer: LoopTimer?
   private var retryDelay = Duration.zero
-  /// Whether the port asked for is the one of before, which nobody insists on.
+  /// Whether the port asked for is the one of before, which is not required.
   private(set) var asksForSamePort = false
   /// The proxy has refused the port of before.
   var asksForAnyPort = false
@@ -52,7 +52,7 @@ final class ProxyRequest {
     if case .arrived = phase { true } else { false }
   }
 
-  /// Opens it anew.
+  /// Opens it again.
   func begin(
     through route: ProxyRoute,
     at address: HostAddress?,
@@ -102,7 +102,7 @@ final class ProxyRequest {
     connection = nil
   }
 
-  /// Puts the next attempt off, for longer each time; one that had stood for a while counts as a success.
+  /// Puts the next attempt off, for longer each time; one that had been open for a while counts as a success.
   func backOff() {
     if let since = bindingSince, ContinuousClock.now - since > Self.longestRetryDelay {
       retryDelay = .zero

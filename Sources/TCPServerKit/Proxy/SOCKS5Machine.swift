@@ -6,7 +6,7 @@
 
 /// The client's side of SOCKS5 (RFC 1928, RFC 1929) without input or output: bytes in, bytes and events out.
 ///
-/// It says how many bytes it ``wants``: whoever reads no more than that leaves what follows the last reply, which is
+/// It says how many bytes it ``wants``: reading no more than that leaves what follows the last reply, which is
 /// the user's, in the kernel. Bytes may come in any pieces. No input makes it trap or grow.
 struct SOCKS5Machine {
   enum Command: UInt8 {
@@ -22,7 +22,7 @@ struct SOCKS5Machine {
   }
 
   enum Event {
-    /// To be sent before anything else is received; wiped by whoever has sent it.
+    /// To be sent before anything else is received; wiped by the caller after sending.
     case send([UInt8])
     /// BIND's first reply: the proxy listens there.
     case bound(HostAddress, port: UInt16)
@@ -109,7 +109,7 @@ struct SOCKS5Machine {
     }
   }
 
-  /// The length of the reply, as far as it is known: its head and the byte that tells the rest.
+  /// The length of the reply, as far as it is known: its head and the byte that gives the length of the rest.
   private var replyLength: Int {
     guard received.count >= 5 else { return 5 }
     return switch received[3] {
@@ -145,7 +145,7 @@ struct SOCKS5Machine {
     fail(.proxyConnectionClosed, "Connection to proxy closed prematurely")
   }
 
-  /// Judged at each byte: an error is told as soon as it can be read, whether or not the rest ever comes.
+  /// Judged at each byte: an error is reported as soon as it can be read, whether or not the rest ever comes.
   private mutating func judge() -> Event? {
     switch phase {
     case .method: judgeMethod()
@@ -218,7 +218,7 @@ struct SOCKS5Machine {
     guard received.count >= 5, received.count == replyLength else { return nil }
     let port = UInt16(received[received.count - 2]) << 8 | UInt16(received[received.count - 1])
     let address = received[3] == 3 ? nil : HostAddress(bytes: received[4..<received.count - 2])
-    // A mapped one is the IPv4 address it stands for; a name is none.
+    // A mapped one is its IPv4 address; a name is none.
     let host = address.map { $0.ipv4 ?? $0 } ?? .null
     received.removeAll(keepingCapacity: true)
     switch (command, phase) {
@@ -234,7 +234,7 @@ struct SOCKS5Machine {
     }
   }
 
-  /// A name does not say where to reach a server, or who its peer is; of a connection made it tells nothing needed.
+  /// A name does not say where to reach a server, or who its peer is; for a connection that was made it is not needed.
   private func isKnownAddressType(_ type: UInt8) -> Bool {
     type == 1 || type == 4 || type == 3 && command == .connect
   }

@@ -20,9 +20,9 @@ public enum ExcessConnections: Hashable, Sendable {
   case reset
 }
 
-/// A client that was turned away.
+/// A client that was rejected.
 public struct RejectedConnection: Hashable, Sendable {
-  /// Why a client was turned away.
+  /// Why a client was rejected.
   public enum Reason: Hashable, Sendable {
     /// ``TCPServer/admission`` said so.
     case admission
@@ -40,7 +40,7 @@ public struct RejectedConnection: Hashable, Sendable {
   public var localAddress: HostAddress
   /// The port that the client connected to.
   public var localPort: UInt16
-  /// Why it was turned away.
+  /// Why it was rejected.
   public var reason: Reason
 
   /// Makes a value of your own, for tests.

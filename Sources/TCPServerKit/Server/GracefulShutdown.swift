@@ -108,7 +108,7 @@ public final class GracefulShutdown: Sendable {
   ///
   /// ## Cancellation
   ///
-  /// Returns, so that ``hasBegun`` tells what happened.
+  /// Returns; ``hasBegun`` says whether the shutdown has begun.
   ///
   /// ## Isolation
   ///

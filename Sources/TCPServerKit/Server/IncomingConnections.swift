@@ -71,7 +71,7 @@ extension TCPServer {
   }
 }
 
-/// An accepted connection that has no event base yet: whoever takes it chooses one, or takes the bare descriptor.
+/// An accepted connection that has no event base yet: its taker chooses one, or takes the bare descriptor.
 ///
 /// Released without ever having become a socket, it is closed.
 public final class IncomingConnection: Sendable {

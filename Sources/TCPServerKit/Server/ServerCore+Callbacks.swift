@@ -41,7 +41,7 @@ extension ServerCore {
   }
 
   fileprivate func announceConnection() {
-    // An override says for each what becomes of it.
+    // An override decides for each connection.
     if !isOverridden { pendingAvailable?.notify() }
     newConnection.notify()
     acceptWaiters.wakeFirst()

@@ -17,11 +17,11 @@ extension TCPServer {
     public var pending: UInt64
     /// Connections that were pending when the server was closed.
     public var discardedOnClose: UInt64
-    /// Connections turned away for lack of descriptors or memory.
+    /// Connections rejected for lack of descriptors or memory.
     public var shed: UInt64
-    /// Connections turned away by ``TCPServer/admission``.
+    /// Connections rejected by ``TCPServer/admission``.
     public var rejectedByAdmission: UInt64
-    /// Connections turned away beyond ``TCPServer/maxConnections``.
+    /// Connections rejected beyond ``TCPServer/maxConnections``.
     public var rejectedByLimit: UInt64
     /// Connections of this server that are pending, or were taken and have not ended, now.
     public var live: UInt64

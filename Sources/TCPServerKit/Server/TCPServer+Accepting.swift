@@ -4,7 +4,7 @@ internal import CServerCore
 extension TCPServer {
   /// Takes the next connection, waiting for one.
   ///
-  /// Connections that arrive while nobody waits are pending, within ``maxPendingConnections``, and the rest
+  /// Connections that arrive while no task waits are pending, within ``maxPendingConnections``, and the rest
   /// stays in the kernel's queue. Several tasks may wait at once; they are served in order.
   ///
   /// - Returns: the connection; nil when the server does not listen (any more).

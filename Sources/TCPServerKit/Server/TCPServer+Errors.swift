@@ -31,5 +31,5 @@ extension TCPServer {
   }
 }
 
-/// Stands in the core for a text that the server keeps itself.
+/// The mark in the core for a text that the server keeps itself.
 private let ownTextMark: StaticString = "The server has a text of its own"

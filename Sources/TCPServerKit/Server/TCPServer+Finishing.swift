@@ -1,6 +1,6 @@
 internal import CServerCore
 
-/// Ending in order: nobody whom the kernel has accepted is turned away.
+/// Ending in order: no client whom the kernel has accepted is rejected.
 extension TCPServer {
   /// Stops listening in order: the clients that the kernel has already completed become pending first, whatever
   /// the limits say, and what is pending can still be taken. From any thread.
@@ -21,7 +21,7 @@ extension TCPServer {
   /// It holds, through ``close()`` and later ``listen(address:port:)`` calls, until the server is released or the
   /// call is made again. The shutdown keeps no server alive.
   ///
-  /// - Parameter shutdown: begins on any thread. A server without an event base cannot be told: then
+  /// - Parameter shutdown: begins on any thread. A server without an event base cannot be notified: then
   ///   ``serverError`` is ``SocketError/operation``, unless the shutdown has begun already.
   public final func finish(on shutdown: GracefulShutdown) {
     guard !isPosted("TCPServer.finish(on:)", { $0.finish(on: shutdown) }) else { return }
@@ -127,7 +127,7 @@ extension TCPServer {
       id = shutdown.observe { [weak engine] in
         engine?.post(
           .closure {
-            // Once: a shutdown whose time becomes shorter tells it again.
+            // Once: a shutdown whose time becomes shorter calls this again.
             unsafe exchange(&place.server, with: nil)?.finish()
           }
         )

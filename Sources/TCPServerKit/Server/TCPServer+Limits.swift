@@ -4,7 +4,7 @@ internal import CServerCore
 public enum OverloadPolicy: Hashable, Sendable {
   /// Accepting is tried again after 5 ms, doubling to 1 s, and no client is lost: they wait in the kernel's queue.
   case wait
-  /// The same, but first the clients in the kernel's queue are turned away, a batch at most each time descriptors
+  /// The same, but first the clients in the kernel's queue are rejected, a batch at most each time descriptors
   /// have run out: they learn at once that they will not be served.
   case shed
   /// Accepting pauses until ``TCPServer/resumeAccepting()``, as in Qt.

@@ -2,8 +2,8 @@ internal import CServerCore
 
 /// Listening through a proxy: what a server knows of it.
 extension TCPServer {
-  /// Where the proxy listens for this server: one place for each request that stands there now. Empty for a server
-  /// that listens without a proxy, and while the proxy is being asked anew.
+  /// Where the proxy listens for this server: one place for each request that is open there now. Empty for a server
+  /// that listens without a proxy, and while the proxy is being asked again.
   public final var proxyBindings: [ProxyBinding] {
     requireLoopThread("TCPServer.proxyBindings")
     return bound?.bindings ?? []

@@ -143,13 +143,13 @@ private final class Serving: CancellableWait {
         await wait()
       }
       if live > 0, let engine = server.eventBase?.engine {
-        // Marked before they look: whoever cancels this task from another thread may not have come to them yet.
+        // Marked before they look: the thread that cancels this task may not have reached them yet.
         group.cancelAll()
         TCPSocket.wakeServingTasks(on: engine)
       }
     }
     if isShuttingDown {
-      // Those for whom there was no time: nobody will serve them.
+      // Connections that there was no time for: no task will serve them.
       server.close()
     }
     deadline = nil
@@ -234,7 +234,7 @@ private final class Serving: CancellableWait {
 
   /// Again with an earlier deadline, when the time becomes shorter.
   func shutDown(until deadline: ContinuousClock.Instant?) {
-    // It may come when the server has long been listening for somebody else.
+    // It may come when the server has long been listening for another call.
     guard let deadline, !isOver, let engine = server.eventBase?.engine else { return }
     self.deadline = LoopTimer(engine, after: deadline - .now) { [weak self] in
       self?.isPastDeadline = true

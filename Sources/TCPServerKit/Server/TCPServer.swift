@@ -54,11 +54,11 @@ internal import CServerCore
 
   /// Emitted when accepting fails for a reason that the program should know, once for each episode.
   ///
-  /// Errors that concern one peer only are counted but not told. On a lack of descriptors or memory the server
+  /// Errors that concern one peer only are counted but not reported. On a lack of descriptors or memory the server
   /// goes on by itself when there are some again; see ``overloadPolicy``. When the listening socket
   /// itself is broken, the server has stopped listening: it looks every second whether another part of the
   /// program has closed or replaced the descriptor, or shut the socket down. A server that listens through a
-  /// proxy tells when it has lost it; see <doc:ListeningThroughAProxy>.
+  /// proxy reports that it has lost it; see <doc:ListeningThroughAProxy>.
   public final let acceptError: Signal<SocketError>
 
   /// Which proxy the server listens through, from the next ``listen(address:port:)`` on.
@@ -89,7 +89,7 @@ internal import CServerCore
     }
   }
 
-  /// Emitted when a proxy that was asked anew listens at another address or port than before: see
+  /// Emitted when a proxy that was asked again listens at another address or port than before: see
   /// ``proxyBindings``.
   public final let serverAddressChanged: Signal<Void>
 
@@ -109,7 +109,7 @@ internal import CServerCore
     }
   }
 
-  /// Emitted for each client that was turned away: by ``admission``, by ``maxConnections`` or for lack of
+  /// Emitted for each client that was rejected: by ``admission``, by ``maxConnections`` or for lack of
   /// descriptors. Its connection has been closed by then.
   public final let connectionRejected: Signal<RejectedConnection>
 
@@ -222,7 +222,7 @@ internal import CServerCore
   /// - Parameters:
   ///   - address: one of this machine's addresses; ``HostAddress/any``, the default, is every interface, IPv4
   ///     and IPv6. ``HostAddress/null`` is refused.
-  ///   - port: the port; 0, the default, lets the kernel choose one, which ``serverPort`` tells.
+  ///   - port: the port; 0, the default, lets the kernel choose one, which ``serverPort`` returns.
   /// - Returns: true on success. Otherwise ``serverError`` and ``errorString`` say why, and nothing is left
   ///   open.
   @discardableResult
@@ -297,7 +297,7 @@ internal import CServerCore
   }
 
   /// The listening descriptor, which the server owns; -1 when it does not listen. The server holds a duplicate
-  /// for its own use beside it. Through a proxy, the connection to that; -1 while none stands.
+  /// for its own use beside it. Through a proxy, the connection to that; -1 while there is none.
   public final var socketDescriptor: CInt {
     requireLoopThread("TCPServer.socketDescriptor")
     return unsafe bound?.socketDescriptor ?? csc_server_descriptor(core)
@@ -399,7 +399,7 @@ internal import CServerCore
     if unsafe csc_server_add_pending(core, &place) {
       added.append(socket)
       count(socket)
-      // Unlike a signal, a task that waits for what is pending is told of this, too.
+      // Unlike a signal, this wakes a task that waits for what is pending, too.
       serverCore.acceptWaiters.wakeFirst()
       serverCore.pendingAvailable?.notify()
     }

@@ -1,4 +1,4 @@
-/// Where an outgoing connection stands: which addresses are still to be tried, and the lookup that finds them.
+/// The state of an outgoing connection: which addresses are still to be tried, and the lookup that finds them.
 final class ConnectionAttempt {
   let port: UInt16
   var lookup: NameLookup?

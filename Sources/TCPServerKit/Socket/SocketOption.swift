@@ -42,7 +42,7 @@ public enum SocketOption: Int, CaseIterable, Sendable {
     return true
   }
 
-  /// Its value for a socket; nil when the kernel does not tell.
+  /// Its value for a socket; nil when the kernel does not say.
   func value(for descriptor: CInt) -> Int? {
     guard descriptor >= 0 else { return nil }
     let (level, name) = name(ipv6: Self.isIPv6(descriptor))
@@ -82,7 +82,7 @@ extension TCPSocket {
     return option.set(value, for: descriptor)
   }
 
-  /// The value of an option; nil when the socket is not connected or the kernel does not tell.
+  /// The value of an option; nil when the socket is not connected or the kernel does not say.
   public func socketOption(_ option: SocketOption) -> Int? {
     requireLoopThread("TCPSocket.socketOption(_:)")
     return option.value(for: descriptor)

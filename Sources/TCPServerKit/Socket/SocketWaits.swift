@@ -6,7 +6,7 @@ final class SocketWaits: CancellableWait, @unchecked Sendable {
   var writer = Parking()
   /// The task that reads waits for the first byte of a message, which a shutdown ends.
   var isBetweenMessages = false
-  /// The connection's handler says where its messages begin: nobody is to guess.
+  /// The connection's handler says where its messages begin: the library does not guess.
   var knowsMessages = false
   /// How long the read that is going on may take; nil as long as it likes.
   var readPatience: Patience?
@@ -76,7 +76,7 @@ final class SocketWaits: CancellableWait, @unchecked Sendable {
     }
   }
 
-  /// The number of the present wait. Its last bit tells which of the two it is.
+  /// The number of the present wait. Its last bit says which of the two it is.
   @inline(never) private func number(of kind: Kind) -> UInt32 {
     (kind == .reader ? reader.wait : writer.wait) << 1 | kind.rawValue
   }
@@ -96,7 +96,7 @@ final class SocketWaits: CancellableWait, @unchecked Sendable {
   }
 
   /// Suspends the calling task: ``EventEngine/suspend(on:wait:isolation:park:)`` without its closures, since what
-  /// stands on a task's stack here is what an idle connection costs.
+  /// is on a task's stack here is what an idle connection costs.
   ///
   /// The task may go on elsewhere than on the loop; ``end(_:)`` is the loop's to call.
   @inline(never) func suspend(
@@ -132,7 +132,7 @@ extension TCPSocket {
     return waits
   }
 
-  /// The calling task is about to suspend. Before the loop is told what it waits for, because it may come before
+  /// The calling task is about to suspend. Before the loop watches for what it waits for, because it may come before
   /// the task has got there: see ``Parking``.
   func beginWait(_ kind: SocketWaits.Kind) {
     moved = 0
@@ -142,7 +142,7 @@ extension TCPSocket {
   /// Suspends the calling task, which has begun its wait, until the loop has something for it.
   ///
   /// Where the task goes on is its own affair: an actor that happened to be on this thread goes on in the pool. So
-  /// whoever waits looks at ``isOnLoop`` afterwards, and ends the wait there by ``endWait(_:)``.
+  /// the waiting call looks at ``isOnLoop`` afterwards, and ends the wait there by ``endWait(_:)``.
   @inline(__always) func suspend(_ kind: SocketWaits.Kind) async {
     guard let waits, let engine else { return }
     if isServed(kind) {
@@ -167,7 +167,7 @@ extension TCPSocket {
   private static let bytesOfUnit = (1 << 20) / turn
   static let call = turn / 256
 
-  /// Counts what the kernel has moved at once, where nobody had to wait for it.
+  /// Counts what the kernel has moved at once, where no task had to wait for it.
   ///
   /// - Returns: whether that was enough for one turn.
   func usesUpTurn(_ count: Int) -> Bool {

@@ -28,7 +28,7 @@ extension TCPSocket {
     timeout: Duration? = nil,
     _ body: (RawSpan) throws -> Result
   ) async throws -> Result? {
-    // Inlined, so that what is generic is made for its type by whoever calls it.
+    // Inlined, so that the caller specialises what is generic.
     var result: Result?
     try await lendNext(count, timeout) { result = try body($0) }
     return result

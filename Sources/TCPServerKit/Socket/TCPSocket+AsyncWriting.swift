@@ -346,7 +346,7 @@ extension TCPSocket {
     settings.writers.remove(waiter)
     let isNext = settings.nextWriter === waiter
     if isNext { settings.nextWriter = nil }
-    // Whoever waits here is not the task that was noted last.
+    // The task that waits here is not the one that was noted last.
     if noteTask(.writer) || wakening == .cancelled {
       if isNext { nextWriter() }
       throw cancelled()

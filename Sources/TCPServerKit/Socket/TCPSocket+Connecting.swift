@@ -11,7 +11,7 @@ extension TCPSocket {
   /// Starts connecting to a host by its name or its address as text.
   ///
   /// A name is looked up on a thread of its own; its addresses are tried one after the other. ``connected`` or
-  /// ``errorOccurred`` tells how it ended, or ``waitForConnected(msec:)``.
+  /// ``errorOccurred`` reports how it ended, or ``waitForConnected(msec:)``.
   public func connectToHost(_ hostName: String, port: UInt16) {
     guard mayTouch else {
       return post("TCPSocket.connectToHost(_:port:)") { $0.connectToHost(hostName, port: port) }
@@ -50,7 +50,7 @@ extension TCPSocket {
   ///
   /// - Parameters:
   ///   - address: one of this machine's addresses; ``HostAddress/any`` leaves it to the kernel.
-  ///   - port: the local port; 0 lets the kernel choose one, which ``localPort`` tells.
+  ///   - port: the local port; 0 lets the kernel choose one, which ``localPort`` returns.
   /// - Returns: true when the socket is ``SocketState/bound``, for the next attempt to connect; false, with the reason in
   ///   ``error``, when the address cannot be had or the socket is in use.
   @discardableResult
@@ -205,7 +205,7 @@ extension TCPSocket {
     }
   }
 
-  /// Tells that an attempt has failed, if it has.
+  /// Reports that an attempt has failed, if it has.
   ///
   /// - Returns: whether it has.
   @discardableResult

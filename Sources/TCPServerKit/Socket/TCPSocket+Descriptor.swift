@@ -83,7 +83,7 @@ extension TCPSocket {
     return ConnectionPermit(server)
   }
 
-  /// - Parameter stayingCounted: whoever gets the descriptor tells of its end, where it was counted.
+  /// - Parameter stayingCounted: the new owner of the descriptor reports its end, where it was counted.
   func detach(stayingCounted: Bool) -> CInt {
     guard currentState == .connected else {
       record(Failure(.unknown, "Socket is not connected"))
@@ -121,7 +121,7 @@ extension TCPSocket {
     return SocketAddress.local(of: descriptor)?.port ?? 0
   }
 
-  /// The errno that stands for what is wrong with a descriptor; nil when it can be taken, and then it is ready.
+  /// The errno for what is wrong with a descriptor; nil when it can be taken, and then it is ready.
   private func whyNotAdoptable(_ candidate: CInt, peer: csc_address?) -> CInt? {
     guard SystemCalls.isOpen(candidate) else { return EBADF }
     guard let type = SystemCalls.option(candidate, SOL_SOCKET, SO_TYPE) else { return errno }
@@ -129,7 +129,7 @@ extension TCPSocket {
     guard let domain = SystemCalls.option(candidate, SOL_SOCKET, SO_DOMAIN) else { return errno }
     guard domain == AF_INET || domain == AF_INET6 else { return EAFNOSUPPORT }
     guard SystemCalls.option(candidate, SOL_SOCKET, SO_ACCEPTCONN) == 0 else { return ENOTCONN }
-    // A reset connection has no peer any more, but a read tells it from one that never was.
+    // A reset connection has no peer any more, but a read distinguishes it from one that never was connected.
     if peer == nil,
       case .failed(ENOTCONN) = SystemCalls.peekInput(candidate)
     {

@@ -349,7 +349,7 @@ extension TCPSocket {
     flags.remove(.inReadyRead)
   }
 
-  /// The peer has ended its side. With nobody to handle a half-closed connection, the rest is sent and it ends.
+  /// The peer has ended its side. Without a handler for a half-closed connection, the rest is sent and it ends.
   func endOfInput() {
     noteInputEnded()
     announceEndOfInput()

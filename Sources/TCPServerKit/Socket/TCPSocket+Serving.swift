@@ -36,7 +36,7 @@ extension TCPSocket {
   /// The number of the calling task: only compared, and only while it lives. Taken as a whole, since comparing the
   /// handles, or looking into one, takes hundreds of instructions.
   ///
-  /// 0, which is nobody's, where a runtime's handles are no such numbers; then all waits have their own handlers.
+  /// 0, which is no task's, where a runtime's handles are no such numbers; then all waits have their own handlers.
   private static func currentTask() -> UInt {
     guard tasksHaveNumbers else { return 0 }
     return unsafe withUnsafeCurrentTask { unsafe unsafeBitCast($0, to: UInt.self) }

@@ -7,7 +7,7 @@ internal import CServerCore
 #endif
 
 /// The blocking calls, for programs and threads without a loop. They poll the socket alone and never run the
-/// loop; what they notice is told by the same signals.
+/// loop; what they notice is reported by the same signals.
 extension TCPSocket {
   /// Waits until the connection is made.
   ///
@@ -64,7 +64,7 @@ extension TCPSocket {
   /// Waits until at least one written byte has gone to the kernel.
   ///
   /// - Parameter msec: milliseconds to wait at most; -1 waits without limit.
-  /// - Returns: true when bytes went out that ``bytesWritten`` had not told yet; false when nothing is held,
+  /// - Returns: true when bytes went out that ``bytesWritten`` had not reported yet; false when nothing is held,
   ///   the time ran out or the connection failed.
   @available(*, noasync, message: "It blocks its thread: use waitUntilWritten(timeout:)")
   @discardableResult

@@ -240,7 +240,7 @@ extension TCPSocket {
   // MARK: - Lifetime
 
   /// A watch for a task keeps nothing alive: who waits holds the socket, and when that one has gone, with the
-  /// watch still there, nobody else would ever close the connection.
+  /// watch still there, no code would ever close the connection.
   private func updateKeptAlive() {
     let readsForItself = !flags.isDisjoint(with: [.wantsInput, .lingering])
     let isWatched =

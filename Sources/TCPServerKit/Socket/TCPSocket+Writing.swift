@@ -15,7 +15,7 @@ extension TCPSocket {
 
   /// How many bytes the socket may hold, and what becomes of a peer that is too slow for that; 64 MiB, and a reset.
   ///
-  /// It is for writes that do not wait: a handler's, or those to the members of a room that somebody speaks to. A write
+  /// It is for writes that do not wait: a handler's, or those to the members of a chat room. A write
   /// that begins below the limit is taken whole, so that one large write is no reason to end a connection. A task's
   /// `write` waits long before, see ``writeHighWaterMark``.
   public var writeBufferLimit: WriteBufferLimit {

@@ -40,7 +40,7 @@ internal import Synchronization
   var home: SocketHome
   var descriptor: CInt = -1
   var flags: Flags = []
-  /// Sent, but not yet told by `bytesWritten`; at most, where nobody wants to know.
+  /// Sent, but not yet reported by `bytesWritten`; an upper bound while that has no handler.
   var unannounced: UInt32 = 0
   /// What the kernel has moved for tasks since one of them last waited; see `usesUpTurn`.
   var moved: UInt16 = 0
@@ -65,7 +65,7 @@ internal import Synchronization
     var rawValue: UInt32
     /// Came out of a server's accept.
     static let accepted = Flags(rawValue: 1 << 0)
-    /// Somebody took a signal that only reading can raise.
+    /// The program took a signal that only reading can raise.
     static let wantsInput = Flags(rawValue: 1 << 1)
     static let watchingRead = Flags(rawValue: 1 << 2)
     static let watchingWrite = Flags(rawValue: 1 << 3)
@@ -87,7 +87,7 @@ internal import Synchronization
     static let drained = Flags(rawValue: 1 << 14)
     /// The connection did not end in order.
     static let broken = Flags(rawValue: 1 << 15)
-    /// An error is being told, and the connection ends after it.
+    /// An error is being reported, and the connection ends after it.
     static let failing = Flags(rawValue: 1 << 16)
     /// The task that reads, respectively writes, is the one that `serve` started.
     static let servedReader = Flags(rawValue: 1 << 18)

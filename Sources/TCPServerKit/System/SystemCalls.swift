@@ -232,7 +232,7 @@ enum SystemCalls {
   }
 
   /// How many bytes of a connection the peer has acknowledged. Only to be compared: where the kernel does not count
-  /// them, another number stands for them, which changes as bytes are sent and acknowledged.
+  /// them, another number takes their place, which changes as bytes are sent and acknowledged.
   static func acknowledgedBytes(_ descriptor: CInt) -> UInt64 {
     // struct tcp_info of <linux/tcp.h>; the C library's own ends before tcpi_bytes_acked.
     let offset = 120

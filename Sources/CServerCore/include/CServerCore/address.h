@@ -76,7 +76,7 @@ CSC_API bool csc_address_is_loopback(const csc_address *address);
 
 /**
  * Whether two addresses are the same, port and scope included. An IPv4-mapped IPv6 address is the
- * same as the IPv4 address that it stands for.
+ * same as the IPv4 address mapped in it.
  *
  * @param one borrowed
  * @param other borrowed
@@ -85,11 +85,11 @@ CSC_API bool csc_address_is_loopback(const csc_address *address);
 CSC_API bool csc_address_equal(const csc_address *one, const csc_address *other);
 
 /**
- * Converts from the kernel's form. An IPv4-mapped IPv6 address becomes the IPv4 address it stands
- * for, so that a peer has one form whichever socket it came through.
+ * Converts from the kernel's form. An IPv4-mapped IPv6 address becomes the IPv4 address, so that a
+ * peer has one form whichever socket it came through.
  *
  * @param source borrowed; NULL is too short
- * @param length of what stands there, in bytes
+ * @param length of the address there, in bytes
  * @param address filled, always
  * @return false, with the address set to CSC_FAMILY_NONE, when it is neither IPv4 nor IPv6 or too
  * short

@@ -18,7 +18,7 @@ CSC_ASSUME_NONNULL
 
 /**
  * @defgroup callbacks Callbacks
- * What a server tells the program, always on the thread of its loop.
+ * What a server reports to the program, always on the thread of its loop.
  * @{
  */
 
@@ -64,18 +64,18 @@ typedef enum csc_admission {
 typedef csc_admission (*csc_admission_fn)(csc_server *server, const csc_address *peer,
                                           void *CSC_NULLABLE context);
 
-/** Why a connection was turned away. */
+/** Why a connection was rejected. */
 typedef enum csc_rejection_reason {
     CSC_REJECTED_BY_ADMISSION, /**< the admission callback said so */
     CSC_REJECTED_BY_LIMIT,     /**< csc_server_set_max_connections() was reached */
     CSC_REJECTED_BY_OVERLOAD   /**< CSC_OVERLOAD_SHED, or no memory to queue it */
 } csc_rejection_reason;
 
-/** A connection that was turned away. */
+/** A connection that was rejected. */
 typedef struct csc_rejection {
     csc_address peer;            /**< the client's address and port */
     csc_address local;           /**< the address that the client connected to */
-    csc_rejection_reason reason; /**< why it was turned away */
+    csc_rejection_reason reason; /**< why it was rejected */
     uint32_t reserved[3];        /**< 0 */
 } csc_rejection;
 
@@ -92,7 +92,7 @@ typedef struct csc_rejection {
 typedef int (*csc_socket_fn)(csc_server *server, int descriptor, void *CSC_NULLABLE context);
 
 /**
- * Called for each connection that was turned away, when its descriptor has been closed.
+ * Called for each connection that was rejected, when its descriptor has been closed.
  *
  * @param rejection who and why, *borrowed* for the call
  */
@@ -144,7 +144,7 @@ CSC_API void csc_server_on_socket(csc_server *CSC_NULLABLE server,
                                   csc_socket_fn CSC_NULLABLE callback, void *CSC_NULLABLE context);
 
 /**
- * Sets the callback for connections that were turned away, in place of the one before.
+ * Sets the callback for connections that were rejected, in place of the one before.
  *
  * @param callback NULL for none
  */

@@ -44,7 +44,7 @@ CSC_API bool csc_server_next_pending(csc_server *CSC_NULLABLE server, csc_connec
  * first, unless the incoming callback gives back what it was just handed.
  *
  * @param connection *taken* on success. A descriptor of -1 is allowed: it keeps a place in the
- * order for something the caller holds itself, and whose end it tells even when the server was
+ * order for something the caller holds itself, and whose end it reports even when the server was
  * closed.
  * @return false when memory is short; the connection is still the caller's then
  */
@@ -56,7 +56,7 @@ CSC_API bool csc_server_add_pending(csc_server *CSC_NULLABLE server,
  * counts as accepted, and goes through the same callbacks and the same queue, whatever the limits
  * say that make clients wait. The server need not listen.
  *
- * @param connection *taken* on success, which being turned away is too, its descriptor
+ * @param connection *taken* on success, which a rejection is too, its descriptor
  * close-on-exec and non-blocking
  * @return false when memory is short; the connection is still the caller's then
  */

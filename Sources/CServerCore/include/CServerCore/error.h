@@ -27,7 +27,7 @@ CSC_ASSUME_NONNULL
  */
 typedef enum csc_error {
     CSC_ERROR_UNKNOWN = -1,           /**< no error yet, or one without a class of its own */
-    CSC_ERROR_CONNECTION_REFUSED = 0, /**< the peer refused, or nobody listens there */
+    CSC_ERROR_CONNECTION_REFUSED = 0, /**< the peer refused, or there is no listener */
     CSC_ERROR_REMOTE_HOST_CLOSED = 1, /**< the peer ended the connection */
     CSC_ERROR_HOST_NOT_FOUND = 2,     /**< a host name has no address */
     CSC_ERROR_SOCKET_ACCESS = 3,   /**< not permitted: privileged port, seccomp, security module */
@@ -41,7 +41,7 @@ typedef enum csc_error {
     CSC_ERROR_UNFINISHED_SOCKET_OPERATION = 11,   /**< the caller gave up before the end */
     CSC_ERROR_PROXY_AUTHENTICATION_REQUIRED = 12, /**< the proxy wants credentials, or others */
     CSC_ERROR_SSL_HANDSHAKE_FAILED = 13,          /**< given by nothing here */
-    CSC_ERROR_PROXY_CONNECTION_REFUSED = 14,      /**< nobody listens where the proxy should be */
+    CSC_ERROR_PROXY_CONNECTION_REFUSED = 14,      /**< no listener where the proxy should be */
     CSC_ERROR_PROXY_CONNECTION_CLOSED = 15,       /**< the proxy closed the connection too early */
     CSC_ERROR_PROXY_CONNECTION_TIMEOUT = 16,      /**< the proxy did not answer in time */
     CSC_ERROR_PROXY_NOT_FOUND = 17,               /**< the proxy's host name has no address */

@@ -88,7 +88,7 @@ typedef enum csc_overload_policy {
     /** Pause, retry after 5 ms doubling to 1 s, lose nothing: clients wait in the kernel's queue.
      */
     CSC_OVERLOAD_WAIT,
-    /** The same, but first the clients in the kernel's queue are turned away, a batch at most each
+    /** The same, but first the clients in the kernel's queue are rejected, a batch at most each
      * time descriptors have run out: they learn at once that they will not be served. */
     CSC_OVERLOAD_SHED,
     /** Pause until csc_server_resume(), as Qt does. */
@@ -142,13 +142,13 @@ CSC_API int csc_server_descriptor_reserve(const csc_server *CSC_NULLABLE server)
 CSC_API int csc_server_descriptor_headroom(const csc_server *CSC_NULLABLE server);
 
 /**
- * Tells that the program has closed a descriptor: a back-off for lack of resources then ends on the
+ * The program has closed a descriptor: a back-off for lack of resources then ends on the
  * loop's next turn instead of when its time is over. Harmless at any time, calls no callback.
  *
  * csc_server_connection_ended() does the same.
  *
  * @return whether the server still lacks resources, as far as it knows: until then each further
- *   descriptor is worth telling
+ *   descriptor is worth reporting
  */
 CSC_API bool csc_server_descriptor_freed(csc_server *CSC_NULLABLE server);
 
@@ -163,7 +163,7 @@ typedef enum csc_excess {
  * Sets how many connections may be live at once: pending, or delivered and not yet ended by
  * csc_server_connection_ended(). Raising it resumes accepting.
  *
- * @param count less than 0, as at first, for no limit; 0 admits nobody
+ * @param count less than 0, as at first, for no limit; 0 admits no client
  * @param excess what becomes of clients beyond it; CSC_EXCESS_WAIT at first
  */
 CSC_API void csc_server_set_max_connections(csc_server *CSC_NULLABLE server, int count,
@@ -184,7 +184,7 @@ CSC_API int csc_server_max_connections(const csc_server *CSC_NULLABLE server);
 CSC_API csc_excess csc_server_excess(const csc_server *CSC_NULLABLE server);
 
 /**
- * Tells that a delivered connection has ended: once for each, after its descriptor was closed.
+ * Reports that a delivered connection has ended: once for each, after its descriptor was closed.
  * Makes room below csc_server_set_max_connections(), and ends a back-off for lack of resources.
  * Calls no callback; a program that sets no limit may do without it.
  *

@@ -19,14 +19,14 @@ CSC_ASSUME_NONNULL
 
 /**
  * @defgroup listening A server, and listening
- * Making a server, telling it where to listen, and ending it.
+ * Making a server, listening, and ending it.
  * @{
  */
 
 /** A server. Opaque; made by csc_server_new(), ended by csc_server_free(). */
 typedef struct csc_server csc_server;
 
-/** An accepted connection. A plain value: whoever holds it last owns the descriptor. */
+/** An accepted connection. A plain value: its last holder owns the descriptor. */
 typedef struct csc_connection {
     int descriptor;    /**< close-on-exec, non-blocking */
     csc_address peer;  /**< as accept4(2) gave it: right even when the peer has already gone */
@@ -105,9 +105,9 @@ CSC_API void csc_server_finish(csc_server *CSC_NULLABLE server);
 /**
  * Whether the server listens.
  *
- * A listening socket breaks when somebody else closes its descriptor, puts something else in its
+ * A listening socket breaks when other code closes its descriptor, puts something else in its
  * place, or shuts the socket down. The server looks every second, on the loop or in
- * csc_server_wait(); then it stops, tells the accept error callback once, and leaves a number that
+ * csc_server_wait(); then it stops, calls the accept error callback once, and leaves a number that
  * is no longer its own alone.
  *
  * @return true between a successful listen or adopt and close, or until the listening socket breaks
@@ -157,7 +157,7 @@ CSC_API csc_error csc_server_error(const csc_server *CSC_NULLABLE server);
 CSC_API const char *csc_server_error_string(const csc_server *CSC_NULLABLE server);
 
 /**
- * The errno of the last error: what tells EMFILE from ENFILE, ENOMEM and ENOBUFS, which are all
+ * The errno of the last error: it separates EMFILE from ENFILE, ENOMEM and ENOBUFS, which are all
  * CSC_ERROR_SOCKET_RESOURCE.
  *
  * @return 0 at first, and for an error that is no system call's; ENOMEM for NULL

@@ -27,15 +27,15 @@ typedef struct csc_statistics {
     uint64_t delivered;             /**< taken by next_pending, or by the incoming callback */
     uint64_t pending;               /**< in the queue now */
     uint64_t discarded_on_close;    /**< pending when the server was closed or freed */
-    uint64_t shed;                  /**< turned away for lack of descriptors or memory */
-    uint64_t rejected_by_admission; /**< turned away by the admission callback */
-    uint64_t rejected_by_limit;     /**< turned away beyond csc_server_set_max_connections() */
-    uint64_t live;                /**< pending, or delivered and not yet told to have ended, now */
-    uint64_t peer_errors;         /**< accept errors that concerned one peer only */
-    uint64_t resource_errors;     /**< attempts in vain for lack of descriptors or memory */
-    uint64_t refused_errors;      /**< accept errors by policy: EPERM, EACCES, ENOSYS */
-    uint64_t listener_errors;     /**< times that the listening socket was broken */
-    uint64_t error_episodes;      /**< times that accept_error was told of a pause */
+    uint64_t shed;                  /**< rejected for lack of descriptors or memory */
+    uint64_t rejected_by_admission; /**< rejected by the admission callback */
+    uint64_t rejected_by_limit;     /**< rejected beyond csc_server_set_max_connections() */
+    uint64_t live;                  /**< pending, or delivered and not reported as ended, now */
+    uint64_t peer_errors;           /**< accept errors that concerned one peer only */
+    uint64_t resource_errors;       /**< attempts in vain for lack of descriptors or memory */
+    uint64_t refused_errors;        /**< accept errors by policy: EPERM, EACCES, ENOSYS */
+    uint64_t listener_errors;       /**< times that the listening socket was broken */
+    uint64_t error_episodes;        /**< times that a pause was reported to accept_error */
     uint64_t pauses;              /**< times that accepting paused for an error, a lack of resources
                                        or the limit of connections; not for what is pending */
     uint64_t paused_milliseconds; /**< how long all those were, one that lasts included */
