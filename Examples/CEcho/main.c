@@ -214,7 +214,7 @@ int main(int argc, char *argv[]) {
     if (!csc_address_parse(address_text, (uint16_t)port, &address)) {
         return refuse("an address is IPv4, IPv6 or *", address_text);
     }
-    // Whoever reads what this prints may have gone; sockets are written to with MSG_NOSIGNAL.
+    // The reader of what this prints may have gone; sockets are written to with MSG_NOSIGNAL.
     signal(SIGPIPE, SIG_IGN);
     return serve(&address, (int)most);
 }

@@ -57,7 +57,7 @@ struct EchoServer: ParsableCommand {
   }
 
   func run() throws {
-    // The main thread's loop takes the signals, and serves nobody.
+    // The main thread's loop takes the signals, and serves no client.
     let signals = try makeEventBase()
     let shutdown = GracefulShutdown()
     shutdown.beginOnSignals(SIGINT, SIGTERM, timeout: .seconds(grace), eventBase: signals)

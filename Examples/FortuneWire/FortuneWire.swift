@@ -3,7 +3,7 @@
 /// The length in bytes as a big-endian 32-bit number, then the text in UTF-16, big-endian, without a byte order
 /// mark or an end mark.
 public enum FortuneWire {
-  /// What stands around the string.
+  /// What is around the string.
   public enum Framing: Sendable {
     /// Nothing, as in the Fortune examples since Qt 5.7: the string says how long it is.
     case bare

@@ -12,7 +12,7 @@ final class Receiver {
   init(_ server: TCPServer) {
     server.newConnection.connect { [unowned self, unowned server] in
       let socket = server.nextPendingConnection()
-      // Nobody else is to connect; the connection itself outlives the listening.
+      // No other client is to connect; the connection itself outlives the listening.
       server.close()
       guard let socket else { return whenEnded("There was no connection to take") }
       receive(from: socket)

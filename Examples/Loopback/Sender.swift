@@ -32,7 +32,7 @@ final class Sender {
   private func writeSome() {
     while left > 0, socket.bytesToWrite <= 4 * Transfer.chunk {
       let written = socket.write(chunk.prefix(left))
-      // Told by errorOccurred.
+      // Reported by errorOccurred.
       guard written > 0 else { return }
       left -= written
       largestBuffer = max(largestBuffer, socket.bytesToWrite)

@@ -1,7 +1,7 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-// A package of its own, so that whoever builds the library or the other examples does not fetch SwiftNIO.
+// A package of its own, so that building the library or the other examples does not fetch SwiftNIO.
 // ServerProgram and ProgramTesting are links to the other examples' folders.
 let package = Package(
   name: "NIOHandoff",

@@ -24,7 +24,7 @@ final class Receiver: Sendable {
   /// So many bytes have to come within the idle deadline: a bound for slow peers, too, and not only for silent ones.
   private static let piece = 65536
 
-  /// Stores what the peer sends, and tells it so when that is on the disk.
+  /// Stores what the peer sends, and confirms it when that is on the disk.
   func receive(from socket: TCPSocket) async throws {
     guard let size = try await size(from: socket) else {
       return try await answer("A file begins with its size in bytes, in digits, and a newline.", to: socket)

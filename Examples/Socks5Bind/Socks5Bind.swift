@@ -3,7 +3,7 @@ import Glibc
 import ServerProgram
 import TCPServerKit
 
-/// A file drop behind a SOCKS5 proxy: whoever connects to the proxy's port leaves a file here.
+/// A file drop behind a SOCKS5 proxy: a client that connects to the proxy's port leaves a file here.
 @main
 struct Socks5Bind: ParsableCommand {
   static let configuration = CommandConfiguration(

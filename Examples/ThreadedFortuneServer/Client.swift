@@ -8,7 +8,7 @@ import TCPServerKit
 final class Client: Sendable {
   private let descriptor: Mutex<CInt>
   private let reply: [UInt8]
-  /// Told once, on any thread: nil, or why the client was not served.
+  /// Called once, on any thread: nil, or why the client was not served.
   private let whenEnded: @Sendable (String?) -> Void
   private let hasEnded = Atomic(false)
 
@@ -64,7 +64,7 @@ final class Client: Sendable {
     socket.disconnectFromHost()
   }
 
-  /// Tells what became of the client, the first time it is called.
+  /// Reports the client's end, the first time it is called.
   func end(_ failure: String?) {
     closeDescriptor()
     if !hasEnded.exchange(true, ordering: .relaxed) {
@@ -72,7 +72,7 @@ final class Client: Sendable {
     }
   }
 
-  /// The socket that owns the descriptor from now on; nil when it cannot, which was told then.
+  /// The socket that owns the descriptor from now on; nil when it cannot, which was reported then.
   private func makeSocket(on loop: EventBase?) -> TCPSocket? {
     let socket = TCPSocket(eventBase: loop)
     let isTaken = descriptor.withLock { descriptor in

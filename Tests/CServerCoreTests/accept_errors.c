@@ -187,7 +187,7 @@ static void the_back_off_doubles_up_to_a_second(void **state) {
         fault_advance_clock(1000);
         fixture_run_until(it, &it->new_connections, 1);
 
-        // A success starts it anew, with another report.
+        // A success starts it again, with another report.
         fixture_connect(it);
         fail_accept(-1, *errnum);
         fixture_run_until(it, &it->accept_errors, 2);
@@ -251,7 +251,7 @@ static void while_an_error_lasts_the_loop_does_not_spin(void **state) {
     }
 }
 
-// Where processes share a queue, the others may be faster each time. That is no error to tell.
+// Where processes share a queue, the others may be faster each time. That is no error to report.
 static void a_queue_that_is_always_found_empty_does_not_make_it_spin(void **state) {
     fixture *it = *state;
     start_failing(it);
@@ -346,7 +346,7 @@ static void strict_mode_pauses_until_resume(void **state) {
         }
         assert_int_equal(fault_calls(FAULT_ACCEPT4), 1);
 
-        // Still failing: paused again, and the program must be told again.
+        // Still failing: paused again, and the program must be notified again.
         csc_server_resume(it->server);
         fixture_run_until(it, &it->accept_errors, 2);
         fault_advance_clock(1000);

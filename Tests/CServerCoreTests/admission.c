@@ -25,7 +25,7 @@ static void a_connection_is_admitted_refused_or_reset(void **state) {
     assert_int_equal(fixture_statistics(it).live, 1);
     assert_int_equal(fixture_statistics(it).rejected_by_admission, 2);
 
-    // Nobody asked, everybody admitted; nobody told, all the same counted.
+    // Without callbacks every client is admitted, and rejections are counted all the same.
     csc_server_on_rejected(it->server, NULL, NULL);
     fault_reset_counts();
     fixture_connect(it);

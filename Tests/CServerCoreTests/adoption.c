@@ -80,7 +80,7 @@ static void what_is_not_a_socket_is_refused(void **state) {
 
     assert_refused(it, fixture_own(it, epoll_create1(0)), text);
 
-    // A descriptor that stands for a path alone can be asked for nothing.
+    // A descriptor that is for a path alone (O_PATH) allows no socket call.
     int path_only = fixture_own(it, open("/dev/null", O_PATH));
     assert_refused(it, path_only, "Invalid socket descriptor");
 }

@@ -24,7 +24,7 @@ static void a_wait_that_ends_a_back_off_leaves_the_loop_its_ears(void **state) {
             fixture_run_ready(it); // it backs off, and the socket leaves the poll set
         }
         assert_int_equal(it->accept_errors, 1);
-        csc_server_set_max_pending(it->server, 0); // so that the wait accepts nobody
+        csc_server_set_max_pending(it->server, 0); // so that the wait accepts no client
         fault_advance_clock(1000);
         assert_false(csc_server_wait(it->server, 0, NULL));
         csc_server_set_max_pending(it->server, 30);
@@ -38,7 +38,7 @@ static void a_wait_that_ends_a_back_off_leaves_the_loop_its_ears(void **state) {
     }
 }
 
-// The loop had disabled the listener for the back-off; a wait with nobody there ends that.
+// The loop had disabled the listener for the back-off; a wait without a client ends that.
 static void so_does_one_that_finds_nobody(void **state) {
     fixture *it = *state;
     fixture_listen(it);
@@ -74,7 +74,7 @@ static void a_wait_gives_what_it_took_after_lost_races(void **state) {
         assert_false(timed_out);
         assert_int_equal(fixture_statistics(it).accepted, accepted + 1);
         assert_int_equal(fixture_take_all(it), 1);
-        assert_int_equal(csc_server_error(it->server), CSC_ERROR_UNKNOWN); // there was none to tell
+        assert_int_equal(csc_server_error(it->server), CSC_ERROR_UNKNOWN); // there was none
         csc_server_close(it->server);
     }
 }
@@ -121,7 +121,7 @@ static void a_freed_descriptor_lets_a_wait_try_at_once(void **state) {
     fault_stop_clock();
     fault_fail(FAULT_ACCEPT4, 1, 1, EMFILE);
     assert_false(csc_server_wait(it->server, 0, NULL));
-    assert_false(csc_server_wait(it->server, 0, NULL)); // the time stands still
+    assert_false(csc_server_wait(it->server, 0, NULL)); // the clock has stopped
     assert_true(csc_server_descriptor_freed(it->server));
     assert_true(csc_server_wait(it->server, 0, NULL));
     fixture_take(it);
@@ -168,7 +168,7 @@ static void a_strict_server_is_silent_until_it_resumes(void **state) {
     finish_failing(it);
 }
 
-// Two numbers far apart are free: after a success below the watermark the next shortage is told.
+// Two numbers far apart are free: a shortage after a success below the watermark is reported.
 static void a_second_shortage_after_a_success_is_told(void **state) {
     fixture *it = *state;
     fixture_listen(it);

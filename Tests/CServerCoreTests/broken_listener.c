@@ -1,4 +1,4 @@
-// A listening socket that somebody else breaks, with nobody connecting: noticed within a second, by
+// A listening socket that other code breaks while no client connects: noticed within a second, by
 // one error, and a descriptor that is not the server's any more is left alone.
 
 #include "failing_accept.h"
@@ -24,7 +24,7 @@ static void become_a_file(fixture *it, int number) {
     fixture_own(it, number);
 }
 
-// The number becomes a listening socket's with a client, whom nobody but its owner may accept.
+// The number becomes a listening socket's with a client, whom only its owner may accept.
 static void become_another_listener(fixture *it, int number) {
     csc_address address;
     struct sockaddr_storage name;
@@ -110,7 +110,7 @@ static void whatever_breaks_it_is_noticed_within_a_second(void **state) {
         fixture_run_ready(it);
         assert_broke(it, i);
 
-        // Told once, and the loop has nothing left of it.
+        // Reported once, and the loop has nothing left of it.
         fault_advance_clock(5000);
         fixture_run_ready(it);
         assert_broke(it, i);
@@ -259,7 +259,7 @@ static void what_cannot_be_asked_for_a_moment_is_not_broken(void **state) {
     fault_stop_clock();
     listen_anew(it);
     fault_fail(FAULT_FSTAT, 1, 2, ENOMEM);
-    fault_fail(FAULT_GETSOCKOPT, 1, 2, ENOMEM); // the other way to tell
+    fault_fail(FAULT_GETSOCKOPT, 1, 2, ENOMEM); // the other criterion
     fault_advance_clock(1000);
     fixture_run_ready(it);
     assert_int_equal(fault_failures(FAULT_FSTAT), 2);
@@ -298,7 +298,7 @@ static void a_timer_that_cannot_be_read_does_not_keep_the_loop_busy(void **state
     assert_accept_error(it, EBADF);
 }
 
-// The other number of the same socket, which the program is not told.
+// The other number of the same socket, which the program does not get.
 static int own_duplicate(int number) {
     struct stat socket;
     assert_int_equal(fstat(number, &socket), 0);

@@ -112,7 +112,7 @@ static void wait_does_not_leave_the_child_with_an_old_error(void **state) {
         csc_connection place = {.descriptor = -1};
         CHECK(csc_server_add_pending(it->server, &place));
         CHECK(!csc_server_wait(it->server, 0, &timed_out));
-        csc_server_wake(it->server); // nobody waits, and the parent does not hear of it
+        csc_server_wake(it->server); // no thread waits, and the parent does not notice it
         _exit(0);
     }
     assert_ends_well(child);

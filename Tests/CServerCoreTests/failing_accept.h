@@ -12,10 +12,10 @@ static const int peer_errors[] = {
     EHOSTUNREACH, ENONET,     ENOPROTOOPT, EPIPE,    EOPNOTSUPP, // while the socket still listens
 };
 
-// These two libevent retries itself, on the next turn and without telling anyone.
+// These two libevent retries itself, on the next turn and without a report.
 static const int silent_peer_errors[] = {EINTR, ECONNABORTED};
 
-// A lack of resources, and whatever nobody has heard of.
+// A lack of resources, and any errno that is not in the table.
 static const int resource_errors[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM, EXDEV};
 
 static const int refused_errors[] = {EPERM, EACCES, ENOSYS};
@@ -30,13 +30,13 @@ static const int listener_errors[] = {EBADF, ENOTSOCK, EINVAL, EFAULT};
 // Plans so many failures in a row; -1 for ever.
 void fail_accept(int count, int errnum);
 
-// The server listens anew, with one client in the kernel's queue and nothing seen so far.
+// The server listens again, with one client in the kernel's queue and nothing seen so far.
 void start_failing(fixture *it);
 
 // Ends the faults and takes what is pending; every descriptor of the test is closed.
 void finish_failing(fixture *it);
 
-// What the callback was told and what the server says are both the errno's error.
+// The callback's error and the server's are both the errno's error.
 void assert_accept_error(const fixture *it, int errnum);
 
 #endif

@@ -94,10 +94,10 @@ void fixture_leave_descriptors(fixture *it, int count);
 void fixture_restore_descriptors(fixture *it);
 
 // An address of 127.0.0.0/8 that only this process uses, so that its ports are its own: a port just
-// closed stays free, and nobody else listens there. Clients come from 127.0.0.1 all the same.
+// closed stays free, and no other process listens there. Clients come from 127.0.0.1 all the same.
 const char *own_loopback(void);
 
-// Skips the test under valgrind, which stands between it and the kernel.
+// Skips the test under valgrind, which is between it and the kernel.
 void skip_under_valgrind(const char *reason);
 
 // Skips the test where the loopback interface has no IPv6 address, as in many containers.

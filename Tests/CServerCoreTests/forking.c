@@ -137,7 +137,7 @@ static bool run_the_inherited_loop(fixture *it) {
            fixture_statistics(it).accepted == fixture_statistics(it).delivered;
 }
 
-// Without event_reinit(), as nobody should.
+// Without event_reinit(), which a child should call.
 static bool run_the_loop(fixture *it) {
     event_base_loop(it->base, EVLOOP_NONBLOCK);
     return fixture_statistics(it).accepted == fixture_statistics(it).delivered;

@@ -1,4 +1,4 @@
-// Clients that a server lets in or turns away, and what its callbacks see of them.
+// Clients that a server admits or rejects, and what its callbacks see of them.
 #ifndef GUESTS_H
 #define GUESTS_H
 
@@ -15,7 +15,7 @@ typedef struct scene {
     void (*operation)(struct scene *now, csc_server *server); // once
 } scene;
 
-// Listens, with the callback for those turned away.
+// Listens, with the callback for rejected clients.
 void guests_start(fixture *it, scene *now);
 
 // From now on each client is asked about, and answered so.
@@ -23,7 +23,7 @@ void guests_ask(fixture *it, scene *now, csc_admission admission);
 
 csc_address guests_local_address(int client);
 
-// The last one turned away is this client.
+// The last rejected client is this one.
 void guests_assert_rejected(fixture *it, const scene *now, int client, csc_rejection_reason reason);
 void guests_assert_closed(int client);
 void guests_assert_reset(int client);

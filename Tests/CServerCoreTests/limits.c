@@ -108,7 +108,7 @@ static void a_wait_keeps_the_limit_too(void **state) {
     assert_true(csc_server_wait(it->server, 0, NULL));
     assert_int_equal(it->new_connections, 2);
 
-    // Who is turned away does not end the wait.
+    // A rejected client does not end the wait.
     fixture_take(it);
     csc_server_set_max_connections(it->server, 1, CSC_EXCESS_CLOSE);
     assert_false(csc_server_wait(it->server, 20, &timed_out));
@@ -157,7 +157,7 @@ static void an_added_connection_is_live_as_well(void **state) {
     fixture_run_ready(it);
     assert_int_equal(it->new_connections, 1);
 
-    // A place is ended by whoever holds what it stands for.
+    // The owner of what a place was kept for ends it.
     assert_true(csc_server_add_pending(it->server, &place));
     csc_server_close(it->server);
     assert_int_equal(fixture_statistics(it).live, 1);

@@ -168,7 +168,7 @@ static void resuming_within_a_report_neither_recurses_nor_spins(void **state) {
         for (int turn = 0; turn < 100; turn++) {
             fixture_run_ready(it);
         }
-        assert_int_equal(now.calls, 1); // the time stands still
+        assert_int_equal(now.calls, 1); // the clock has stopped
         for (int turn = 0; turn < 2000; turn++) {
             fault_advance_clock(1);
             fixture_run_ready(it);

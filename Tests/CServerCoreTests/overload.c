@@ -22,7 +22,7 @@ static void an_ended_connection_lets_the_next_one_in_at_once(void **state) {
     assert_int_equal(it->new_connections, FREE);
     for (int i = 1; i <= 3; i++) {
         end_connections(it, 1);
-        fixture_run_ready(it); // with the clock standing still
+        fixture_run_ready(it); // with the clock stopped
         assert_int_equal(it->new_connections, FREE + i);
         assert_int_equal(fixture_statistics(it).live, FREE);
     }
@@ -49,7 +49,7 @@ static void a_freed_descriptor_ends_the_back_off_of_every_errno(void **state) {
     }
 }
 
-// Nobody told: the time is always running.
+// No report: the time is always running.
 static void a_descriptor_that_others_free_is_found_within_a_second(void **state) {
     fixture *it = *state;
     run_out(it, 0);
@@ -233,7 +233,7 @@ static void servers_that_share_one_limit_are_all_served(void **state) {
     fault_stop_clock();
     for (int turn = 0; turn < 200 && it->new_connections < SERVERS * EACH; turn++) {
         fixture_run_ready(it);
-        // Only the one whose connection ended is told; the others find out by themselves.
+        // Only the one whose connection ended is notified; the others find out by themselves.
         it->server = servers[turn % SERVERS];
         if (csc_server_has_pending(it->server)) {
             end_connections(it, 1);

@@ -1,5 +1,5 @@
-// The descriptors that a server keeps beside its socket: whoever closes one of their numbers breaks
-// the server at worst, and the file that gets the number next is left alone.
+// The descriptors that a server keeps beside its socket: closing one of their numbers breaks the
+// server at worst, and the file that gets the number next is left alone.
 
 #include "running_out.h"
 

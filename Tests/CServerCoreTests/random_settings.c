@@ -37,7 +37,7 @@ static atomic_int connected;
 static atomic_int answered;
 static atomic_int broken_off;
 static atomic_int wrong;
-static atomic_int to_end; // connections that the other thread tells of
+static atomic_int to_end; // connections that the other thread reports
 
 static uint32_t any(play *now, uint32_t count) {
     now->random = now->random * 6364136223846793005U + 1442695040888963407U;
@@ -178,7 +178,7 @@ static void finish_client(int client) {
     close(client);
 }
 
-// Connects anew for each that has ended, and waits for the rest in the end.
+// Connects again for each that has ended, and waits for the rest in the end.
 static void *be_clients(void *context) {
     struct pollfd entries[AT_ONCE];
     int open = 0;
@@ -302,7 +302,7 @@ static void whatever_is_set_whenever_each_client_is_served_once(void **state) {
         take_some(&now, 1000);
     } while (settled() < atomic_load(&connected) && monotonic_milliseconds() < end);
     int64_t cpu = thread_cpu_milliseconds();
-    turn(&now, 500); // nobody is there any more
+    turn(&now, 500); // there is no client any more
     assert_true(thread_cpu_milliseconds() - cpu < 250);
     pthread_join(now.clients, NULL);
     atomic_store(&all_over, true);

@@ -1,7 +1,7 @@
 // Any call from any callback, as a table: every operation (operations.c) in every place a program
 // can be called from, a test of its own each. The sanitizers judge the memory, the fixture the
-// descriptors and the counters; whether the server listens afterwards, and serves whoever comes, is
-// asserted here.
+// descriptors and the counters; whether the server listens afterwards, and serves the next client,
+// is asserted here.
 
 #include "operations.h"
 
@@ -101,7 +101,7 @@ typedef struct stage {
     bool anew; // it listens on another socket since
 } stage;
 
-// Nothing is told of a server that was freed.
+// Nothing is reported of a server that was freed.
 static void operate(stage *now) {
     assert_false(now->gone && now->cell->place != OTHER_SERVER);
     if ((now->calls++ > 0 && !now->cell->always) || now->gone) {

@@ -19,7 +19,7 @@ static inline void run_out(fixture *it, int reserve) {
     fault_reset_counts();
 }
 
-// Closes so many of the connections that are pending, and tells.
+// Closes so many of the connections that are pending, and reports their end.
 static inline void end_connections(fixture *it, int count) {
     for (int i = 0; i < count; i++) {
         fixture_close(it, fixture_take(it).descriptor);

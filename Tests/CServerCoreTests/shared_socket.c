@@ -1,5 +1,5 @@
 // Two servers of two processes share a listening socket with a third process that was stopped
-// within its accept(2): each client is served once, and nobody turns in vain meanwhile.
+// within its accept(2): each client is served once, and no loop turns in vain meanwhile.
 
 #include "fixture.h"
 
@@ -153,7 +153,7 @@ static void two_servers_and_a_stopped_third_serve_each_client_once(void **state)
             close(clients[j]);
         }
     }
-    poll(NULL, 0, 500); // idle: whoever turns in vain uses up time
+    poll(NULL, 0, 500); // idle: a loop that turns in vain uses up time
     assert_int_equal(served['a'] + served['b'], CLIENTS);
     close(orders[1]);
     for (int i = 0; i < 2; i++) {

@@ -1,4 +1,4 @@
-// CSC_OVERLOAD_SHED: clients are turned away when descriptors run out.
+// CSC_OVERLOAD_SHED: clients are rejected when descriptors run out.
 
 #include "failing_accept.h"
 #include "running_out.h"

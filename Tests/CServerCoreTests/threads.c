@@ -27,7 +27,7 @@ typedef struct worker {
     pthread_t thread;
 } worker;
 
-static _Atomic uint16_t ports[THREADS * SERVERS]; // at which somebody listens, or did
+static _Atomic uint16_t ports[THREADS * SERVERS]; // at which a server listens, or did
 
 static uint32_t any(worker *self, uint32_t count) {
     self->random = self->random * 6364136223846793005U + 1442695040888963407U;

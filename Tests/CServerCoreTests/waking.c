@@ -1,4 +1,4 @@
-// What other threads and signal handlers may do: end a wait, and tell that a connection has ended.
+// What other threads and signal handlers may do: end a wait, report the end of a connection.
 
 #include "fixture.h"
 

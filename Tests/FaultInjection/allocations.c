@@ -1,4 +1,4 @@
-// malloc(), calloc(), realloc() and free() that count, and fail on demand. They stand on glibc's
+// malloc(), calloc(), realloc() and free() that count, and fail on demand. They call glibc's
 // own names for its allocator, because looking up the real functions with dlsym() allocates.
 
 #include "plans.h"

@@ -18,9 +18,9 @@ static _Thread_local bool is_stopped;
 static _Thread_local bool skips_waits;
 static _Thread_local struct timespec stopped_at[CLOCKS];
 
-// A timerfd with an interval. The kernel is told of it anew whenever the clock is meddled with.
+// A timerfd with an interval. It is set again in the kernel whenever the clock is changed.
 typedef struct timer {
-    int fd;      // 0 for a free place: nobody's timer is standard input
+    int fd;      // 0 for a free place: no timer is standard input
     int64_t due; // milliseconds of this thread's clock
     int64_t interval;
 } timer;

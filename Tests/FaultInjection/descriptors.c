@@ -1,6 +1,6 @@
-// Who opened which descriptor: a close() of one that is not open, or is somebody else's, is told
-// with the callers. Such a close may hit what another part of the program has just been given the
-// number for, and nobody would know.
+// Who opened which descriptor: a close() of one that is not open, or is another caller's, is
+// reported with the callers. Such a close may hit, unnoticed, what another part of the program has
+// just been given the number for.
 
 #include "plans.h"
 

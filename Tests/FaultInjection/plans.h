@@ -1,4 +1,4 @@
-// What the interposing functions ask and tell the plans of their thread.
+// What the interposing functions ask of and report to the plans of their thread.
 #ifndef FAULT_PLANS_H
 #define FAULT_PLANS_H
 

@@ -90,7 +90,7 @@ static void read_sockaddr(const uint8_t *data, size_t size) {
         CHECK(address.family == CSC_FAMILY_IPV4 || address.family == CSC_FAMILY_IPV6, "%d",
               address.family);
         check_kernel_form(&address);
-        // The kernel numbers interfaces with a positive int; no text stands for another.
+        // The kernel numbers interfaces with a positive int; no text means another.
         if (address.scope_id <= INT32_MAX) {
             check_text(&address);
         }

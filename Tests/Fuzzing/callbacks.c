@@ -1,6 +1,6 @@
 // The callbacks of a fuzzed server: they make calls as well, those that come next in the input.
 //
-// A call may free the server and put another in its place; the epoch tells.
+// A call may free the server and put another in its place; the epoch shows it.
 
 #include "world.h"
 

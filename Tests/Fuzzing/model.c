@@ -1,7 +1,7 @@
 // What must be true of a server, whatever is called in which order; see world.h.
 //
 // Clients connect one after the other, and the kernel's queue is in order, so the model knows who
-// is next. What the server accepted since the last look is told by its counter.
+// is next. What the server accepted since the last look is in its counter.
 
 #include "world.h"
 

@@ -24,7 +24,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     return 0;
 }
 
-// One call for all of them: poll tells which are not open.
+// One call for all of them: poll says which are not open.
 static void look_at_descriptors(struct pollfd entries[WATCHED_DESCRIPTORS]) {
     for (int i = 0; i < WATCHED_DESCRIPTORS; i++) {
         entries[i] = (struct pollfd){.fd = i};

@@ -1,5 +1,5 @@
 // What a sequence of calls plays on: an event base, two servers, clients, and the descriptors that
-// were taken. Beside each server stands a model of it: who waits in the kernel's queue, who is
+// were taken. Each server has a model: who waits in the kernel's queue, who is
 // pending, what the counters must be. After each call the server is held against its model.
 #ifndef FUZZING_WORLD_H
 #define FUZZING_WORLD_H
@@ -18,7 +18,7 @@ enum { SERVERS = 2, MOST_CLIENTS = 32, MOST_TAKEN = 64, MOST_IN_QUEUE = 64, DEEP
 
 typedef struct world world;
 
-// Names of peers, first in, first out; a peer of family CSC_FAMILY_NONE stands for an added
+// Names of peers, first in, first out; a peer of family CSC_FAMILY_NONE means an added
 // connection.
 typedef struct name_queue {
     csc_address names[MOST_IN_QUEUE];
@@ -39,7 +39,7 @@ typedef struct subject {
     unsigned epoch;     // changes with each server in this place
     unsigned listening_epoch;
     bool listening;
-    bool tampered; // somebody else broke the listening socket, or may have
+    bool tampered; // other code broke the listening socket, or may have
     bool handles_incoming;
     bool has_base;
     unsigned in_incoming; // callbacks on the stack: one connection each is on its way
@@ -91,7 +91,7 @@ csc_address model_incoming(subject *it, const csc_connection *connection);
 void model_rejected(subject *it, const csc_address *peer);
 void model_asked(subject *it, const csc_address *peer);
 void model_answered(subject *it, csc_admission answer);
-// One that comes another way than the kernel's queue: before all who stand there.
+// One that comes another way than the kernel's queue: before all who wait there.
 void model_passed_on(subject *it, const csc_address *peer);
 void model_given_back(subject *it, const csc_address *name);
 void model_popped(subject *it, const csc_connection *connection);

@@ -1,4 +1,4 @@
-// The commands of whoever drives the subject: a word and at most two numbers a line.
+// The commands that drive the subject: a word and at most two numbers a line.
 
 #include "subject.h"
 

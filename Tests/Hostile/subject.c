@@ -1,4 +1,4 @@
-// A server that does what its driver says, and tells what it sees.
+// A server that does what its driver says, and reports what it sees.
 //
 // Usage: hostile_subject close|hold|echo|leave [--adopt DESCRIPTOR] [--address A] [--max-pending N]
 //        [--user-timeout MSEC] [--keep-alive SECONDS] [--policy wait|shed]

@@ -11,7 +11,7 @@ struct event_base;
 // What it does with the connections it takes.
 typedef enum service {
     CLOSE, // at once
-    HOLD,  // until it is told to let go
+    HOLD,  // until a command to let go
     ECHO,  // sends back what comes, until the client ends
     LEAVE  // in the server's queue
 } service;

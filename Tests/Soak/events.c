@@ -43,8 +43,8 @@ static void unblock(void) {
     blocked_until = 0;
 }
 
-// Whoever stands in the kernel's queue of a listening socket that ends is reset, and the server
-// knows nothing of them: so first all have been served.
+// Clients in the kernel's queue of a listening socket that ends are reset, and the server gets no
+// notice of them: so first all have been served.
 static void let_all_end(void) {
     while (load_active() > 0) {
         load_turn(0, true);

@@ -185,7 +185,7 @@ static int make_socket(uint64_t number) {
     return descriptor;
 }
 
-// The second call tells whether the first has succeeded meanwhile, as it has on loopback.
+// The second call says whether the first has succeeded meanwhile, as it has on loopback.
 static bool is_connected(int descriptor) {
     const struct sockaddr *name = (const struct sockaddr *)&server_name;
     for (int call = 0; call < 2; call++) {

@@ -1,4 +1,4 @@
-// The server's program: started, told what to do, ended. See soak.h.
+// The server's program: started, given commands, ended. See soak.h.
 
 #include "soak.h"
 

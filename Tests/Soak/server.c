@@ -1,5 +1,5 @@
-// The C core's server of the soak: sends back what comes, and does as it is told on its standard
-// input, one word a line. Each is answered by a line on the standard output.
+// The C core's server of the soak: sends back what comes, and obeys commands on its standard input,
+// one word a line. Each is answered by a line on the standard output.
 
 #include <CServerCore.h>
 
@@ -23,7 +23,7 @@ typedef struct soak_server {
     struct rlimit descriptors;
     bool holds; // takes nothing that is pending
     bool told_to_break;
-    unsigned long failures; // errors that nobody asked for
+    unsigned long failures; // errors that no command provoked
 } soak_server;
 
 // A client whose bytes are on their way in or, while the kernel takes no more, on their way out.
@@ -212,7 +212,7 @@ static void on_command(int descriptor, short events, void *context) {
     soak_server *it = context;
     ssize_t received = read(descriptor, line + length, sizeof line - 1 - length);
     if (received <= 0) {
-        event_base_loopbreak(it->base); // whoever started it has gone
+        event_base_loopbreak(it->base); // its parent has gone
         return;
     }
     length += (size_t)received;

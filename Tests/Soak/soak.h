@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-// process.c: the server's program, which is told what to do.
+// process.c: the server's program, which obeys commands.
 
 typedef struct server_process {
     pid_t pid;

@@ -1,5 +1,5 @@
 // A small server, with the shim linked in, for cross-check: five clients come, each is greeted;
-// what became of them is printed in one line. Its failures come from the shim, or from strace
+// their results are printed in one line. Its failures come from the shim, or from strace
 // outside:
 //
 //   crossed_server                       whatever strace injects

@@ -38,8 +38,8 @@ static uint64_t accept_calls(void) {
     return fault_calls(FAULT_ACCEPT4) + fault_calls(FAULT_ACCEPT);
 }
 
-// While an error lasts, and time stands still, nothing is tried again and again; and a few times in
-// a second while it passes.
+// While an error lasts, and the clock is stopped, nothing is tried again and again; and a few times
+// in a second while it passes.
 static void look_for_spinning(run *it) {
     enum { SETTLING_MS = 4000, STEP_MS = 20, TURNS = 100, SECONDS = TURNS * STEP_MS / 1000 };
     for (int passed = 0; passed < SETTLING_MS; passed += STEP_MS) {
@@ -69,8 +69,8 @@ static void look_for_spinning(run *it) {
     }
 }
 
-// Nothing fails any more: whoever waits is served, and so is a new client, unless the server said
-// that it stopped; then it can listen again.
+// Nothing fails any more: every waiting client is served, and so is a new client, unless the server
+// said that it stopped; then it can listen again.
 static void must_serve(run *it) {
     if (it->server && csc_server_overload_policy(it->server) == CSC_OVERLOAD_STRICT) {
         csc_server_resume(it->server);

@@ -1,4 +1,4 @@
-// Whom a server turns away, or lets wait, and a process that really runs out of descriptors.
+// Clients that a server rejects, or lets wait, and a process that really runs out of descriptors.
 
 #include "torture.h"
 

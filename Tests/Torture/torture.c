@@ -48,7 +48,7 @@ static pair pairs[MOST_PAIRS];
 static int pair_count;
 static uint64_t runs_of_call[KINDS];
 static uint64_t objections;
-static plan present; // for whoever finds the program stuck
+static plan present; // for a debugger, where the program is stuck
 
 static void describe(const plan *it, FILE *to) {
     if (it->how && it->call >= ALLOCATION) {

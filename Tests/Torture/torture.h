@@ -1,7 +1,7 @@
 // Torture: a scenario of a server's life runs once to count its calls, then once more for each of
 // them and each way it can fail. Whatever fails, the judge must find the same: every connection
 // accounted for, no descriptor or memory lost, no descriptor of others closed, no spinning, the
-// error told or without consequence, and a server that serves again or says that it stopped.
+// error reported or without consequence, and a server that serves again or says that it stopped.
 #ifndef TORTURE_H
 #define TORTURE_H
 
@@ -28,14 +28,14 @@ typedef struct run {
     uint64_t taken;     // connections that the server gave out
     uint64_t may_lose;  // clients whose connections the scenario itself gives up unaccepted
     int new_connections;
-    bool ends_connections; // tells the server of each that has ended
+    bool ends_connections; // reports each that has ended to the server
     int asked;             // how often the server asked whether to admit a client
     uint64_t limit;        // of descriptors, while a scenario has lowered it; else 0
     int told;              // failures that the server reported, by a result or the callback
     bool stopped;          // by an error
     bool closed;           // by the scenario
 
-    bool misled; // it is told that something is not there which is, and may well leave it
+    bool misled; // a call says that something is not there which is, and may well leave it
 
     csc_statistics last; // of a server that has been freed
 
@@ -60,7 +60,7 @@ bool run_start(run *it);
 bool run_listen(run *it);                              // on loopback
 bool run_listen_on(run *it, const csc_address *where); // records and checks a failure
 bool run_adopt(run *it, int descriptor);
-int run_raw_listener(void); // a listening socket made by somebody else
+int run_raw_listener(void); // a listening socket made by other code
 
 // So many clients connect, if the server listens.
 void run_connect(run *it, int count);
@@ -68,7 +68,7 @@ void run_connect(run *it, int count);
 // Turns the loop, or waits where there is none, and checks the balance each time.
 void run_turn(run *it);
 
-// Turns until all clients are accepted, four seconds of the clock at most; takes them if told to.
+// Turns until all clients are accepted, four seconds of the clock at most; may take them.
 void run_serve(run *it, bool take);
 void run_take_all(run *it);
 

@@ -27,10 +27,10 @@ struct RequestHead: Equatable {
   var awaitsContinue: Bool
 }
 
-/// Reads the lines of a head, one by one, and refuses what RFC 9110 and 9112 tell servers to refuse. Each of these
+/// Reads the lines of a head, one by one, and refuses what RFC 9110 and 9112 require servers to refuse. Each of these
 /// refusals has a request behind it that two servers in a row take for different ones.
 struct RequestHeadReader {
-  /// The longest content that is read, in bytes; also the largest number that is told from larger ones.
+  /// The longest content that is read, in bytes; also the largest number that is distinguished from larger ones.
   static let longestContent = 1 << 20
 
   private let method: RequestHead.Method

@@ -17,7 +17,7 @@ struct QtClientTests {
     let deadline = ContinuousClock.now + .seconds(20)
     var hasRead = try client.hasRead(oneOf: Fortunes.all)
     while !hasRead, .now < deadline {
-      // Nothing tells when a program has read something.
+      // There is no notification when a program has read something.
       poll(nil, 0, 50)
       hasRead = try client.hasRead(oneOf: Fortunes.all)
     }

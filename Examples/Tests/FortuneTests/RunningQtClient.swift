@@ -3,7 +3,7 @@ import ProgramTesting
 
 /// The Fortune Client that Qt's makers wrote, from Debian's package of Qt's examples: a dialog, without a screen.
 ///
-/// It takes its keys from a pipe that it believes to be a keyboard. What it shows nobody sees, but it is in its
+/// It takes its keys from a pipe that it believes to be a keyboard. What it shows is on no screen, but it is in its
 /// memory as Qt keeps texts.
 final class RunningQtClient {
   /// Nil when it is not installed.
@@ -104,7 +104,7 @@ final class RunningQtClient {
     send(key, isDown: false)
   }
 
-  /// The kernel's `struct input_event`: a time that nobody reads, then type, code and value.
+  /// The kernel's `struct input_event`: a time that is not read, then type, code and value.
   private func send(_ key: UInt16, isDown: Bool) {
     let keyEvent: UInt16 = 1
     var event = [UInt8](repeating: 0, count: MemoryLayout<timeval>.size)

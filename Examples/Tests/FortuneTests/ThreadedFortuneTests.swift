@@ -183,7 +183,7 @@ private final class Told: Sendable {
   }
 }
 
-/// Two connected sockets that are not TCP's: one to give away, and one that tells when the other is closed,
+/// Two connected sockets that are not TCP's: one to give away, and one that shows when the other is closed,
 /// whatever its number is used for by then.
 private final class LocalPair {
   let given: Int32

@@ -5,7 +5,7 @@ import Glibc
 package final class Connection {
   private var descriptor: Int32
 
-  /// A client's; nil when nobody listens.
+  /// A client's; nil when there is no listener.
   package convenience init?(port: UInt16) {
     self.init(descriptor: socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0))
     var address = sockaddr_in()
@@ -101,7 +101,7 @@ package final class Connection {
     shutdown(descriptor, Int32(SHUT_WR))
   }
 
-  /// Resets the connection: what was not sent yet is lost, and the other end is told of a failure.
+  /// Resets the connection: what was not sent yet is lost, and the other end gets an error.
   package func reset() {
     var hard = linger(l_onoff: 1, l_linger: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &hard, socklen_t(MemoryLayout<linger>.size))

@@ -1,7 +1,7 @@
 import Glibc
 import Synchronization
 
-/// One of the examples, running as a process of its own. Nothing here waits longer than it is told.
+/// One of the examples, running as a process of its own. Nothing here waits longer than its limit.
 ///
 /// Not Foundation's Process: its children inherit the pipes of those that run beside them, and the blocked
 /// signals of the thread that starts them.

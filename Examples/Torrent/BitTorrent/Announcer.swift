@@ -1,4 +1,4 @@
-/// When to tell which of a torrent's trackers what. Asks nobody itself.
+/// When to send which announce to which of a torrent's trackers. Sends nothing itself.
 package struct Announcer {
   package typealias Instant = ContinuousClock.Instant
   package typealias Event = TrackerRequest.Event
@@ -20,7 +20,7 @@ package struct Announcer {
     self.trackers = trackers
   }
 
-  /// Whether everything was told that was to be.
+  /// Whether all announces were sent.
   package var isIdle: Bool {
     pending.isEmpty && !isAsking
   }
@@ -37,7 +37,7 @@ package struct Announcer {
     due = now
   }
 
-  /// What to tell whom now, if anything; ``succeeded(_:now:)`` or ``failed(now:)`` has to follow.
+  /// The announce to send now, if any; ``succeeded(_:now:)`` or ``failed(now:)`` has to follow.
   package mutating func next(now: Instant) -> (tracker: String, event: Event?)? {
     guard !isAsking, let due, due <= now, trackers.indices.contains(current) else { return nil }
     isAsking = true

@@ -22,7 +22,7 @@ package indirect enum Bencode: Sendable {
   }
 }
 
-/// Keeps where each value stood: a torrent's name is the hash of its `info` as it was written.
+/// Keeps where each value was: a torrent's name is the hash of its `info` as it was written.
 package struct BencodeDictionary: Sendable {
   struct Entry: Sendable {
     var key: [UInt8]
@@ -36,7 +36,7 @@ package struct BencodeDictionary: Sendable {
     entry(key)?.value
   }
 
-  /// Where in the input the value of a key stands.
+  /// Where in the input the value of a key is.
   package func source(of key: String) -> Range<Int>? {
     entry(key)?.source
   }
@@ -53,7 +53,7 @@ package struct BencodeError: Error, CustomStringConvertible {
 /// Reads one value that fills its whole input. Whatever the input, it neither traps nor takes more memory than the
 /// limits allow.
 package struct BencodeParser {
-  /// How deep lists and dictionaries may stand in each other.
+  /// How deep lists and dictionaries may be nested.
   private static let mostDepth = 32
   /// Even the shortest value takes some dozens of bytes here.
   private static let mostValues = 500_000

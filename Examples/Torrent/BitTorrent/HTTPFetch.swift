@@ -2,7 +2,7 @@ import Foundation
 import FoundationNetworking
 import Synchronization
 
-/// Fetches what stands at an address, up to a length: whoever answers does not decide how much is held.
+/// Fetches the content of an address, up to a length: the server does not decide how much is held.
 final class HTTPFetch: NSObject, URLSessionDataDelegate {
   private struct State {
     var body: [UInt8] = []

@@ -1,6 +1,6 @@
 import Synchronization
 
-/// What other threads have to tell the loop, which looks here many times a second.
+/// What other threads have for the loop, which looks here many times a second.
 final class Mailbox<Letter: Sendable>: Sendable {
   private let letters = Mutex<[Letter]>([])
 

@@ -60,7 +60,7 @@ final class Peer {
 
   private func connectSignals() {
     socket.readBufferSize = client.downloadBudget.bufferSize(seconds: 4)
-    // Weak: a socket may still have something to tell when its peer has gone.
+    // Weak: a socket may still have something to report when its peer has gone.
     socket.connected.connect { [weak self] in self?.connected() }
     socket.readyRead.connect { [weak self] in self?.read() }
     socket.bytesWritten.connect { [weak self] _ in self?.wrote() }
@@ -179,7 +179,7 @@ final class Peer {
     guard !hasEnded, !isHeld else { return }
     guard peerID != nil else {
       guard now - began > .seconds(settings.handshakeTimeout) else { return }
-      // Nobody is there who could have sent one.
+      // There is no peer that could have sent one.
       guard socket.state == .connected else { return end() }
       return client.drop(self, .noHandshakeWithin(settings.handshakeTimeout))
     }

@@ -15,7 +15,7 @@ package struct PieceLayout: Hashable, Sendable {
     pieceCount = (totalLength - 1) / pieceLength + 1
   }
 
-  /// Where a piece stands; empty when there is no such piece.
+  /// Where a piece is; empty when there is no such piece.
   package func range(ofPiece piece: Int) -> Range<Int> {
     guard (0..<pieceCount).contains(piece) else { return 0..<0 }
     let start = piece * pieceLength

@@ -5,7 +5,7 @@
 /// the slowest of all.
 package struct PiecePicker {
   package enum Receipt: Equatable {
-    /// Nobody asked for it, or it is there already.
+    /// It was not requested, or it is there already.
     case unwanted
     /// To be kept; these others were asked for it, too.
     case block(alsoAsked: [PeerNumber])
@@ -35,7 +35,7 @@ package struct PiecePicker {
   package private(set) var have: PieceSet
   private var availability: [Int32]
   private var underway: [Int: Underway] = [:]
-  /// All blocks are there, but nobody has looked yet whether they are right.
+  /// All blocks are there, but they are not checked yet.
   private var unchecked: [Int: Underway] = [:]
   private var blame = Blame()
 
@@ -128,7 +128,7 @@ package struct PiecePicker {
     return nil
   }
 
-  // MARK: - What becomes of it
+  // MARK: - Results
 
   /// A peer has sent a block.
   package mutating func receive(_ block: Block, from peer: PeerNumber) -> Receipt {
@@ -139,7 +139,7 @@ package struct PiecePicker {
     return .block(alsoAsked: state.askedOf.filter { $0 != peer })
   }
 
-  /// Whether all blocks of a piece have come; it is to be checked then, which this tells once.
+  /// Whether all blocks of a piece have come; it is to be checked then, which this says once.
   package mutating func takeToCheck(_ piece: Int) -> Bool {
     guard let state = underway[piece], state.isComplete else { return false }
     unchecked[piece] = state

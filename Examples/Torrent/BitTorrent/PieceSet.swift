@@ -1,4 +1,4 @@
-/// Which pieces somebody has.
+/// Which pieces a peer, or this torrent, has.
 package struct PieceSet: Equatable, Sendable {
   package let pieceCount: Int
   package private(set) var count = 0

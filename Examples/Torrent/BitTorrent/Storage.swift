@@ -37,7 +37,7 @@ package final class Storage {
     }
   }
 
-  /// Makes the empty files, which nobody will ever write to, and sees that none of the others is another file.
+  /// Makes the empty files, which nothing will ever write to, and sees that none of the others is another file.
   package func prepare() throws(StorageError) {
     for index in files.indices {
       if let length = lengthOnDisk(index), length > files[index].length {

@@ -56,7 +56,7 @@ extension Torrent {
 
   // MARK: - Blocks
 
-  /// Blocks that one peer will not send are there for others. Not at once, but once a round: whoever chokes us a
+  /// Blocks that one peer will not send are there for others. Not at once, but once a round: a peer that chokes us a
   /// thousand times in a row is not to have us look at all peers as often.
   func requestMoreOfAll() {
     guard mayRequestMore, isReady, !isComplete else { return }

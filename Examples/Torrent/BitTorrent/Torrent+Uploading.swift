@@ -1,11 +1,11 @@
 /// Whom to serve, and serving them.
 extension Torrent {
-  /// More requests than these wait for nobody: whoever sends them does not listen.
+  /// More requests than these are not kept: a peer that sends them does not read.
   private static let mostRequests = 1024
 
   // MARK: - Whom
 
-  /// Chooses anew, if it is time to.
+  /// Chooses again, if it is time to.
   func chooseWhomToServe(_ now: Instant) {
     guard now >= nextChoice else { return }
     nextChoice = now + Choker.interval
@@ -27,7 +27,7 @@ extension Torrent {
     }
   }
 
-  /// Until the next choice nobody has to wait while there is room.
+  /// Until the next choice no peer has to wait while there is room.
   func fillSlots() {
     guard isReady else { return }
     let served = peers.values.count { !$0.isChoked && $0.interestsUs }

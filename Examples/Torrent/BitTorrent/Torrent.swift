@@ -18,7 +18,7 @@ final class Torrent {
   var nextChoice: Instant
   var download: SpeedMeter
   var upload: SpeedMeter
-  /// Whether there may be blocks to ask for that nobody was asked for yet.
+  /// Whether there may be blocks to ask for that were not requested yet.
   var mayRequestMore = false
   /// Whether what is on disk is known.
   private(set) var isReady = false

@@ -191,7 +191,7 @@ package final class TorrentClient {
     }
   }
 
-  /// Trackers name us, too. Where it does not show here, the peer ID tells.
+  /// Trackers name us, too. Where it does not show here, the peer ID does.
   private func isOurselves(_ endpoint: Endpoint) -> Bool {
     guard endpoint.port == port, let host = HostAddress(endpoint.host) else { return false }
     return host == server.serverAddress || host.isLoopback && server.serverAddress.isUnspecified

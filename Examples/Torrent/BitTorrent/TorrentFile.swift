@@ -7,7 +7,7 @@ package enum TorrentFile {
     guard descriptor >= 0 else { throw StorageError("Unable to open it: \(systemText(errno))") }
     defer { close(descriptor) }
     var bytes: [UInt8] = []
-    // One byte more than a torrent file may have tells that it is too long.
+    // One byte more than a torrent file may have shows that it is too long.
     while bytes.count <= Metainfo.mostBytes {
       var outcome = 0
       let chunk = [UInt8](unsafeUninitializedCapacity: 1 << 16) { room, count in

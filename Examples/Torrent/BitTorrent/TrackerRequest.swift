@@ -1,4 +1,4 @@
-/// What a tracker is told.
+/// What is sent to a tracker.
 package struct TrackerRequest: Sendable {
   package enum Event: String, Sendable {
     case started

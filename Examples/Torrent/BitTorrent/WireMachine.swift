@@ -22,7 +22,7 @@ package struct WireMachine {
   }
 
   package static let longestMessage = 200_000
-  /// Requests are for a block, usually; more than this nobody serves.
+  /// Requests are for a block, usually; more than this no peer serves.
   package static let longestRequest = 131_072
 
   /// Of the torrent, to be set before messages are read: what they name has to be there.
@@ -52,7 +52,7 @@ package struct WireMachine {
 
   private mutating func nextInfoHash() throws(Failure) -> Event? {
     let prefix = Handshake.prefix
-    // Told at the first byte that is wrong: others wait for an answer before they send more.
+    // Reported at the first byte that is wrong: others wait for an answer before they send more.
     guard available.prefix(prefix.count).elementsEqual(prefix.prefix(available.count)) else {
       throw .noHandshake
     }

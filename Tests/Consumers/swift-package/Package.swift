@@ -1,7 +1,7 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-// Programs of somebody who depends on this package: every warning is an error, concurrency is checked completely, in
+// Programs that depend on this package: every warning is an error, concurrency is checked completely, in
 // Swift 6's mode without a setting more.
 let kit = Target.Dependency.product(name: "TCPServerKit", package: "TCPServerKit")
 

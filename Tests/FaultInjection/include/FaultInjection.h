@@ -171,7 +171,7 @@ void fault_reset_clock(void);
 /**
  * While the clock is stopped: a poll() or epoll_wait() of this thread that finds nothing ready
  * moves the clock on instead of sleeping, to its own timeout or to the next timer, and a failing
- * one moves it by a millisecond. For tests in which nobody else makes descriptors ready.
+ * one moves it by a millisecond. For tests in which no other thread makes descriptors ready.
  */
 void fault_skip_waits(bool skip);
 
@@ -182,8 +182,8 @@ void fault_hide_ipv6(bool hide);
  * Remembers where each call of this thread comes from, from now on; false ends it. For one thread
  * at a time.
  *
- * @param depth how many callers tell one place from another; 0 for all below the executable, which
- * suits a library under test that is a shared one
+ * @param depth how many callers distinguish one place from another; 0 for all below the
+ *   executable, which suits a library under test that is a shared one
  */
 void fault_record_sites(bool record, int depth);
 

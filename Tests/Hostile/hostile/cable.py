@@ -11,7 +11,7 @@ from .report import scenario
 
 CLIENTS = 100
 
-# In a network namespace of its own: connects when it is told to where, then holds the connections.
+# In a network namespace of its own: reads where to connect, then holds the connections.
 PEER = """
 import ctypes, socket, sys
 assert ctypes.CDLL(None, use_errno=True).unshare(0x40000000) == 0, "unshare"
@@ -28,7 +28,7 @@ sys.stdin.readline()
 
 @scenario("cable-pulled")
 def cable_pulled(figures):
-    """Peers that vanish without a word: probes and the user timeout tell (F26)."""
+    """Peers that vanish without a word: probes and the user timeout notice it (F26)."""
     peer = subprocess.Popen([sys.executable, "-c", PEER, str(CLIENTS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                             text=True)
     try:
@@ -61,7 +61,7 @@ def cable_pulled(figures):
 
 @scenario("address-goes-and-comes")
 def address_goes_and_comes(figures):
-    """The address that a server listens on is taken from the machine, and given back: nobody has to start it anew."""
+    """The address that a server listens on is taken from the machine, and given back: it needs no restart."""
     interface, address = "coming", "10.97.0.1"
     network.run("ip", "link", "add", interface, "type", "veth", "peer", "name", "going")
     network.run("ip", "link", "set", interface, "up")

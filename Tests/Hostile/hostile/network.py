@@ -1,4 +1,4 @@
-"""The network of the run: one of its own, with long queues and many ports, and nobody else's traffic."""
+"""The network of the run: one of its own, with long queues and many ports, and no other traffic."""
 
 import contextlib
 import ctypes

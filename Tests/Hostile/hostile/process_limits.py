@@ -35,7 +35,7 @@ def watch_starving(figures, subject, what):
 
 @scenario("out-of-descriptors")
 def out_of_descriptors(figures):
-    """EMFILE with 1,000 clients waiting: no spin, nobody lost (G8, F1)."""
+    """EMFILE with 1,000 clients waiting: no spin, no client lost (G8, F1)."""
     with Subject(figures, "hold", prepare=limit_descriptors) as subject:
         clients = [network.connect(subject.port) for _ in range(CLIENTS)]
         watch_starving(figures, subject, "EMFILE")
@@ -58,7 +58,7 @@ def out_of_descriptors(figures):
 
 @scenario("shedding")
 def shedding(figures):
-    """EMFILE and a server that turns away whom it cannot serve: they learn it, and nobody else suffers (G8)."""
+    """EMFILE and a server that rejects clients it cannot serve: they notice, and no other client suffers (G8)."""
     # A batch of 64 each time that it looks again, a second apart in the end.
     count = figures.many(300, 1000)
     with Subject(figures, "hold", "--policy", "shed", prepare=limit_descriptors) as subject:

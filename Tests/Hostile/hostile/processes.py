@@ -129,7 +129,7 @@ class Server:
 
 
 class Subject(Server):
-    """The C server that does what it is told."""
+    """The C server that obeys commands."""
 
     def __init__(self, figures, service, *arguments, **options):
         super().__init__([figures.programs.subject, service, *arguments], **options)

@@ -23,7 +23,7 @@ def scenario(name):
 
 
 def long_only(function):
-    """A scenario that the quick form leaves out, as others stand for it."""
+    """A scenario that the quick form leaves out, as others cover it."""
     function.long_only = True
     return function
 

@@ -195,7 +195,7 @@ def interrupted_again(figures):
 
 
 def await_refusal(port):
-    """Clients find nobody any more, within 10 s."""
+    """Clients find no listener any more, within 10 s."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:

@@ -1,12 +1,12 @@
 import Glibc
 import TCPServerKit
 
-/// What the server is told on its standard input, one word a line, each answered by a line.
+/// The server's commands on its standard input, one word a line, each answered by a line.
 struct Commands {
   private let server: TCPServer
   private let port: UInt16
   private var descriptors = rlimit()
-  /// Errors that nobody asked for.
+  /// Errors that no command provoked.
   var failures = 0
   /// Takes nothing that is pending.
   private(set) var holds = false

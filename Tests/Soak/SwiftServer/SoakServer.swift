@@ -1,8 +1,8 @@
 import Glibc
 import TCPServerKit
 
-/// The Swift server of the soak: sends back what comes, by handlers, in tasks or from eight threads, and does as it is
-/// told on its standard input.
+/// The Swift server of the soak: sends back what comes, by handlers, in tasks or from eight threads, and obeys commands
+/// on its standard input.
 @main
 struct SoakServer {
   static func main() throws {

@@ -102,7 +102,7 @@ struct AcceptTests {
         for try await _ in server.connections {}
       }
       #expect(server.statistics.listenerErrors == 1)
-      // Listening anew forgets it.
+      // Listening again forgets it.
       #expect(server.listen(address: .localHost))
       let client = try #require(PlainClient(to: server))
       #expect(try await server.accept()?.peerPort == client.port)

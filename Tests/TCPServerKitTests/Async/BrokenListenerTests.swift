@@ -3,7 +3,7 @@ import Glibc
 import TCPServerKit
 import Testing
 
-/// A listening socket that another part of the program breaks while nobody connects.
+/// A listening socket that another part of the program breaks while no client connects.
 @Suite("A listening socket that others break", .timeLimit(.minutes(5)))
 struct BrokenListenerTests {
   enum Breakage: CaseIterable, Sendable {

@@ -132,7 +132,7 @@ struct AsyncCloseTests {
   @Test("An attempt that is not answered ends by its timeout, or at once when it is cancelled")
   func unanswered() async throws {
     try await onLoop { _ in
-      // A full queue of the kernel's: nobody answers a further client.
+      // A full accept queue: a further client gets no answer.
       let listener = Descriptors.stream()
       defer { close(listener) }
       let endpoint = try #require(Endpoint("127.0.0.1", port: 0))

@@ -1,7 +1,7 @@
 import TCPServerKit
 import Testing
 
-/// Whoever has the loop busy, the others get their turn. Counted in turns, never in time.
+/// Whatever keeps the loop busy, the others get their turn. Counted in turns, never in time.
 @Suite("Fairness of a loop", .timeLimit(.minutes(5)))
 struct FairnessTests {
   private final class Storm {

@@ -18,7 +18,7 @@ struct LoopsTests {
     }
   }
 
-  /// What one loop tells the other.
+  /// What one loop gives the other.
   private struct Side: Sendable {
     let served = Threads()
     let ports = AsyncStream<UInt16>.makeStream()

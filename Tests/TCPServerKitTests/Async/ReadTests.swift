@@ -148,7 +148,7 @@ struct AsyncReadTests {
       await turns(3)
       pair.client.send("1")
       #expect(try await timed.value == 1)
-      // Nobody waits for this one.
+      // No task waits for this one.
       pair.client.send("22")
       await turns()
       #expect(try await pair.socket.read { $0.byteCount } == 2)
@@ -278,7 +278,7 @@ struct AsyncReadTests {
       await #expect(throws: SocketError.operation) { try await pair.socket.readLine() }
       #expect(pair.socket.errorString == "Another task is reading from this socket")
       pair.client.send("data")
-      // Each job of this loop asks; one of them stands between the first reader's wake-up and its turn.
+      // Each job of this loop asks; one of them runs between the first reader's wake-up and its turn.
       var refused = 0
       while true {
         do {

@@ -46,7 +46,7 @@ struct ServeErrorTests {
       #expect(client.nextInput() == .end)
       #expect(late.nextInput() == .failed(ECONNRESET))
       #expect(server.statistics.listenerErrors == 1)
-      // Told once: the server merely does not listen now.
+      // Reported once: the server merely does not listen now.
       await #expect(throws: SocketError.operation) { try await server.serve { _ in } }
       expectBalanced(server)
     }

@@ -215,7 +215,7 @@ struct ShutdownSeenTests {
       let server = try listening()
       server.finish(on: shutdown)
       let released = LoopBound(Released(server))
-      // Begun, and not yet told to the loop, when the server goes.
+      // Begun, and not yet posted to the loop, when the server goes.
       shutdown.begin()
       released.value.server = nil
       await turns(3)

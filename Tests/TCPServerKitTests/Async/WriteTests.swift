@@ -112,7 +112,7 @@ struct AsyncWriteTests {
       try await until {
         received += pair.client.receivedCount(atMost: 5000)
         let now = socket.bytesToWrite
-        // Only the suspended task adds to it. This one runs between a wake-up and what comes of it.
+        // Only the suspended task adds to it. This one runs between a wake-up and its effect.
         if now > held { #expect(held <= socket.writeLowWaterMark, "\(held) bytes were held") }
         held = now
         lowest = min(lowest, held)
@@ -262,7 +262,7 @@ struct AsyncWriteTests {
       var received = 0
       try await until {
         received += pair.client.receivedCount()
-        // The kernel tells of room once a third of its buffer is free.
+        // The kernel reports room once a third of its buffer is free.
         if Descriptors.wait(pair.socket.socketDescriptor, for: POLLOUT, msec: 0) { fault_advance_clock(21) }
         return received == count || ended.isSet
       }

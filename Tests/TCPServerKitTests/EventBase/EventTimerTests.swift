@@ -2,7 +2,7 @@ import FaultInjection
 import TCPServerKit
 import Testing
 
-/// A loop whose clock stands still between the steps of a test.
+/// A loop whose clock is stopped between the steps of a test.
 private final class SteppedLoop {
   let base: EventBase
 

@@ -223,7 +223,7 @@ struct ProxyListenTests {
 
   @Test("Credentials do not go to another machine in clear text, unless that is allowed")
   func clearText() {
-    // Nobody is there: 192.0.2.0/24 is for documentation.
+    // No host is there: 192.0.2.0/24 is for documentation.
     var proxy = NetworkProxy.socks5(hostName: "192.0.2.1", user: "me", password: "secret")
     proxy.timeout = .milliseconds(1)
     let server = server(proxy)

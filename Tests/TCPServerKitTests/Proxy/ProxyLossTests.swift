@@ -4,7 +4,7 @@ import TCPServerKit
 import Testing
 
 extension Loop {
-  /// Turns the loop until `condition` holds, also while the clock stands still.
+  /// Turns the loop until `condition` holds, also while the clock is stopped.
   fileprivate func turn(until condition: () -> Bool) -> Bool {
     let deadline = time(nil) + 10
     while !condition() {
@@ -120,7 +120,7 @@ struct ProxyLossTests {
     server.proxy.hostName = "localhost"
     fault_reset_counts()
     try #require(server.listen(), "\(server.errorString)")
-    // Each lookup has a descriptor that tells of its end.
+    // Each lookup has a descriptor that signals its end.
     #expect(fault_calls(FAULT_EVENTFD) == 1)
     for index in 0..<2 {
       try #require(proxy.takeControl(index)).send(ScriptedProxy.reply())

@@ -9,7 +9,7 @@ struct ProxySocketTests {
   private static let host = "host.example"
   private static let request: [UInt8] = [5, 1, 0, 3, 12] + Array(host.utf8) + [0, 80]
   private static let reply = ScriptedProxy.reply()
-  // Made anew each time: the leak sanitizer does not find the arrays in the cases of a global.
+  // Made again each time: the leak sanitizer does not find the arrays in the cases of a global.
   private static var connects: [ScriptedProxy.Step] {
     [.expect([5, 1, 0]), .sendBytes([5, 0]), .expect(request), .sendBytes(reply + Array("hello".utf8))]
   }

@@ -76,7 +76,7 @@ final class RealProxy {
       var arguments = ["-i", "127.0.0.1", "-p", "\(port)"]
       if !user.isEmpty { arguments += ["-u", user, "-P", password] }
       guard let process = ChildProcess(at: microsocksPath, arguments) else { return nil }
-      // It says nothing: it listens when somebody can connect, and has ended where it cannot.
+      // It says nothing: it listens when a connection succeeds, and has ended where it cannot.
       let deadline = ContinuousClock.now + Loop.limit
       while ContinuousClock.now < deadline && process.isRunning {
         if PlainClient(port: port) != nil { return process }

@@ -112,7 +112,7 @@ struct RealProxyTests {
     expectBalanced(server)
   }
 
-  /// Dante binds another port where somebody has the one that is wished for, and none can be kept for it.
+  /// Dante binds another port where the one that is wished for is in use, and none can be kept for it.
   private func listeningWhereWished(_ proxy: RealProxy) throws -> TCPServer {
     for _ in 0..<100 {
       let server = TCPServer(eventBase: nil)

@@ -12,7 +12,7 @@ struct QtSocketCasesWriting {
     #expect(socket.write(all) == all.count)
     let held = socket.bytesToWrite
     #expect(held > 0 && held < all.count)
-    // What went out within write() is told first.
+    // What went out within write() is reported first.
     #expect(socket.waitForBytesWritten(msec: msec))
     let delivery = peer.readToEndElsewhere(thenEnds: true)
     #expect(socket.waitForBytesWritten(msec: msec))

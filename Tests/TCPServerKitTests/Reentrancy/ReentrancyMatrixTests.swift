@@ -3,7 +3,7 @@ import TCPServerKit
 import Testing
 
 /// Every operation in every place. The sanitizers judge the memory; here it is whether the server listens as the
-/// operation says, serves whoever comes then, has lost no connection, and leaves no object and no descriptor.
+/// operation says, serves the next client, has lost no connection, and leaves no object and no descriptor.
 @Suite("Any call in any place", .blocking, .timeLimit(.minutes(5)))
 struct ReentrancyMatrixTests {
   /// Fifty cells each, or as many as it takes the seconds that the environment variable THREADS_SECONDS says. Not more
@@ -37,7 +37,7 @@ struct ReentrancyMatrixTests {
 
   @Test("Is defined", arguments: Place.allCases, Operation.allCases)
   func cell(place: Place, operation: Operation) throws {
-    // A task that waits for a loop which nobody runs any more waits for ever.
+    // A task that waits for a loop which no thread runs any more waits for ever.
     guard !(place.isAsync && operation == .releaseLoopToo) else { return }
     weak var base: EventBase?
     weak var server: TCPServer?

@@ -28,7 +28,7 @@ enum Place: String, CaseIterable {
   }
 }
 
-/// A loop and a server with nobody else holding them, so that a handler can release both, and three clients.
+/// A loop and a server with no other reference to them, so that a handler can release both, and three clients.
 final class Stage {
   var base: EventBase?
   var server: OverridingServer?
@@ -131,7 +131,7 @@ final class Stage {
     }
     if place == .acceptErrorOfResume {
       server.pauseAccepting()
-      // Until the loop no longer watches it: that it cannot again is told within the call.
+      // Until the loop no longer watches it: that it cannot again is reported within the call.
       for _ in 0..<5 { base?.runOnce(timeout: .zero) }
       fault_fail(FAULT_EPOLL_CTL, 1, 1, ENOMEM)
       server.resumeAccepting()

@@ -3,7 +3,7 @@ import Glibc
 import TCPServerKit
 import Testing
 
-/// One errno of one call, and what a program is told about it.
+/// One errno of one call, and what a program gets to see of it.
 struct ErrorRow: CustomTestStringConvertible {
   let name: String
   let errnum: CInt
@@ -74,7 +74,7 @@ struct ErrorTableTests {
     try listening(failsAt: FAULT_EPOLL_CTL, row)
   }
 
-  /// Listens with one failing call: the error is told, nothing stays open, and the next attempt succeeds.
+  /// Listens with one failing call: the error is reported, nothing stays open, and the next attempt succeeds.
   private func listening(failsAt call: fault_call, _ row: ErrorRow) throws {
     let server = TCPServer(eventBase: try Loop().base)
     fault_reset_counts()

@@ -3,7 +3,7 @@ import Glibc
 import TCPServerKit
 import Testing
 
-/// Servers that lack descriptors, on a clock that stands still: what goes on does so without a timer.
+/// Servers that lack descriptors, on a clock that is stopped: what goes on does so without a timer.
 @Suite("Overload", .blocking)
 final class OverloadTests {
   private let loop: Loop

@@ -2,7 +2,7 @@ import Glibc
 import TCPServerKit
 import Testing
 
-/// What is pending, and who is told of it.
+/// What is pending, and who is notified of it.
 @Suite("Pending connections and waits for them", .timeLimit(.minutes(5)))
 struct PendingTests {
   private func waits(_ server: TCPServer, msec: Int = 20) -> (isPending: Bool, timedOut: Bool?) {

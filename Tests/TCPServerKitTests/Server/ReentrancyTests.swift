@@ -10,7 +10,7 @@ enum Handler: String, CaseIterable {
   case acceptError
 }
 
-/// A loop and a server with nobody else holding them, so that a handler can release both.
+/// A loop and a server with no other reference to them, so that a handler can release both.
 private final class Arena {
   var base: EventBase?
   var server: OverridingServer?
@@ -83,7 +83,7 @@ struct ReentrancyTests {
     #expect(base == nil)
     #expect(server == nil)
     #expect(listening?.isOpen == false)
-    // Taken by nobody, so it ends with its server.
+    // Never taken, so it ends with its server.
     #expect([.end, .failed(ECONNRESET)].contains(client?.nextInput()))
   }
 

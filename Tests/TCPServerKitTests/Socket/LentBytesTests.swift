@@ -3,7 +3,7 @@ import TCPServerKit
 import Testing
 
 /// What a body is lent stays as it is until it returns, whatever else it does. The address sanitizer sees a span
-/// whose memory is gone; the bytes tell of one whose memory was used for something else.
+/// whose memory is gone; the bytes show one whose memory was used for something else.
 @Suite("Bytes lent to a body that reads on", .timeLimit(.minutes(5)))
 struct LentBytesTests {
   private static let size = 40_000

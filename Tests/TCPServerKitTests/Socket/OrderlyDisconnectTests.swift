@@ -123,7 +123,7 @@ struct OrderlyDisconnectTests {
     #expect(loop.run { socket.state == .unconnected })
   }
 
-  // MARK: - Input that nobody has read
+  // MARK: - Input that the program has not read
 
   @Test("1 MiB that was never read does not destroy the reply", arguments: Ending.allCases)
   func unreadInput(ending: Ending) throws {

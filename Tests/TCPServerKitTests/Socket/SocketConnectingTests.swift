@@ -71,7 +71,7 @@ struct SocketConnectingTests {
     case loop, waitWithLoop, waitWithoutLoop
   }
 
-  /// Runs a connection attempt to its end in each way there is; returns what it told.
+  /// Runs a connection attempt to its end in each way there is; returns what it reported.
   private func attempt(_ way: Way, _ start: (TCPSocket) -> Void) throws -> (SocketError, [Recorder.Event]) {
     let loop = try Loop()
     let socket = TCPSocket(eventBase: way == .waitWithoutLoop ? nil : loop.base)
@@ -219,7 +219,7 @@ struct SocketConnectingTests {
 
   @Test("A host with several addresses is tried at each")
   func severalAddresses() throws {
-    // localhost has ::1 first where there is IPv6, and there nobody listens.
+    // localhost has ::1 first where there is IPv6, and there is no listener there.
     let server = TCPServer(eventBase: nil)
     #expect(server.listen(address: .localHost))
     let client = TCPSocket(eventBase: nil)

@@ -1,6 +1,6 @@
 import Glibc
 
-/// What a descriptor number stands for now. Numbers are used again at once, by tests on other threads as well,
+/// The file of a descriptor number now. Numbers are used again at once, by tests on other threads as well,
 /// so "closed" can only mean "no longer this file".
 struct OpenFile: Equatable {
   let descriptor: CInt
@@ -16,7 +16,7 @@ struct OpenFile: Equatable {
     inode = UInt64(status.st_ino)
   }
 
-  /// Whether the number still stands for this file.
+  /// Whether the number is still this file's.
   var isOpen: Bool {
     OpenFile(descriptor) == self
   }
@@ -66,7 +66,7 @@ enum Descriptors {
     return ends[0]
   }
 
-  /// A socket option that is a number; nil where the kernel does not tell.
+  /// A socket option that is a number; nil where the kernel does not say.
   static func option(_ descriptor: CInt, _ level: CInt, _ name: CInt) -> CInt? {
     var value: CInt = 0
     var length = socklen_t(MemoryLayout<CInt>.size)

@@ -2,7 +2,7 @@ import Synchronization
 
 /// Keeps tasks waiting until it opens, for good. Waiting gives a loop no jobs but the one that goes on.
 ///
-/// Not ended by cancellation: whoever has a gate opens it at the end of the test.
+/// Not ended by cancellation: the owner of a gate opens it at the end of the test.
 final class Gate: Sendable {
   private struct State {
     var isOpen = false

@@ -179,7 +179,7 @@ final class PlainClient {
     descriptor = -1
   }
 
-  /// Leaves the descriptor to whoever else has taken it.
+  /// Leaves the descriptor to its new owner.
   func forget() {
     descriptor = -1
   }

@@ -45,7 +45,7 @@ extension TCPSocket {
   }
 }
 
-/// Counts what a socket tells, in the order in which it tells it.
+/// Records the signals of a socket, in their order.
 final class Recorder {
   enum Event: Equatable {
     case connected

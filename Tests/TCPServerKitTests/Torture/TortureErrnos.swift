@@ -49,7 +49,7 @@ let tortureErrnos: [(call: fault_call, errnos: [CInt])] = [
 ]
 
 /// Whether a call is of no use to fail so for ever, but a number of times only: a descriptor that the kernel calls ready
-/// cannot have nothing for ever, and a loop that never learns anything has nothing to tell.
+/// cannot have nothing for ever, and a loop that never learns anything has nothing to report.
 func isPointlessForEver(_ call: fault_call, _ errnum: CInt) -> Bool {
   switch call {
   case FAULT_RECV, FAULT_SEND: errnum == EAGAIN || errnum == EINTR

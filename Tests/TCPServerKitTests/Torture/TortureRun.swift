@@ -9,7 +9,7 @@ func aside<Result>(_ body: () throws -> Result) rethrows -> Result {
   return try body()
 }
 
-/// One run of a scenario: what it was told, what it achieved, and what is wrong with it.
+/// One run of a scenario: what was reported to it, what it achieved, and what is wrong with it.
 ///
 /// `@unchecked Sendable` because of this invariant: all of a run happens on one thread, its tasks included.
 final class TortureRun: @unchecked Sendable {
@@ -75,14 +75,14 @@ final class TortureRun: @unchecked Sendable {
     return client
   }
 
-  /// Tells of the errors of a socket that lives by signals.
+  /// Records the errors of a socket that lives by signals.
   func watch(_ socket: TCPSocket) {
     socket.errorOccurred.connect { [unowned self, unowned socket] _ in tell("the socket", socket) }
   }
 
   // MARK: - The judge
 
-  /// Whatever failed: the accounts balance, and a new client is served, by a server that told if it had stopped.
+  /// Whatever failed: the accounts balance, and a new client is served, by a server that reported if it had stopped.
   func judge() {
     for server in servers {
       mustBalance(server)

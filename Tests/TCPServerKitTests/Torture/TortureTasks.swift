@@ -22,7 +22,7 @@ extension TortureScenario {
         try await within(Loop.limit, on: base) { try await body(run, base) }
       }
     } catch is TookTooLong {
-      // Who accepts waits for better times, and has told why.
+      // Who accepts waits for better times, and has recorded why.
       if run.told.isEmpty { run.object("it waits for ever, and nobody was told") }
     } catch let error as SocketError {
       run.tell("thrown", error, "\(error)")

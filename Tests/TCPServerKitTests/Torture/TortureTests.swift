@@ -4,8 +4,8 @@ import Synchronization
 import TCPServerKit
 import Testing
 
-/// Every system call of a scenario fails, in every documented way: whatever fails, it is told or has no consequence,
-/// the accounts balance, no descriptor is lost or closed twice, nobody waits for ever, and the next client is served.
+/// Every system call of a scenario fails, in every documented way: each failure is reported or has no consequence,
+/// the accounts balance, no descriptor is lost or closed twice, no task waits for ever, and the next client is served.
 ///
 /// With `TORTURE=all` in the environment each call of each place fails, once, 20 times and for ever; without, the first
 /// call of each place fails once.
@@ -25,7 +25,7 @@ struct TortureTests {
   @Test("Whatever call fails", arguments: TortureScenario.all)
   func survives(_ scenario: TortureScenario) {
     // On a thread of its own: an event base that another test has made on this one may end at any time, and so be
-    // closed by whoever looks for the thread's event base.
+    // closed by the code that looks for the thread's event base.
     for trouble in Background({ Self.troubles(of: scenario) }).join() {
       Issue.record("\(trouble)")
     }

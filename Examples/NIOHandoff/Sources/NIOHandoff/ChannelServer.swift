@@ -6,7 +6,7 @@ import TCPServerKit
 
 /// Accepts connections and gives each of them to a channel of SwiftNIO, on one of its event loops.
 ///
-/// The group has to outlive the server: what is handed to a loop that was shut down is nobody's any more.
+/// The group has to outlive the server: what is handed to a loop that was shut down has no owner any more.
 final class ChannelServer: TCPServer, @unchecked Sendable {
   private let bootstrap: ClientBootstrap
   private let initialize: @Sendable (any Channel) -> EventLoopFuture<Void>
@@ -14,7 +14,7 @@ final class ChannelServer: TCPServer, @unchecked Sendable {
 
   /// - Parameters:
   ///   - initialize: makes the channel one that serves its client; it sets the channel's options, too.
-  ///   - whenFailed: told, on any thread, why a client is not served; its connection is closed then.
+  ///   - whenFailed: called, on any thread, with the reason why a client is not served; its connection is closed then.
   init(
     eventBase: EventBase,
     group: any EventLoopGroup,

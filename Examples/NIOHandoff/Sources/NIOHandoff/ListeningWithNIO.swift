@@ -4,7 +4,7 @@ import NIOPosix
 
 /// Makes a listening socket with SwiftNIO, which looks up names and has its own options, for a server that is not NIO's.
 ///
-/// NIO gives a channel's socket to nobody, so this is a duplicate, and the channel is closed.
+/// NIO does not give a channel's socket away, so this is a duplicate, and the channel is closed.
 ///
 /// - Returns: the descriptor, which the caller owns.
 func listenWithNIO(name: String, port: UInt16, on group: any EventLoopGroup) throws -> CInt {

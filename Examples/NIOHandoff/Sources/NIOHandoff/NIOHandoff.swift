@@ -51,7 +51,7 @@ struct NIOHandoff: ParsableCommand {
     server.close()
     server.runUntilConnectionsEnded(timeout: Self.grace)
     let unfinished = server.statistics.live
-    // Closes the channels that are left. Each of them tells the server, whose loop has to run once more for that.
+    // Closes the channels that are left. Each of them notifies the server, whose loop has to run once more for that.
     try group.syncShutdownGracefully()
     server.runUntilConnectionsEnded(timeout: Self.grace)
     tell("Stopped; connections served: \(server.statistics.delivered), cut off: \(unfinished).")

@@ -9,7 +9,7 @@ struct HandoffProgramTests {
 
   @Test("1,000 connections, 50 of them at once, leave no descriptor behind", arguments: waysToListen)
   func thousand(options: [String]) throws {
-    // More than 50 wait for ever, unless the server is told of each that has ended.
+    // More than 50 wait for ever, unless the server is notified of each that has ended.
     let server = try RunningHandoff(options + ["--max-connections", "50"])
     // All the threads of SwiftNIO have begun then, which hold descriptors of their own.
     try serveFifty(server)

@@ -36,14 +36,14 @@ struct OwnershipTests {
     loop.runOnce(timeout: .milliseconds(50))
   }
 
-  /// How many of ten clients were not served, as the server was told. None of them is left then.
+  /// How many of ten clients were not served, as the server was notified. None of them is left then.
   private func failures(
     _ initialize: @escaping @Sendable (any Channel) -> EventLoopFuture<Void>
   ) throws -> Int {
     let failures = Counter()
     let loop = try EventBase()
     let server = try listeningServer(loop, initialize) { _ in failures.add() }
-    // One at a time: the next would wait for ever, if the server were not told of the last one's end.
+    // One at a time: the next would wait for ever, if the server were not notified of the last one's end.
     server.maxConnections = 1
     for number in 1...10 {
       let client = try #require(Connection(port: server.serverPort))
@@ -52,7 +52,7 @@ struct OwnershipTests {
     }
     #expect(server.statistics.delivered == 10)
     #expect(server.statistics.live == 0)
-    // Told by SwiftNIO's thread, perhaps after the channel's end.
+    // Reported by SwiftNIO's thread, perhaps after the channel's end.
     turn(loop) { failures.value == 10 }
     return failures.value
   }

@@ -2,7 +2,7 @@ import Foundation
 import ProgramTesting
 import Testing
 
-/// Somebody who connects to us and does what they must not, in words of the peer wire protocol.
+/// A peer that connects to us and does what it must not, in words of the peer wire protocol.
 struct BadPeer: Sendable, CustomTestStringConvertible {
   var testDescription: String
   /// What we say of them; a pattern.
@@ -51,7 +51,7 @@ struct BadPeer: Sendable, CustomTestStringConvertible {
     },
     BadPeer("a message of 200,001 bytes", "message of 200001 bytes") { wire, content in
       try wire.greet(content)
-      // The longest that is allowed, of a type that nobody knows.
+      // The longest that is allowed, of an unknown type.
       wire.send(99, [UInt8](repeating: 0, count: 199_999))
       wire.connection.send(bigEndian([200_001]))
     },

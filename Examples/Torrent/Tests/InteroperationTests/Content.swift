@@ -65,7 +65,7 @@ struct Content {
     return tracker
   }
 
-  /// Nobody listens there.
+  /// There is no listener there.
   private static let nowhere = "http://127.0.0.1:1/announce"
 
   /// Makes a torrent file that names no tracker that there is.

@@ -62,7 +62,7 @@ struct ExchangeTests {
     #expect(content.isComplete(in: folder))
   }
 
-  /// What it took, for whoever asked for other sizes.
+  /// What it took, where other sizes were asked for.
   private func report(_ what: String, _ content: Content, _ started: ContinuousClock.Instant) {
     guard Content.sizeIsAskedFor else { return }
     print("\(what): \(content.bytes.count) bytes in \(ContinuousClock.now - started)")

@@ -66,7 +66,7 @@ struct LimitTests {
     #expect(Connection(port: ours.port) != nil)
     #expect(try ours.stop().status == 0)
 
-    // Ports that nobody else has, so that it is exactly this one.
+    // Ports that no other test has, so that it is exactly this one.
     let first = Ports.free(10)
     let both = [Listener(port: first), Listener(port: first + 1)]
     let third = try RunningTorrent(

@@ -21,7 +21,7 @@ final class RunningTracker {
   var url: String { "http://127.0.0.1:\(port)/announce" }
 
   static func start(for infoHash: [UInt8], in folder: String) throws -> RunningTracker {
-    // Debian's serves only those that it is told.
+    // Debian's serves only those that are in its list.
     let hash = infoHash.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
     try Data("\(hash)\n".utf8).write(to: URL(fileURLWithPath: folder + "/whitelist"))
 
@@ -49,7 +49,7 @@ final class RunningTracker {
     var incomplete = 0
   }
 
-  /// Who is there, as it would tell anybody.
+  /// Who is there, as it answers every client.
   func peers() throws -> Peers {
     guard let connection = Connection(port: port) else { throw UnexpectedOutput(line: "no tracker") }
     let hash = infoHash.map { "%" + String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()

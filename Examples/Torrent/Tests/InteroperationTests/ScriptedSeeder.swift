@@ -35,10 +35,10 @@ final class ScriptedSeeder: Sendable {
     state.value.withLock { $0.isStopped = true }
   }
 
-  /// The option by which the program is told of it.
+  /// The option that names it to the program.
   var option: [String] { ["--peer", "127.0.0.1:\(port)"] }
 
-  /// The pieces that somebody asked for.
+  /// The pieces that were requested.
   var requestedPieces: Set<Int> {
     state.value.withLock { Set($0.requested.keys) }
   }

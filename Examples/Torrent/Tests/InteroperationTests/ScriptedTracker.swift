@@ -2,7 +2,7 @@ import Foundation
 import ProgramTesting
 import Synchronization
 
-/// A tracker that answers what it is told to answer, and remembers what it was asked.
+/// A tracker that gives the answers it was made with, and remembers what it was asked.
 final class ScriptedTracker: Sendable {
   let url: String
   private let state = Shared()

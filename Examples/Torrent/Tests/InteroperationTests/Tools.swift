@@ -29,7 +29,7 @@ extension Trait where Self == ConditionTrait {
 }
 
 enum Glob {
-  /// The paths that a shell's pattern stands for.
+  /// The paths that a shell's pattern matches.
   static func paths(_ pattern: String) -> [String] {
     var found = glob_t()
     defer { globfree(&found) }
@@ -43,7 +43,7 @@ struct NotInTime: Error {
   var what: String
 }
 
-/// Asks again and again until it is so. For what nothing tells of.
+/// Asks again and again until it is so. For what has no notification.
 func wait(
   until what: String,
   within limit: Duration = .seconds(20),

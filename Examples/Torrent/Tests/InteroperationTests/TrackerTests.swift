@@ -14,7 +14,7 @@ struct TrackerTests {
     let folder = try content.workplace.folder("ours")
     let ours = try RunningTorrent(torrent, directory: folder, ["--seed"])
     try ours.complete(content.bytes.count)
-    // That something is due again and again is told by its coming.
+    // That something is due again and again shows in its coming.
     try wait(until: "it asks without an event") { tracker.questions.contains { $0["event"] == nil } }
     #expect(try ours.stop().status == 0)
 
@@ -122,7 +122,7 @@ struct TrackerTests {
   }
 }
 
-/// The bytes that a part of an address stands for.
+/// The bytes that a part of an address encodes.
 private func percentDecoded(_ text: String) -> [UInt8] {
   var bytes: [UInt8] = []
   var rest = Substring(text)

@@ -1,7 +1,7 @@
 import Foundation
 import ProgramTesting
 
-/// One end of BitTorrent's peer wire protocol, word by word: it says what it is told, right or wrong.
+/// One end of BitTorrent's peer wire protocol, word by word: it sends what the test says, right or wrong.
 final class Wire {
   enum Kind: UInt8 {
     case choke, unchoke, interested, notInterested, have, bitfield, request, piece, cancel
