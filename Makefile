@@ -5,8 +5,8 @@ ARGS ?=
 SECONDS ?= 60
 CONNECTIONS ?= 200000
 # Of scripts/testing/steps.py, the last four for .ci/run alone.
-STEPS = format-check check-error-texts check-floors check-async-documentation test-build test-swift test-c test-examples \
-	test-nio test-consumer test-readme test-benchmarks check-counts check-thread-classes check-natural-programs check-documentation \
+STEPS = format-check check-error-texts check-language check-floors check-async-documentation test-build test-swift test-c \
+	test-examples test-nio test-consumer test-readme test-benchmarks check-counts check-thread-classes check-natural-programs check-documentation \
 	test-c-clang test-qt-client test-first-minute test-torrent
 
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.

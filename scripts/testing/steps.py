@@ -24,6 +24,7 @@ STEPS = (
     # What a change breaks first, and what takes seconds.
     Step("format-check", "Format", ("scripts/format", "--check")),
     Step("check-error-texts", "Every error text is tested", ("scripts/check-error-texts",)),
+    Step("check-language", "Plain words in comments", ("scripts/check-language",)),
     Step("check-floors", "No circle of calls", ("scripts/check-floors",)),
     Step("check-async-documentation", "Cancellation and isolation are documented",
          ("scripts/check-async-documentation",)),
