@@ -101,6 +101,20 @@ final class OverloadTests {
     servers.forEach { expectBalanced($0) }
   }
 
+  @Test("A server that is released meanwhile does not take the others' turn with it")
+  func releasedAmongOthers() throws {
+    var other: TCPServer? = TCPServer(eventBase: loop.base)
+    try #require(other?.listen(address: .localHost) == true)
+    let pair = try connectedPair(loop.base)
+    let clients = try starve([server, other].compactMap { $0 })
+    other = nil
+    pair.socket.abort()
+    turn()
+    #expect(server.hasPendingConnections)
+    withExtendedLifetime(clients) {}
+    expectBalanced(server)
+  }
+
   @Test("Nobody told, the back-off ends by itself; closed meanwhile, a server is left alone")
   func byItself() throws {
     let clients = try starve([server])
