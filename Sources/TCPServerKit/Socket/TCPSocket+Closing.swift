@@ -68,7 +68,6 @@ extension TCPSocket {
   public func abort() {
     guard mayTouch else { return post("TCPSocket.abort()") { $0.abort() } }
     dropInput()
-    flags.insert(.readClosed)
     if hasUndelivered { noteUndelivered() }
     becomeUnconnected(resetting: true)
   }
