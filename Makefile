@@ -80,7 +80,7 @@ soak: dependencies-test
 check:
 	@.ci/run
 
-# Statuses: 0 for all measured, 1 for all but what failed, which the report tells too; others have nothing to report.
+# Statuses: 0 for all measured, 1 for all but what failed, which the report names, too; others have nothing to report.
 bench:
 	@benchmarks/run $(ARGS); status=$$?; if [ $$status -le 1 ]; then benchmarks/report || exit; fi; exit $$status
 

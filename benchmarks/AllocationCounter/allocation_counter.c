@@ -1,4 +1,4 @@
-// Preloaded into a server, counts what it allocates, in all threads. The numbers stand in the file
+// Preloaded into a server, counts what it allocates, in all threads. The numbers are in the file
 // that ALLOCATION_COUNTS names, as it maps them: a server may end in a way that runs no code.
 
 #include <errno.h>

@@ -11,7 +11,7 @@ struct options {
     void (*run)(const options *); // the mode
     const char *mode;
     uint16_t port;
-    pid_t server;      // whose CPU time is measured, 0 for nobody's
+    pid_t server;      // whose CPU time is measured, 0 for none
     int sources;       // clients come from 127.0.0.1 to 127.0.0.N in turn
     int connections;   // how many: opened at once, or in storm until the end (0: until the time is
                        // up)

@@ -23,7 +23,7 @@ class Builder:
     tool_packages = ""
 
     def build(self, names, say):
-        """Builds the programs with these names. say(text) tells a person what is going on."""
+        """Builds the programs with these names. say(text) prints what is going on."""
         raise NotImplementedError
 
     def program(self, name):
@@ -124,7 +124,7 @@ _projects = {}
 
 
 def run(command, say, folder=None):
-    """Runs a step of a build, telling how long it takes; raises NotBuilt with the end of its output."""
+    """Runs a step of a build, printing how long it takes; raises NotBuilt with the end of its output."""
     command = [str(part) for part in command]
     PROGRAMS.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()

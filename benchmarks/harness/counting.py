@@ -81,7 +81,7 @@ def _wait_until_idle(running):
 
 def _sleeps(process):
     """Whether all threads of a process and of its children do: strace has the server as a child. One that has ended
-    sleeps for good; whoever talks to it will notice."""
+    sleeps for good; its client will notice."""
     try:
         for task in Path(f"/proc/{process}/task").iterdir():
             # The name before it may hold anything, even spaces.

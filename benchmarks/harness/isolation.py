@@ -23,7 +23,7 @@ _alone = False
 
 def enter_network():
     """Moves this process, and so all that it starts, into a network namespace of its own, where the kernel's queue may
-    be as long as drain needs it and nobody else's traffic is. Returns how long the queue may be."""
+    be as long as drain needs it and no other traffic is. Returns how long the queue may be."""
     global _alone
     try:
         _unshare()

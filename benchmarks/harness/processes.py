@@ -20,7 +20,7 @@ _INTERRUPTS = {signal.SIGINT, signal.SIGTERM}
 
 
 def end_all():
-    """Ends what still runs: an interrupt may come when nobody holds a process yet."""
+    """Ends what still runs: an interrupt may come when no variable holds a process yet."""
     for process in list(_running):
         process.__exit__()
 
@@ -37,7 +37,7 @@ class Process:
             os.sched_setaffinity(0, cores)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
 
-        # An interrupt in between would leave a child that nobody knows.
+        # An interrupt in between would leave an unknown child.
         signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
         try:
             self._child = subprocess.Popen(

@@ -16,7 +16,7 @@ FLOOR_AGAIN = "raw-epoll-again"
 
 @dataclass(frozen=True)
 class Server:
-    """One server: its name in all tables, how it is built and started, and what it stands for."""
+    """One server: its name in all tables, how it is built and started, and what it represents."""
 
     name: str
     about: str  # what takes the connections, in a few words

@@ -12,7 +12,7 @@ from .servers import pkg_config, program_version
 
 # What --update writes: the others are a matter of design, and written by hand.
 MEASURED = {"bytes": Fraction(1), "instructions": Fraction("1.03")}
-# Other compilers and libraries need other numbers of these, and nobody's change is at fault.
+# Other compilers and libraries need other numbers of these, and no change is at fault.
 OTHER_VERSIONS = Fraction(3, 2)
 # A wake-up may come a moment sooner or later, and a table grow now and then. One too many for each batch of
 # connections would be ten times this.

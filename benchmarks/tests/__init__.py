@@ -13,5 +13,5 @@ def cores():
 
 
 def discarded():
-    """A place for progress that nobody reads."""
+    """A place for progress that is not read."""
     return io.StringIO()

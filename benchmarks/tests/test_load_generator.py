@@ -47,7 +47,7 @@ class RefusalTests(unittest.TestCase):
             self.refuse(f"--{option} must be a", "echo", f"--{option}={value}")
 
     def test_a_port_where_nobody_listens_is_told(self):
-        # Bound and not listening, so nobody else can have it.
+        # Bound and not listening, so no other socket can have it.
         with socket.socket() as reserved:
             reserved.bind(("127.0.0.1", 0))
             for mode, text in (("drain", "nobody listens"), ("storm", "refused"), ("echo", "nobody listens")):

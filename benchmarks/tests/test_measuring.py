@@ -100,7 +100,7 @@ class WrongServerTests(unittest.TestCase):
             pid = process.pid
             raise Failed("in the middle")
         with self.assertRaises(ProcessLookupError):
-            # Not even as a child that nobody has waited for.
+            # Not even as a child that was not waited for.
             os.kill(pid, 0)
 
 

@@ -22,7 +22,7 @@ typedef struct client {
 static protocol_load load;
 static struct io_uring ring;
 
-// Completions are told apart by what they carry: these two, or a client.
+// Completions are distinguished by what they carry: these two, or a client.
 static char accepted, input_ended;
 
 static void check(int result, const char *what) {
@@ -98,7 +98,7 @@ static void take(int descriptor) {
 static void complete(struct io_uring_cqe *completion, int listener) {
     client *self = io_uring_cqe_get_data(completion);
     if (!self) {
-        return; // a greeting to somebody who has gone
+        return; // a greeting to a client that has gone
     }
     if ((void *)self == &input_ended) {
         exit(0);

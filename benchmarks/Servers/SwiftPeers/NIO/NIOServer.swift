@@ -39,7 +39,7 @@ struct NIOServer {
   }
 }
 
-/// Takes the connections that it is told of; one for all of them, on their one event loop.
+/// Takes the connections that it is given; one for all of them, on their one event loop.
 private final class Drain: ChannelInboundHandler, @unchecked Sendable {
   typealias InboundIn = ByteBuffer
 
