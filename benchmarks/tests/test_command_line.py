@@ -28,7 +28,9 @@ sys.exit(command_line.main(["--no-build", "--servers", "wrong", "--loads", "drai
 
 
 def start(wrong, output):
+    # A shell starts what it runs in the background with SIGINT ignored, and children inherit that.
     return subprocess.Popen([sys.executable, "-c", PROGRAM, WRONG_SERVER, wrong, output], cwd=BENCHMARKS,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
