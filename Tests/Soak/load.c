@@ -26,7 +26,6 @@ enum {
     SILENT_MS = 50,
     BIG_MS = 30,
     HELD_MS = 500,
-    LONGEST_MS = 20000, // until the server must have answered
     MOST_SILENT = 64,
 };
 
@@ -52,7 +51,8 @@ static load_totals totals;
 static struct sockaddr_in server_name;
 static int epoll;
 static uint64_t random_state;
-static int64_t next_look; // at those that are due
+static int64_t next_look;      // at those that are due
+static int64_t longest_answer; // in milliseconds
 
 static unsigned random_below(unsigned limit) {
     random_state ^= random_state << 13;
@@ -61,7 +61,8 @@ static unsigned random_below(unsigned limit) {
     return (unsigned)(random_state >> 33) % limit;
 }
 
-void load_start(uint16_t port, unsigned seed) {
+void load_start(uint16_t port, unsigned seed, int64_t answer_seconds) {
+    longest_answer = answer_seconds * 1000;
     random_state = 0x9e3779b97f4a7c15ULL ^ seed;
     server_name = (struct sockaddr_in){
         .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
@@ -121,7 +122,7 @@ static void send_part(const client *it, size_t begin, size_t length) {
 
 static void await_answer(client *it) {
     it->state = READING;
-    it->due = milliseconds() + LONGEST_MS;
+    it->due = milliseconds() + longest_answer;
     watch(it, EPOLL_CTL_ADD, EPOLLIN);
 }
 
@@ -224,7 +225,7 @@ static void begin(bool server_accepts) {
         on_established(it);
     } else {
         it->state = CONNECTING;
-        it->due = milliseconds() + LONGEST_MS;
+        it->due = milliseconds() + longest_answer;
         watch(it, EPOLL_CTL_ADD, EPOLLOUT);
     }
 }
@@ -269,7 +270,7 @@ static void receive(client *it) {
     it->received = received;
     if (it->kind == BYTE_BY_BYTE && received < MESSAGE) {
         send_part(it, received, 1);
-        it->due = milliseconds() + LONGEST_MS; // each byte is answered by itself
+        it->due = milliseconds() + longest_answer; // each byte is answered by itself
     } else if (received == MESSAGE && it->kind != HALF_CLOSE) {
         end(it, it->kind == RESET_AFTER_DATA);
     }
@@ -330,7 +331,7 @@ void load_connect_silent(size_t count) {
 void load_await_ends(void) {
     while (silent_count > 0) {
         int descriptor = silent[--silent_count];
-        int64_t deadline = milliseconds() + LONGEST_MS;
+        int64_t deadline = milliseconds() + longest_answer;
         char byte;
         ssize_t count;
         do {

@@ -2,9 +2,9 @@
 // connection that a client had must be one that the server had, its descriptors must be as many as
 // at first, and its memory must not have grown.
 //
-// soak [-n CONNECTIONS] [-t SECONDS] [-e MILLISECONDS] [-k] SERVER [ARGUMENT...]
-//      -t at most so long; -e between two events; -k the server keeps no connection back: never
-//      close it with some pending
+// soak [-n CONNECTIONS] [-t SECONDS] [-e MILLISECONDS] [-a SECONDS] [-k] SERVER [ARGUMENT...]
+//      -t at most so long; -e between two events; -a how long the server may take for an answer,
+//      20 at first; -k the server keeps no connection back: never close it with some pending
 
 #include "soak.h"
 
@@ -160,9 +160,10 @@ int main(int argc, char *argv[]) {
     uint64_t wanted = 200000;
     int64_t longest = 600;
     int64_t every = 2000;
+    int64_t answer = 20;
     bool with_close = true;
     int option;
-    while ((option = getopt(argc, argv, "+n:t:e:k")) != -1) {
+    while ((option = getopt(argc, argv, "+n:t:e:a:k")) != -1) {
         switch (option) {
         case 'n':
             wanted = strtoull(optarg, NULL, 10);
@@ -173,6 +174,9 @@ int main(int argc, char *argv[]) {
         case 'e':
             every = strtoll(optarg, NULL, 10);
             break;
+        case 'a':
+            answer = strtoll(optarg, NULL, 10);
+            break;
         case 'k':
             with_close = false;
             break;
@@ -182,7 +186,8 @@ int main(int argc, char *argv[]) {
     }
     if (optind >= argc || wanted == 0 || longest <= 0 || every <= 0) {
         fprintf(stderr,
-                "usage: %s [-n CONNECTIONS] [-t SECONDS] [-e MILLISECONDS] [-k] SERVER...\n",
+                "usage: %s [-n CONNECTIONS] [-t SECONDS] [-e MILLISECONDS] [-a SECONDS] [-k] "
+                "SERVER...\n",
                 argv[0]);
         return 64;
     }
@@ -191,7 +196,7 @@ int main(int argc, char *argv[]) {
     sigaction(SIGTERM, &interrupt, NULL);
     signal(SIGPIPE, SIG_IGN);
     process_start(&server, argv + optind);
-    load_start(server.port, (unsigned)getpid());
+    load_start(server.port, (unsigned)getpid(), answer);
     events_start(&server, with_close, every);
     unsigned long long descriptors = process_report(&server).descriptors;
     int64_t start = milliseconds();

@@ -58,7 +58,8 @@ typedef struct load_totals {
     uint64_t of_kind[KINDS];
 } load_totals;
 
-void load_start(uint16_t port, unsigned seed);
+// A client that waits longer than that for an answer fails the soak.
+void load_start(uint16_t port, unsigned seed, int64_t answer_seconds);
 const load_totals *load_totals_now(void);
 // Begins connections while there is room, at most until so many are begun, and lets them go on, for
 // some milliseconds. While the server cannot accept, only such as wait for it.
