@@ -413,7 +413,7 @@ extension TCPSocket {
   private func accept(_ pieces: [[UInt8]], from start: Int) throws -> Int {
     guard mayWrite() else { throw lastError }
     var accepted = start
-    if output == nil {
+    if output == nil && isEstablished {
       guard case .value(let count) = transmit(pieces, from: start) else { throw lastError }
       accepted += count
     }

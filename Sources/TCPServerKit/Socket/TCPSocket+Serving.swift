@@ -84,6 +84,8 @@ extension TCPSocket {
     guard servingTask != 0, output == nil, let traffic = SystemCalls.traffic(descriptor) else { return false }
     let silence = Self.silenceBetweenMessages
     guard traffic.bytesReceived > 0 else { return sinceConnecting || traffic.sinceSent >= silence }
+    // Where nothing was sent, that counts from the connection's beginning.
+    guard traffic.bytesAcknowledged > 0 else { return false }
     return traffic.sinceSent <= traffic.sinceReceived && traffic.sinceSent >= silence
   }
 }

@@ -81,7 +81,7 @@ extension TCPSocket {
     guard mayTouch else { return writeFromElsewhere(Array(pieces.joined())) }
     guard mayWrite(), hasRoomToHold() else { return -1 }
     var sent = 0
-    if output == nil {
+    if output == nil && isEstablished {
       guard case .value(let count) = transmit(pieces, from: 0) else { return -1 }
       sent = count
     }

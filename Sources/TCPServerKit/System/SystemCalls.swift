@@ -204,6 +204,7 @@ enum SystemCalls {
   /// What a connection has carried.
   struct Traffic {
     let bytesReceived: UInt64
+    let bytesAcknowledged: UInt64
     /// How long ago the last bytes were sent, or the connection was made.
     let sinceSent: Duration
     let sinceReceived: Duration
@@ -213,9 +214,9 @@ enum SystemCalls {
 
   /// Nil where the kernel does not count.
   static func traffic(_ descriptor: CInt) -> Traffic? {
-    // struct tcp_info of <linux/tcp.h>: tcpi_last_data_sent, tcpi_last_data_recv, tcpi_last_ack_recv and
-    // tcpi_bytes_received.
-    let (sent, received, acknowledged, bytes) = (44, 52, 56, 128)
+    // struct tcp_info of <linux/tcp.h>: tcpi_last_data_sent, tcpi_last_data_recv, tcpi_last_ack_recv, tcpi_bytes_acked
+    // and tcpi_bytes_received.
+    let (sent, received, acknowledged, bytesAcknowledged, bytes) = (44, 52, 56, 120, 128)
     var info = [UInt8](repeating: 0, count: 192)
     var length = socklen_t(info.count)
     guard unsafe getsockopt(descriptor, CInt(IPPROTO_TCP), TCP_INFO, &info, &length) == 0,
@@ -224,6 +225,7 @@ enum SystemCalls {
     return unsafe info.withUnsafeBytes { info in
       unsafe Traffic(
         bytesReceived: info.loadUnaligned(fromByteOffset: bytes, as: UInt64.self),
+        bytesAcknowledged: info.loadUnaligned(fromByteOffset: bytesAcknowledged, as: UInt64.self),
         sinceSent: .milliseconds(info.loadUnaligned(fromByteOffset: sent, as: UInt32.self)),
         sinceReceived: .milliseconds(info.loadUnaligned(fromByteOffset: received, as: UInt32.self)),
         sinceAcknowledged: .milliseconds(info.loadUnaligned(fromByteOffset: acknowledged, as: UInt32.self))

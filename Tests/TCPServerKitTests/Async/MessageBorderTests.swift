@@ -91,6 +91,31 @@ struct MessageBorderTests {
     }
   }
 
+  @Test("A handler that has not answered yet has until the deadline, however early its request came")
+  func unanswered() async throws {
+    try await onLoop { _ in
+      for _ in 0..<2 {
+        let server = try listening()
+        let bound = LoopBound(server)
+        let shutdown = GracefulShutdown()
+        let isReading = Flag()
+        let serving = start {
+          try await bound.value.serve(shutdown: shutdown) { socket in
+            _ = try await socket.read(exactly: 1)
+            isReading.set()
+            _ = try await socket.read(exactly: 1)
+          }
+        }
+        let client = try #require(PlainClient(to: server))
+        client.send("x")
+        try await until { isReading.isSet }
+        // Longer than a connection is silent that is taken for one between two messages.
+        shutdown.begin(timeout: .milliseconds(700))
+        #expect(try await serving.value.numbers == [1, 0, 0, 1])
+      }
+    }
+  }
+
   @Test("In the middle of a message a connection has until the deadline, also behind one that was answered")
   func withinMessage() async throws {
     try await onLoop { _ in

@@ -1,0 +1,208 @@
+import Glibc
+import TCPServerKit
+import Testing
+
+/// One of the ways to write the same bytes.
+enum WriteForm: CaseIterable {
+  case array, slice, lazy, span, buffer, text, pieces
+
+  /// Waits for the peer where it is slow.
+  func write(_ bytes: [UInt8], to socket: TCPSocket) async throws -> Int {
+    switch self {
+    case .array: try await socket.write(bytes)
+    case .slice: try await socket.write(bytes[...])
+    case .lazy: try await socket.write(bytes.lazy.map { $0 })
+    case .span, .buffer: unsafe try await socket.write(bytes.span.bytes)
+    case .text: try await socket.write(String(decoding: bytes, as: UTF8.self))
+    case .pieces: try await socket.write(pieces: Self.pieces(of: bytes))
+    }
+  }
+
+  /// Never waits.
+  func writeAtOnce(_ bytes: [UInt8], to socket: TCPSocket) -> Int {
+    switch self {
+    case .array: socket.write(bytes)
+    case .slice: socket.write(bytes[...])
+    case .lazy: socket.write(bytes.lazy.map { $0 })
+    case .span: unsafe socket.write(bytes.span.bytes)
+    case .buffer: unsafe bytes.withUnsafeBytes { unsafe socket.write($0) }
+    case .text: socket.write(String(decoding: bytes, as: UTF8.self))
+    case .pieces: socket.write(pieces: Self.pieces(of: bytes))
+    }
+  }
+
+  /// More than one system call takes, and empty ones among them.
+  private static func pieces(of bytes: [UInt8]) -> [[UInt8]] {
+    let length = max(bytes.count / 100, 1)
+    return stride(from: 0, to: bytes.count, by: length).flatMap {
+      [Array(bytes[$0..<min($0 + length, bytes.count)]), []]
+    }
+  }
+
+  /// ASCII, which changes so that nothing can be missing or doubled unseen.
+  static func bytes(_ count: Int) -> [UInt8] {
+    Array(all[..<count])
+  }
+
+  private static let all: [UInt8] = {
+    let count = 8 << 20
+    return unsafe [UInt8](unsafeUninitializedCapacity: count) { bytes, written in
+      for index in 0..<count { unsafe bytes[index] = UInt8(32 + (index ^ index >> 8 ^ index >> 16) % 95) }
+      written = count
+    }
+  }()
+}
+
+@Suite("Each form of a write", .timeLimit(.minutes(5)))
+struct WriteFormsTests {
+  private static func expectArrival(of bytes: [UInt8], at client: PlainClient) async throws {
+    var received: [UInt8] = []
+    try await until {
+      while case .bytes(let more) = client.input() { received += more }
+      return received.count >= bytes.count
+    }
+    #expect(received == bytes)
+  }
+
+  @Test("In a task it waits for a slow peer, and holds no more than the mark", arguments: WriteForm.allCases)
+  func waits(_ form: WriteForm) async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      let bytes = WriteForm.bytes(8 << 20)
+      let writing = start { try await form.write(bytes, to: pair.socket) }
+      await turns()
+      #expect(pair.socket.bytesToWrite == pair.socket.writeHighWaterMark)
+      try await Self.expectArrival(of: bytes, at: pair.client)
+      #expect(try await writing.value == bytes.count)
+    }
+  }
+
+  @Test("In a task elsewhere, too", arguments: WriteForm.allCases)
+  func waitsElsewhere(_ form: WriteForm) async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      let bytes = WriteForm.bytes(1 << 20)
+      let socket = pair.socket
+      let writing = Task.detached { try await form.write(bytes, to: socket) }
+      try await Self.expectArrival(of: bytes, at: pair.client)
+      #expect(try await writing.value == bytes.count)
+    }
+  }
+
+  @Test(
+    "Without waiting all is taken, small or large, on the loop and elsewhere",
+    arguments: WriteForm.allCases
+  )
+  func atOnce(_ form: WriteForm) async throws {
+    try await onLoop { _ in
+      for count in [0, 5, 4 << 20] {
+        let pair = try await Pair()
+        let bytes = WriteForm.bytes(count)
+        #expect(form.writeAtOnce(bytes, to: pair.socket) == count)
+        #expect(form.writeAtOnce(bytes, to: pair.socket) == count)
+        try await Self.expectArrival(of: bytes + bytes, at: pair.client)
+        let socket = pair.socket
+        OtherThread { _ = form.writeAtOnce(bytes, to: socket) }.join()
+        try await Self.expectArrival(of: bytes, at: pair.client)
+      }
+    }
+  }
+
+  @Test("While the connection is being made it is kept, and sent after that", arguments: WriteForm.allCases)
+  func whileConnecting(_ form: WriteForm) async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let bytes = WriteForm.bytes(100_000)
+      for host in ["127.0.0.1", "localhost"] {
+        let client = TCPSocket()
+        client.connectToHost(host, port: server.serverPort)
+        #expect(client.state != .connected)
+        #expect(form.writeAtOnce(bytes, to: client) == bytes.count)
+        let writing = start { try await form.write(bytes, to: client) }
+        let accepted = try #require(await server.accept())
+        #expect(try await accepted.read(exactly: 2 * bytes.count) == bytes + bytes)
+        #expect(try await writing.value == bytes.count)
+      }
+    }
+  }
+
+  @Test("To a connection that has ended it fails, in a task by an error", arguments: WriteForm.allCases)
+  func ended(_ form: WriteForm) async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      pair.socket.abort()
+      #expect(form.writeAtOnce([1], to: pair.socket) == -1)
+      await #expect(throws: SocketError.self) { try await form.write([1], to: pair.socket) }
+      let broken = try await Pair()
+      broken.client.reset()
+      _ = try? await broken.socket.read(maxLength: 1)
+      #expect(form.writeAtOnce([1], to: broken.socket) == -1)
+    }
+  }
+}
+
+@Suite("Lent bytes of an async read", .timeLimit(.minutes(5)))
+struct LentReadTests {
+  @Test(
+    "A read lends at most what it is asked for; asked for none, it waits for the first byte and lends none"
+  )
+  func sizes() async throws {
+    try await onLoop { base in
+      let (socket, peer) = try connectedPair(base)
+      peer.send("abcdef")
+      #expect(try await socket.read(upTo: 2, { $0.byteCount }) == 2)
+      #expect(try await socket.read(upTo: 0, { $0.byteCount }) == 0)
+      #expect(try await socket.read(upTo: -1, { $0.byteCount }) == 0)
+      #expect(try await socket.read({ $0.byteCount }) == 4)
+      let waiting = start { try await socket.read(upTo: 0, { $0.byteCount }) }
+      await turns()
+      peer.send("g")
+      #expect(try await waiting.value == 0)
+      #expect(try await socket.read(maxLength: 9) == Array("g".utf8))
+      peer.end()
+      #expect(try await socket.read(upTo: 0, { $0.byteCount }) == nil)
+      #expect(try await socket.read({ $0.byteCount }) == nil)
+    }
+  }
+
+  @Test("A body may suspend, and others read from their sockets meanwhile")
+  func suspending() async throws {
+    try await onLoop { base in
+      let (socket, peer) = try connectedPair(base)
+      let (other, otherPeer) = try connectedPair(base)
+      peer.send("abc")
+      otherPeer.send("xyz")
+      let sum = try await socket.read(upTo: 2) { bytes in
+        let others = try await other.read(maxLength: 3)
+        return bytes.byteCount + (others?.count ?? 0)
+      }
+      #expect(sum == 5)
+      #expect(try await socket.read(maxLength: 9) == Array("c".utf8))
+      peer.end()
+      #expect(
+        try await socket.read { bytes in
+          await turns(); return bytes.byteCount
+        } == nil
+      )
+    }
+  }
+
+  @Test("In a task elsewhere both forms lend the same")
+  func elsewhere() async throws {
+    try await onLoop { base in
+      let (socket, peer) = try connectedPair(base)
+      peer.send("abcdef")
+      let lent = Task.detached { try await socket.read(upTo: 4) { $0.byteCount } }
+      #expect(try await lent.value == 4)
+      let suspending = Task.detached {
+        try await socket.read { bytes in
+          await Task.yield(); return bytes.byteCount
+        }
+      }
+      #expect(try await suspending.value == 2)
+      let waiting = Task.detached { try await socket.read(exactly: 2) }
+      peer.send("gh")
+      #expect(try await waiting.value == Array("gh".utf8))
+    }
+  }
+}
