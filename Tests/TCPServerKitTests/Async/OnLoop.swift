@@ -91,10 +91,12 @@ struct Pair: @unchecked Sendable {
   let socket: TCPSocket
   let client: PlainClient
 
-  init() async throws {
+  /// - Parameter tight: the kernel's buffers have so little room that a writer of 1 MiB has to wait.
+  init(tight: Bool = false) async throws {
     let server = try listening()
-    client = try #require(PlainClient(to: server))
+    client = try #require(tight ? PlainClient(to: server, receiveBuffer: 65536) : PlainClient(to: server))
     socket = try #require(await server.accept())
+    if tight { #expect(socket.setSocketOption(.sendBufferSize, 65536)) }
   }
 }
 

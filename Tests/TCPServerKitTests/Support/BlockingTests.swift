@@ -1,4 +1,4 @@
-import Synchronization
+import TCPServerKit
 import Testing
 
 /// Runs the tests of a suite on threads of their own, a few at once: they block, and the pool of Swift's tasks, which the
@@ -33,12 +33,12 @@ private final class BlockingThreads: TaskExecutor {
 
   private static let most = 4
 
-  private struct State {
+  private struct State: Sendable {
     var jobs: [UnownedJob] = []
     var threads = 0
   }
 
-  private let state = Mutex(State())
+  private let state = Locked(State())
 
   func enqueue(_ job: consuming ExecutorJob) {
     let job = UnownedJob(job)
