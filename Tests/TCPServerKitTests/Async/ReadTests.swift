@@ -142,8 +142,10 @@ struct AsyncReadTests {
 
   @Test("The timeout of a read never ends a later one, also where the loop stopped watching in between")
   func timeoutsEndWithTheirRead() async throws {
-    try await onLoop { base in
+    try await onLoop { _ in
       let pair = try await Pair()
+      fault_stop_clock()
+      defer { fault_reset_clock() }
       let timed = start { try await pair.socket.read(timeout: .milliseconds(20)) { $0.byteCount } }
       await turns(3)
       pair.client.send("1")
@@ -158,7 +160,9 @@ struct AsyncReadTests {
       pair.client.send("333")
       #expect(try await first.value == 3)
       let second = start { try await pair.socket.read { $0.byteCount } }
-      try await base.sleep(for: .milliseconds(60))
+      await turns(3)
+      fault_advance_clock(60)
+      await turns(3)
       pair.client.send("4444")
       #expect(try await second.value == 4)
     }
