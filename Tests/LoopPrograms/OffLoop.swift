@@ -218,7 +218,7 @@ private func outcome(of member: Member) -> String? {
   guard unsafe pipe(&ends) == 0 else { return "no pipe" }
   let child = forkedChild()
   if child == 0 {
-    alarm(20)
+    alarm(60)
     // No backtrace: it takes longer than all else.
     for number in [SIGILL, SIGTRAP] { _ = signal(number, SIG_DFL) }
     dup2(ends[1], STDERR_FILENO)

@@ -40,7 +40,7 @@ let programs: [String: () throws -> Void] = [
 ]
 
 // A test's own limit is shorter. Nothing that hangs outlives it by much.
-alarm(100)
+alarm(250)
 guard let name = CommandLine.arguments.dropFirst().first, let program = programs[name] else {
   say("programs: \(programs.keys.sorted().joined(separator: " "))")
   exit(1)

@@ -78,7 +78,7 @@ struct WriteFormsTests {
 
   @Test("In a task elsewhere, too", arguments: WriteForm.allCases)
   func waitsElsewhere(_ form: WriteForm) async throws {
-    try await onLoop { _ in
+    try await onLoop(limit: Loop.limitWithPool) { _ in
       let pair = try await Pair(tight: true)
       let bytes = WriteForm.bytes(1 << 20)
       let socket = pair.socket
@@ -188,7 +188,7 @@ struct LentReadTests {
 
   @Test("In a task elsewhere both forms lend the same")
   func elsewhere() async throws {
-    try await onLoop { base in
+    try await onLoop(limit: Loop.limitWithPool) { base in
       let (socket, peer) = try connectedPair(base)
       peer.send("abcdef")
       let lent = Task.detached { try await socket.read(upTo: 4) { $0.byteCount } }

@@ -60,13 +60,13 @@ final class ChildProcess {
     return String(path[...(path.lastIndex(of: "/") ?? path.startIndex)])
   }()
 
-  /// A line of its output, within the limit of a test; what there is of one when the output has ended.
+  /// A line of its output, within the limit of a test that others may hold up; what there is of one when the output has ended.
   func readLine() -> String {
     var line: [UInt8] = []
     var entry = pollfd(fd: output, events: Int16(POLLIN), revents: 0)
     while line.last != UInt8(ascii: "\n") {
       var byte: UInt8 = 0
-      guard unsafe poll(&entry, 1, CInt(Loop.limit / .milliseconds(1))) == 1,
+      guard unsafe poll(&entry, 1, CInt(Loop.limitWithPool / .milliseconds(1))) == 1,
         unsafe read(output, &byte, 1) == 1
       else { break }
       line.append(byte)

@@ -3,7 +3,8 @@ import TCPServerKit
 /// A loop for one test. Nothing in a test waits longer than `limit`; nothing sleeps.
 struct Loop {
   static let limit: Duration = .seconds(60)
-  /// For tests that need a thread of the pool, or the main one: all the others run there first.
+  /// For tests that need a thread of the pool, or the main one: all the others run there first. And for programs that
+  /// have much to do.
   static let limitWithPool: Duration = .seconds(240)
 
   let base: EventBase
