@@ -42,41 +42,22 @@ struct MessageBorderTests {
     }
   }
 
-  @Test("When a shutdown begins, those end that wait for a message, and clients that never sent a byte")
-  func waitingEnd() async throws {
+  @Test(
+    "When a shutdown begins, connections between two messages end, and those that never sent a byte",
+    arguments: [true, false]
+  )
+  func idleEnd(waitsForMessages: Bool) async throws {
     try await onLoop { _ in
       let server = try listening()
       let bound = LoopBound(server)
       let shutdown = GracefulShutdown()
       let serving = start {
         try await bound.value.serve(shutdown: shutdown) { socket in
-          while try await socket.waitForMessage() {
+          while true {
+            if waitsForMessages { guard try await socket.waitForMessage() else { return } }
             guard let line = try await socket.readLine() else { return }
             try await socket.write(line)
           }
-        }
-      }
-      let served = try #require(PlainClient(to: server))
-      let silent = try #require(PlainClient(to: server))
-      served.send("request\n")
-      try await until { served.input() == .bytes(Array("request\n".utf8)) }
-      try await until { server.statistics.delivered == 2 }
-      shutdown.begin(timeout: .seconds(1000))
-      #expect(try await serving.value.numbers == [2, 0, 2, 0])
-      #expect(served.nextInput() == .end)
-      #expect(silent.nextInput() == .end)
-    }
-  }
-
-  @Test("Handlers that only read end where they have answered, and where nothing ever came")
-  func readersEnd() async throws {
-    try await onLoop { _ in
-      let server = try listening()
-      let bound = LoopBound(server)
-      let shutdown = GracefulShutdown()
-      let serving = start {
-        try await bound.value.serve(shutdown: shutdown) { socket in
-          while let line = try await socket.readLine() { try await socket.write(line) }
         }
       }
       let served = try #require(PlainClient(to: server))

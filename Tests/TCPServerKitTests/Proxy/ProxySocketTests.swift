@@ -160,7 +160,7 @@ struct ProxySocketTests {
         #expect(!socket.waitForConnected(msec: 50))
         #expect(socket.error == .socketTimeout)
         #expect(socket.state == .connecting, "the attempt goes on")
-        // On a busy machine the request may not have gone out yet, which takes somebody who waits.
+        // On a busy machine the request may not have been sent yet, and it is sent only during a wait.
         let limit = ContinuousClock.now + Loop.limit
         while proxy.played < 2, ContinuousClock.now < limit { _ = socket.waitForConnected(msec: 10) }
         try #require(proxy.takeControl(1)).send(Self.reply)
