@@ -1,5 +1,6 @@
 import FaultInjection
 import Glibc
+import Synchronization
 import TCPServerKit
 import Testing
 
@@ -35,7 +36,8 @@ final class Stage {
   var sockets: [TCPSocket] = []
   private(set) var clients: [PlainClient] = []
   private(set) var hasOperated = false
-  private(set) var taskHasEnded = false
+  /// Atomic: without its loop the task ends on a thread of the pool.
+  private let taskHasEnded = Atomic(false)
   private var task: Task<Void, any Error>?
   private var depth = 0
   private let place: Place
@@ -166,7 +168,7 @@ final class Stage {
   private func startTask(_ server: OverridingServer, _ base: EventBase) {
     let (bound, stage, place) = (LoopBound(server), LoopBound(self), place)
     task = Task(executorPreference: base.taskExecutor) {
-      defer { stage.value.taskHasEnded = true }
+      defer { stage.value.taskHasEnded.store(true, ordering: .releasing) }
       switch place {
       case .afterAccept, .jobWhileAccepting:
         while let socket = try await bound.value.accept() {
@@ -253,6 +255,6 @@ final class Stage {
     } else {
       for client in clients { client.end() }
     }
-    return turn { taskHasEnded }
+    return turn { taskHasEnded.load(ordering: .acquiring) }
   }
 }
