@@ -48,13 +48,12 @@ STEPS = (
 
 # What .ci/run adds: programs that others wrote, and what takes long.
 LONG_STEPS = (
-    Step("test-c-clang", "C tests, built by clang", ("scripts/test-c", "clang"), results.ctest,
+    Step("test-c-clang", "What uses the C library, built by clang", ("scripts/test-c", "clang"), results.ctest,
          {"folder": "build/dev-clang"}),
     swift("test-qt-client", "Qt's own Fortune Client", "Examples", test=("--filter", "QtClientTests")),
     Step("test-first-minute", "README.md's first minute, without nc and xxd", ("Tests/Consumers/readme/first-minute",)),
     swift("test-torrent", "Torrent among real clients", "Examples/Torrent"),
     Step("test-hostile", "Floods, scans, limits, other processes", ("Tests/Hostile/run",)),
-    Step("coverage", "Coverage", ("scripts/coverage",)),
     # The same inputs each time: a change fails for what it breaks, not by bad luck.
     Step("fuzz", "Fuzzing", ("env", "FUZZ_SEED=1", "scripts/fuzz", "10")),
     Step("fuzz-socks5", "Fuzzing the SOCKS5 conversation", ("env", "FUZZ_SEED=1", "scripts/fuzz", "30", "socks5")),
@@ -64,4 +63,6 @@ LONG_STEPS = (
         ("thread", "Thread sanitizer"),
         ("valgrind", "C tests under valgrind"),
     )),
+    # Of the Swift tests that ran under the address sanitizer: building them once more takes minutes.
+    Step("coverage", "Coverage", ("scripts/coverage", "--swift-build", ".build/address-sanitizer")),
 )
