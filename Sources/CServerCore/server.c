@@ -346,13 +346,20 @@ bool csc_server_descriptor_freed(csc_server *server) {
     return server->pause.reported;
 }
 
+uint64_t csc_server_live(const csc_server *server) {
+    if (!server) {
+        return 0;
+    }
+    uint32_t ended = atomic_load(&((csc_server *)server)->ended_elsewhere);
+    return server->live - (ended < server->live ? ended : server->live);
+}
+
 void csc_server_statistics(const csc_server *server, csc_statistics *statistics, size_t size) {
     csc_statistics snapshot = {0};
     if (server) {
         snapshot = server->statistics;
         snapshot.pending = server->pending.count;
-        uint32_t ended = atomic_load(&((csc_server *)server)->ended_elsewhere);
-        snapshot.live = server->live - (ended < server->live ? ended : server->live);
+        snapshot.live = csc_server_live(server);
         if (server->overloaded) {
             snapshot.paused_milliseconds +=
                 (uint64_t)(csc__monotonic_milliseconds() - server->overload_start);

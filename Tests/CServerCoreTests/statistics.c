@@ -32,6 +32,7 @@ static void the_counters_follow_a_connection(void **state) {
     assert_int_equal(now.delivered, 1);
     assert_int_equal(now.pending, 3);
     assert_int_equal(now.live, 4);
+    assert_int_equal(csc_server_live(it->server), 4);
 
     csc_server_close(it->server);
     now = fixture_statistics(it);
@@ -170,6 +171,7 @@ static void no_server_is_allowed_everywhere(void **state) {
     assert_int_equal(csc_server_error(NULL), CSC_ERROR_SOCKET_RESOURCE);
     assert_string_equal(csc_server_error_string(NULL), "Out of resources");
     csc_server_statistics(NULL, &now, sizeof now);
+    assert_int_equal(csc_server_live(NULL), 0);
     assert_memory_equal(&now, &none, sizeof now);
 }
 
