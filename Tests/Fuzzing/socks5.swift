@@ -2,11 +2,7 @@
 // by byte, and as a connection reads it. The first byte chooses the request; a well-formed answer can be asked for, to be
 // read back as what it was made of.
 
-#if canImport(Glibc)
-  import Glibc
-#else
-  import Musl
-#endif
+import Glibc
 
 /// An event, to be compared.
 private enum Told: Equatable {

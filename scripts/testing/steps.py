@@ -25,7 +25,7 @@ STEPS = (
     Step("format-check", "Format", ("scripts/format", "--check")),
     Step("check-error-texts", "Every error text is tested", ("scripts/check-error-texts",)),
     Step("check-language", "Plain words in comments", ("scripts/check-language",)),
-    Step("check-floors", "No circle of calls", ("scripts/check-floors",)),
+    Step("check-floors", "Floors: nothing uses what is above it", ("scripts/check-floors",)),
     Step("check-async-documentation", "Cancellation and isolation are documented",
          ("scripts/check-async-documentation",)),
     Step("test-build", "Tests of the scripts", ("Tests/Build/run", "discover", "--verbose"), results.unittest,

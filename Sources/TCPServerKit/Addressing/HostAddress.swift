@@ -198,3 +198,14 @@ extension HostAddress {
     return address
   }
 }
+
+extension HostAddress {
+  /// In network order: 4 bytes for IPv4, 16 otherwise; for ``any`` zeros, of IPv4.
+  var bytes: [UInt8] {
+    switch kind {
+    case .ipv4, .any, .null: (0..<4).map { UInt8(truncatingIfNeeded: low >> (24 - 8 * $0)) }
+    case .ipv6:
+      [high, low].flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> (56 - 8 * $0)) } }
+    }
+  }
+}

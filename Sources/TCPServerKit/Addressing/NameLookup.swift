@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
+internal import Glibc
 
 /// A host name being looked up by getaddrinfo(3), on a thread of its own because that call blocks.
 ///

@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
+internal import Glibc
 
 /// This machine's network interfaces, as far as a server needs to say where it can be reached.
 public enum NetworkInterface {

@@ -101,21 +101,3 @@ extension SocketError: CustomStringConvertible {
     }
   }
 }
-
-/// An error with its text and, where a system call failed, its errno: what a server or socket remembers.
-struct Failure {
-  var error: SocketError
-  var text: String
-
-  init(_ error: SocketError, _ text: String) {
-    self.error = error
-    self.text = text
-  }
-
-  /// What `errnum` means when `call` gave it.
-  init(_ call: csc_call, errno errnum: CInt) {
-    var text: UnsafePointer<CChar>?
-    error = unsafe SocketError(csc_error_from_errno(call, errnum, &text))
-    self.text = unsafe text.map { unsafe String(cString: $0) } ?? ""
-  }
-}

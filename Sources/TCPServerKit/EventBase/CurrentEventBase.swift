@@ -1,10 +1,5 @@
 internal import CLibevent
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
+internal import Glibc
 
 /// The event base of a thread, kept weakly: a thread-local must not keep a loop alive.
 enum CurrentEventBase {
@@ -13,11 +8,11 @@ enum CurrentEventBase {
     /// The task that made it, where it is not the one that runs; 0 for none.
     var task: UInt64 = 0
     /// Objects without a loop, made here, whose handlers wait for one.
-    var clients: [WeakClient] = []
+    var looplessObjects: [WeakObject] = []
   }
 
-  private struct WeakClient {
-    weak var client: (any LoopClient)?
+  private struct WeakObject {
+    weak var object: (any LooplessObject)?
     let task: UInt64
   }
 
@@ -74,8 +69,8 @@ enum CurrentEventBase {
       )
     }
     base.engine.requireMainQueueGoesOn(call)
-    if !box.clients.isEmpty,
-      box.clients.contains(where: { $0.task == currentTask && $0.client?.waitsForLoop == true })
+    if !box.looplessObjects.isEmpty,
+      box.looplessObjects.contains(where: { $0.task == currentTask && $0.object?.waitsForLoop == true })
     {
       fatalError(
         """
@@ -100,9 +95,9 @@ enum CurrentEventBase {
     box.base = previous
   }
 
-  static func add(_ client: any LoopClient) {
-    box.clients.removeAll { $0.client == nil }
-    box.clients.append(WeakClient(client: client, task: currentTask))
+  static func add(_ object: any LooplessObject) {
+    box.looplessObjects.removeAll { $0.object == nil }
+    box.looplessObjects.append(WeakObject(object: object, task: currentTask))
   }
 
   private static var currentTask: UInt64 {
@@ -113,8 +108,8 @@ enum CurrentEventBase {
   }
 }
 
-/// What lives on a loop, as EventBase sees it.
-protocol LoopClient: AnyObject {
+/// What was made before its loop, perhaps.
+protocol LooplessObject: AnyObject {
   /// Whether handlers wait for what only a loop could notice, and there is none.
   var waitsForLoop: Bool { get }
 }

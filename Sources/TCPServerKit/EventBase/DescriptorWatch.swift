@@ -1,10 +1,5 @@
 internal import CLibevent
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
+internal import Glibc
 
 /// Events of one descriptor. Its owner is the caller, who closes it only after ``stop()``.
 @safe final class DescriptorWatch {

@@ -8,8 +8,8 @@
 /// go on in the global pool.
 public final class EventBase: Sendable {
   let engine: EventEngine
-  /// Of sockets here that no server counts.
-  let home: SocketHome
+  /// What a floor above keeps for the loop; nil until it needs it.
+  let resident = Locked<(any LoopResident)?>(nil)
   // One of each: the runtime sees by identity that a task is already where it wants to be.
   let loopTaskExecutor: LoopTaskExecutor
   let loopSerialExecutor: LoopSerialExecutor
@@ -19,7 +19,6 @@ public final class EventBase: Sendable {
   /// - Throws: ``SocketError/socketResource`` when descriptors or memory are short.
   public init() throws(SocketError) {
     engine = try EventEngine()
-    home = SocketHome(engine: engine)
     loopTaskExecutor = LoopTaskExecutor(engine: engine)
     loopSerialExecutor = LoopSerialExecutor(engine: engine)
     unsafe engine.taskExecutor = loopTaskExecutor
@@ -34,7 +33,6 @@ public final class EventBase: Sendable {
   /// - Throws: ``SocketError/socketResource`` when descriptors or memory are short.
   public init(adopting base: OpaquePointer) throws(SocketError) {
     engine = unsafe try EventEngine(adopting: base)
-    home = SocketHome(engine: engine)
     loopTaskExecutor = LoopTaskExecutor(engine: engine)
     loopSerialExecutor = LoopSerialExecutor(engine: engine)
     unsafe engine.taskExecutor = loopTaskExecutor
@@ -44,7 +42,7 @@ public final class EventBase: Sendable {
 
   deinit {
     unsafe engine.taskExecutor = nil
-    engine.abortEverything()
+    engine.abortEverything { resident.withLock { $0 }?.loopEnded() }
   }
 
   /// The event base of the calling thread: the one that it runs, or else the first one made here; nil without any.
@@ -134,4 +132,10 @@ public final class EventBase: Sendable {
   public var statistics: Statistics {
     engine.statistics
   }
+}
+
+/// What lives on a loop, from a floor above.
+protocol LoopResident: AnyObject, Sendable {
+  /// No thread can run the loop any more: ends what still waits for events.
+  func loopEnded()
 }

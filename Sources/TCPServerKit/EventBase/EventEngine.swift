@@ -1,12 +1,6 @@
 internal import CLibevent
-internal import CServerCore
+internal import Glibc
 internal import Synchronization
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
 
 /// What drives an event base: turns of libevent's loop, the inbox for other threads, jobs between turns.
 ///
@@ -39,19 +33,8 @@ internal import Synchronization
   /// Turns in a row in which the kernel would not wait.
   private var rests = 0
 
-  /// Servers that lacked descriptors or memory when they last tried; looked at whenever a socket closes its own.
-  var starving: [ServerCore] = []
-  var hasStarvingServers = false
-  /// Sockets that have just been connected; each is there as long as its flag says so.
-  var unwatched: [Unmanaged<TCPSocket>] = unsafe []
-  /// What an overridden `incomingConnection(_:)` is being handed, until a socket has taken it.
-  var incoming: (connection: csc_connection, home: SocketHome)?
-
   /// At most this many jobs run between two looks at the sockets.
   private static let longestBatch = 4096
-
-  /// One buffer for all reads on this loop; the reader owns it until the handlers have run.
-  let scratch = ScratchBuffer()
 
   /// The event base's, as long as there is one.
   unowned(unsafe) var taskExecutor: LoopTaskExecutor?
@@ -380,43 +363,22 @@ internal import Synchronization
 
   // MARK: - End
 
-  /// No thread can run the loop any more. Ends what still waits for events: sockets stay alive while they do.
-  func abortEverything() {
+  /// No thread can run the loop any more.
+  ///
+  /// - Parameter endClients: ends what still waits for events.
+  func abortEverything(_ endClients: () -> Void) {
     // Ends what another thread may be running of the rest.
     _ = claim()
     isAbandoned = true
     // Released out of the table, because that runs others' code.
     withExtendedLifetime(exchange(&delayed, with: [:])) {}
     sleepers.values.forEach { $0.wake(.recheck) }
-    unsafe TCPSocket.abortAll(on: base)
+    endClients()
     endInbox()
     endLocalJobs()
     freeEvents()
     giveUp()
     runRestElsewhere()
-  }
-}
-
-extension timeval {
-  /// At least zero and at most 31 years: libevent adds the time of its clock, and aborts for some negative sums.
-  init(_ duration: Duration) {
-    let (seconds, attoseconds) = duration.limited.components
-    // Rounded up: a wait must not end before its time.
-    self.init(
-      tv_sec: time_t(clamping: seconds),
-      tv_usec: suseconds_t((attoseconds + 999_999_999_999) / 1_000_000_000_000)
-    )
-    if tv_usec >= 1_000_000 {
-      tv_sec += 1
-      tv_usec = 0
-    }
-  }
-}
-
-extension Duration {
-  /// From zero to a thousand million seconds, which is as good as for ever and can be counted with.
-  var limited: Duration {
-    max(.zero, min(self, .seconds(1_000_000_000)))
   }
 }
 

@@ -1,10 +1,5 @@
 internal import CLibevent
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
+internal import Glibc
 
 /// A timer for programs of handlers, as `QTimer` is: ``timeout`` is emitted once, or again and again.
 ///

@@ -1,10 +1,5 @@
 internal import CLibevent
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
+internal import Glibc
 
 /// A one-shot timer on the loop's monotonic clock.
 @safe final class LoopTimer {

@@ -1,11 +1,6 @@
 internal import CLibevent
+internal import Glibc
 internal import Synchronization
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
 
 /// The main actor and the main queue, where the program's main thread runs the loop.
 ///

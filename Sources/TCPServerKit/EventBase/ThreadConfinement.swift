@@ -1,11 +1,6 @@
 internal import CLibevent
+internal import Glibc
 internal import Synchronization
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
 
 /// The one thread that may touch a loop, and all that lives on it.
 ///

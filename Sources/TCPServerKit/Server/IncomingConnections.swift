@@ -66,7 +66,7 @@ extension TCPServer {
 
   fileprivate final func acceptIncoming() async throws -> IncomingConnection? {
     try await accepting { server in
-      server.takePending().map { IncomingConnection($0, of: server.serverCore.handle) }
+      server.takePending().map { IncomingConnection($0, of: server.serverCore.remote) }
     }
   }
 }
@@ -79,9 +79,9 @@ public final class IncomingConnection: Sendable {
   /// -1 once it was taken.
   private let descriptor: Atomic<CInt>
   private let isCounted = Atomic(true)
-  private let server: ServerHandle
+  private let server: RemoteServerHandle
 
-  init(_ connection: csc_connection, of server: ServerHandle) {
+  init(_ connection: csc_connection, of server: RemoteServerHandle) {
     self.server = server
     peer = connection.peer
     descriptor = Atomic(connection.descriptor)
@@ -113,7 +113,7 @@ public final class IncomingConnection: Sendable {
     guard descriptor >= 0 else { throw .operation }
     let socket = TCPSocket(
       accepted: csc_connection(descriptor: descriptor, peer: peer, reserved: 0),
-      home: server.home(on: eventBase?.engine)
+      context: server.context(on: eventBase)
     )
     if !isCounted.exchange(false, ordering: .relaxed) {
       socket.flags.remove(.counted)

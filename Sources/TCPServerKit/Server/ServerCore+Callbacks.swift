@@ -2,23 +2,23 @@ internal import CServerCore
 
 /// What the core of a server reports, on its loop.
 extension ServerCore {
-  private var context: UnsafeMutableRawPointer {
+  private var asContext: UnsafeMutableRawPointer {
     unsafe Unmanaged.passUnretained(self).toOpaque()
   }
 
   func listenToCore() {
-    unsafe csc_server_on_new_connection(pointer, onNewConnection, context)
-    unsafe csc_server_on_accept_error(pointer, onAcceptError, context)
-    unsafe csc_server_on_rejected(pointer, onRejected, context)
-    unsafe csc_server_on_socket(pointer, onSocket, context)
+    unsafe csc_server_on_new_connection(pointer, onNewConnection, asContext)
+    unsafe csc_server_on_accept_error(pointer, onAcceptError, asContext)
+    unsafe csc_server_on_rejected(pointer, onRejected, asContext)
+    unsafe csc_server_on_socket(pointer, onSocket, asContext)
   }
 
   func announceIncoming() {
-    unsafe csc_server_on_incoming_connection(pointer, onIncomingConnection, context)
+    unsafe csc_server_on_incoming_connection(pointer, onIncomingConnection, asContext)
   }
 
   func askForAdmission(_ isAsked: Bool) {
-    unsafe csc_server_on_admission(pointer, isAsked ? onAdmission : nil, context)
+    unsafe csc_server_on_admission(pointer, isAsked ? onAdmission : nil, asContext)
   }
 
   /// The server is released; its sockets may still count here.
@@ -37,7 +37,7 @@ extension ServerCore {
     connectionRejected.releaseHandlers()
     admission = nil
     acceptWaiters.wakeAll()
-    engine?.forgetStarving(self)
+    unsafe context?.loop?.forgetOverloaded(self)
   }
 
   fileprivate func announceConnection() {
@@ -50,14 +50,14 @@ extension ServerCore {
   fileprivate func failed(_ error: SocketError) {
     let isListening = unsafe csc_server_is_listening(pointer)
     if isListening {
-      engine?.addStarving(self)
+      unsafe context?.loop?.addOverloaded(self)
     }
     announceError(error, isListening: isListening)
   }
 
   func announceError(_ error: SocketError, isListening: Bool) {
     if !isListening {
-      breakdown = error
+      listenerFailure = error
       acceptWaiters.wakeAll()
     }
     acceptError.notify(error)

@@ -76,13 +76,11 @@ extension TCPServer {
     requireLoopThread("TCPServer.statistics")
     var snapshot = csc_statistics()
     unsafe csc_server_statistics(core, &snapshot, MemoryLayout<csc_statistics>.size)
-    return Statistics(snapshot, undelivered: undelivered)
+    return Statistics(snapshot, undelivered: serverCore.allUndelivered)
   }
 
   /// For code that is on the loop already.
   final var liveConnections: UInt64 {
-    var snapshot = csc_statistics()
-    unsafe csc_server_statistics(core, &snapshot, MemoryLayout<csc_statistics>.size)
-    return snapshot.live
+    serverCore.live
   }
 }

@@ -74,7 +74,7 @@ extension TCPServer {
       throw CancellationError()
     }
     guard hasPendingConnections && !isInVain || isListeningNow else {
-      if let breakdown = serverCore.breakdown { throw breakdown }
+      if let breakdown = serverCore.listenerFailure { throw breakdown }
       return nil
     }
     return eventBase?.engine

@@ -70,17 +70,17 @@ extension TCPServer {
 
   /// - Returns: nil when the task was cancelled.
   private final func connectionsEnded(_ timeout: Duration?, _ engine: EventEngine) async -> Bool? {
-    let watch = serverCore.watchEnds()
+    let waiters = serverCore.endWaiters
     let deadline = timeout.map { ContinuousClock.now + $0.limited }
     var wakening = Parking.Wakening.ready
     while liveConnections > 0 && !Task.isCancelled && wakening != .timedOut {
-      let waiter = watch.waiters.add()
+      let waiter = waiters.add()
       let timer = deadline.map { deadline in
         LoopTimer(engine, after: deadline - .now) { waiter.wake(.timedOut) }
       }
       wakening = await engine.suspend(on: waiter)
       withExtendedLifetime(timer) {}
-      watch.waiters.remove(waiter)
+      waiters.remove(waiter)
     }
     if liveConnections == 0 { return true }
     return Task.isCancelled ? nil : false

@@ -79,7 +79,7 @@ extension TCPServer {
       case .close: CSC_EXCESS_CLOSE
       case .reset: CSC_EXCESS_RESET
       }
-    home.watchesUnused = count != nil
+    context.watchesUnused = count != nil
     unsafe csc_server_set_max_connections(core, count.map { CInt(clamping: max($0, 0)) } ?? -1, excess)
     bound?.roomChanged()
   }

@@ -1,10 +1,5 @@
 internal import CServerCore
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
+internal import Glibc
 
 /// Options of the listening socket. On Linux an accepted connection inherits them, at no cost of its own.
 extension TCPServer {

@@ -8,7 +8,7 @@ extension TCPServer {
   /// connection already, and for one that came through a proxy it is the peer's own.
   public final var incomingPeer: (address: HostAddress, port: UInt16)? {
     requireLoopThread("TCPServer.incomingPeer")
-    return inFlight.map { (HostAddress($0.peer), $0.peer.port) }
+    return context.handover.map { (HostAddress($0.connection.peer), $0.connection.peer.port) }
   }
 
   /// Takes the permit of the connection that ``incomingConnection(_:)`` is called for: it counts for
@@ -18,10 +18,10 @@ extension TCPServer {
   ///   base.
   public final func takeIncomingPermit() -> ConnectionPermit? {
     requireLoopThread("TCPServer.takeIncomingPermit()")
-    guard let engine = eventBase?.engine, let inFlight, inFlight.descriptor >= 0, !isIncomingCounted,
-      engine.incoming != nil
+    guard eventBase != nil, let handover = context.handover, handover.connection.descriptor >= 0,
+      !handover.isPlaceTaken
     else { return nil }
-    isIncomingCounted = true
-    return ConnectionPermit(serverCore.handle)
+    context.handover?.isPlaceTaken = true
+    return ConnectionPermit(serverCore.remote)
   }
 }

@@ -82,12 +82,12 @@ extension TCPServer {
     case .impossible(let failure):
       return .refused(fail(failure))
     case .through(let route):
-      serverCore.breakdown = nil
+      serverCore.listenerFailure = nil
       let family: HostAddress = address.isIPv6 && address.ipv4 == nil ? .anyIPv6 : .anyIPv4
       let requested = SocketAddress(host: family, port: port)
       let listener = BoundListener(for: self, through: route, on: requested, howToListen)
       bound = listener
-      serverCore.watchEnds().onRoom = { [weak self] in self?.bound?.roomChanged() }
+      serverCore.onRoom = { [weak self] in self?.bound?.roomChanged() }
       return .through(listener)
     }
   }

@@ -161,7 +161,7 @@ private final class Serving: CancellableWait {
   private func hurryClosing() {
     guard !isEnding else { return }
     isEnding = true
-    TCPSocket.hurryClosing(of: server.home)
+    TCPSocket.hurryClosing(of: server.context)
   }
 
   private func acceptAll(
@@ -242,8 +242,8 @@ private final class Serving: CancellableWait {
     }
     guard !isShuttingDown else { return }
     isShuttingDown = true
-    server.home.isDraining = true
-    TCPSocket.endIdle(of: server.home, isFirstLook: true)
+    server.context.isDraining = true
+    TCPSocket.endIdle(of: server.context, isFirstLook: true)
     server.finish()
     hurryClosing()
     sweepSoon(engine)
@@ -253,7 +253,7 @@ private final class Serving: CancellableWait {
   private func sweepSoon(_ engine: EventEngine) {
     sweep = LoopTimer(engine, after: TCPSocket.silenceBetweenMessages) { [weak self] in
       guard let self, self.live > 0 else { return }
-      TCPSocket.endIdle(of: self.server.home, isFirstLook: false)
+      TCPSocket.endIdle(of: self.server.context, isFirstLook: false)
       self.sweepSoon(engine)
     }
   }

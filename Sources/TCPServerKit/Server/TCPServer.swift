@@ -133,11 +133,11 @@ internal import CServerCore
     return true
   }
 
-  /// The same as its home's, which owns it.
+  /// The same as its context's, which owns it.
   let core: OpaquePointer?
   /// Of the sockets that this server makes.
-  final private(set) var home: SocketHome
-  /// The same as its home's, which owns it.
+  final private(set) var context: SocketContext
+  /// The same as its context's, which owns it.
   final var serverCore: ServerCore { unsafe unownedCore }
   unowned(unsafe) private let unownedCore: ServerCore
   /// The requests at a proxy that the server listens through; nil when it does not.
@@ -157,10 +157,6 @@ internal import CServerCore
   final var refusedOption = false
   /// Sockets that were added as objects; each has a place in the core's queue.
   private var added: [TCPSocket] = []
-  /// The connection that an incoming callback is at work on; its descriptor is -1 once it is pending.
-  final private(set) var inFlight: csc_connection?
-  /// Whether that one's place has passed to a socket or a permit.
-  final var isIncomingCounted = false
 
   /// Makes a server that does not listen yet.
   ///
@@ -176,9 +172,9 @@ internal import CServerCore
     connectionRejected = serverCore.connectionRejected
     serverAddressChanged = Signal(on: confinement)
     unsafe core = serverCore.pointer
-    home = SocketHome(engine: eventBase?.engine, server: serverCore)
-    unsafe serverCore.home = home
-    home.watchesUnused = false
+    context = SocketContext(in: eventBase?.socketContext, server: serverCore)
+    unsafe serverCore.context = context
+    context.watchesUnused = false
     // Only a subclass can override incomingConnection(_:); a plain server does without the call.
     if type(of: self) != TCPServer.self {
       serverCore.overrider = self
@@ -188,27 +184,27 @@ internal import CServerCore
   }
 
   deinit {
-    nonisolated(unsafe) let end = unsafe End(home: .passRetained(home), bound: bound, added: added)
+    nonisolated(unsafe) let end = unsafe End(context: .passRetained(context), bound: bound, added: added)
     guard let engine = eventBase?.engine, engine.exclusively({ unsafe end.run() }) == nil else {
       if eventBase == nil { unsafe end.run() }
       return
     }
     // The last reference to the core, which is the loop's to end, may be this one.
-    home = SocketHome(engine: nil)
+    context = SocketContext(in: nil)
     engine.post(.local { unsafe end.run() })
   }
 
   /// What ends with a server, on its loop. Its core may stay for the sockets that it counts.
   @safe private struct End {
-    let home: Unmanaged<SocketHome>
+    let context: Unmanaged<SocketContext>
     let bound: BoundListener?
     let added: [TCPSocket]
 
     func run() {
-      let home = unsafe home.takeRetainedValue()
+      let context = unsafe context.takeRetainedValue()
       bound?.close()
       for socket in added { socket.becomeUnconnected() }
-      home.server?.serverEnds()
+      (context.server as? ServerCore)?.serverEnds()
     }
   }
 
@@ -236,8 +232,8 @@ internal import CServerCore
   }
 
   func listenDirectly(_ address: HostAddress, _ port: UInt16) -> Bool {
-    home.isDraining = false
-    serverCore.breakdown = nil
+    context.isDraining = false
+    serverCore.listenerFailure = nil
     refusedOption = false
     var address = address.core(port: port)
     unsafe serverCore.listener = self
@@ -263,7 +259,7 @@ internal import CServerCore
     endPause()
     endAdded()
     serverCore.acceptWaiters.wakeAll()
-    serverCore.endWatch?.lookWhetherAllEnded()
+    serverCore.wakeIfAllEnded()
   }
 
   /// Letting go of them would not do: the loop keeps a socket alive that it watches for its handlers.
@@ -315,7 +311,7 @@ internal import CServerCore
       fail(.operation, "setSocketDescriptor() called when already listening")
       return false
     }
-    serverCore.breakdown = nil
+    serverCore.listenerFailure = nil
     guard unsafe csc_server_adopt(core, socketDescriptor) else { return false }
     // The connections inherit it, as from a socket of the server's own.
     SystemCalls.keepUrgentBytesInLine(socketDescriptor)
@@ -342,7 +338,7 @@ internal import CServerCore
     guard connection.descriptor >= 0 else {
       return added.isEmpty ? nil : added.removeFirst()
     }
-    return TCPSocket(accepted: connection, home: home)
+    return TCPSocket(accepted: connection, context: context)
   }
 
   /// How long the peers of connections that are being closed may make no progress; 30 seconds at first.
@@ -351,18 +347,13 @@ internal import CServerCore
   public final var deliveryTimeout: Duration {
     get {
       requireLoopThread("TCPServer.deliveryTimeout")
-      return home.deliveryTimeout
+      return context.deliveryTimeout
     }
     set {
       requireLoopThread("TCPServer.deliveryTimeout")
-      home.deliveryTimeout = newValue
-      serverCore.setDeliveryTimeoutElsewhere(newValue)
+      context.deliveryTimeout = newValue
+      serverCore.setRemoteDeliveryTimeout(newValue)
     }
-  }
-
-  /// Of this server's connections, on whichever loop.
-  final var undelivered: UInt64 {
-    serverCore.undelivered + serverCore.undeliveredElsewhere
   }
 
   /// Takes the oldest pending connection as its bare descriptor, out of its socket if it was added as one.
@@ -409,12 +400,12 @@ internal import CServerCore
   private func count(_ socket: TCPSocket) {
     if socket.flags.contains(.counted) {
       socket.stopBeingCounted()
-    } else if isInFlight(socket.descriptor), !isIncomingCounted {
-      isIncomingCounted = true
+    } else if let handover = context.handover, handover.isOf(socket.descriptor), !handover.isPlaceTaken {
+      context.handover?.isPlaceTaken = true
       serverCore.connectionEnded()
     }
     if socket.descriptor >= 0 {
-      socket.beCounted(by: home)
+      socket.beCounted(by: context)
     } else {
       serverCore.connectionEnded()
     }
@@ -435,8 +426,9 @@ internal import CServerCore
   /// - Parameter socketDescriptor: non-blocking and close-on-exec; an override owns it.
   open func incomingConnection(_ socketDescriptor: CInt) {
     requireLoopThread("TCPServer.incomingConnection(_:)")
-    if isInFlight(socketDescriptor), var connection = inFlight {
-      inFlight?.descriptor = -1
+    if let handover = context.handover, handover.isOf(socketDescriptor) {
+      var connection = handover.connection
+      context.handover?.connection.descriptor = -1
       if unsafe csc_server_add_pending(core, &connection) {
         if type(of: self) != TCPServer.self { serverCore.pendingAvailable?.notify() }
       } else {
@@ -451,10 +443,6 @@ internal import CServerCore
     } else {
       fail(.unsupportedSocketOperation, "Invalid socket descriptor")
     }
-  }
-
-  private func isInFlight(_ descriptor: CInt) -> Bool {
-    descriptor >= 0 && inFlight?.descriptor == descriptor
   }
 
   /// Waits for a connection without running the event loop.
@@ -532,26 +520,20 @@ internal import CServerCore
   }
 
   func takeIncoming(_ connection: csc_connection) {
-    let outer = inFlight
-    let outerIsCounted = isIncomingCounted
-    let engine = eventBase?.engine
-    let outerIncoming = engine?.incoming
-    inFlight = connection
-    isIncomingCounted = false
-    engine?.incoming = (connection, home)
+    let (context, loop) = (context, context.loop)
+    let (outer, outerSource) = (context.handover, loop?.handingOver)
+    context.handover = Handover(connection: connection)
+    loop?.handingOver = context
     incomingConnection(connection.descriptor)
-    let isTaken = engine.map { $0.incoming == nil } ?? false
-    if let left = inFlight, left.descriptor >= 0, !isTaken, !isIncomingCounted {
+    if let left = context.handover, left.connection.descriptor >= 0, !left.isPlaceTaken {
       serverCore.connectionEnded()
     }
-    inFlight = outer
-    isIncomingCounted = outerIsCounted
-    engine?.incoming = outerIncoming
+    context.handover = outer
+    loop?.handingOver = outerSource
   }
-
 }
 
-extension TCPServer: LoopClient {
+extension TCPServer: LooplessObject {
   /// A server that was made before its loop, for instance: its handlers would never be called, without a word.
   var waitsForLoop: Bool {
     eventBase == nil && newConnection.hasHandlers && isListeningNow

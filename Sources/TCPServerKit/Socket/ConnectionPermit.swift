@@ -7,10 +7,10 @@ internal import Synchronization
 /// ``IncomingConnection/takePermit()`` and ``TCPServer/takeIncomingPermit()`` give it out: keep it as long as the
 /// connection lives. Any thread may release it. It does not keep the server.
 public final class ConnectionPermit: Sendable {
-  private let server: ServerHandle
+  private let server: RemoteServerHandle
   private let isReleased = Atomic(false)
 
-  init(_ server: ServerHandle) {
+  init(_ server: RemoteServerHandle) {
     self.server = server
   }
 
@@ -23,6 +23,34 @@ public final class ConnectionPermit: Sendable {
   public func release() {
     if !isReleased.exchange(true, ordering: .relaxed) {
       server.connectionEnded()
+    }
+  }
+}
+
+/// Being counted by a server, from the accept until the descriptor is closed or given away.
+extension TCPSocket {
+  /// The server of `context` counts this socket from now on.
+  func beCounted(by context: SocketContext) {
+    // The socket's own confinement stays the one that its context keeps.
+    self.context =
+      context.confinement === confinement
+      ? context : SocketContext(in: self.context, server: context.server, confinement: confinement)
+    flags.insert(.counted)
+  }
+
+  /// No server counts it any more.
+  func stopBeingCounted() {
+    guard flags.contains(.counted) else { return }
+    flags.remove(.counted)
+    context.connectionEnded()
+  }
+
+  func closeDescriptor() {
+    SystemCalls.closeDescriptor(descriptor)
+    descriptor = -1
+    stopBeingCounted()
+    if let loop = context.loop, loop.hasOverloadedServers {
+      loop.descriptorFreed()
     }
   }
 }

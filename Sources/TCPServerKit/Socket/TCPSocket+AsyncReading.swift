@@ -51,7 +51,7 @@ extension TCPSocket {
     timeout: Duration? = nil,
     _ body: (RawSpan) async throws -> Result
   ) async throws -> Result? {
-    guard let bytes = try await read(maxLength: min(count, ScratchBuffer.size), timeout: timeout) else {
+    guard let bytes = try await read(maxLength: min(count, ReadBuffer.size), timeout: timeout) else {
       return nil
     }
     return unsafe try await body(bytes.span.bytes)
@@ -254,7 +254,7 @@ extension TCPSocket {
       socket.existingWaits.knowsMessages = true
       if let found = try socket.buffered(atLeast: 1) { return found > 0 }
       // The last read may have taken all that its turn allowed.
-      if socket.home.isDraining { return SystemCalls.isReadable(socket.descriptor) ? nil : false }
+      if socket.context.isDraining { return SystemCalls.isReadable(socket.descriptor) ? nil : false }
       socket.existingWaits.isBetweenMessages = true
       return nil
     }
@@ -330,7 +330,7 @@ extension TCPSocket {
     isResumed: Bool,
     to body: (RawSpan) throws -> Void
   ) async throws {
-    let most = min(count, ScratchBuffer.size)
+    let most = min(count, ReadBuffer.size)
     let bytes = try await readingElsewhere(timeout, isResumed: isResumed) { try $0.takeSome(most) }
     if let bytes { unsafe try body(bytes.span.bytes) }
   }
@@ -409,14 +409,14 @@ extension TCPSocket {
       return true
     }
     if try hasEnded() { return true }
-    guard let scratch = engine?.scratch, !flags.contains(.drained) else { return false }
+    guard let readBuffer, !flags.contains(.drained) else { return false }
     let memory = unsafe UnsafeMutableRawBufferPointer(
-      rebasing: scratch.take()[..<min(most, ScratchBuffer.size)]
+      rebasing: readBuffer.take()[..<min(most, ReadBuffer.size)]
     )
     let outcome = unsafe SystemCalls.receive(descriptor, into: memory)
     if case .value(let count) = outcome, count > 0 {
       noteReceived(count, room: memory.count)
-      unsafe try scratch.whileRead(UnsafeRawBufferPointer(rebasing: memory[..<count]), body)
+      unsafe try readBuffer.whileRead(UnsafeRawBufferPointer(rebasing: memory[..<count]), body)
       return true
     }
     try handleUnread(outcome)

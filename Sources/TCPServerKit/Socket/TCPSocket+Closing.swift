@@ -11,7 +11,7 @@ extension TCPSocket {
   public var deliveryTimeout: Duration {
     get {
       requireLoopThread("TCPSocket.deliveryTimeout")
-      return existingDetails?.deliveryTimeout ?? home.deliveryTimeout
+      return existingDetails?.deliveryTimeout ?? context.deliveryTimeout
     }
     set {
       requireLoopThread("TCPSocket.deliveryTimeout")
@@ -94,7 +94,7 @@ extension TCPSocket {
   func noteUndelivered() {
     guard !flags.contains(.undelivered) else { return }
     flags.insert(.undelivered)
-    if flags.contains(.counted) { home.noteUndelivered() }
+    if flags.contains(.counted) { context.noteUndelivered() }
   }
 
   func becomeUnconnected(resetting: Bool = false) {
@@ -111,7 +111,7 @@ extension TCPSocket {
     unannounced = 0
     flags.subtract([.lingering, .hurried])
     currentState = .unconnected
-    existingDetails?.attempt = nil
+    endAttempt()
     existingDetails?.closingSilence = nil
     wakeEverybody()
     announceState()
@@ -137,9 +137,4 @@ extension TCPSocket {
     flags.remove(.failing)
     becomeUnconnected(resetting: resetting)
   }
-}
-
-extension Failure {
-  static let remoteHostClosed = Failure(.remoteHostClosed, "The remote host closed the connection")
-  static let timedOut = Failure(.socketTimeout, "Network operation timed out")
 }

@@ -1,17 +1,12 @@
 internal import CServerCore
 
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
-
 /// Connecting to a server: the client's side, as far as a server's tests and examples need one.
 extension TCPSocket {
   /// Starts connecting to a host by its name or its address as text.
   ///
-  /// A name is looked up on a thread of its own; its addresses are tried one after the other. ``connected`` or
-  /// ``errorOccurred`` reports how it ended, or ``waitForConnected(msec:)``.
+  /// A name is looked up on a thread of its own. Its addresses are tried until one answers: the next one, of the other
+  /// family first, when one has failed, or has been silent for 250 ms (RFC 8305). ``connected`` or ``errorOccurred``
+  /// reports how it ended, or ``waitForConnected(msec:)``.
   public func connectToHost(_ hostName: String, port: UInt16) {
     guard mayTouch else {
       return post("TCPSocket.connectToHost(_:port:)") { $0.connectToHost(hostName, port: port) }
@@ -19,17 +14,14 @@ extension TCPSocket {
     if let address = HostAddress(hostName: hostName) {
       return connectToHost(address, port: port)
     }
-    guard let attempt = beginAttempt(port: port) else { return }
-    let name = SOCKS5Machine.Destination.name(Array(hostName.utf8), port: port)
-    let isLoopback = hostName == "localhost"
-    guard !connectThroughProxy(attempt, to: hostName, name, isLoopback: isLoopback) else { return }
-    guard let lookup = NameLookup(hostName) else {
-      return attemptFailed(Failure(.socketResource, "Out of resources"))
-    }
-    attempt.lookup = lookup
-    currentState = .hostLookup
-    watchWrite(true, on: (lookup.descriptor, forWriting: false))
-    announceState()
+    guard mayConnect() else { return }
+    let destination = SOCKS5Machine.Destination.name(Array(hostName.utf8), port: port)
+    begin(
+      to: destination,
+      .name(hostName),
+      NetworkProxyQuery(connectingTo: hostName, port: port),
+      isLoopback: hostName == "localhost"
+    )
   }
 
   /// Starts connecting to an address. ``HostAddress/any`` and its kind mean this machine.
@@ -37,13 +29,28 @@ extension TCPSocket {
     guard mayTouch else {
       return post("TCPSocket.connectToHost(_:port:)") { $0.connectToHost(address, port: port) }
     }
-    guard let attempt = beginAttempt(port: port) else { return }
+    guard mayConnect() else { return }
     let address = address == .any ? .localHost : address.ipv4 ?? address
-    let destination = SOCKS5Machine.Destination.address(address, port: port)
-    let isLoopback = address.isLoopback
-    guard !connectThroughProxy(attempt, to: "\(address)", destination, isLoopback: isLoopback) else { return }
-    attempt.candidates = [address]
-    connectNext()
+    let query = NetworkProxyQuery(connectingTo: "\(address)", port: port)
+    begin(to: .address(address, port: port), .addresses([address]), query, isLoopback: address.isLoopback)
+  }
+
+  /// Which proxy the socket connects through, from the next ``connectToHost(_:port:)-(String,_)`` on.
+  ///
+  /// ``NetworkProxy/default`` at first, which is no proxy unless the application sets one. Host names are the
+  /// proxy's to look up. An address of this machine's own (loopback) needs no proxy and uses none, and so does the
+  /// name `localhost`.
+  ///
+  /// Through a proxy ``peerAddress`` is the address that was given; ``HostAddress/null`` where that was a name.
+  public var proxy: NetworkProxy {
+    get {
+      requireLoopThread("TCPSocket.proxy")
+      return existingDetails?.proxy ?? .default
+    }
+    set {
+      requireLoopThread("TCPSocket.proxy")
+      details.proxy = newValue
+    }
   }
 
   /// Binds the socket to a local address before it connects.
@@ -61,115 +68,92 @@ extension TCPSocket {
       return false
     }
     let wanted = SocketAddress(host: address == .any ? .anyIPv4 : address.ipv4 ?? address, port: port)
-    guard let bound = open(boundTo: wanted) else { return false }
-    descriptor = bound
+    do throws(Failure) {
+      descriptor = try TCPConnector.openStream(boundTo: wanted)
+    } catch {
+      record(error)
+      return false
+    }
     details.binding = SocketAddress(host: address, port: localPort)
     currentState = .bound
     announceState()
     return true
   }
 
-  /// A new descriptor that is bound to an address; nil, with the reason recorded, when it cannot be had.
-  private func open(boundTo address: SocketAddress) -> CInt? {
-    guard case .value(let opened) = SystemCalls.openStream(family: address.family) else {
-      record(Failure(CSC_CALL_SOCKET, errno: errno))
-      return nil
-    }
-    let descriptor = CInt(opened)
-    guard case .failed(let errnum) = address.bind(descriptor) else { return descriptor }
-    SystemCalls.closeDescriptor(descriptor)
-    record(Failure(CSC_CALL_BIND, errno: errnum))
-    return nil
-  }
+  // MARK: -
 
-  /// The descriptor for a candidate: the bound one where there is one of its family.
-  private func openStream(for attempt: ConnectionAttempt, family: CInt) -> SystemCalls.Outcome {
-    guard let local = attempt.local else { return SystemCalls.openStream(family: family) }
-    let isAny = local.host == .any
-    let host: HostAddress = isAny ? family == AF_INET ? .anyIPv4 : .anyIPv6 : local.host.ipv4 ?? local.host
-    let wanted = SocketAddress(host: host, port: local.port)
-    guard wanted.family == family else { return .failed(EADDRNOTAVAIL) }
-    let bound = exchange(&attempt.boundDescriptor, with: -1)
-    if bound >= 0, SocketAddress.local(of: bound)?.family == family { return .value(Int(bound)) }
-    if bound >= 0 { SystemCalls.closeDescriptor(bound) }
-    return open(boundTo: wanted).map { .value(Int($0)) } ?? .failed(EADDRNOTAVAIL)
-  }
-
-  private func beginAttempt(port: UInt16) -> ConnectionAttempt? {
+  private func mayConnect() -> Bool {
     // All is sent: what is still waited for is the end of a peer that does not matter any more.
     if flags.contains(.lingering) { becomeUnconnected() }
     guard currentState == .unconnected || currentState == .bound else {
       record(Failure(.operation, "connectToHost() called when already connected or connecting"))
-      return nil
+      return false
     }
+    return true
+  }
+
+  private func begin(
+    to destination: SOCKS5Machine.Destination,
+    _ host: TCPConnector.Host,
+    _ query: NetworkProxyQuery,
+    isLoopback: Bool
+  ) {
     resetForConnection()
-    let attempt = ConnectionAttempt(port: port)
-    attempt.boundDescriptor = exchange(&descriptor, with: -1)
-    attempt.local = existingDetails?.binding
+    let binding = existingDetails?.binding.map { TCPConnector.Binding(address: $0, descriptor: descriptor) }
+    descriptor = -1
     existingDetails?.binding = nil
-    details.attempt = attempt
-    return attempt
-  }
-
-  func continueLookup() {
-    guard let attempt = existingDetails?.attempt, let lookup = attempt.lookup,
-      let addresses = lookup.addresses
-    else { return }
-    stopWatching()
-    attempt.lookup = nil
-    attempt.candidates = addresses
-    connectNext()
-  }
-
-  private func connectNext() {
-    guard let attempt = existingDetails?.attempt else { return }
-    while attempt.next < attempt.candidates.count {
-      let address = SocketAddress(host: attempt.candidates[attempt.next], port: attempt.port)
-      attempt.next += 1
-      switch openStream(for: attempt, family: address.family) {
-      case .failed(let errnum):
-        attempt.failure = Failure(attempt.local == nil ? CSC_CALL_SOCKET : CSC_CALL_BIND, errno: errnum)
-        continue
-      case .value(let descriptor):
-        self.descriptor = CInt(descriptor)
-      }
-      peer = address.core
-      switch address.connect(descriptor) {
-      case .value:
-        return attemptSucceeded()
-      case .failed(EINPROGRESS), .failed(EINTR):
-        let isNew = currentState != .connecting
-        currentState = .connecting
-        watchWrite(true)
-        if isNew { announceState() }
-        return
-      case .failed(let errnum):
-        candidateFailed(errnum)
-      }
+    switch ProxyRoute.find(for: query, own: existingDetails?.proxy ?? .default, isLoopback: isLoopback) {
+    case .direct:
+      details.attempt = ConnectionAttempt(
+        .direct(TCPConnector(to: host, port: query.peerPort, boundTo: binding))
+      )
+    case .impossible(let failure):
+      details.attempt = ConnectionAttempt(nil)
+      return attemptFailed(failure)
+    case .through(let route):
+      peer.port = query.peerPort
+      if case .address(let address, let port) = destination { peer = address.core(port: port) }
+      let connection = ProxyConnection(.connect, to: destination, through: route)
+      details.attempt = ConnectionAttempt(.throughProxy(connection))
     }
-    attemptFailed(attempt.failure)
-  }
-
-  func continueConnecting() {
-    guard existingDetails?.attempt?.proxied == nil else { return continueThroughProxy() }
-    let errnum = SystemCalls.option(descriptor, SOL_SOCKET, SO_ERROR) ?? EBADF
-    if errnum == 0 {
-      attemptSucceeded()
+    context.loop?.keep(connecting: self)
+    if let attempt = existingDetails?.attempt, attempt.isLookingUp {
+      wait(for: attempt)
     } else {
-      candidateFailed(errnum)
-      connectNext()
+      continueAttempt()
     }
   }
 
-  private func candidateFailed(_ errnum: CInt) {
-    existingDetails?.attempt?.failure = Failure(CSC_CALL_CONNECT, errno: errnum)
-    stopWatching()
-    closeDescriptor()
+  /// Goes on with the attempt as far as that is possible without waiting, and watches for the rest.
+  func continueAttempt() {
+    guard let attempt = existingDetails?.attempt, attempt.failure == nil else { return }
+    attempt.stopWatching()
+    let progress = attempt.advance()
+    if let address = attempt.address { peer = address.core }
+    switch progress {
+    case .connected(let connected):
+      descriptor = connected
+      attemptSucceeded()
+    case .failed(let failure):
+      attemptFailed(failure)
+    case .waiting:
+      wait(for: attempt)
+    }
   }
 
-  func attemptSucceeded() {
+  private func wait(for attempt: ConnectionAttempt) {
+    if let engine, !attempt.watch(on: engine, { [unowned self] in continueAttempt() }) {
+      return attemptFailed(.outOfResources)
+    }
+    let state = attempt.isLookingUp ? SocketState.hostLookup : .connecting
+    guard currentState != state else { return }
+    currentState = state
+    announceState()
+  }
+
+  private func attemptSucceeded() {
+    endAttempt()
     stopWatching()
-    details.attempt = nil
     currentState = .connected
     watchLater()
     updateReadWatch()
@@ -184,6 +168,7 @@ extension TCPSocket {
   private func sendWhatWasWrittenBefore() {
     if output != nil {
       watchWrite(true)
+      armWriteTimer()
       sendHeldBytes()
       wakeWriterIfDrained()
     } else if flags.contains(.writeEnded) {
@@ -192,8 +177,9 @@ extension TCPSocket {
   }
 
   /// Not from within connectToHost() where there is a loop: its caller connects handlers afterwards.
-  func attemptFailed(_ failure: Failure) {
+  private func attemptFailed(_ failure: Failure) {
     let attempt = existingDetails?.attempt
+    attempt?.stopWatching()
     attempt?.failure = failure
     currentState = .connecting
     if let engine {
@@ -210,11 +196,17 @@ extension TCPSocket {
   /// - Returns: whether it has.
   @discardableResult
   func finishFailedAttempt() -> Bool {
-    guard currentState == .connecting, descriptor < 0, let attempt = existingDetails?.attempt,
-      attempt.proxied == nil
-    else { return false }
-    connectionFailed(attempt.failure)
+    guard let failure = existingDetails?.attempt?.failure else { return false }
+    connectionFailed(failure)
     return true
+  }
+
+  /// There is a connection, or there will be none.
+  func endAttempt() {
+    guard let attempt = existingDetails?.attempt else { return }
+    attempt.stopWatching()
+    details.attempt = nil
+    context.loop?.release(connecting: self)
   }
 
   func resetForConnection() {

@@ -1,10 +1,5 @@
 internal import CServerCore
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
+internal import Glibc
 
 /// The descriptor under a socket: taking one over, giving it away, and the addresses the kernel knows.
 extension TCPSocket {
@@ -30,17 +25,18 @@ extension TCPSocket {
       record(Failure(.operation, "setSocketDescriptor() called when already connected"))
       return false
     }
-    let incoming = engine?.incoming.flatMap { $0.connection.descriptor == socketDescriptor ? $0 : nil }
-    let knownPeer = incoming?.connection.peer ?? SocketAddress.peer(of: socketDescriptor)?.core
+    let source = context.loop?.handingOver
+    let handover = source?.handover.flatMap { $0.isOf(socketDescriptor) && !$0.isPlaceTaken ? $0 : nil }
+    let knownPeer = handover?.connection.peer ?? SocketAddress.peer(of: socketDescriptor)?.core
     if let errnum = whyNotAdoptable(socketDescriptor, peer: knownPeer) {
       record(Failure(CSC_CALL_ADOPT, errno: errnum))
       return false
     }
     resetForConnection()
     descriptor = socketDescriptor
-    if let incoming {
-      engine?.incoming = nil
-      beCounted(by: incoming.home)
+    if handover != nil, let source {
+      source.handover?.isPlaceTaken = true
+      beCounted(by: source)
     } else {
       SystemCalls.keepUrgentBytesInLine(socketDescriptor)
     }
@@ -78,7 +74,7 @@ extension TCPSocket {
   ///   is no more.
   public func takePermit() -> ConnectionPermit? {
     requireLoopThread("TCPSocket.takePermit()")
-    guard flags.contains(.counted), let server = home.serverHandle else { return nil }
+    guard flags.contains(.counted), let server = context.remoteServerHandle else { return nil }
     flags.remove(.counted)
     return ConnectionPermit(server)
   }
@@ -119,6 +115,21 @@ extension TCPSocket {
   public var localPort: UInt16 {
     requireLoopThread("TCPSocket.localPort")
     return SocketAddress.local(of: descriptor)?.port ?? 0
+  }
+
+  /// Sets an option of the connection.
+  ///
+  /// - Returns: false when the socket is not connected or the kernel refuses the value.
+  @discardableResult
+  public func setSocketOption(_ option: SocketOption, _ value: Int) -> Bool {
+    requireLoopThread("TCPSocket.setSocketOption(_:_:)")
+    return option.set(value, for: descriptor)
+  }
+
+  /// The value of an option; nil when the socket is not connected or the kernel does not say.
+  public func socketOption(_ option: SocketOption) -> Int? {
+    requireLoopThread("TCPSocket.socketOption(_:)")
+    return option.value(for: descriptor)
   }
 
   /// The errno for what is wrong with a descriptor; nil when it can be taken, and then it is ready.

@@ -129,10 +129,10 @@ extension TCPSocket {
   }
 
   /// Calls ``hurry()`` for the closing connections of a server.
-  static func hurryClosing(of home: SocketHome) {
-    guard let engine = home.engine else { return }
+  static func hurryClosing(of context: SocketContext) {
+    guard let engine = context.engine else { return }
     for socket in unsafe watched(on: engine.base)
-    where socket.home === home && socket.currentState == .closing {
+    where socket.context === context && socket.currentState == .closing {
       socket.hurry()
     }
   }

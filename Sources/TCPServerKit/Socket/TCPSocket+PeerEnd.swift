@@ -1,10 +1,5 @@
 internal import CServerCore
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
+internal import Glibc
 
 /// Noticing that the peer has gone, whether or not anything reads from the socket.
 extension TCPSocket {

@@ -1,6 +1,6 @@
 internal import CServerCore
 
-/// Reading. Bytes wait in one of three places: the kernel, the loop's scratch buffer while handlers run, and
+/// Reading. Bytes wait in one of three places: the kernel, the loop's read buffer while handlers run, and
 /// `input` once they were left unread.
 extension TCPSocket {
   /// How many bytes the socket may hold unread: 0, the default, sets no limit.
@@ -32,8 +32,8 @@ extension TCPSocket {
     if let input {
       return input.count
     }
-    guard let engine, engine.scratch.isLent(to: self) else { return 0 }
-    return engine.scratch.unread.count
+    guard let readBuffer, readBuffer.isLent(to: self) else { return 0 }
+    return readBuffer.unread.count
   }
 
   /// Whether an unread line, up to its newline, is complete.
@@ -123,8 +123,8 @@ extension TCPSocket {
     if let input {
       return unsafe input.bytes
     }
-    if let engine, engine.scratch.isLent(to: self) {
-      return unsafe engine.scratch.unreadBytes
+    if let readBuffer, readBuffer.isLent(to: self) {
+      return unsafe readBuffer.unreadBytes
     }
     return unsafe UnsafeRawBufferPointer(start: nil, count: 0)
   }
@@ -135,7 +135,7 @@ extension TCPSocket {
 
   var roomForInput: Int {
     let limit = inputLimit
-    return limit == 0 ? ScratchBuffer.size : max(limit - bytesHeld, 0)
+    return limit == 0 ? ReadBuffer.size : max(limit - bytesHeld, 0)
   }
 
   func take(_ count: Int) -> [UInt8] {
@@ -162,10 +162,10 @@ extension TCPSocket {
       input = nil
       defer { withExtendedLifetime(held) {} }
       unsafe try body(held.bytes.bytes)
-    } else if let scratch = engine?.scratch {
-      let bytes = unsafe scratch.unreadBytes
-      scratch.forget(self)
-      unsafe try scratch.whileRead(bytes, body)
+    } else if let readBuffer {
+      let bytes = unsafe readBuffer.unreadBytes
+      readBuffer.forget(self)
+      unsafe try readBuffer.whileRead(bytes, body)
     }
   }
 
@@ -178,7 +178,7 @@ extension TCPSocket {
         self.input = nil
       }
     } else {
-      engine?.scratch.consume(count)
+      readBuffer?.consume(count)
     }
     if inputLimit > 0 {
       updateReadWatch()
@@ -188,25 +188,25 @@ extension TCPSocket {
   func dropInput() {
     input = nil
     existingDetails?.transaction = nil
-    engine?.scratch.forget(self)
+    readBuffer?.forget(self)
   }
 
   /// Moves what the handlers left unread out of the loop's buffer.
   func keepLentBytes() {
-    if let scratch = engine?.scratch {
-      keepBytes(lentBy: scratch)
+    if let readBuffer {
+      keepBytes(lentBy: readBuffer)
     }
   }
 
-  private func keepBytes(lentBy scratch: ScratchBuffer) {
-    guard scratch.isLent(to: self) else { return }
-    if scratch.unread.count > 0 {
-      let rest = unsafe scratch.unreadBytes
+  private func keepBytes(lentBy readBuffer: ReadBuffer) {
+    guard readBuffer.isLent(to: self) else { return }
+    if readBuffer.unread.count > 0 {
+      let rest = unsafe readBuffer.unreadBytes
       let queue = ByteQueue(capacity: rest.count)
       unsafe queue.append(rest)
       input = queue
     }
-    scratch.forget(self)
+    readBuffer.forget(self)
   }
 
   // MARK: - From the kernel
@@ -233,7 +233,7 @@ extension TCPSocket {
 
   /// - Returns: whether there may be more.
   private func pullOnce(roomFor rest: Int?) -> Bool {
-    switch receiveIntoQueue(piece: min(rest ?? Self.pieceSize, ScratchBuffer.size)) {
+    switch receiveIntoQueue(piece: min(rest ?? Self.pieceSize, ReadBuffer.size)) {
     case .bytes:
       return true
     case .nothing:
@@ -266,7 +266,7 @@ extension TCPSocket {
   @discardableResult
   func receiveIntoQueue(roomFor least: Int = 0, piece: Int = pieceSize) -> Received {
     guard !flags.contains(.inputEnded) else { return .end }
-    let room = min(max(roomForInput, least), ScratchBuffer.size)
+    let room = min(max(roomForInput, least), ReadBuffer.size)
     guard room > 0 else { return .nothing }
     keepLentBytes()
     let queue = input ?? ByteQueue()
@@ -298,8 +298,8 @@ extension TCPSocket {
     }
     guard flags.contains(.wantsInput) else { return handleReadableForTasks(timedOut) }
     guard !flags.contains(.watchingEnd) else { return lookForReset() }
-    guard let scratch = engine?.scratch, descriptor >= 0 else { return }
-    let buffer = unsafe scratch.take()
+    guard let readBuffer, descriptor >= 0 else { return }
+    let buffer = unsafe readBuffer.take()
     let outcome = unsafe SystemCalls.receive(
       descriptor,
       into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<min(roomForInput, buffer.count)])
@@ -311,10 +311,10 @@ extension TCPSocket {
       if let input {
         unsafe input.append(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
       } else {
-        scratch.lend(count, to: self)
+        readBuffer.lend(count, to: self)
       }
       announceInput()
-      keepBytes(lentBy: scratch)
+      keepBytes(lentBy: readBuffer)
       updateReadWatch()
     case .failed(let errnum):
       if !outcome.wouldBlock {

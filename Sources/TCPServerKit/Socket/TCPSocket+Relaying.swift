@@ -115,7 +115,7 @@ extension TCPSocket {
         count.add(passed)
       }
     } else {
-      while let bytes = try await read(maxLength: ScratchBuffer.size) {
+      while let bytes = try await read(maxLength: ReadBuffer.size) {
         try await target.write(bytes)
         count.add(bytes.count)
       }

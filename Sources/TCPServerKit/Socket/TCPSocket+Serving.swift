@@ -65,9 +65,9 @@ extension TCPSocket {
   ///
   /// - Parameter isFirstLook: of the connections that are there now, those that have never sent a byte end, too. Those
   ///   that come later, out of the kernel's queue, have as long for it as an answer.
-  static func endIdle(of home: SocketHome, isFirstLook: Bool) {
-    guard let engine = home.engine else { return }
-    for socket in unsafe watched(on: engine.base) where socket.home === home {
+  static func endIdle(of context: SocketContext, isFirstLook: Bool) {
+    guard let engine = context.engine else { return }
+    for socket in unsafe watched(on: engine.base) where socket.context === context {
       guard let waits = socket.waits, waits.reader.isWaiting, socket.bytesHeld == 0,
         !SystemCalls.isReadable(socket.descriptor)
       else { continue }

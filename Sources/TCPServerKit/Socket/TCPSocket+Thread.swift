@@ -41,7 +41,7 @@ extension TCPSocket {
 
   /// What the loop has to end when a socket is released on another thread.
   @safe private struct Remains {
-    let home: Unmanaged<SocketHome>
+    let context: Unmanaged<SocketContext>
     let descriptor: CInt
     let isCounted: Bool
     let events: [OpaquePointer]
@@ -49,17 +49,17 @@ extension TCPSocket {
     let isIncomplete: Bool
 
     func end() {
-      let home = unsafe home.takeRetainedValue()
+      let context = unsafe context.takeRetainedValue()
       unsafe events.forEach { unsafe event_free($0) }
-      unsafe home.engine?.scratch.forget(memory)
+      unsafe context.loop?.readBuffer.forget(memory)
       if isIncomplete {
-        if isCounted { home.noteUndelivered() }
+        if isCounted { context.noteUndelivered() }
         SystemCalls.resetOnClose(descriptor)
       }
       if descriptor >= 0 { SystemCalls.closeDescriptor(descriptor) }
-      if isCounted { home.connectionEnded() }
-      if descriptor >= 0, let engine = home.engine, engine.hasStarvingServers {
-        engine.descriptorFreed()
+      if isCounted { context.connectionEnded() }
+      if descriptor >= 0, let loop = context.loop, loop.hasOverloadedServers {
+        loop.descriptorFreed()
       }
       unsafe clibevent_free_memory(memory)
     }
@@ -73,15 +73,15 @@ extension TCPSocket {
     unsafe _ = clibevent_keep_memory(memory)
     let events = unsafe [readWatch, existingDetails?.writeWatch].compactMap { unsafe $0 }
     nonisolated(unsafe) let remains = unsafe Remains(
-      home: .passRetained(home),
+      context: .passRetained(context),
       descriptor: descriptor,
       isCounted: flags.contains(.counted),
       events: events,
       memory: memory,
       isIncomplete: descriptor >= 0 && output != nil
     )
-    // The last reference to a server's core, which is the loop's to end, may be the one of `home`.
-    home = SocketHome(engine: nil)
+    // The last reference to a server's core, which is the loop's to end, may be the one of `context`.
+    context = SocketContext(in: nil)
     engine.post(.local { unsafe remains.end() })
   }
 }

@@ -1,10 +1,5 @@
 internal import CServerCore
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
+internal import Glibc
 
 /// The blocking calls, for programs and threads without a loop. They poll the socket alone and never run the
 /// loop; what they notice is reported by the same signals.
@@ -20,18 +15,18 @@ extension TCPSocket {
     requireLoopThread("TCPSocket.waitForConnected(msec:)")
     let deadline = deadline(msec)
     while currentState == .hostLookup || currentState == .connecting {
-      guard !finishFailedAttempt() else { return false }
-      let attempt = existingDetails?.attempt
-      let limit = attempt?.proxyDeadline.map { min($0, deadline ?? $0) } ?? deadline
-      let (awaited, forWriting) =
-        attempt?.lookup.map { ($0.descriptor, false) } ?? attempt?.proxied?.awaits ?? (descriptor, true)
-      let outcome = SystemCalls.wait(for: awaited, forWriting ? POLLOUT : POLLIN, until: limit)
-      if case .value(0) = outcome, let proxyDeadline = attempt?.proxyDeadline, proxyDeadline <= .now {
-        proxyTimedOut()
-        continue
+      guard !finishFailedAttempt(), let attempt = existingDetails?.attempt else { return false }
+      let limit = [deadline, attempt.deadline].compactMap(\.self).min()
+      switch SystemCalls.waitForAny(attempt.awaited, until: limit) {
+      case .failed(let errnum):
+        record(Failure(CSC_CALL_READ, errno: errnum))
+        return false
+      case .value(0) where deadline.map { $0 <= .now } ?? false:
+        record(.timedOut)
+        return false
+      case .value:
+        continueAttempt()
       }
-      guard events(of: outcome) != nil else { return false }
-      handleWritable()
     }
     return currentState == .connected
   }

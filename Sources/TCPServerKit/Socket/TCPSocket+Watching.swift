@@ -1,10 +1,5 @@
 internal import CLibevent
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
+internal import Glibc
 
 /// What the loop watches a socket for. Registered as late as can be, and an object kept alive just as long.
 ///
@@ -64,11 +59,11 @@ extension TCPSocket {
   /// A connection that its program neither reads nor listens to is watched for its end all the same, from the end of
   /// the turn on: one that is read or closed within the turn, as nearly all are, needs no call of its own.
   func watchLater() {
-    guard let engine, !flags.contains(.unwatched) else { return }
+    guard let engine, let loop = context.loop, !flags.contains(.unwatched) else { return }
     // A connection may become a socket on another thread than its loop's.
     guard mayTouch else { return engine.post(.closure { self.watchUnlessWatched() }) }
     flags.insert(.unwatched)
-    engine.watchLater(self)
+    loop.watchLater(self)
   }
 
   func watchUnlessWatched() {
@@ -112,20 +107,14 @@ extension TCPSocket {
     return unsafe readWatch
   }
 
-  /// Watches the descriptor for room to write, or `other` (a name lookup's, a proxy's) for what comes next.
-  func watchWrite(_ wanted: Bool, on other: (descriptor: CInt, forWriting: Bool)? = nil) {
+  /// Watches for room to write. While there is no descriptor, that is no more than a timer.
+  func watchWrite(_ wanted: Bool) {
     guard let engine, wanted != flags.contains(.watchingWrite) else { return }
     if wanted {
       if flags.contains(.watchingEnd) { setReadWatch(.nothing) }
-      let events = Int16((other?.forWriting ?? true ? CLIBEVENT_WRITE : CLIBEVENT_READ) | CLIBEVENT_PERSIST)
+      let events = Int16(CLIBEVENT_WRITE | CLIBEVENT_PERSIST)
       if unsafe details.writeWatch == nil {
-        unsafe details.writeWatch = event_new(
-          engine.base,
-          other?.descriptor ?? descriptor,
-          events,
-          onWritable,
-          asContext
-        )
+        unsafe details.writeWatch = event_new(engine.base, descriptor, events, onWritable, asContext)
       }
       if unsafe !add(details.writeWatch) {
         return watchFailed()
@@ -190,7 +179,7 @@ extension TCPSocket {
   /// meanwhile: the kernel reports room only when a third of its buffer is free, which a slow peer may need minutes for.
   func writeTimedOut() {
     lookAtClosing()
-    guard descriptor >= 0 else { return }
+    guard currentState != .unconnected else { return }
     if let settings = waits?.existingSettings, var silence = settings.writeSilence {
       let isOver = silence.isOver(descriptor)
       settings.writeSilence = isOver ? nil : silence
@@ -233,8 +222,7 @@ extension TCPSocket {
 
   /// The loop cannot watch this socket, so it would wait for ever: the connection ends with an error.
   private func watchFailed() {
-    let failure = Failure(.socketResource, "Out of resources")
-    engine?.later { [self] in connectionFailed(failure, resetting: true) }
+    engine?.later { [self] in connectionFailed(.outOfResources, resetting: true) }
   }
 
   // MARK: - Lifetime
@@ -254,18 +242,6 @@ extension TCPSocket {
     } else {
       flags.remove(.keptAlive)
       unsafe Unmanaged.passUnretained(self).release()
-    }
-  }
-
-  /// Ends every socket that an event of `base` keeps alive. What is lingering has sent everything, and is left to the
-  /// kernel.
-  static func abortAll(on base: OpaquePointer) {
-    for socket in unsafe watched(on: base) {
-      if socket.flags.contains(.lingering) {
-        socket.becomeUnconnected()
-      } else {
-        socket.abort()
-      }
     }
   }
 

@@ -292,20 +292,15 @@ extension TCPSocket {
     wakeWriter(.ready)
   }
 
-  /// The loop says that there is room to write, that a connection attempt has ended, or a name lookup.
+  /// There is room to write.
   func handleWritable(timedOut: Bool = false) {
     guard !timedOut || SystemCalls.isWritable(descriptor) else {
       return writeTimedOut()
     }
-    switch currentState {
-    case .hostLookup: continueLookup()
-    case .connecting: continueConnecting()
-    default:
-      sendHeldBytes()
-      announceWritten()
-      finishClosingIfSent()
-      wakeWriterIfDrained()
-    }
+    sendHeldBytes()
+    announceWritten()
+    finishClosingIfSent()
+    wakeWriterIfDrained()
   }
 
   func announceWritten() {

@@ -35,9 +35,9 @@ internal import Synchronization
 /// be read on any thread; all else is touched by the thread that `confinement` allows alone.
 @safe public final class TCPSocket: @unchecked Sendable {
   // What every accepted connection carries, in an order without gaps. What only some need is in `details`.
-  /// Owned by `home`, whichever that is.
+  /// Owned by `context`, whichever that is.
   private let confinementReference: Unmanaged<ThreadConfinement>
-  var home: SocketHome
+  var context: SocketContext
   var descriptor: CInt = -1
   var flags: Flags = []
   /// Sent, but not yet reported by `bytesWritten`; an upper bound while that has no handler.
@@ -96,7 +96,7 @@ internal import Synchronization
     static let readTimed = Flags(rawValue: 1 << 20)
     /// There was a connection, and it has ended.
     static let hasEnded = Flags(rawValue: 1 << 17)
-    /// A server counts it among its connections; see SocketHome.swift.
+    /// A server counts it among its connections; see ConnectionPermit.swift.
     static let counted = Flags(rawValue: 1 << 21)
     /// The loop has watched this connection for input before.
     static let watched = Flags(rawValue: 1 << 22)
@@ -150,19 +150,19 @@ internal import Synchronization
   ///
   /// - Parameter eventBase: the loop it lives on; nil for use with the `waitFor` calls alone.
   public init(eventBase: EventBase? = .current) {
-    let home = eventBase?.home ?? SocketHome(engine: nil)
-    self.home = home
-    unsafe confinementReference = .passUnretained(home.confinement)
+    let context = eventBase?.socketContext ?? SocketContext(in: nil)
+    self.context = context
+    unsafe confinementReference = .passUnretained(context.confinement)
     storedState = Atomic(SocketState.unconnected.stored)
     isAccepted = false
   }
 
   /// The socket of an accepted connection: one allocation, no system call.
-  @inline(__always) init(accepted connection: csc_connection, home: SocketHome) {
-    // What is wanted of `home` first, so that its reference is counted once.
-    unsafe confinementReference = .passUnretained(home.confinement)
-    let watchesUnused = home.watchesUnused
-    self.home = home
+  @inline(__always) init(accepted connection: csc_connection, context: SocketContext) {
+    // What is wanted of `context` first, so that its reference is counted once.
+    unsafe confinementReference = .passUnretained(context.confinement)
+    let watchesUnused = context.watchesUnused
+    self.context = context
     descriptor = connection.descriptor
     flags = [.accepted, .counted]
     storedState = Atomic(SocketState.connected.stored)
@@ -191,8 +191,8 @@ internal import Synchronization
 
   func releaseResources() {
     freeWatches()
-    engine?.scratch.forget(self)
-    if flags.contains(.unwatched) { engine?.forgetUnwatched(self) }
+    readBuffer?.forget(self)
+    if flags.contains(.unwatched) { context.loop?.forgetUnwatched(self) }
     if descriptor >= 0 {
       // Without a loop nothing sends what is held: the connection must not look complete.
       if output != nil {
@@ -204,7 +204,11 @@ internal import Synchronization
   }
 
   var engine: EventEngine? {
-    home.engine
+    context.engine
+  }
+
+  @inline(__always) var readBuffer: ReadBuffer? {
+    context.readBuffer
   }
 
   func releaseHandlers() {

@@ -2,12 +2,7 @@
 // Descriptors are close-on-exec and non-blocking from the start, and no send raises SIGPIPE.
 
 internal import CLibevent
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
+internal import Glibc
 
 enum SystemCalls {
   /// What a call returned, or the errno it failed with.
@@ -40,6 +35,31 @@ enum SystemCalls {
       _ = setOption(CInt(descriptor), CInt(IPPROTO_TCP), TCP_NODELAY, 1)
     }
     return outcome
+  }
+
+  static func connect(_ descriptor: CInt, to address: UnsafePointer<sockaddr>, _ length: socklen_t) -> Outcome
+  {
+    unsafe Outcome(Int(Glibc.connect(descriptor, address, length)))
+  }
+
+  static func bind(_ descriptor: CInt, to address: UnsafePointer<sockaddr>, _ length: socklen_t) -> Outcome {
+    unsafe Outcome(Int(Glibc.bind(descriptor, address, length)))
+  }
+
+  /// This side's address of a socket, or the peer's; nil, with errno, where there is none.
+  static func name<Result>(
+    of descriptor: CInt,
+    isPeer: Bool,
+    _ body: (UnsafePointer<sockaddr>, socklen_t) -> Result?
+  ) -> Result? {
+    var storage = sockaddr_storage()
+    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    return unsafe withUnsafeMutablePointer(to: &storage) { storage in
+      unsafe storage.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
+        let call = unsafe isPeer ? getpeername : getsockname
+        return unsafe call(descriptor, address, &length) == 0 ? body(address, length) : nil
+      }
+    }
   }
 
   static func keepUrgentBytesInLine(_ descriptor: CInt) {
@@ -161,15 +181,22 @@ enum SystemCalls {
     }
   }
 
+  /// A descriptor that something waits for.
+  struct Awaited {
+    let descriptor: CInt
+    let forWriting: Bool
+  }
+
   /// Waits for any of several descriptors, or until the deadline; a signal may shorten it.
-  static func waitForAny(
-    _ descriptors: [(descriptor: CInt, forWriting: Bool)],
-    until deadline: ContinuousClock.Instant?
-  ) {
+  ///
+  /// - Returns: how many are ready.
+  static func waitForAny(_ descriptors: [Awaited], until deadline: ContinuousClock.Instant?) -> Outcome {
     var entries = descriptors.map {
       pollfd(fd: $0.descriptor, events: Int16($0.forWriting ? POLLOUT : POLLIN), revents: 0)
     }
-    unsafe poll(&entries, nfds_t(entries.count), milliseconds(until: deadline))
+    let outcome = unsafe Outcome(Int(poll(&entries, nfds_t(entries.count), milliseconds(until: deadline))))
+    if case .failed(EINTR) = outcome { return .value(0) }
+    return outcome
   }
 
   /// Whether there is something to read now, the end of input or an error included.

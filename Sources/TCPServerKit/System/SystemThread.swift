@@ -1,10 +1,5 @@
 internal import CLibevent
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
+internal import Glibc
 
 /// A thread of the operating system, to be joined or detached once.
 struct SystemThread {

@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#else
-  import Musl
-#endif
+import Glibc
 
 /// What a client has received at the end of its connection.
 struct Delivery: Equatable, Sendable, CustomStringConvertible {

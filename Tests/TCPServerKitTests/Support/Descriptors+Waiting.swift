@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#else
-  import Musl
-#endif
+import Glibc
 
 // What the kernel knows of a descriptor: waiting for it, and taking it.
 extension Descriptors {

@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
+internal import Glibc
 
 /// An option of a socket, with the numbers of `QAbstractSocket::SocketOption`; what Qt does not have begins at 1000.
 public enum SocketOption: Int, CaseIterable, Sendable {
@@ -69,22 +65,5 @@ public enum SocketOption: Int, CaseIterable, Sendable {
     case .keepAliveCount: (tcp, TCP_KEEPCNT)
     case .userTimeout: (tcp, TCP_USER_TIMEOUT)
     }
-  }
-}
-
-extension TCPSocket {
-  /// Sets an option of the connection.
-  ///
-  /// - Returns: false when the socket is not connected or the kernel refuses the value.
-  @discardableResult
-  public func setSocketOption(_ option: SocketOption, _ value: Int) -> Bool {
-    requireLoopThread("TCPSocket.setSocketOption(_:_:)")
-    return option.set(value, for: descriptor)
-  }
-
-  /// The value of an option; nil when the socket is not connected or the kernel does not say.
-  public func socketOption(_ option: SocketOption) -> Int? {
-    requireLoopThread("TCPSocket.socketOption(_:)")
-    return option.value(for: descriptor)
   }
 }

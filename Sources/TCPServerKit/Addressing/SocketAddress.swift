@@ -1,10 +1,5 @@
 internal import CServerCore
-
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
+internal import Glibc
 
 /// An address with its port, and the kernel's form of both.
 struct SocketAddress {
@@ -33,42 +28,32 @@ struct SocketAddress {
   }
 
   static func local(of descriptor: CInt) -> SocketAddress? {
-    unsafe read { unsafe getsockname(descriptor, $0, $1) }
+    unsafe SystemCalls.name(of: descriptor, isPeer: false) { unsafe SocketAddress($0, length: $1) }
   }
 
   static func peer(of descriptor: CInt) -> SocketAddress? {
-    unsafe read { unsafe getpeername(descriptor, $0, $1) }
-  }
-
-  private static func read(
-    _ call: (UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> CInt
-  ) -> SocketAddress? {
-    var storage = sockaddr_storage()
-    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
-    return unsafe withUnsafeMutablePointer(to: &storage) { storage in
-      unsafe storage.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-        unsafe call(address, &length) == 0 ? SocketAddress(address, length: length) : nil
-      }
-    }
+    unsafe SystemCalls.name(of: descriptor, isPeer: true) { unsafe SocketAddress($0, length: $1) }
   }
 
   /// Starts connecting `descriptor` to this address.
   func connect(_ descriptor: CInt) -> SystemCalls.Outcome {
-    unsafe withAddress { unsafe Glibc.connect(descriptor, $0, $1) }
+    unsafe withAddress { unsafe SystemCalls.connect(descriptor, to: $0, $1) }
   }
 
   /// Binds `descriptor` to this address.
   func bind(_ descriptor: CInt) -> SystemCalls.Outcome {
-    unsafe withAddress { unsafe Glibc.bind(descriptor, $0, $1) }
+    unsafe withAddress { unsafe SystemCalls.bind(descriptor, to: $0, $1) }
   }
 
-  private func withAddress(_ call: (UnsafePointer<sockaddr>, socklen_t) -> CInt) -> SystemCalls.Outcome {
+  private func withAddress(
+    _ call: (UnsafePointer<sockaddr>, socklen_t) -> SystemCalls.Outcome
+  ) -> SystemCalls.Outcome {
     var core = core
     var storage = sockaddr_storage()
     let length = unsafe csc_address_to_sockaddr(&core, &storage)
     return unsafe withUnsafePointer(to: &storage) { storage in
       unsafe storage.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-        unsafe SystemCalls.Outcome(Int(call(address, length)))
+        unsafe call(address, length)
       }
     }
   }

@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
+internal import Glibc
 
 /// The client's side of SOCKS5 (RFC 1928, RFC 1929) without input or output: bytes in, bytes and events out.
 ///
@@ -264,17 +260,6 @@ struct SOCKS5Machine {
     case 8: (.unsupportedSocketOperation, "Address type not supported")
     default:
       (.unknown, "Unknown SOCKSv5 proxy error code 0x\(code < 16 ? "0" : "")\(String(code, radix: 16))")
-    }
-  }
-}
-
-extension HostAddress {
-  /// In network order: 4 bytes for IPv4, 16 otherwise; for ``any`` zeros, of IPv4.
-  var bytes: [UInt8] {
-    switch kind {
-    case .ipv4, .any, .null: (0..<4).map { UInt8(truncatingIfNeeded: low >> (24 - 8 * $0)) }
-    case .ipv6:
-      [high, low].flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> (56 - 8 * $0)) } }
     }
   }
 }

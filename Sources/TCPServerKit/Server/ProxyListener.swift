@@ -115,9 +115,9 @@ final class BoundListener {
     guard !isClosed else { return }
     if request.isIdle {
       begin(request)
-    } else if let connection = request.connection {
-      request.stopWatching()
-      handle(connection.timeOut(), of: request)
+    } else {
+      request.forgetDeadline()
+      advance(request)
     }
   }
 
@@ -154,7 +154,7 @@ final class BoundListener {
       if let self, let request { self.advance(request) }
     }
     if !isWatched {
-      failed(request, Failure(.socketResource, "Out of resources"))
+      failed(request, .outOfResources)
     }
   }
 
@@ -302,11 +302,12 @@ final class BoundListener {
   private func step(until deadline: ContinuousClock.Instant? = nil) {
     let waiting = requests.filter { !$0.hasArrived }
     let limits = waiting.compactMap(\.deadline) + (deadline.map { [$0] } ?? [])
-    SystemCalls.waitForAny(waiting.compactMap { $0.connection?.awaits }, until: limits.min())
+    _ = SystemCalls.waitForAny(waiting.flatMap { $0.connection?.awaited ?? [] }, until: limits.min())
     for request in waiting where !isClosed {
-      advance(request)
-      if let limit = request.deadline, ContinuousClock.now >= limit {
-        timeIsUp(for: request)
+      if request.isIdle, let limit = request.deadline, ContinuousClock.now >= limit {
+        begin(request)
+      } else {
+        advance(request)
       }
     }
   }

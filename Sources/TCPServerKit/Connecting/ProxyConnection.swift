@@ -1,19 +1,14 @@
 internal import CServerCore
+internal import Glibc
 
-#if canImport(Glibc)
-  internal import Glibc
-#else
-  internal import Musl
-#endif
-
-/// A connection to a SOCKS5 proxy: looked up, made and talked through. Never blocks: the caller waits for
-/// what it ``awaits``, by the loop or by poll, and calls ``advance()``.
+/// A connection to a SOCKS5 proxy: made, and talked through. Never blocks: the caller waits for what is ``awaited`` or for
+/// the ``deadline``, by the loop or by poll, and calls ``advance()``.
 ///
 /// It reads what the conversation wants and not a byte more, so that its descriptor is handed over with all that
 /// is the user's still in the kernel.
 final class ProxyConnection {
   enum Progress {
-    /// Until what it ``awaits``.
+    /// For what is ``awaited``.
     case waiting
     case bound(SocketAddress)
     /// The conversation is over: ``takeDescriptor()`` has the stream.
@@ -25,8 +20,7 @@ final class ProxyConnection {
 
   private enum Stage {
     case unstarted
-    case lookup(NameLookup)
-    case connecting
+    case connecting(TCPConnector)
     case talking
     case over(Failure)
   }
@@ -35,12 +29,10 @@ final class ProxyConnection {
   private let knownAddress: HostAddress?
   private var machine: SOCKS5Machine
   private var stage: Stage
-  private var candidates: ArraySlice<HostAddress> = []
   private var unsent: [UInt8] = []
   private var sentCount = 0
   /// Nothing more can be sent.
   private var isSendingBroken = false
-  private var failure = Failure(.proxyNotFound, "Proxy host not found")
   private(set) var descriptor: CInt = -1
   /// The options that the descriptor had before it waited for a peer.
   private var keptOptions: [SocketOption: Int] = [:]
@@ -75,28 +67,24 @@ final class ProxyConnection {
 
   /// When the present step has taken too long; nil while the proxy waits for a peer. Each of the proxy's addresses has
   /// the whole time, and so has the host that the proxy connects to.
-  private(set) var deadline: ContinuousClock.Instant?
+  private var limit: ContinuousClock.Instant?
 
   private func limit(to timeout: Duration) {
-    deadline = .now + timeout.limited
+    limit = .now + timeout.limited
   }
 
-  /// The deadline has passed: tries the proxy's next address, if that is what it waited for.
-  func timeOut() -> Progress {
-    if case .connecting = stage, !candidates.isEmpty {
-      failure = .timedOut
-      return connectNext() ?? .waiting
-    }
-    return fail(.timedOut)
+  /// When ``advance()`` is to be called though no descriptor is ready; nil where that may take any time.
+  var deadline: ContinuousClock.Instant? {
+    guard case .connecting(let connector) = stage, let next = connector.deadline else { return limit }
+    return limit.map { min($0, next) } ?? next
   }
 
-  /// What has to happen before it can go on; the descriptor is -1 when it is over.
-  var awaits: (descriptor: CInt, forWriting: Bool) {
+  /// What has to happen before it can go on; nothing when it is over.
+  var awaited: [SystemCalls.Awaited] {
     switch stage {
-    case .lookup(let lookup): (lookup.descriptor, false)
-    case .connecting: (descriptor, true)
-    case .talking: (descriptor, !unsent.isEmpty)
-    case .unstarted, .over: (-1, false)
+    case .connecting(let connector): connector.awaited
+    case .talking: [SystemCalls.Awaited(descriptor: descriptor, forWriting: !unsent.isEmpty)]
+    case .unstarted, .over: []
     }
   }
 
@@ -115,17 +103,19 @@ final class ProxyConnection {
     descriptor = -1
   }
 
-  /// Does what can be done without waiting, up to the next thing worth reporting.
+  /// Does what can be done without waiting, up to the next thing worth reporting; gives up when the time is over.
   func advance() -> Progress {
     while true {
       let progress: Progress? =
         switch stage {
         case .unstarted: begin()
-        case .lookup(let lookup): continueLookup(lookup)
-        case .connecting: finishConnecting()
+        case .connecting(let connector): connect(connector)
         case .talking: talk()
         case .over(let failure): .failed(failure)
         }
+      if case .waiting = progress, let limit, limit <= .now {
+        return fail(.timedOut)
+      }
       if let progress {
         return progress
       }
@@ -135,82 +125,48 @@ final class ProxyConnection {
   // MARK: - Reaching the proxy
 
   private func begin() -> Progress? {
-    limit(to: route.proxy.timeout)
-    if let address = knownAddress ?? HostAddress(hostName: route.proxy.hostName), address != .any {
-      candidates = [address]
-      return connectNext()
-    }
-    guard let lookup = NameLookup(route.proxy.hostName) else {
-      return fail(Failure(.socketResource, "Out of resources"))
-    }
-    stage = .lookup(lookup)
+    let proxy = route.proxy
+    let address = knownAddress ?? HostAddress(hostName: proxy.hostName)
+    let host =
+      address.flatMap { $0 == .any ? nil : TCPConnector.Host.addresses([$0]) } ?? .name(proxy.hostName)
+    let delay = min(TCPConnector.attemptDelay, proxy.timeout)
+    stage = .connecting(
+      TCPConnector(to: host, port: proxy.port, attemptDelay: delay) { host in
+        !proxy.hasCredentials || host.isLoopback || proxy.allowsClearTextCredentials ? nil : Self.clearText
+      }
+    )
+    limit(to: proxy.timeout)
     return nil
   }
 
-  private func continueLookup(_ lookup: NameLookup) -> Progress? {
-    guard let addresses = lookup.addresses else { return .waiting }
-    candidates = addresses[...]
-    return connectNext()
-  }
+  private static let clearText = Failure(
+    .proxyAuthenticationRequired,
+    "The proxy's credentials would go to another machine in clear text, which is not allowed"
+  )
 
-  private func connectNext() -> Progress? {
-    close(candidate: descriptor)
-    while let host = candidates.popFirst() {
-      guard mayCarryCredentials(to: host) else {
-        let text = "The proxy's credentials would go to another machine in clear text, which is not allowed"
-        return fail(Failure(.proxyAuthenticationRequired, text))
-      }
-      let address = SocketAddress(host: host.ipv4 ?? host, port: route.proxy.port)
-      switch SystemCalls.openStream(family: address.family) {
-      case .failed(let errnum):
-        failure = Failure(CSC_CALL_SOCKET, errno: errnum)
-        continue
-      case .value(let descriptor):
-        self.descriptor = CInt(descriptor)
-      }
+  private func connect(_ connector: TCPConnector) -> Progress? {
+    let attempts = connector.attemptCount
+    switch connector.advance() {
+    case .waiting:
+      if connector.attemptCount > attempts { limit(to: route.proxy.timeout) }
+      return .waiting
+    case .connected(let connected, let address):
+      descriptor = connected
       proxyAddress = address.host
-      switch address.connect(descriptor) {
-      case .value, .failed(EINPROGRESS), .failed(EINTR):
-        // Not further, though the proxy may be there already: callers expect no more of the call that begins.
-        stage = .connecting
-        limit(to: route.proxy.timeout)
-        return .waiting
-      case .failed(let errnum):
-        note(errnum)
-        close(candidate: descriptor)
-      }
+      stage = .talking
+      unsent = machine.greeting
+      return nil
+    case .failed(let failure):
+      return fail(Self.asProxys(failure))
     }
-    return fail(failure)
   }
 
-  private func mayCarryCredentials(to host: HostAddress) -> Bool {
-    !route.proxy.hasCredentials || host.isLoopback || route.proxy.allowsClearTextCredentials
-  }
-
-  private func close(candidate: CInt) {
-    if candidate >= 0 {
-      SystemCalls.closeDescriptor(candidate)
+  private static func asProxys(_ failure: Failure) -> Failure {
+    switch failure.error {
+    case .connectionRefused: Failure(.proxyConnectionRefused, "Connection to proxy refused")
+    case .hostNotFound: Failure(.proxyNotFound, "Proxy host not found")
+    default: failure
     }
-    descriptor = -1
-  }
-
-  private func finishConnecting() -> Progress? {
-    guard SystemCalls.isWritable(descriptor) else { return .waiting }
-    let errnum = SystemCalls.option(descriptor, SOL_SOCKET, SO_ERROR) ?? EBADF
-    guard errnum == 0 else {
-      note(errnum)
-      return connectNext()
-    }
-    stage = .talking
-    unsent = machine.greeting
-    return nil
-  }
-
-  private func note(_ errnum: CInt) {
-    failure =
-      errnum == ECONNREFUSED || errnum == ECONNRESET
-      ? Failure(.proxyConnectionRefused, "Connection to proxy refused")
-      : Failure(CSC_CALL_CONNECT, errno: errnum)
   }
 
   // MARK: - Talking
@@ -262,7 +218,7 @@ final class ProxyConnection {
       if machine.connectsToHost { limit(to: route.proxy.timeoutOfHost) }
       return nil
     case .bound(let address, let port):
-      deadline = nil
+      limit = nil
       startKeepAlive()
       let isEverywhere = address == .anyIPv4 || address == .anyIPv6
       return .bound(SocketAddress(host: isEverywhere ? proxyAddress : address, port: port))

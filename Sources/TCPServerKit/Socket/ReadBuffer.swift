@@ -1,5 +1,5 @@
 /// A loop's one read buffer. An idle connection holds none; a read borrows this one while its handlers run.
-@safe final class ScratchBuffer {
+@safe final class ReadBuffer {
   static let size = 65536
 
   private var memory: UnsafeMutableRawBufferPointer

@@ -17,7 +17,7 @@ final class ProxyRequest {
   /// When what runs now has taken too long; nil where that may take any time.
   private(set) var deadline: ContinuousClock.Instant?
   private(set) var connection: ProxyConnection?
-  private var watch: DescriptorWatch?
+  private var watches: [DescriptorWatch] = []
   private var timer: LoopTimer?
   private var retryDelay = Duration.zero
   /// Whether the port asked for is the one of before, which is not required.
@@ -78,6 +78,11 @@ final class ProxyRequest {
     return true
   }
 
+  /// Its timer has fired: another is to be started, whichever the deadline is.
+  func forgetDeadline() {
+    deadline = nil
+  }
+
   func didBind(_ binding: ProxyBinding) {
     phase = .bound
     self.binding = binding
@@ -122,16 +127,18 @@ final class ProxyRequest {
 
   /// Before the connection goes on: that may close its descriptor.
   func stopWatching() {
-    watch?.stop()
-    watch = nil
+    watches.forEach { $0.stop() }
+    watches = []
   }
 
   /// Watches for what the connection awaits; false when the loop cannot.
   func updateWatch(_ engine: EventEngine?, _ action: @escaping () -> Void) -> Bool {
     stopWatching()
     guard let engine, let connection else { return true }
-    let (descriptor, forWriting) = connection.awaits
-    watch = DescriptorWatch(engine, descriptor, forWriting: forWriting, action: action)
-    return watch != nil
+    let awaited = connection.awaited
+    watches = awaited.compactMap {
+      DescriptorWatch(engine, $0.descriptor, forWriting: $0.forWriting, action: action)
+    }
+    return watches.count == awaited.count
   }
 }

@@ -1,0 +1,31 @@
+internal import CServerCore
+
+/// The core of a server, and what its callbacks need. It stays, on the loop, until the server and the last socket that
+/// counts there have gone: a callback that comes while the server is released on another thread finds all it touches.
+@safe final class ServerCore: ServerHandle {
+  let newConnection: Signal<Void>
+  let acceptError: Signal<SocketError>
+  let connectionRejected: Signal<RejectedConnection>
+  var admission: ((HostAddress, UInt16) -> Admission)?
+  /// The tasks that wait in `accept()`.
+  let acceptWaiters = WaitingLine()
+  /// Why the listening socket broke; forgotten when the server listens again.
+  var listenerFailure: SocketError?
+  /// See `TCPServer.pendingConnectionAvailable`.
+  var pendingAvailable: Signal<Void>?
+  /// While it begins to listen.
+  unowned(unsafe) var listener: TCPServer?
+  /// The server, where its class overrides what a callback calls.
+  weak var overrider: TCPServer? {
+    didSet { isOverridden = true }
+  }
+  private(set) var isOverridden = false
+
+  init(engine: EventEngine?, confinement: ThreadConfinement) {
+    newConnection = Signal(on: confinement)
+    acceptError = Signal(on: confinement)
+    connectionRejected = Signal(on: confinement)
+    super.init(engine: engine)
+    listenToCore()
+  }
+}

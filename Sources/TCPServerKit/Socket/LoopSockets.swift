@@ -1,0 +1,82 @@
+/// What the sockets and servers of one loop share, beside the loop.
+///
+/// `@unchecked Sendable` because of this invariant: it is used on the loop's thread alone.
+@safe final class LoopSockets: @unchecked Sendable {
+  private unowned let engine: EventEngine
+  /// One buffer for all reads on this loop; the reader owns it until the handlers have run.
+  let readBuffer = ReadBuffer()
+  /// Sockets that have just been connected; each is there as long as its flag says so.
+  private var unwatched: [Unmanaged<TCPSocket>] = unsafe []
+  /// The loop keeps a socket alive that is being connected.
+  private var connecting: [ObjectIdentifier: TCPSocket] = [:]
+  /// Servers that lacked descriptors or memory when they last tried; looked at whenever a socket closes its own.
+  private var overloadedServers: [ServerHandle] = []
+  private(set) var hasOverloadedServers = false
+  /// The context of the server whose overridden `incomingConnection(_:)` runs; see `SocketContext.handover`.
+  var handingOver: SocketContext?
+
+  init(_ engine: EventEngine) {
+    self.engine = engine
+  }
+
+  /// Looks after the events of this turn whether `socket` is watched, and watches it if not. Most are by then, or have
+  /// ended.
+  func watchLater(_ socket: TCPSocket) {
+    if unsafe unwatched.isEmpty {
+      engine.later { [unowned self] in watchUnwatched() }
+    }
+    unsafe unwatched.append(.passUnretained(socket))
+  }
+
+  private func watchUnwatched() {
+    let sockets = unsafe exchange(&unwatched, with: [])
+    unsafe sockets.forEach { unsafe TCPSocket.alive($0.toOpaque())?.watchUnlessWatched() }
+  }
+
+  /// A socket that was given to ``watchLater(_:)`` is released.
+  func forgetUnwatched(_ socket: TCPSocket) {
+    let pointer = unsafe Unmanaged.passUnretained(socket).toOpaque()
+    unsafe unwatched.removeAll { unsafe $0.toOpaque() == pointer }
+  }
+
+  // MARK: - Outgoing connections
+
+  func keep(connecting socket: TCPSocket) {
+    connecting[ObjectIdentifier(socket)] = socket
+  }
+
+  func release(connecting socket: TCPSocket) {
+    connecting[ObjectIdentifier(socket)] = nil
+  }
+
+  // MARK: - Servers without descriptors
+
+  func addOverloaded(_ server: ServerHandle) {
+    guard !overloadedServers.contains(where: { $0 === server }) else { return }
+    overloadedServers.append(server)
+    hasOverloadedServers = true
+  }
+
+  func forgetOverloaded(_ server: ServerHandle) {
+    overloadedServers.removeAll { $0 === server }
+    hasOverloadedServers = !overloadedServers.isEmpty
+  }
+
+  func descriptorFreed() {
+    overloadedServers.removeAll { !$0.descriptorFreed() }
+    hasOverloadedServers = !overloadedServers.isEmpty
+  }
+
+  // MARK: - End
+
+  /// Ends every socket that the loop keeps alive. What is lingering has sent everything, and is left to the kernel.
+  func abortAll() {
+    for socket in unsafe TCPSocket.watched(on: engine.base) + connecting.values {
+      if socket.flags.contains(.lingering) {
+        socket.becomeUnconnected()
+      } else {
+        socket.abort()
+      }
+    }
+  }
+}

@@ -1,0 +1,116 @@
+internal import CServerCore
+
+/// Where a socket lives: its loop, and the server that counts it among its connections, if one does. Shared by all
+/// sockets of a place, so that a socket has one reference for both.
+///
+/// `@unchecked Sendable` because of this invariant: what changes, and what it refers to, is used on the loop's thread
+/// alone.
+final class SocketContext: LoopResident, @unchecked Sendable {
+  let engine: EventEngine?
+  /// Nil without a loop.
+  let loop: LoopSockets?
+  /// That of `loop`.
+  let readBuffer: ReadBuffer?
+  /// The engine, or for what has none a confinement of its own.
+  let confinement: ThreadConfinement
+  /// Whether connections are watched for their end that their program does nothing with: where places are limited.
+  var watchesUnused = true
+  /// The server is ending in order: no connection is to begin anything new.
+  var isDraining = false
+  /// The connection that an overridden `incomingConnection(_:)` of the server is called for.
+  var handover: Handover?
+  /// The server, where it lives on the same loop, or without one.
+  let server: ServerHandle?
+  private let remoteServer: RemoteServerHandle?
+  /// See `TCPSocket.deliveryTimeout`. Set by the server, on the loop's thread.
+  var deliveryTimeout = defaultDeliveryTimeout
+
+  static let defaultDeliveryTimeout: Duration = .seconds(30)
+
+  /// - Parameter place: the context of the same loop; nil without a loop.
+  init(in place: SocketContext?, server: ServerHandle? = nil, confinement: ThreadConfinement? = nil) {
+    engine = place?.engine
+    loop = place?.loop
+    readBuffer = loop?.readBuffer
+    self.confinement = engine ?? confinement ?? ThreadConfinement(hasLoop: false)
+    self.server = server
+    remoteServer = nil
+  }
+
+  init(in place: SocketContext?, of server: RemoteServerHandle) {
+    engine = place?.engine
+    loop = place?.loop
+    readBuffer = loop?.readBuffer
+    confinement = engine ?? ThreadConfinement(hasLoop: false)
+    self.server = nil
+    remoteServer = server
+    deliveryTimeout = server.deliveryTimeout.withLock { $0 }
+  }
+
+  fileprivate init(_ engine: EventEngine) {
+    self.engine = engine
+    let loop = LoopSockets(engine)
+    self.loop = loop
+    readBuffer = loop.readBuffer
+    confinement = engine
+    server = nil
+    remoteServer = nil
+  }
+
+  deinit {
+    if let server, unsafe server.context === self {
+      unsafe server.context = nil
+    }
+  }
+
+  func loopEnded() {
+    loop?.abortAll()
+  }
+
+  /// What reaches the server from any thread; nil where there is none with a loop.
+  var remoteServerHandle: RemoteServerHandle? {
+    remoteServer ?? server.flatMap { $0.engine == nil ? nil : $0.remote }
+  }
+
+  /// The peer of a connection that the server counts has not got everything.
+  func noteUndelivered() {
+    if let server {
+      server.undelivered += 1
+    } else {
+      remoteServer?.noteUndelivered()
+    }
+  }
+
+  /// A connection has ended, which its server counted.
+  func connectionEnded() {
+    if let server {
+      server.connectionEnded()
+    } else {
+      remoteServer?.connectionEnded()
+    }
+  }
+}
+
+/// A connection on its way to an overridden `TCPServer.incomingConnection(_:)`.
+struct Handover {
+  /// Its descriptor is -1 once it is pending.
+  var connection: csc_connection
+  /// Whether a socket or a permit holds its place among those that the server counts.
+  var isPlaceTaken = false
+
+  func isOf(_ descriptor: CInt) -> Bool {
+    descriptor >= 0 && connection.descriptor == descriptor
+  }
+}
+
+extension EventBase {
+  /// Of sockets here that no server counts.
+  var socketContext: SocketContext {
+    resident.withLock { resident in
+      if let context = resident as? SocketContext { return context }
+      let context = SocketContext(engine)
+      resident = context
+      return context
+    }
+  }
+}
