@@ -73,7 +73,7 @@ struct EchoServer: ParsableCommand {
     var handler = handler(until: shutdown)
     if let perSource {
       let limit = PerSourceLimit(perSource)
-      server.admission = { address, _ in limit.admit(address) }
+      server.admissionHandler = { address, _ in limit.admit(address) }
       handler = limit.counting(handler)
     }
     guard server.listen(address: address, port: port) else {

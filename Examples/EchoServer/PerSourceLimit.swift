@@ -10,7 +10,7 @@ final class PerSourceLimit: Sendable {
     self.most = most
   }
 
-  /// For `TCPServer.admission`. A rejected client is reset: that leaves nothing in the kernel for a flood to fill.
+  /// For `TCPServer.admissionHandler`. A rejected client is reset: that leaves nothing in the kernel for a flood to fill.
   func admit(_ address: HostAddress) -> Admission {
     counts.withLock { counts in
       let count = counts[address, default: 0]

@@ -50,7 +50,7 @@ private func handOut(
 ) async throws -> UInt64 {
   try await withThrowingDiscardingTaskGroup { group in
     var served = 0
-    for try await connection in server.connections {
+    for try await connection in server.incomingConnections {
       let loop = loops[served % loops.count]
       served += 1
       group.addTask(executorPreference: loop.taskExecutor) {

@@ -72,7 +72,7 @@ struct Socks5Bind: ParsableCommand {
   private func serve(_ receiver: Receiver, until shutdown: GracefulShutdown) async throws {
     let server = TCPServer()
     server.proxy = networkProxy
-    server.proxyListening.simultaneousBindings = ports
+    server.proxyListenOptions.simultaneousBindings = ports
     server.serverAddressChanged.connect { [unowned server] in
       tell("Now reachable at \(places(of: server)).")
     }

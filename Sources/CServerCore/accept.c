@@ -263,7 +263,7 @@ csc__outcome csc__accept_failed(csc_server *server, int errnum) {
         server->statistics.resource_errors++;
         break;
     case CSC__PERMISSION:
-        server->statistics.refused_errors++;
+        server->statistics.permission_errors++;
         break;
     case CSC__BROKEN:
         server->statistics.listener_errors++;

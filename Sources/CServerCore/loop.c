@@ -190,7 +190,7 @@ bool csc__accept_start(csc_server *server, csc__failure *failure) {
         csc__fork_guard_remove(server);
         return false;
     }
-    csc__grow_descriptor_table(&server->socket, server->expected_connections);
+    csc__grow_descriptor_table(&server->socket, server->expected_descriptors);
     server->accepted_this_turn = 0;
     server->pause = (csc__pause){0};
     if (!start_events(server)) {

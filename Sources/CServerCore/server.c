@@ -39,7 +39,7 @@ csc_server *csc_server_new(struct event_base *base) {
     server->reserve_watermark = INT_MAX;
     server->descriptor_reserve = DEFAULT_DESCRIPTOR_RESERVE;
     server->accept_batch = DEFAULT_ACCEPT_BATCH;
-    server->expected_connections = DEFAULT_EXPECTED_CONNECTIONS;
+    server->expected_descriptors = DEFAULT_EXPECTED_CONNECTIONS;
     server->last_error = (csc__last_error){.error = CSC_ERROR_UNKNOWN, .text = ""};
     return server;
 }
@@ -178,7 +178,7 @@ int csc_server_release(csc_server *server) {
 static uint64_t length_of_queue(const csc_server *server) {
     csc_statistics now;
     csc_server_statistics(server, &now, sizeof now);
-    return now.kernel_queue_limit > 0 ? now.kernel_queue : SOMAXCONN;
+    return now.accept_queue_limit > 0 ? now.accept_queue : SOMAXCONN;
 }
 
 // Counted once and not until the queue is empty: clients may come faster than they are accepted.
@@ -270,7 +270,7 @@ bool csc_server_add_pending(csc_server *server, const csc_connection *connection
     return true;
 }
 
-bool csc_server_take(csc_server *server, const csc_connection *connection) {
+bool csc_server_inject(csc_server *server, const csc_connection *connection) {
     if (!server || server->freed) {
         return false;
     }
@@ -361,7 +361,7 @@ void csc_server_statistics(const csc_server *server, csc_statistics *statistics,
         snapshot.pending = server->pending.count;
         snapshot.live = csc_server_live(server);
         if (server->overloaded) {
-            snapshot.paused_milliseconds +=
+            snapshot.overload_milliseconds +=
                 (uint64_t)(csc__monotonic_milliseconds() - server->overload_start);
         }
         // For a listening socket TCP_INFO has the length of the accept queue now, and its limit.
@@ -369,8 +369,8 @@ void csc_server_statistics(const csc_server *server, csc_statistics *statistics,
         socklen_t length = sizeof info;
         if (csc__server_is_listening(server) &&
             getsockopt(server->socket.private_fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0) {
-            snapshot.kernel_queue = info.tcpi_unacked;
-            snapshot.kernel_queue_limit = info.tcpi_sacked;
+            snapshot.accept_queue = info.tcpi_unacked;
+            snapshot.accept_queue_limit = info.tcpi_sacked;
         }
     }
     memcpy(statistics, &snapshot, size < sizeof snapshot ? size : sizeof snapshot);

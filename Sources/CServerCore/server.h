@@ -85,7 +85,7 @@ struct csc_server {
     csc__listening_socket socket;
     csc__watchdog watchdog;
     int backlog;
-    int expected_connections;
+    int expected_descriptors;
     uint64_t generation;         // changes whenever the server starts or stops listening
     uint64_t close_count;        // changes with each csc_server_close()
     bool opening;                // the socket callback runs

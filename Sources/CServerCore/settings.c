@@ -101,14 +101,14 @@ int csc_server_accept_batch(const csc_server *server) {
     return server ? server->accept_batch : DEFAULT_ACCEPT_BATCH;
 }
 
-void csc_server_set_expected_connections(csc_server *server, int count) {
+void csc_server_set_expected_descriptors(csc_server *server, int count) {
     if (server) {
-        server->expected_connections = count;
+        server->expected_descriptors = count;
     }
 }
 
-int csc_server_expected_connections(const csc_server *server) {
-    return server ? server->expected_connections : DEFAULT_EXPECTED_CONNECTIONS;
+int csc_server_expected_descriptors(const csc_server *server) {
+    return server ? server->expected_descriptors : DEFAULT_EXPECTED_CONNECTIONS;
 }
 
 void csc_server_set_overload_policy(csc_server *server, csc_overload_policy policy) {

@@ -51,10 +51,10 @@ void csc__note_overload(csc_server *server) {
     }
     int64_t now = csc__monotonic_milliseconds();
     if (overloaded) {
-        server->statistics.pauses++;
+        server->statistics.overload_pauses++;
         server->overload_start = now;
     } else {
-        server->statistics.paused_milliseconds += (uint64_t)(now - server->overload_start);
+        server->statistics.overload_milliseconds += (uint64_t)(now - server->overload_start);
     }
     server->overloaded = overloaded;
 }

@@ -141,7 +141,7 @@ static void a_lack_of_resources_pauses_and_resumes_by_itself(void **state) {
         fixture_run_until(it, &it->accept_errors, 1);
         assert_accept_error(it, *errnum);
         assert_int_equal(fault_calls(FAULT_ACCEPT4), 1);
-        assert_int_equal(fixture_statistics(it).kernel_queue, 1);
+        assert_int_equal(fixture_statistics(it).accept_queue, 1);
         assert_true(csc_server_is_listening(it->server));
         fixture_run_until(it, &it->new_connections, 1);
         assert_int_equal(fixture_statistics(it).resource_errors - before, 1);
@@ -152,9 +152,9 @@ static void a_lack_of_resources_pauses_and_resumes_by_itself(void **state) {
 
 static void a_refusal_by_policy_waits_longer_first(void **state) {
     fixture *it = *state;
-    for (each(errnum, refused_errors)) {
+    for (each(errnum, permission_errors)) {
         start_failing(it);
-        uint64_t before = fixture_statistics(it).refused_errors;
+        uint64_t before = fixture_statistics(it).permission_errors;
         fault_stop_clock();
         fail_accept(1, *errnum);
         fixture_run_ready(it);
@@ -165,7 +165,7 @@ static void a_refusal_by_policy_waits_longer_first(void **state) {
         fault_advance_clock(1);
         fixture_run_ready(it);
         assert_int_equal(it->new_connections, 1);
-        assert_int_equal(fixture_statistics(it).refused_errors - before, 1);
+        assert_int_equal(fixture_statistics(it).permission_errors - before, 1);
         assert_int_equal(it->accept_errors, 1);
         finish_failing(it);
     }
@@ -203,7 +203,7 @@ static void the_back_off_doubles_up_to_a_second(void **state) {
 static void the_back_off_of_a_refusal_starts_at_a_tenth_of_a_second(void **state) {
     fixture *it = *state;
     static const int delays[] = {100, 200, 400, 800, 1000, 1000};
-    for (each(errnum, refused_errors)) {
+    for (each(errnum, permission_errors)) {
         start_failing(it);
         fault_stop_clock();
         fail_accept(-1, *errnum);
@@ -317,7 +317,7 @@ static void descriptors_really_run_out_and_come_back(void **state) {
     assert_int_equal(it->new_connections, FREE);
     assert_int_equal(it->accept_error, CSC_ERROR_SOCKET_RESOURCE);
     fixture_assert_error(it, CSC_ERROR_SOCKET_RESOURCE, "Out of resources");
-    assert_int_equal(fixture_statistics(it).kernel_queue, CLIENTS - FREE);
+    assert_int_equal(fixture_statistics(it).accept_queue, CLIENTS - FREE);
 
     fault_reset_counts();
     fixture_run_for(it, 100);

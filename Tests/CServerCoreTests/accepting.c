@@ -144,7 +144,7 @@ static void the_pending_limit_is_never_crossed(void **state) {
     fixture_run_ready(it);
     assert_int_equal(fixture_statistics(it).pending, 30);
     assert_int_equal(fixture_statistics(it).accepted, 30);
-    assert_int_equal(fixture_statistics(it).kernel_queue, 10);
+    assert_int_equal(fixture_statistics(it).accept_queue, 10);
 
     // Each one taken lets one more in, on the loop's next turn.
     for (unsigned taken = 1; taken <= 10; taken++) {
@@ -177,7 +177,7 @@ static void limit_zero_or_less_accepts_nothing(void **state) {
         fixture_listen(it);
         fixture_connect_many(it, 3);
         fixture_run_for(it, 20);
-        assert_int_equal(fixture_statistics(it).kernel_queue, 3);
+        assert_int_equal(fixture_statistics(it).accept_queue, 3);
         assert_int_equal(fault_calls(FAULT_ACCEPT4), 0);
         csc_server_close(it->server);
     }
@@ -296,7 +296,7 @@ static void a_pause_stops_accepting_and_resume_goes_on(void **state) {
     fixture_run_for(it, 20);
     assert_int_equal(it->new_connections, 0);
     assert_true(csc_server_is_listening(it->server));
-    assert_int_equal(fixture_statistics(it).kernel_queue, 3);
+    assert_int_equal(fixture_statistics(it).accept_queue, 3);
     csc_server_resume(it->server);
     fixture_run_until(it, &it->new_connections, 3);
     fixture_take_all(it);

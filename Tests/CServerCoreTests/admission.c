@@ -18,7 +18,7 @@ static void a_connection_is_admitted_refused_or_reset(void **state) {
         assert_int_equal(now.rejected, admission);
         if (admission != CSC_ADMIT) {
             guests_assert_rejected(it, &now, client, CSC_REJECTED_BY_ADMISSION);
-            admission == CSC_REFUSE ? guests_assert_closed(client) : guests_assert_reset(client);
+            admission == CSC_CLOSE ? guests_assert_closed(client) : guests_assert_reset(client);
         }
     }
     assert_int_equal(it->new_connections, 1);
@@ -42,7 +42,7 @@ static void without_a_local_address_a_rejection_has_none(void **state) {
     fixture *it = *state;
     scene now;
     guests_start(it, &now);
-    guests_ask(it, &now, CSC_REFUSE);
+    guests_ask(it, &now, CSC_CLOSE);
     fixture_connect(it);
     fault_fail(FAULT_GETSOCKNAME, 1, 1, ENOBUFS);
     fixture_run_ready(it);
@@ -67,7 +67,7 @@ static void a_flood_of_refused_clients_does_not_hold_the_loop(void **state) {
     scene now;
     csc_server_set_accept_batch(it->server, 4);
     guests_start(it, &now);
-    guests_ask(it, &now, CSC_REFUSE);
+    guests_ask(it, &now, CSC_CLOSE);
     fixture_connect_many(it, 10);
     event_base_loop(it->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
     assert_int_equal(now.rejected, 4);
@@ -81,7 +81,7 @@ static void nor_does_it_hold_a_wait(void **state) {
     bool timed_out = false;
     csc_server_set_accept_batch(it->server, 4);
     guests_start(it, &now);
-    guests_ask(it, &now, CSC_REFUSE);
+    guests_ask(it, &now, CSC_CLOSE);
     fixture_connect_many(it, 10);
     assert_false(csc_server_wait(it->server, 0, &timed_out));
     assert_true(timed_out);
@@ -147,7 +147,7 @@ static void a_server_closed_by_a_callback_discards_whom_it_admits(void **state) 
     assert_int_equal(it->new_connections, 0);
     assert_int_equal(fixture_statistics(it).discarded_on_close, 1);
     assert_int_equal(fixture_statistics(it).live, 0);
-    play(it, &now, CSC_REFUSE, close_it);
+    play(it, &now, CSC_CLOSE, close_it);
     assert_int_equal(now.rejected, 1);
     assert_false(csc_server_is_listening(it->server));
 

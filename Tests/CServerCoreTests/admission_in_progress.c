@@ -58,7 +58,7 @@ static void a_hundred_in_a_row_are_let_in_one_by_one(void **state) {
 
 static void so_are_those_that_come_after_a_hundred_were_refused(void **state) {
     fixture *it = *state;
-    gate now = {.it = it, .answer = CSC_REFUSE};
+    gate now = {.it = it, .answer = CSC_CLOSE};
     begin(it, &now, 100);
     fixture_run_ready(it);
     fixture_run_ready(it);

@@ -21,7 +21,7 @@
 #endif
 
 static int backlog_of(const fixture *it) {
-    return (int)fixture_statistics(it).kernel_queue_limit;
+    return (int)fixture_statistics(it).accept_queue_limit;
 }
 
 // A connection through the server, to show that it works.

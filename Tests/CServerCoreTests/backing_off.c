@@ -58,7 +58,7 @@ static void so_does_one_that_finds_nobody(void **state) {
     fixture_connect(it);
     fixture_run_ready(it);
     assert_int_equal(it->new_connections, 2);
-    assert_int_equal(fixture_statistics(it).pauses, 1);
+    assert_int_equal(fixture_statistics(it).overload_pauses, 1);
     fixture_take_all(it);
 }
 
@@ -158,13 +158,13 @@ static void a_strict_server_is_silent_until_it_resumes(void **state) {
     csc_statistics now = fixture_statistics(it);
     assert_int_equal(now.resource_errors, 1);
     assert_int_equal(now.error_episodes, 1);
-    assert_int_equal(now.pauses, 1);
-    assert_int_equal(now.paused_milliseconds, 10000);
+    assert_int_equal(now.overload_pauses, 1);
+    assert_int_equal(now.overload_milliseconds, 10000);
     assert_int_equal(it->accept_errors, 1);
     csc_server_resume(it->server);
     fixture_run_ready(it);
     assert_int_equal(it->new_connections, 1);
-    assert_int_equal(fixture_statistics(it).pauses, 1);
+    assert_int_equal(fixture_statistics(it).overload_pauses, 1);
     finish_failing(it);
 }
 
@@ -218,8 +218,8 @@ static void pauses_end_with_the_connection_without_a_loop_too(void **state) {
     fixture_take(it);
     csc_server_connection_ended(it->server);
     fault_advance_clock(2000);
-    assert_int_equal(fixture_statistics(it).paused_milliseconds, 7);
-    assert_int_equal(fixture_statistics(it).pauses, 1);
+    assert_int_equal(fixture_statistics(it).overload_milliseconds, 7);
+    assert_int_equal(fixture_statistics(it).overload_pauses, 1);
 }
 
 static void closing_ends_an_episode(void **state) {

@@ -138,7 +138,7 @@ static void the_last_number_before_the_reserve_is_used(void **state) {
     enum { LEFT = 20, RESERVE = 8 };
     csc_server_set_max_pending(it->server, 1000);
     csc_server_set_descriptor_reserve(it->server, RESERVE);
-    csc_server_set_expected_connections(it->server, 0);
+    csc_server_set_expected_descriptors(it->server, 0);
     fixture_listen(it);
     fixture_watch(it);
     fixture_connect_many(it, 40);
@@ -161,7 +161,7 @@ static void a_limit_below_the_expected_connections_is_no_error(void **state) {
     fixture *it = *state;
     for (int left = 6; left <= 40; left += 17) {
         fixture_leave_descriptors(it, left);
-        csc_server_set_expected_connections(it->server, INT_MAX);
+        csc_server_set_expected_descriptors(it->server, INT_MAX);
         fixture_listen(it);
         csc_server_close(it->server);
         fixture_restore_descriptors(it);

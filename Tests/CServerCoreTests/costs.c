@@ -39,12 +39,12 @@ static uint64_t other_calls(void) {
 static void start(fixture *it) {
     csc_server_set_max_pending(it->server, CONNECTIONS);
     fixture_listen(it);
-    if (fixture_statistics(it).kernel_queue_limit < CONNECTIONS) {
+    if (fixture_statistics(it).accept_queue_limit < CONNECTIONS) {
         print_message("skipped: net.core.somaxconn is below %d\n", CONNECTIONS);
         skip();
     }
     fixture_connect_many(it, CONNECTIONS);
-    assert_int_equal(fixture_statistics(it).kernel_queue, CONNECTIONS);
+    assert_int_equal(fixture_statistics(it).accept_queue, CONNECTIONS);
     fault_reset_counts();
 }
 

@@ -18,7 +18,7 @@ static const int silent_peer_errors[] = {EINTR, ECONNABORTED};
 // A lack of resources, and any errno that is not in the table.
 static const int resource_errors[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM, EXDEV};
 
-static const int refused_errors[] = {EPERM, EACCES, ENOSYS};
+static const int permission_errors[] = {EPERM, EACCES, ENOSYS};
 
 static const int listener_errors[] = {EBADF, ENOTSOCK, EINVAL, EFAULT};
 

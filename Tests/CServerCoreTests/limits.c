@@ -17,7 +17,7 @@ static void clients_beyond_the_limit_wait_in_the_kernels_queue(void **state) {
     fixture_run_ready(it);
     assert_int_equal(it->new_connections, 3);
     assert_int_equal(fixture_statistics(it).live, 3);
-    assert_int_equal(fixture_statistics(it).kernel_queue, 3);
+    assert_int_equal(fixture_statistics(it).accept_queue, 3);
 
     // Taking one makes no room; its end does, without a timer.
     int taken = fixture_take(it).descriptor;
@@ -30,8 +30,8 @@ static void clients_beyond_the_limit_wait_in_the_kernels_queue(void **state) {
     assert_int_equal(fixture_statistics(it).live, 3);
 
     fault_advance_clock(7);
-    assert_int_equal(fixture_statistics(it).pauses, 2);
-    assert_int_equal(fixture_statistics(it).paused_milliseconds, 7);
+    assert_int_equal(fixture_statistics(it).overload_pauses, 2);
+    assert_int_equal(fixture_statistics(it).overload_milliseconds, 7);
     assert_int_equal(fixture_statistics(it).error_episodes, 0);
     assert_int_equal(now.rejected, 0);
     assert_int_equal(it->accept_errors, 0);
@@ -71,7 +71,7 @@ static void clients_beyond_the_limit_are_closed_or_reset(void **state) {
         fixture_run_ready(it);
         assert_int_equal(it->new_connections, 3);
         assert_int_equal(now.rejected, 3);
-        assert_int_equal(fixture_statistics(it).pauses, 0);
+        assert_int_equal(fixture_statistics(it).overload_pauses, 0);
         end_one(it);
         end_one(it);
         csc_server_close(it->server);

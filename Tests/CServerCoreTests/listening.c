@@ -84,7 +84,7 @@ static void a_new_server_has_its_documented_settings(void **state) {
     assert_int_equal(csc_server_max_pending(it->server), 30);
     assert_int_equal(csc_server_backlog(it->server), INT_MAX);
     assert_int_equal(csc_server_accept_batch(it->server), 64);
-    assert_int_equal(csc_server_expected_connections(it->server), 65536);
+    assert_int_equal(csc_server_expected_descriptors(it->server), 65536);
     assert_int_equal(csc_server_overload_policy(it->server), CSC_OVERLOAD_WAIT);
 }
 
@@ -95,11 +95,11 @@ static void settings_read_back_as_they_were_set(void **state) {
         csc_server_set_max_pending(it->server, numbers[i]);
         csc_server_set_backlog(it->server, numbers[i]);
         csc_server_set_accept_batch(it->server, numbers[i]);
-        csc_server_set_expected_connections(it->server, numbers[i]);
+        csc_server_set_expected_descriptors(it->server, numbers[i]);
         assert_int_equal(csc_server_max_pending(it->server), numbers[i]);
         assert_int_equal(csc_server_backlog(it->server), numbers[i]);
         assert_int_equal(csc_server_accept_batch(it->server), numbers[i] < 1 ? 1 : numbers[i]);
-        assert_int_equal(csc_server_expected_connections(it->server), numbers[i]);
+        assert_int_equal(csc_server_expected_descriptors(it->server), numbers[i]);
     }
     csc_server_set_overload_policy(it->server, CSC_OVERLOAD_STRICT);
     assert_int_equal(csc_server_overload_policy(it->server), CSC_OVERLOAD_STRICT);
@@ -187,31 +187,31 @@ static void the_backlog_is_the_length_of_the_kernels_queue(void **state) {
         uint64_t limit;
     } rows[] = {{7, 7}, {0, 0}, {1, 1}, {-1, most}, {INT_MAX, most}};
     fixture_listen(it);
-    assert_int_equal(fixture_statistics(it).kernel_queue_limit, most);
+    assert_int_equal(fixture_statistics(it).accept_queue_limit, most);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         csc_server_close(it->server);
         csc_server_set_backlog(it->server, rows[i].backlog);
         fixture_listen(it);
-        assert_int_equal(fixture_statistics(it).kernel_queue_limit, rows[i].limit);
+        assert_int_equal(fixture_statistics(it).accept_queue_limit, rows[i].limit);
     }
 }
 
 static void listening_grows_the_descriptor_table_once(void **state) {
     fixture *it = *state;
-    csc_server_set_expected_connections(it->server, 0);
+    csc_server_set_expected_descriptors(it->server, 0);
     csc_server_set_descriptor_reserve(it->server, 0);
     fixture_listen(it);
     csc_server_close(it->server);
     // Our own duplicate of the socket, and the timer's mark, set and read.
     assert_int_equal(fault_calls(FAULT_FCNTL), 3);
 
-    csc_server_set_expected_connections(it->server, 3000);
+    csc_server_set_expected_descriptors(it->server, 3000);
     fixture_listen(it);
     assert_true(first_number_in("/proc/self/status", "FDSize:") >= 3000);
     csc_server_close(it->server);
 
     // More than the limit allows is cut to the limit.
-    csc_server_set_expected_connections(it->server, INT_MAX);
+    csc_server_set_expected_descriptors(it->server, INT_MAX);
     fixture_leave_descriptors(it, 20);
     fixture_listen(it);
 }

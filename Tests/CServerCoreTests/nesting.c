@@ -82,7 +82,7 @@ static void finish_when_rejected(csc_server *server, const csc_rejection *reject
 
 static void nor_in_an_admission_or_for_those_rejected(void **state) {
     fixture *it = *state;
-    static const csc_admission answers[] = {CSC_ADMIT, CSC_REFUSE, CSC_RESET};
+    static const csc_admission answers[] = {CSC_ADMIT, CSC_CLOSE, CSC_RESET};
     for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
         nest now = {.it = it, .answer = answers[i]};
         csc_server_on_admission(it->server, finish_and_answer, &now);
@@ -310,7 +310,7 @@ static void not_a_connection_after_free(csc_server *server, void *context) {
 
 static void nothing_is_reported_after_an_admission_has_freed_the_server(void **state) {
     fixture *it = *state;
-    static const csc_admission answers[] = {CSC_ADMIT, CSC_REFUSE, CSC_RESET};
+    static const csc_admission answers[] = {CSC_ADMIT, CSC_CLOSE, CSC_RESET};
     csc_server *first = it->server;
     for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
         nest now = {.it = it, .answer = answers[i]};

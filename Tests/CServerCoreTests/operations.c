@@ -152,7 +152,7 @@ static void batch_of_one(scene *now, csc_server *server) {
 static void backlog(scene *now, csc_server *server) {
     (void)now;
     csc_server_set_backlog(server, 5);
-    csc_server_set_expected_connections(server, 100);
+    csc_server_set_expected_descriptors(server, 100);
 }
 
 static void pause_it(scene *now, csc_server *server) {
@@ -206,7 +206,7 @@ static csc_admission refuse_one(csc_server *server, const csc_address *peer, voi
     (void)context;
     assert_int_equal(peer->family, CSC_FAMILY_IPV4);
     csc_server_on_admission(server, NULL, NULL);
-    return CSC_REFUSE;
+    return CSC_CLOSE;
 }
 
 static void refuse_next(scene *now, csc_server *server) {
@@ -256,7 +256,7 @@ static void take_a_stranger(scene *now, csc_server *server) {
     assert_true(connection.descriptor >= 0);
     nesting++;
     now->strangers++;
-    assert_true(csc_server_take(server, &connection));
+    assert_true(csc_server_inject(server, &connection));
     nesting--;
 }
 

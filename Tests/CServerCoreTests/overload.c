@@ -110,7 +110,7 @@ static void accepting_leaves_the_reserve_alone(void **state) {
     }
     assert_int_equal(it->accept_errors, 1);
     assert_int_equal(fixture_statistics(it).resource_errors, 31); // the first, ten, one for one
-    assert_int_equal(fixture_statistics(it).pauses, 1);
+    assert_int_equal(fixture_statistics(it).overload_pauses, 1);
     serve_the_rest(it);
     assert_int_equal(it->accept_errors, 1);
 }
@@ -254,15 +254,15 @@ static void pauses_are_counted_and_timed(void **state) {
     fault_stop_clock();
     fail_accept(1, EMFILE);
     fixture_run_ready(it);
-    assert_int_equal(fixture_statistics(it).pauses, 1);
+    assert_int_equal(fixture_statistics(it).overload_pauses, 1);
     fault_advance_clock(3);
-    assert_int_equal(fixture_statistics(it).paused_milliseconds, 3);
+    assert_int_equal(fixture_statistics(it).overload_milliseconds, 3);
     fault_advance_clock(2);
     fixture_run_ready(it);
     fault_advance_clock(100);
     assert_int_equal(it->new_connections, 1);
-    assert_int_equal(fixture_statistics(it).pauses, 1);
-    assert_int_equal(fixture_statistics(it).paused_milliseconds, 5);
+    assert_int_equal(fixture_statistics(it).overload_pauses, 1);
+    assert_int_equal(fixture_statistics(it).overload_milliseconds, 5);
 
     // Closing ends one, too.
     fixture_connect(it);
@@ -271,8 +271,8 @@ static void pauses_are_counted_and_timed(void **state) {
     fault_advance_clock(4);
     csc_server_close(it->server);
     fault_advance_clock(100);
-    assert_int_equal(fixture_statistics(it).pauses, 2);
-    assert_int_equal(fixture_statistics(it).paused_milliseconds, 9);
+    assert_int_equal(fixture_statistics(it).overload_pauses, 2);
+    assert_int_equal(fixture_statistics(it).overload_milliseconds, 9);
 }
 
 int main(void) {

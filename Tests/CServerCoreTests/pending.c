@@ -66,18 +66,18 @@ static void what_came_another_way_counts_as_accepted_and_is_told(void **state) {
     const char *peers[] = {"192.0.2.1", "2001:db8::1", "fe80::1%lo"};
     for (int i = 0; i < 3; i++) {
         csc_connection given = {.descriptor = new_descriptor(), .peer = address_of(peers[i], 77)};
-        assert_true(csc_server_take(it->server, &given));
+        assert_true(csc_server_inject(it->server, &given));
         assert_int_equal(it->new_connections, i + 1);
         csc_connection taken = fixture_take(it);
         assert_memory_equal(&taken, &given, sizeof taken);
     }
     csc_connection nameless = {.descriptor = new_descriptor()};
-    assert_true(csc_server_take(it->server, &nameless));
+    assert_true(csc_server_inject(it->server, &nameless));
     assert_int_equal(fixture_take(it).peer.family, CSC_FAMILY_NONE);
     assert_int_equal(fixture_statistics(it).accepted, 4);
     assert_int_equal(fixture_statistics(it).delivered, 4);
     assert_int_equal(fixture_statistics(it).added, 0);
-    assert_false(csc_server_take(NULL, &nameless));
+    assert_false(csc_server_inject(NULL, &nameless));
 }
 
 static void what_came_another_way_counts_against_the_limit(void **state) {
@@ -86,7 +86,7 @@ static void what_came_another_way_counts_against_the_limit(void **state) {
     fixture_listen(it);
     fixture_watch(it);
     csc_connection given = {.descriptor = new_descriptor()};
-    assert_true(csc_server_take(it->server, &given));
+    assert_true(csc_server_inject(it->server, &given));
     fixture_connect(it);
     fixture_connect(it);
     fixture_run_until(it, &it->new_connections, 2);
@@ -102,7 +102,7 @@ static csc_admission turn_away(csc_server *server, const csc_address *peer, void
     (void)server;
     (void)peer;
     (*(int *)context)++;
-    return CSC_REFUSE;
+    return CSC_CLOSE;
 }
 
 static void what_came_another_way_may_be_turned_away(void **state) {
@@ -111,7 +111,7 @@ static void what_came_another_way_may_be_turned_away(void **state) {
     fixture_watch(it);
     csc_server_on_admission(it->server, turn_away, &asked);
     csc_connection given = {.descriptor = new_descriptor()};
-    assert_true(csc_server_take(it->server, &given));
+    assert_true(csc_server_inject(it->server, &given));
     assert_int_equal(asked, 1);
     assert_int_equal(fcntl(given.descriptor, F_GETFD), -1);
     assert_int_equal(it->new_connections, 0);
@@ -293,7 +293,7 @@ static void without_memory_adding_leaves_the_connection_to_the_caller(void **sta
     assert_false(csc_server_has_pending(it->server));
     assert_int_equal(fixture_statistics(it).added, 0);
     fault_fail_allocation(1, 1);
-    assert_false(csc_server_take(it->server, &connection));
+    assert_false(csc_server_inject(it->server, &connection));
     assert_int_equal(fixture_statistics(it).accepted, 0);
     assert_true(csc_server_add_pending(it->server, &connection));
     assert_int_equal(fixture_take(it).descriptor, connection.descriptor);
@@ -307,10 +307,10 @@ static void nor_is_what_came_another_way_taken_without_memory(void **state) {
     }
     csc_connection connection = {.descriptor = new_descriptor()};
     fault_fail_allocation(1, 1);
-    assert_false(csc_server_take(it->server, &connection));
+    assert_false(csc_server_inject(it->server, &connection));
     fixture_assert_error(it, CSC_ERROR_SOCKET_RESOURCE, "Out of resources");
     assert_int_equal(fixture_statistics(it).accepted, 0);
-    assert_true(csc_server_take(it->server, &connection));
+    assert_true(csc_server_inject(it->server, &connection));
     assert_int_equal(fixture_take(it).descriptor, connection.descriptor);
 }
 

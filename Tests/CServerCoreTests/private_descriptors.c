@@ -191,7 +191,7 @@ static void so_is_one_with_the_number_that_wakes_a_wait(void **state) {
 
 static void a_kernel_without_marks_is_no_reason_to_leave_them_open(void **state) {
     fixture *it = *state;
-    csc_server_set_expected_connections(it->server, 0);
+    csc_server_set_expected_descriptors(it->server, 0);
     csc_server_set_descriptor_reserve(it->server, 0);
     csc_server_set_overload_policy(it->server, CSC_OVERLOAD_SHED);
     fault_fail(FAULT_FCNTL, 2, -1, EINVAL); // the first is the duplicate of the socket

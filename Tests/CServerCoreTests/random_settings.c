@@ -84,7 +84,7 @@ static void on_incoming(csc_server *server, const csc_connection *connection, vo
 }
 
 static csc_admission on_admission(csc_server *server, const csc_address *peer, void *context) {
-    static const csc_admission answers[] = {CSC_ADMIT, CSC_ADMIT, CSC_ADMIT, CSC_REFUSE, CSC_RESET};
+    static const csc_admission answers[] = {CSC_ADMIT, CSC_ADMIT, CSC_ADMIT, CSC_CLOSE, CSC_RESET};
     (void)server, (void)peer;
     change(context);
     return answers[any(context, 5)];
@@ -132,7 +132,7 @@ static void change(play *now) {
         csc_server_set_descriptor_reserve(server, (int)any(now, 40));
         break;
     case 5:
-        csc_server_set_expected_connections(server, (int)any(now, 2000));
+        csc_server_set_expected_descriptors(server, (int)any(now, 2000));
         csc_server_set_backlog(server, (int)any(now, 100));
         break;
     case 6:

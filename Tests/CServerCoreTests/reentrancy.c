@@ -170,7 +170,7 @@ static csc_admission on_admission(csc_server *server, const csc_address *peer, v
         return CSC_ADMIT;
     case REFUSING_ADMISSION:
         operate(now);
-        return CSC_REFUSE;
+        return CSC_CLOSE;
     case RESETTING_ADMISSION:
         operate(now);
         return CSC_RESET;
@@ -182,7 +182,7 @@ static csc_admission on_admission(csc_server *server, const csc_address *peer, v
     default:
         break;
     }
-    return now->calls == 0 || now->cell->always ? CSC_REFUSE : CSC_ADMIT;
+    return now->calls == 0 || now->cell->always ? CSC_CLOSE : CSC_ADMIT;
 }
 
 static void on_rejected(csc_server *server, const csc_rejection *rejection, void *context) {
@@ -334,7 +334,7 @@ static void serve_on(stage *now) {
     csc_server_wait(it->server, 0, NULL); // takes up a wake-up that no wait was there for
     operations_take_all(&now->scene, it->server);
     if (csc_server_is_listening(it->server)) {
-        uint64_t waiting = fixture_statistics(it).kernel_queue;
+        uint64_t waiting = fixture_statistics(it).accept_queue;
         uint64_t accepted = fixture_statistics(it).accepted;
         accept_up_to(now,
                      now->anew ? accepted + waiting : (uint64_t)(CLIENTS + now->scene.strangers));

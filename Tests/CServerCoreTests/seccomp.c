@@ -157,13 +157,13 @@ static int be_refused(int errnum) {
         if (i > 0) {
             fault_advance_clock(pauses[i] - 1);
             run_ready(&scene);
-            if (statistics_of(&scene).refused_errors != i) {
+            if (statistics_of(&scene).permission_errors != i) {
                 return 2; // too early
             }
             fault_advance_clock(1);
         }
         run_ready(&scene);
-        if (statistics_of(&scene).refused_errors != i + 1) {
+        if (statistics_of(&scene).permission_errors != i + 1) {
             return 3; // not in time
         }
     }
@@ -172,7 +172,7 @@ static int be_refused(int errnum) {
         error_told != csc_error_from_errno(CSC_CALL_ACCEPT, errnum, NULL)) {
         return 4;
     }
-    if (!csc_server_is_listening(scene.server) || now.kernel_queue != 1 || now.accepted != 0) {
+    if (!csc_server_is_listening(scene.server) || now.accept_queue != 1 || now.accepted != 0) {
         return 5;
     }
     bool timed_out = false; // in the back-off
@@ -241,7 +241,7 @@ static int shed_with_what_is_named(int errnum) {
 static csc_admission refuse_some(csc_server *server, const csc_address *peer, void *context) {
     static int asked;
     (void)server, (void)peer, (void)context;
-    return asked++ % 2 == 0 ? CSC_REFUSE : CSC_RESET;
+    return asked++ % 2 == 0 ? CSC_CLOSE : CSC_RESET;
 }
 
 static void ignore_rejection(csc_server *server, const csc_rejection *rejection, void *context) {

@@ -19,13 +19,13 @@ static void the_counters_follow_a_connection(void **state) {
     fixture_connect_many(it, 6);
     csc_statistics now = fixture_statistics(it);
     assert_int_equal(now.accepted, 0);
-    assert_int_equal(now.kernel_queue, 6);
+    assert_int_equal(now.accept_queue, 6);
 
     fixture_run_ready(it);
     now = fixture_statistics(it);
     assert_int_equal(now.accepted, 4);
     assert_int_equal(now.pending, 4);
-    assert_int_equal(now.kernel_queue, 2);
+    assert_int_equal(now.accept_queue, 2);
 
     fixture_take(it);
     now = fixture_statistics(it);
@@ -39,8 +39,8 @@ static void the_counters_follow_a_connection(void **state) {
     assert_int_equal(now.discarded_on_close, 3);
     assert_int_equal(now.live, 1);
     assert_int_equal(now.pending, 0);
-    assert_int_equal(now.kernel_queue, 0);
-    assert_int_equal(now.kernel_queue_limit, 0);
+    assert_int_equal(now.accept_queue, 0);
+    assert_int_equal(now.accept_queue_limit, 0);
 
     // They go on counting over close and listen.
     fixture_listen(it);
@@ -83,9 +83,9 @@ static void without_tcp_info_the_kernels_queue_is_zero(void **state) {
     fixture_connect(it);
     fault_fail(FAULT_GETSOCKOPT, 1, 1, ENOPROTOOPT);
     csc_statistics now = fixture_statistics(it);
-    assert_int_equal(now.kernel_queue, 0);
-    assert_int_equal(now.kernel_queue_limit, 0);
-    assert_int_equal(fixture_statistics(it).kernel_queue, 1);
+    assert_int_equal(now.accept_queue, 0);
+    assert_int_equal(now.accept_queue_limit, 0);
+    assert_int_equal(fixture_statistics(it).accept_queue, 1);
 }
 
 static void on_new_connection(csc_server *server, void *context) {
@@ -138,7 +138,7 @@ static void no_server_is_allowed_everywhere(void **state) {
     csc_server_set_max_pending(NULL, 1);
     csc_server_set_backlog(NULL, 1);
     csc_server_set_accept_batch(NULL, 1);
-    csc_server_set_expected_connections(NULL, 1);
+    csc_server_set_expected_descriptors(NULL, 1);
     csc_server_set_overload_policy(NULL, CSC_OVERLOAD_STRICT);
     csc_server_on_admission(NULL, on_admission, NULL);
     csc_server_on_rejected(NULL, on_rejected, NULL);
@@ -156,7 +156,7 @@ static void no_server_is_allowed_everywhere(void **state) {
     assert_int_equal(csc_server_max_pending(NULL), 30);
     assert_int_equal(csc_server_backlog(NULL), 2147483647);
     assert_int_equal(csc_server_accept_batch(NULL), 64);
-    assert_int_equal(csc_server_expected_connections(NULL), 65536);
+    assert_int_equal(csc_server_expected_descriptors(NULL), 65536);
     assert_int_equal(csc_server_overload_policy(NULL), CSC_OVERLOAD_WAIT);
     assert_int_equal(csc_server_descriptor_reserve(NULL), 32);
     assert_int_equal(csc_server_descriptor_headroom(NULL), 0);

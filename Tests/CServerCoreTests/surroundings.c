@@ -75,7 +75,7 @@ static void two_who_share_a_queue_take_each_connection_once(void **state) {
             fixture_close(it, it->owned[0]);
         }
     }
-    while (fixture_statistics(it).kernel_queue > 0) {
+    while (fixture_statistics(it).accept_queue > 0) {
         fixture_run_ready(it);
         fixture_take_all(it);
     }

@@ -67,7 +67,7 @@ static void on_incoming_connection(csc_server *server, const csc_connection *con
 }
 
 static csc_admission on_admission(csc_server *server, const csc_address *peer, void *context) {
-    static const csc_admission decisions[] = {CSC_ADMIT, CSC_REFUSE, CSC_ADMIT, CSC_RESET};
+    static const csc_admission decisions[] = {CSC_ADMIT, CSC_CLOSE, CSC_ADMIT, CSC_RESET};
     subject *it = context;
     CHECK(server == it->server, "a callback of a server that was freed");
     CHECK(peer->family != CSC_FAMILY_NONE, "nobody");

@@ -256,7 +256,7 @@ static void set_number(subject *it, unsigned choice) {
         CHECK(csc_server_accept_batch(it->server) == (number < 1 ? 1 : number), "%d", number);
         break;
     default:
-        csc_server_set_expected_connections(it->server, number);
+        csc_server_set_expected_descriptors(it->server, number);
         csc_server_set_descriptor_reserve(it->server, number);
     }
 }
@@ -294,7 +294,7 @@ static void pass_on(subject *it) {
     unsigned epoch = it->epoch;
     model_passed_on(it, &peer);
     it->finishing++; // the limit makes it wait as little
-    CHECK(csc_server_take(it->server, &connection), "no memory");
+    CHECK(csc_server_inject(it->server, &connection), "no memory");
     if (it->server && it->epoch == epoch) {
         model_observe(it->world);
         it->finishing = finishing;

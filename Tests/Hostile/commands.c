@@ -29,12 +29,12 @@ static void print_statistics(const subject *subject) {
     csc_server_statistics(subject->server, &now, sizeof now);
     printf("{\"accepted\":%" PRIu64 ",\"delivered\":%" PRIu64 ",\"pending\":%" PRIu64
            ",\"discarded\":%" PRIu64 ",\"shed\":%" PRIu64 ",\"peer_errors\":%" PRIu64
-           ",\"resource_errors\":%" PRIu64 ",\"refused_errors\":%" PRIu64
-           ",\"listener_errors\":%" PRIu64 ",\"episodes\":%" PRIu64 ",\"kernel_queue\":%" PRIu64
-           ",\"kernel_queue_limit\":%" PRIu64,
+           ",\"resource_errors\":%" PRIu64 ",\"permission_errors\":%" PRIu64
+           ",\"listener_errors\":%" PRIu64 ",\"episodes\":%" PRIu64 ",\"accept_queue\":%" PRIu64
+           ",\"accept_queue_limit\":%" PRIu64,
            now.accepted, now.delivered, now.pending, now.discarded_on_close, now.shed,
-           now.peer_errors, now.resource_errors, now.refused_errors, now.listener_errors,
-           now.error_episodes, now.kernel_queue, now.kernel_queue_limit);
+           now.peer_errors, now.resource_errors, now.permission_errors, now.listener_errors,
+           now.error_episodes, now.accept_queue, now.accept_queue_limit);
     printf(",\"listening\":%s,\"error\":\"%s\",\"told\":%d,\"held\":%d,\"connection_error\":%d,"
            "\"signals\":%d,\"turns\":%" PRIu64 ",\"accepts\":%" PRIu64 ",\"bad_closes\":%" PRIu64
            ",\"wall_clock\":%" PRId64 "}\n",

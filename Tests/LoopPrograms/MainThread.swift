@@ -104,7 +104,7 @@ func mainThreadMoves() throws {
   )
   let other = try EventBase()
   pthread_detach(thread)
-  loop.after(.milliseconds(20)) { other.stop() }
+  loop.schedule(after: .milliseconds(20)) { other.stop() }
   other.run()
 }
 
@@ -131,7 +131,7 @@ func inMainQueue() throws {
 /// How much an idle loop does on the main thread.
 func idle() throws {
   let loop = try EventBase()
-  loop.after(.milliseconds(300)) { loop.stop() }
+  loop.schedule(after: .milliseconds(300)) { loop.stop() }
   var before = rusage()
   unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &before)
   loop.run()

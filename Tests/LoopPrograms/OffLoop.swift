@@ -68,7 +68,7 @@ struct Member: Sendable {
       let socket = server.nextPendingConnection()
     else { throw server.serverError }
     peer.write("one\ntwo\n")
-    peer.writeEnd()
+    peer.finishWriting()
     peerDescriptor = peer.socketDescriptor
     self.socket = socket
     fresh = TCPSocket(eventBase: base)
@@ -84,7 +84,7 @@ struct Member: Sendable {
       guard server.listen(address: .localHost) else { throw server.serverError }
       let clients = [TCPSocket(), TCPSocket()]
       for client in clients { client.connectToHost(.localHost, port: server.serverPort) }
-      var iterator = server.connections.makeAsyncIterator()
+      var iterator = server.incomingConnections.makeAsyncIterator()
       guard let first = try await iterator.next(), let second = try await iterator.next(),
         let permit = second.takePermit(), port > 0
       else { throw server.serverError }

@@ -191,7 +191,7 @@ private let orderingSocketMembers: [Member] = [
   posts("TCPSocket.connectToHost(_:port:)", { $0.fresh.connectToHost(.localHost, port: $0.port) }) {
     $0.fresh.state == .connected
   },
-  posts("TCPSocket.writeEnd()", { $0.socket.writeEnd() }, until: { $0.socket.write("x") < 0 }),
+  posts("TCPSocket.finishWriting()", { $0.socket.finishWriting() }, until: { $0.socket.write("x") < 0 }),
   posts(
     "TCPSocket.write(_:)",
     { scene in
@@ -223,14 +223,16 @@ private let serverMembers: [Member] = [
   anywhere("TCPServer.acceptError") { _ = $0.server.acceptError },
   anywhere("TCPServer.connectionRejected") { _ = $0.server.connectionRejected },
   anywhere("TCPServer.serverAddressChanged") { _ = $0.server.serverAddressChanged },
-  anywhere("TCPServer.connections") { _ = $0.server.connections },
-  anywhere("IncomingConnections.makeAsyncIterator()") { _ = $0.server.connections.makeAsyncIterator() },
+  anywhere("TCPServer.incomingConnections") { _ = $0.server.incomingConnections },
+  anywhere("IncomingConnections.makeAsyncIterator()") {
+    _ = $0.server.incomingConnections.makeAsyncIterator()
+  },
   hops("IncomingConnections.Iterator.next()") {
-    var iterator = $0.server.connections.makeAsyncIterator()
+    var iterator = $0.server.incomingConnections.makeAsyncIterator()
     _ = try await iterator.next()
   },
   hops("IncomingConnections.Iterator.next(isolation:)") {
-    var iterator = $0.server.connections.makeAsyncIterator()
+    var iterator = $0.server.incomingConnections.makeAsyncIterator()
     _ = try await iterator.next(isolation: nil)
   },
   hops("TCPServer.accept()") { _ = try await $0.server.accept() },
@@ -261,8 +263,8 @@ private let serverMembers: [Member] = [
     { $0.server.pauseAccepting() },
     until: { scene in
       // Not accepted, but left in the kernel's queue.
-      if scene.server.statistics.kernelQueue == 0 { scene.knock() }
-      return scene.server.statistics.kernelQueue > 0
+      if scene.server.statistics.acceptQueue == 0 { scene.knock() }
+      return scene.server.statistics.acceptQueue > 0
     }
   ),
   posts(
@@ -302,22 +304,22 @@ private let serverMembers: [Member] = [
 
 private let serverSettings: [Member] =
   [
-    traps("TCPServer.admission") { _ = $0.server.admission },
-    traps("TCPServer.admission =") { $0.server.admission = nil },
+    traps("TCPServer.admissionHandler") { _ = $0.server.admissionHandler },
+    traps("TCPServer.admissionHandler =") { $0.server.admissionHandler = nil },
     traps("TCPServer.socketPreparation") { _ = $0.server.socketPreparation },
     traps("TCPServer.socketPreparation =") { $0.server.socketPreparation = nil },
   ]
   + setting("TCPServer.acceptBatchSize", { $0.server }, \.acceptBatchSize, 1)
   + setting("TCPServer.deliveryTimeout", { $0.server }, \.deliveryTimeout, .seconds(1))
   + setting("TCPServer.descriptorReserve", { $0.server }, \.descriptorReserve, 1)
-  + setting("TCPServer.excessConnections", { $0.server }, \.excessConnections, .wait)
-  + setting("TCPServer.expectedConnections", { $0.server }, \.expectedConnections, 1)
+  + setting("TCPServer.excessConnectionPolicy", { $0.server }, \.excessConnectionPolicy, .wait)
+  + setting("TCPServer.expectedDescriptors", { $0.server }, \.expectedDescriptors, 1)
   + setting("TCPServer.listenBacklogSize", { $0.server }, \.listenBacklogSize, 1)
   + setting("TCPServer.maxConnections", { $0.server }, \.maxConnections, 1)
   + setting("TCPServer.maxPendingConnections", { $0.server }, \.maxPendingConnections, 1)
   + setting("TCPServer.overloadPolicy", { $0.server }, \.overloadPolicy, .wait)
   + setting("TCPServer.proxy", { $0.server }, \.proxy, .none)
-  + setting("TCPServer.proxyListening", { $0.server }, \.proxyListening, ProxyListening())
+  + setting("TCPServer.proxyListenOptions", { $0.server }, \.proxyListenOptions, ProxyListenOptions())
 
 // MARK: - What accepting and shutting down give
 
@@ -365,7 +367,10 @@ private let baseMembers: [Member] = [
   posts("EventBase.execute(_:)", { scene in scene.base.execute { scene.timer.start() } }) {
     $0.timer.isActive
   },
-  posts("EventBase.after(_:_:)", { scene in scene.base.after(.zero) { scene.timer.start() } }) {
+  posts(
+    "EventBase.schedule(after:_:)",
+    { scene in scene.base.schedule(after: .zero) { scene.timer.start() } }
+  ) {
     $0.timer.isActive
   },
   traps("EventBase.run()", text: twoThreads) { $0.base.run() },

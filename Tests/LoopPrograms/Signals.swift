@@ -68,8 +68,8 @@ func signalInChild() throws {
   kill(child, SIGTERM)
   unsafe waitpid(child, &status, 0)
   say("child ended by \(status & 0x7f)")
-  loop.after(.milliseconds(20)) { say("parent goes on") }
-  loop.after(.milliseconds(40)) { loop.stop() }
+  loop.schedule(after: .milliseconds(20)) { say("parent goes on") }
+  loop.schedule(after: .milliseconds(40)) { loop.stop() }
   loop.run()
 }
 

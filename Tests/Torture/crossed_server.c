@@ -112,7 +112,7 @@ static void print_outcome(const char *step, csc_server *server) {
            "listener %lu, episodes %lu\n",
            step, greeted, told, csc_server_is_listening(server) ? "listening" : "not listening",
            csc_server_error(server), csc_server_error_string(server), now.peer_errors,
-           now.resource_errors > 0 ? 1ul : 0ul, now.refused_errors > 0 ? 1ul : 0ul,
+           now.resource_errors > 0 ? 1ul : 0ul, now.permission_errors > 0 ? 1ul : 0ul,
            now.listener_errors, now.error_episodes);
 }
 

@@ -79,7 +79,7 @@ static void reset_the_rest(run *it) {
 }
 
 static csc_admission admit_in_turn(csc_server *server, const csc_address *peer, void *context) {
-    static const csc_admission answers[] = {CSC_REFUSE, CSC_ADMIT, CSC_RESET};
+    static const csc_admission answers[] = {CSC_CLOSE, CSC_ADMIT, CSC_RESET};
     (void)server;
     (void)peer;
     return answers[((run *)context)->asked++ % 3];

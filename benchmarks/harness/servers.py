@@ -144,7 +144,7 @@ SERVERS = (
            quick=True),
     Server("ours-callback-reg", "the same, waiting for data", SWIFT, OURS, ours=True, quick=True),
     Server("ours-async", "TCPServer.serve", SWIFT, OURS, registers=False, ours=True, loops=True, quick=True),
-    Server("ours-sequence", "TCPServer.connections", SWIFT, OURS, registers=False, ours=True, quick=True),
+    Server("ours-sequence", "TCPServer.incomingConnections", SWIFT, OURS, registers=False, ours=True, quick=True),
     Server("uring", "io_uring, multishot accept", CMAKE, pkg_config("liburing", "liburing"),
            packages="liburing-dev", registers=False, may_be_refused=True),
     Server("libevent-bev", "evconnlistener, bufferevent", CMAKE, LIBEVENT, packages="libevent-dev"),

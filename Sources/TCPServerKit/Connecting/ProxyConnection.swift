@@ -4,7 +4,7 @@ internal import Glibc
 /// A connection to a SOCKS5 proxy: made, and talked through. Never blocks: the caller waits for what is ``awaited`` or for
 /// the ``deadline``, by the loop or by poll, and calls ``advance()``.
 ///
-/// It reads what the conversation wants and not a byte more, so that its descriptor is handed over with all that
+/// It reads what the conversation bytesNeeded and not a byte more, so that its descriptor is handed over with all that
 /// is the user's still in the kernel.
 final class ProxyConnection {
   enum Progress {
@@ -27,7 +27,7 @@ final class ProxyConnection {
 
   private let route: ProxyRoute
   private let knownAddress: HostAddress?
-  private var machine: SOCKS5Machine
+  private var handshake: SOCKS5Handshake
   private var stage: Stage
   private var unsent: [UInt8] = []
   private var sentCount = 0
@@ -41,8 +41,8 @@ final class ProxyConnection {
 
   /// - Parameter knownAddress: where the proxy's name led to before; nil to look it up.
   init(
-    _ command: SOCKS5Machine.Command,
-    to destination: SOCKS5Machine.Destination,
+    _ command: SOCKS5Handshake.Command,
+    to destination: SOCKS5Handshake.Destination,
     through route: ProxyRoute,
     at knownAddress: HostAddress? = nil
   ) {
@@ -52,13 +52,13 @@ final class ProxyConnection {
     var credentials: [UInt8]?
     if route.proxy.hasCredentials {
       let (user, password) = (route.proxy.user, route.proxy.password)
-      credentials = SOCKS5Machine.authenticationMessage(user: user, password: password)
+      credentials = SOCKS5Handshake.authenticationMessage(user: user, password: password)
       if credentials == nil {
         let text = "The proxy's user name and password must be 1 to 255 bytes long each"
         stage = .over(route.naming(Failure(.proxyAuthenticationRequired, text)))
       }
     }
-    machine = SOCKS5Machine(command, to: destination, credentials: credentials)
+    handshake = SOCKS5Handshake(command, to: destination, credentials: credentials)
   }
 
   deinit {
@@ -95,8 +95,8 @@ final class ProxyConnection {
   }
 
   func close() {
-    machine.wipeCredentials()
-    SOCKS5Machine.wipe(&unsent)
+    handshake.wipeCredentials()
+    SOCKS5Handshake.wipe(&unsent)
     if descriptor >= 0 {
       SystemCalls.closeDescriptor(descriptor)
     }
@@ -154,7 +154,7 @@ final class ProxyConnection {
       descriptor = connected
       proxyAddress = address.host
       stage = .talking
-      unsent = machine.greeting
+      unsent = handshake.greeting
       return nil
     case .failed(let failure):
       return fail(Self.asProxys(failure))
@@ -173,18 +173,18 @@ final class ProxyConnection {
 
   private func talk() -> Progress? {
     guard send() else { return .waiting }
-    guard machine.wants > 0 else { return .waiting }
-    var room = [UInt8](repeating: 0, count: machine.wants)
+    guard handshake.bytesNeeded > 0 else { return .waiting }
+    var room = [UInt8](repeating: 0, count: handshake.bytesNeeded)
     let outcome = unsafe room.withUnsafeMutableBytes {
       unsafe SystemCalls.receive(descriptor, into: $0)
     }
     switch outcome {
     case .value(let count) where count > 0:
-      return handle(machine.receive(room[..<count]).event)
+      return handle(handshake.receive(room[..<count]).event)
     case .failed where outcome.wouldBlock && !isSendingBroken:
       return .waiting
     default:
-      return handle(machine.endOfInput())
+      return handle(handshake.endOfInput())
     }
   }
 
@@ -203,19 +203,19 @@ final class ProxyConnection {
       } else {
         isSendingBroken = true
       }
-      SOCKS5Machine.wipe(&unsent)
+      SOCKS5Handshake.wipe(&unsent)
       sentCount = 0
     }
     return true
   }
 
-  private func handle(_ event: SOCKS5Machine.Event?) -> Progress? {
+  private func handle(_ event: SOCKS5Handshake.Event?) -> Progress? {
     switch event {
     case nil:
       return nil
     case .send(let bytes):
       unsent = bytes
-      if machine.connectsToHost { limit(to: route.proxy.timeoutOfHost) }
+      if handshake.connectsToHost { limit(to: route.proxy.timeoutOfHost) }
       return nil
     case .bound(let address, let port):
       limit = nil

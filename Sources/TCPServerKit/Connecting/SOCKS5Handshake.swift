@@ -2,9 +2,9 @@ internal import Glibc
 
 /// The client's side of SOCKS5 (RFC 1928, RFC 1929) without input or output: bytes in, bytes and events out.
 ///
-/// It says how many bytes it ``wants``: reading no more than that leaves what follows the last reply, which is
+/// It says how many bytes it ``bytesNeeded``: reading no more than that leaves what follows the last reply, which is
 /// the user's, in the kernel. Bytes may come in any pieces. No input makes it trap or grow.
-struct SOCKS5Machine {
+struct SOCKS5Handshake {
   enum Command: UInt8 {
     case connect = 1
     case bind = 2
@@ -97,7 +97,7 @@ struct SOCKS5Machine {
   // MARK: - Input
 
   /// How many bytes it surely needs next; 0 when the conversation is over, and takes no more.
-  var wants: Int {
+  var bytesNeeded: Int {
     switch phase {
     case .method, .authentication: 2 - received.count
     case .reply, .bound: replyLength - received.count
@@ -126,10 +126,10 @@ struct SOCKS5Machine {
   mutating func receive(_ bytes: some Sequence<UInt8>) -> (taken: Int, event: Event?) {
     var taken = 0
     for byte in bytes {
-      guard wants > 0 else { break }
+      guard bytesNeeded > 0 else { break }
       received.append(byte)
       taken += 1
-      if let event = judge() {
+      if let event = parse() {
         return (taken, event)
       }
     }
@@ -142,16 +142,16 @@ struct SOCKS5Machine {
   }
 
   /// Judged at each byte: an error is reported as soon as it can be read, whether or not the rest ever comes.
-  private mutating func judge() -> Event? {
+  private mutating func parse() -> Event? {
     switch phase {
-    case .method: judgeMethod()
-    case .authentication: judgeAuthentication()
-    case .reply, .bound: judgeReply()
+    case .method: parseMethod()
+    case .authentication: parseAuthentication()
+    case .reply, .bound: parseReply()
     case .over: nil
     }
   }
 
-  private mutating func judgeMethod() -> Event? {
+  private mutating func parseMethod() -> Event? {
     guard received[0] == 5 else { return protocolError() }
     guard received.count == 2 else { return nil }
     let method = received[1]
@@ -173,7 +173,7 @@ struct SOCKS5Machine {
     }
   }
 
-  private mutating func judgeAuthentication() -> Event? {
+  private mutating func parseAuthentication() -> Event? {
     guard received.count == 2 else { return nil }
     guard received[1] == 0 else { return fail(.proxyAuthenticationRequired, "Proxy authentication failed") }
     // RFC 1929 has 1; some proxies repeat the protocol's own version.
@@ -202,7 +202,7 @@ struct SOCKS5Machine {
     return .send(message)
   }
 
-  private mutating func judgeReply() -> Event? {
+  private mutating func parseReply() -> Event? {
     guard received[0] == 5 else { return protocolError() }
     if received.count >= 2, received[1] != 0 {
       let (error, text) = Self.meaning(ofReply: received[1])

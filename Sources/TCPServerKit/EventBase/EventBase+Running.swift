@@ -87,27 +87,27 @@ extension EventBase {
   }
 
   @concurrent
-  private func sleepThere(for duration: Duration) async -> Parking.Wakening {
+  private func sleepThere(for duration: Duration) async -> WaiterSlot.WakeReason {
     await sleepHere(for: duration)
   }
 
-  private func sleepHere(for duration: Duration) async -> Parking.Wakening {
+  private func sleepHere(for duration: Duration) async -> WaiterSlot.WakeReason {
     let end = ContinuousClock.now + duration.limited
-    var wakening = Parking.Wakening.recheck
+    var reason = WaiterSlot.WakeReason.recheck
     if !engine.isRunningRest {
-      let waiter = WaitingLine.Waiter()
+      let waiter = WaiterQueue.Waiter()
       waiter.begin()
       engine.sleepers[ObjectIdentifier(waiter)] = waiter
       let timer = LoopTimer(engine, after: duration) { waiter.wake(.ready) }
-      wakening = await engine.suspend(on: waiter)
+      reason = await engine.suspend(on: waiter)
       withExtendedLifetime(timer) {}
       engine.sleepers[ObjectIdentifier(waiter)] = nil
     }
     // The loop has ended, and its timers with it.
-    while wakening == .recheck {
-      wakening = (try? await Task.sleep(until: end, clock: .continuous)) == nil ? .cancelled : .ready
+    while reason == .recheck {
+      reason = (try? await Task.sleep(until: end, clock: .continuous)) == nil ? .cancelled : .ready
     }
-    return wakening
+    return reason
   }
 }
 

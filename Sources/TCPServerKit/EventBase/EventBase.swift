@@ -60,7 +60,7 @@ public final class EventBase: Sendable {
   /// The program stops, with a text, when another thread runs the loop; when the caller is a handler or task of another
   /// event base; or when the main actor calls it on a thread that is not the main one.
   ///
-  /// When it returns, handlers of ``after(_:_:)`` that still wait are released, uncalled. Jobs, tasks and actors of the
+  /// When it returns, handlers of ``schedule(after:_:)`` that still wait are released, uncalled. Jobs, tasks and actors of the
   /// loop go on until a thread runs it again: one job after the other, those that this thread gives at once, others in the
   /// global pool, unless a thread uses the loop's objects.
   @available(*, noasync, message: "It blocks its thread: use EventBase.withThread(_:)")

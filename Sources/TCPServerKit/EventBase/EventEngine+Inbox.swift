@@ -23,12 +23,12 @@ extension EventEngine {
       localCount.store(localCount.load(ordering: .relaxed) &+ 1, ordering: .relaxed)
       jobs.append(job)
     } else {
-      postFromElsewhere(job)
+      postFromOtherThread(job)
     }
   }
 
   /// A burst costs one write: the loop is woken once until it has looked.
-  private func postFromElsewhere(_ job: Job) {
+  private func postFromOtherThread(_ job: Job) {
     let (mustWake, hasEnded) = inbox.withLock { inbox in
       inbox.jobs.append(job)
       inbox.count &+= 1
@@ -82,7 +82,7 @@ extension EventEngine {
   }
 
   /// Moves the inbox to the loop's own jobs, which takes a lock: where the loop begins, and when a post woke it.
-  func takePosted() {
+  func drainInbox() {
     let posted = inbox.withLock { inbox in
       inbox.wakePending = false
       return exchange(&inbox.jobs, with: [])
@@ -97,7 +97,7 @@ extension EventEngine {
   /// - Returns: whether it had ended before.
   func begin() -> Bool {
     let hadEnded = inbox.withLock { exchange(&$0.hasEnded, with: false) }
-    takePosted()
+    drainInbox()
     return hadEnded
   }
 

@@ -23,7 +23,7 @@ internal import Synchronization
   /// Whose engine this is, until that is released.
   weak var eventBase: EventBase?
   /// Tasks in `EventBase.sleep(for:)`.
-  var sleepers: [ObjectIdentifier: WaitingLine.Waiter] = [:]
+  var sleepers: [ObjectIdentifier: WaiterQueue.Waiter] = [:]
   private let stopRequested = Atomic(false)
   let jobs = JobQueue()
   let localCount = Atomic<UInt64>(0)
@@ -31,7 +31,7 @@ internal import Synchronization
   private(set) var isRunning = false
   private(set) var isAbandoned = false
   /// Turns in a row in which the kernel would not wait.
-  private var rests = 0
+  private var backOffs = 0
 
   /// At most this many jobs run between two looks at the sockets.
   private static let longestBatch = 4096
@@ -158,7 +158,7 @@ internal import Synchronization
     let isEnd = body()
     if isEnd {
       // Jobs at hand are run, as events at hand are.
-      takePosted()
+      drainInbox()
       runJobs()
     }
     isRunning = false
@@ -202,18 +202,18 @@ internal import Synchronization
     let wait = jobs.count > 0 ? CInt(CLIBEVENT_LOOP_NONBLOCK) : 0
     let how = CInt(CLIBEVENT_LOOP_ONCE | CLIBEVENT_LOOP_NO_EXIT_ON_EMPTY) | wait | flags
     if unsafe event_base_loop(base, how) < 0 {
-      rest()
-    } else if rests > 0 {
-      rests = 0
+      backOff()
+    } else if backOffs > 0 {
+      backOffs = 0
     }
     // What a task does in two steps, as with an actor of the loop, costs no look at the sockets in between.
     if runJobs() { runJobs() }
   }
 
   /// The kernel does not wait for events, and may never again: trying at once would keep a core busy.
-  private func rest() {
-    let pause = min(5 << rests, 100)
-    rests = min(rests + 1, 5)
+  private func backOff() {
+    let pause = min(5 << backOffs, 100)
+    backOffs = min(backOffs + 1, 5)
     if case .value(Int(POLLIN)) = SystemCalls.wait(
       for: wakeDescriptor,
       POLLIN,
@@ -221,7 +221,7 @@ internal import Synchronization
     ) {
       // The event that would say so does not come.
       SystemCalls.clear(wakeDescriptor)
-      takePosted()
+      drainInbox()
     }
   }
 
@@ -276,7 +276,7 @@ internal import Synchronization
   // MARK: - Jobs
 
   /// From the loop's thread: runs `job` after the events of this turn, with nothing of the caller on the stack.
-  func later(_ job: @escaping () -> Void) {
+  func enqueue(_ job: @escaping () -> Void) {
     guard !isAbandoned else { return job() }
     jobs.append(.local(job))
     if !isRunning, let timer = unsafe timer {
@@ -290,7 +290,7 @@ internal import Synchronization
   func afterTurn(_ job: @escaping () -> Void) {
     guard !isAbandoned else { return job() }
     // Two batches run in a row, see `turn(flags:)`.
-    later { [unowned self] in later(job) }
+    enqueue { [unowned self] in enqueue(job) }
   }
 
   /// Runs `operation` as a part of the calling task on the loop's thread.
@@ -320,7 +320,7 @@ internal import Synchronization
   fileprivate func onWake() {
     // Clear the descriptor before the inbox is taken: a later post signals it again.
     SystemCalls.clear(wakeDescriptor)
-    takePosted()
+    drainInbox()
     runJobsIfForeign()
   }
 

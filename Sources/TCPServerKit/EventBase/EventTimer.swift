@@ -10,7 +10,7 @@ internal import Glibc
 /// ```
 ///
 /// In a task, ``EventBase/sleep(for:)`` is simpler; for what is to happen once and is never taken back,
-/// ``EventBase/after(_:_:)``.
+/// ``EventBase/schedule(after:_:)``.
 ///
 /// ## Time
 ///
@@ -176,7 +176,7 @@ extension EventBase {
   /// Calls `handler` on this loop when `delay` has passed, once; from any thread.
   ///
   /// ```swift
-  /// loop.after(.seconds(5)) { socket.disconnectFromHost() }
+  /// loop.schedule(after: .seconds(5)) { socket.disconnectFromHost() }
   /// ```
   ///
   /// It cannot be taken back: for that there is ``EventTimer``, with ``EventTimer/isSingleShot``. A handler that still
@@ -186,7 +186,7 @@ extension EventBase {
   /// - Parameters:
   ///   - delay: from zero, which is the next turn of the loop, to 31 years; what is outside counts as these.
   ///   - handler: is released after the call.
-  public func after(_ delay: Duration, _ handler: @escaping @Sendable () -> Void) {
+  public func schedule(after delay: Duration, _ handler: @escaping @Sendable () -> Void) {
     let time = ContinuousClock.now + delay.limited
     guard !engine.hasEnded else {
       // No thread turns the loop, and its timers with it.

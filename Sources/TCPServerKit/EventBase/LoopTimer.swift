@@ -16,7 +16,7 @@ internal import Glibc
     let isAdded = unsafe event.map { unsafe engine.add($0, timeout: delay) } ?? false
     if !isAdded {
       // No memory for a timer: firing early is better than never.
-      engine.later { [weak self] in self?.fire() }
+      engine.enqueue { [weak self] in self?.fire() }
     }
   }
 

@@ -1,17 +1,17 @@
 internal import CServerCore
 
-/// What becomes of a client that has just connected; see ``TCPServer/admission``.
+/// What becomes of a client that has just connected; see ``TCPServer/admissionHandler``.
 public enum Admission: Hashable, Sendable {
   /// Lets it in.
   case admit
   /// Closes the connection.
-  case refuse
+  case close
   /// Resets it, which leaves nothing of it in the kernel.
   case reset
 }
 
 /// What becomes of clients beyond ``TCPServer/maxConnections``.
-public enum ExcessConnections: Hashable, Sendable {
+public enum ExcessConnectionPolicy: Hashable, Sendable {
   /// They wait in the kernel's queue until a connection ends.
   case wait
   /// They are accepted and closed.
@@ -24,7 +24,7 @@ public enum ExcessConnections: Hashable, Sendable {
 public struct RejectedConnection: Hashable, Sendable {
   /// Why a client was rejected.
   public enum Reason: Hashable, Sendable {
-    /// ``TCPServer/admission`` said so.
+    /// ``TCPServer/admissionHandler`` said so.
     case admission
     /// ``TCPServer/maxConnections`` was reached.
     case limit

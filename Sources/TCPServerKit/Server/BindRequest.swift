@@ -1,7 +1,7 @@
 internal import CServerCore
 
 /// One BIND of a listener: asked for, waited on, taken up by a peer, and asked for again.
-final class ProxyRequest {
+final class BindRequest {
   enum Phase {
     /// Nothing is open; a back-off may be running.
     case idle
@@ -57,14 +57,14 @@ final class ProxyRequest {
     through route: ProxyRoute,
     at address: HostAddress?,
     port: UInt16,
-    _ settings: ProxyListening,
+    _ settings: ProxyListenOptions,
     _ family: HostAddress
   ) {
     stop()
     let wished = port != 0 || asksForAnyPort ? port : binding?.port ?? 0
     asksForSamePort = port == 0 && wished != 0
     // The address of the request is the peer's, not the server's: a proxy may turn every other peer away.
-    let peer = settings.expectedPeer.isNull ? family : settings.expectedPeer
+    let peer = settings.onlyPeer ?? family
     connection = ProxyConnection(.bind, to: .address(peer, port: wished), through: route, at: address)
     phase = .negotiating
   }

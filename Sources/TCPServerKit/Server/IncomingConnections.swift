@@ -4,7 +4,7 @@ internal import Synchronization
 /// A server's connections as a sequence, which ends when the server stops listening.
 ///
 /// ```swift
-/// for try await connection in server.connections {
+/// for try await connection in server.incomingConnections {
 ///   group.addTask { try await serve(connection.socket()) }
 /// }
 /// ```
@@ -60,7 +60,7 @@ public struct IncomingConnections: AsyncSequence {
 
 extension TCPServer {
   /// The connections of this server, as they come.
-  public final var connections: IncomingConnections {
+  public final var incomingConnections: IncomingConnections {
     IncomingConnections(server: self)
   }
 

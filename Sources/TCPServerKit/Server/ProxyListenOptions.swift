@@ -1,5 +1,5 @@
-/// How a server behaves that listens through a proxy; see ``TCPServer/proxyListening``.
-public struct ProxyListening: Hashable, Sendable {
+/// How a server behaves that listens through a proxy; see ``TCPServer/proxyListenOptions``.
+public struct ProxyListenOptions: Hashable, Sendable {
   /// Whether the server asks the proxy again each time a peer has come; true at first.
   ///
   /// One request takes one peer. Without asking again the server stops listening when its last request has taken
@@ -12,10 +12,15 @@ public struct ProxyListening: Hashable, Sendable {
   /// asked for again.
   public var simultaneousBindings = 1
 
-  /// The only address from which peers may come; ``HostAddress/null``, the default, for any.
+  /// The only address from which peers may come; nil, the default, and ``HostAddress/null`` for any.
   ///
   /// It is sent to the proxy, and the peers that the proxy passes on are checked against it.
-  public var expectedPeer = HostAddress.null
+  public var expectedPeer: HostAddress?
+
+  /// ``expectedPeer``, unless that is any.
+  var onlyPeer: HostAddress? {
+    expectedPeer.flatMap { $0.isNull ? nil : $0 }
+  }
 
   /// The usual behaviour.
   public init() {}

@@ -4,13 +4,13 @@ internal import CServerCore
 ///
 /// The server owns it, and ends it by ``close()`` before it goes itself; a handler may do so at any time, so after
 /// each call into the server `isClosed` is looked at.
-final class BoundListener {
+final class ProxyListener {
   private unowned let server: TCPServer
   private let engine: EventEngine?
   private let route: ProxyRoute
   private let requested: SocketAddress
-  private let settings: ProxyListening
-  private var requests: [ProxyRequest] = []
+  private let settings: ProxyListenOptions
+  private var requests: [BindRequest] = []
   private var lastBinding: ProxyBinding?
   /// Where the proxy was reached last: its name is looked up again only after it was lost.
   private var proxyAddress: HostAddress?
@@ -34,7 +34,7 @@ final class BoundListener {
     for server: TCPServer,
     through route: ProxyRoute,
     on requested: SocketAddress,
-    _ settings: ProxyListening
+    _ settings: ProxyListenOptions
   ) {
     self.server = server
     engine = server.eventBase?.engine
@@ -45,10 +45,10 @@ final class BoundListener {
 
   /// A task that waits until it is known whether the server listens.
   final class Starting: CancellableWait {
-    var parking = Parking()
+    var slot = WaiterSlot()
 
     func cancelWait(_ wait: UInt32) {
-      parking.cancel(wait)?.resume()
+      slot.cancel(wait)?.resume()
     }
   }
 
@@ -71,7 +71,7 @@ final class BoundListener {
 
   /// Begins without waiting: ``starting`` is woken, or ``isListening`` and ``startFailure`` have the result.
   func begin() {
-    let first = ProxyRequest()
+    let first = BindRequest()
     requests = [first]
     begin(first)
   }
@@ -88,9 +88,9 @@ final class BoundListener {
   private func didStart() {
     isListening = true
     for _ in 1..<max(settings.simultaneousBindings, 1) {
-      requests.append(ProxyRequest())
+      requests.append(BindRequest())
     }
-    starting.parking.wake(.ready)?.resume()
+    starting.slot.wake(.ready)?.resume()
     for request in requests where request.isIdle && !isClosed {
       begin(request)
     }
@@ -98,20 +98,20 @@ final class BoundListener {
 
   // MARK: - Requests
 
-  private func begin(_ request: ProxyRequest) {
+  private func begin(_ request: BindRequest) {
     guard !isClosed else { return }
     request.begin(through: route, at: proxyAddress, port: requested.port, settings, requested.host)
     advance(request)
   }
 
-  private func startTimer(of request: ProxyRequest) {
+  private func startTimer(of request: BindRequest) {
     request.startTimer(engine) { [weak self, weak request] in
       if let self, let request { self.timeIsUp(for: request) }
     }
   }
 
   /// Its attempt has taken too long, or its back-off is over.
-  private func timeIsUp(for request: ProxyRequest) {
+  private func timeIsUp(for request: BindRequest) {
     guard !isClosed else { return }
     if request.isIdle {
       begin(request)
@@ -121,21 +121,20 @@ final class BoundListener {
     }
   }
 
-  private func advance(_ request: ProxyRequest) {
+  private func advance(_ request: BindRequest) {
     guard !isClosed, let connection = request.connection, !request.hasArrived else { return }
     request.stopWatching()
     handle(connection.advance(), of: request)
   }
 
-  private func handle(_ progress: ProxyConnection.Progress, of request: ProxyRequest) {
+  private func handle(_ progress: ProxyConnection.Progress, of request: BindRequest) {
     switch progress {
     case .waiting:
       if request.updateDeadline() { startTimer(of: request) }
     case .bound(let address):
       return didBind(request, ProxyBinding(address: address.host, port: address.port))
     case .arrived(let peer):
-      let expected = settings.expectedPeer
-      guard expected.isNull || expected == peer.host else {
+      if let expected = settings.onlyPeer, expected != peer.host {
         let text = "The proxy passed on \(peer.host), not the peer that is expected"
         return failed(request, route.naming(Failure(.proxyProtocol, text)))
       }
@@ -149,7 +148,7 @@ final class BoundListener {
     watch(request)
   }
 
-  private func watch(_ request: ProxyRequest) {
+  private func watch(_ request: BindRequest) {
     let isWatched = request.updateWatch(engine) { [weak self, weak request] in
       if let self, let request { self.advance(request) }
     }
@@ -158,7 +157,7 @@ final class BoundListener {
     }
   }
 
-  private func didBind(_ request: ProxyRequest, _ binding: ProxyBinding) {
+  private func didBind(_ request: BindRequest, _ binding: ProxyBinding) {
     let hasMoved = isListening && request.binding != nil && request.binding != binding
     request.didBind(binding)
     lastBinding = binding
@@ -176,12 +175,12 @@ final class BoundListener {
     }
   }
 
-  private func failed(_ request: ProxyRequest, _ failure: Failure) {
+  private func failed(_ request: BindRequest, _ failure: Failure) {
     let mayBeThePort = request.asksForSamePort && !request.isBound && Self.isRefusal(failure.error)
     request.stop()
     guard isListening else {
       startFailure = failure
-      starting.parking.wake(.ready)?.resume()
+      starting.slot.wake(.ready)?.resume()
       return
     }
     if mayBeThePort {
@@ -215,11 +214,11 @@ final class BoundListener {
   }
 
   /// It is over for good, and with the last one the server stops listening.
-  private func end(_ request: ProxyRequest, because failure: Failure? = nil) {
+  private func end(_ request: BindRequest, because failure: Failure? = nil) {
     requests.removeAll { $0 === request }
     if requests.isEmpty {
       close()
-      server.boundListenerEnded(self, because: failure)
+      server.proxyListenerEnded(self, because: failure)
     } else if let failure {
       server.reportProxyFailure(failure)
     }
@@ -232,7 +231,7 @@ final class BoundListener {
     return (waits > 0 || !server.isPaused) && server.hasRoomForPending
   }
 
-  private func deliverIfAllowed(_ request: ProxyRequest) {
+  private func deliverIfAllowed(_ request: BindRequest) {
     guard !isClosed, mayDeliver, let connection = request.takeArrived() else { return }
     // Before the program is notified: it may wait for the next peer from within its handler.
     if !settings.rebinds {
@@ -257,7 +256,7 @@ final class BoundListener {
   func roomChanged() {
     guard !isDeliveryDue, let engine, requests.contains(where: \.hasArrived) else { return }
     isDeliveryDue = true
-    engine.later { [weak self] in self?.deliverArrived() }
+    engine.enqueue { [weak self] in self?.deliverArrived() }
   }
 
   /// Asks again for what a failure has ended, without the rest of its back-off.
@@ -312,7 +311,7 @@ final class BoundListener {
     }
   }
 
-  // MARK: - Ending
+  // MARK: - ShutdownRegistration
 
   /// Lets in the peers that have come by now, then ends.
   func finish() {
@@ -330,6 +329,6 @@ final class BoundListener {
     for request in exchange(&requests, with: []) {
       request.stop()
     }
-    starting.parking.wake(.ready)?.resume()
+    starting.slot.wake(.ready)?.resume()
   }
 }

@@ -35,7 +35,7 @@ extension ServerCore {
     pendingAvailable?.releaseHandlers()
     acceptError.releaseHandlers()
     connectionRejected.releaseHandlers()
-    admission = nil
+    admissionHandler = nil
     acceptWaiters.wakeAll()
     unsafe context?.loop?.forgetOverloaded(self)
   }
@@ -112,11 +112,11 @@ private func onAdmission(
   context: UnsafeMutableRawPointer?
 ) -> csc_admission {
   // Held by the call: the handler may set another, or release the server.
-  guard let core = unsafe ServerCore.of(context), let ask = core.admission else { return CSC_ADMIT }
+  guard let core = unsafe ServerCore.of(context), let ask = core.admissionHandler else { return CSC_ADMIT }
   let peer = unsafe peer.pointee
   return switch core.inCallback({ ask(HostAddress(peer), peer.port) }) {
   case .admit: CSC_ADMIT
-  case .refuse: CSC_REFUSE
+  case .close: CSC_CLOSE
   case .reset: CSC_RESET
   }
 }

@@ -6,9 +6,9 @@ internal import CServerCore
   let newConnection: Signal<Void>
   let acceptError: Signal<SocketError>
   let connectionRejected: Signal<RejectedConnection>
-  var admission: ((HostAddress, UInt16) -> Admission)?
+  var admissionHandler: ((HostAddress, UInt16) -> Admission)?
   /// The tasks that wait in `accept()`.
-  let acceptWaiters = WaitingLine()
+  let acceptWaiters = WaiterQueue()
   /// Why the listening socket broke; forgotten when the server listens again.
   var listenerFailure: SocketError?
   /// See `TCPServer.pendingConnectionAvailable`.

@@ -19,7 +19,7 @@ extension TCPServer {
     public var discardedOnClose: UInt64
     /// Connections rejected for lack of descriptors or memory.
     public var shed: UInt64
-    /// Connections rejected by ``TCPServer/admission``.
+    /// Connections rejected by ``TCPServer/admissionHandler``.
     public var rejectedByAdmission: UInt64
     /// Connections rejected beyond ``TCPServer/maxConnections``.
     public var rejectedByLimit: UInt64
@@ -30,23 +30,23 @@ extension TCPServer {
     /// Attempts to accept in vain for lack of descriptors or memory.
     public var resourceErrors: UInt64
     /// Accept errors by a security policy.
-    public var refusedErrors: UInt64
+    public var permissionErrors: UInt64
     /// How often the listening socket was found broken.
     public var listenerErrors: UInt64
     /// How often ``TCPServer/acceptError`` was emitted for an error that pauses accepting.
     public var errorEpisodes: UInt64
     /// How often accepting paused for an error, a lack of resources or the limit of live connections; not
     /// because of ``TCPServer/maxPendingConnections`` or ``TCPServer/pauseAccepting()``.
-    public var pauses: UInt64
+    public var overloadPauses: UInt64
     /// How long it paused for those reasons, one that lasts included.
-    public var pausedTime: Duration
+    public var overloadTime: Duration
     /// Connections that ended before their peer had acknowledged everything that was written: reset by the peer, aborted,
     /// or given up after ``TCPServer/deliveryTimeout``.
     public var undelivered: UInt64
     /// Completed connections in the kernel's queue now.
-    public var kernelQueue: UInt64
+    public var acceptQueue: UInt64
     /// The length of the kernel's queue.
-    public var kernelQueueLimit: UInt64
+    public var acceptQueueLimit: UInt64
 
     init(_ core: csc_statistics, undelivered: UInt64) {
       self.undelivered = undelivered
@@ -61,13 +61,13 @@ extension TCPServer {
       live = core.live
       peerErrors = core.peer_errors
       resourceErrors = core.resource_errors
-      refusedErrors = core.refused_errors
+      permissionErrors = core.permission_errors
       listenerErrors = core.listener_errors
       errorEpisodes = core.error_episodes
-      pauses = core.pauses
-      pausedTime = .milliseconds(core.paused_milliseconds)
-      kernelQueue = core.kernel_queue
-      kernelQueueLimit = core.kernel_queue_limit
+      overloadPauses = core.overload_pauses
+      overloadTime = .milliseconds(core.overload_milliseconds)
+      acceptQueue = core.accept_queue
+      acceptQueueLimit = core.accept_queue_limit
     }
   }
 

@@ -28,7 +28,7 @@ extension TCPServer {
   ///   next connection is waited for.
   @inline(__always)
   final func accepting<Connection>(
-    leaving waiter: WaitingLine.Waiter? = nil,
+    leaving waiter: WaiterQueue.Waiter? = nil,
     isInVain: Bool = false,
     _ take: (TCPServer) -> Connection?
   ) async throws -> Connection? {
@@ -52,7 +52,7 @@ extension TCPServer {
 
   @inline(never)
   private final func acceptingElsewhere<Connection>(
-    leaving waiter: WaitingLine.Waiter?,
+    leaving waiter: WaiterQueue.Waiter?,
     _ take: (TCPServer) -> Connection?
   ) async throws -> Connection? {
     guard let engine = eventBase?.engine else {

@@ -1,12 +1,12 @@
 internal import CServerCore
 
-/// Ending in order: no client whom the kernel has accepted is rejected.
+/// ShutdownRegistration in order: no client whom the kernel has accepted is rejected.
 extension TCPServer {
   /// Stops listening in order: the clients that the kernel has already completed become pending first, whatever
   /// the limits say, and what is pending can still be taken. From any thread.
   public final func finish() {
     guard !isPosted("TCPServer.finish()", { $0.finish() }) else { return }
-    exchange(&bound, with: nil)?.finish()
+    exchange(&proxyListener, with: nil)?.finish()
     unsafe csc_server_finish(core)
     endPause()
     serverCore.acceptWaiters.wakeAll()
@@ -14,7 +14,7 @@ extension TCPServer {
 
   /// Calls ``finish()`` on the server's loop when a shutdown begins; at once if it has begun.
   ///
-  /// For a server whose connections are taken by ``accept()``, ``connections`` or ``nextPendingConnection()``:
+  /// For a server whose connections are taken by ``accept()``, ``incomingConnections`` or ``nextPendingConnection()``:
   /// `serve` does this itself. Call it when the server listens; what has begun before is not undone by listening
   /// later.
   ///
@@ -25,11 +25,11 @@ extension TCPServer {
   ///   ``serverError`` is ``SocketError/operation``, unless the shutdown has begun already.
   public final func finish(on shutdown: GracefulShutdown) {
     guard !isPosted("TCPServer.finish(on:)", { $0.finish(on: shutdown) }) else { return }
-    ending = nil
+    shutdownRegistration = nil
     if shutdown.hasBegun {
       finish()
     } else if let engine = eventBase?.engine {
-      ending = Ending(of: self, on: shutdown, engine: engine)
+      shutdownRegistration = ShutdownRegistration(of: self, on: shutdown, engine: engine)
     } else {
       fail(.operation, "finish(on:) called on a server without an event base")
     }
@@ -72,13 +72,13 @@ extension TCPServer {
   private final func connectionsEnded(_ timeout: Duration?, _ engine: EventEngine) async -> Bool? {
     let waiters = serverCore.endWaiters
     let deadline = timeout.map { ContinuousClock.now + $0.limited }
-    var wakening = Parking.Wakening.ready
-    while liveConnections > 0 && !Task.isCancelled && wakening != .timedOut {
+    var reason = WaiterSlot.WakeReason.ready
+    while liveConnections > 0 && !Task.isCancelled && reason != .timedOut {
       let waiter = waiters.add()
       let timer = deadline.map { deadline in
         LoopTimer(engine, after: deadline - .now) { waiter.wake(.timedOut) }
       }
-      wakening = await engine.suspend(on: waiter)
+      reason = await engine.suspend(on: waiter)
       withExtendedLifetime(timer) {}
       waiters.remove(waiter)
     }
@@ -111,7 +111,7 @@ extension TCPServer {
   // MARK: -
 
   /// A server's registration with a shutdown, which ends with it.
-  final class Ending {
+  final class ShutdownRegistration {
     private let shutdown: GracefulShutdown
     private let id: UInt64
 

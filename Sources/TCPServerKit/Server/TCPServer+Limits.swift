@@ -41,7 +41,7 @@ extension TCPServer {
   /// How many connections of this server may be there at once; nil, the default, for no limit.
   ///
   /// A connection counts from the accept until its ``TCPSocket`` closes it or gives it away, pending ones included.
-  /// What becomes of clients beyond the limit is ``excessConnections``' choice. Raising it resumes accepting. Set it before
+  /// What becomes of clients beyond the limit is ``excessConnectionPolicy``' choice. Raising it resumes accepting. Set it before
   /// the connections are taken: where places are limited, a connection that its program does nothing with at all is
   /// watched for its end as well, so that its place comes back.
   public final var maxConnections: Int? {
@@ -52,14 +52,14 @@ extension TCPServer {
     }
     set {
       requireLoopThread("TCPServer.maxConnections")
-      limitConnections(to: newValue, excessConnections)
+      limitConnections(to: newValue, excessConnectionPolicy)
     }
   }
 
-  /// What becomes of clients beyond ``maxConnections``; ``ExcessConnections/wait`` at first.
-  public final var excessConnections: ExcessConnections {
+  /// What becomes of clients beyond ``maxConnections``; ``ExcessConnectionPolicy/wait`` at first.
+  public final var excessConnectionPolicy: ExcessConnectionPolicy {
     get {
-      requireLoopThread("TCPServer.excessConnections")
+      requireLoopThread("TCPServer.excessConnectionPolicy")
       return switch unsafe csc_server_excess(core) {
       case CSC_EXCESS_CLOSE: .close
       case CSC_EXCESS_RESET: .reset
@@ -67,12 +67,12 @@ extension TCPServer {
       }
     }
     set {
-      requireLoopThread("TCPServer.excessConnections")
+      requireLoopThread("TCPServer.excessConnectionPolicy")
       limitConnections(to: maxConnections, newValue)
     }
   }
 
-  private final func limitConnections(to count: Int?, _ excess: ExcessConnections) {
+  private final func limitConnections(to count: Int?, _ excess: ExcessConnectionPolicy) {
     let excess =
       switch excess {
       case .wait: CSC_EXCESS_WAIT
@@ -81,7 +81,7 @@ extension TCPServer {
       }
     context.watchesUnused = count != nil
     unsafe csc_server_set_max_connections(core, count.map { CInt(clamping: max($0, 0)) } ?? -1, excess)
-    bound?.roomChanged()
+    proxyListener?.roomChanged()
   }
 
   /// How many descriptors accepting leaves to the rest of the program; 32 at first, at most a quarter of the
@@ -122,7 +122,7 @@ extension TCPServer {
     set {
       requireLoopThread("TCPServer.maxPendingConnections")
       unsafe csc_server_set_max_pending(core, CInt(clamping: newValue))
-      bound?.roomChanged()
+      proxyListener?.roomChanged()
     }
   }
 
@@ -159,14 +159,14 @@ extension TCPServer {
   ///
   /// Listening makes room for them once, at 8 bytes of kernel memory each: growing the table later would stall
   /// accepting for milliseconds in a process with threads. 0 leaves the table alone.
-  public final var expectedConnections: Int {
+  public final var expectedDescriptors: Int {
     get {
-      requireLoopThread("TCPServer.expectedConnections")
-      return unsafe Int(csc_server_expected_connections(core))
+      requireLoopThread("TCPServer.expectedDescriptors")
+      return unsafe Int(csc_server_expected_descriptors(core))
     }
     set {
-      requireLoopThread("TCPServer.expectedConnections")
-      unsafe csc_server_set_expected_connections(core, CInt(clamping: newValue))
+      requireLoopThread("TCPServer.expectedDescriptors")
+      unsafe csc_server_set_expected_descriptors(core, CInt(clamping: newValue))
     }
   }
 }

@@ -6,7 +6,7 @@ extension TCPServer {
   /// that listens without a proxy, and while the proxy is being asked again.
   public final var proxyBindings: [ProxyBinding] {
     requireLoopThread("TCPServer.proxyBindings")
-    return bound?.bindings ?? []
+    return proxyListener?.bindings ?? []
   }
 
   /// Listens as ``listen(address:port:)`` does; where that would block to ask a proxy, suspends instead.
@@ -34,7 +34,7 @@ extension TCPServer {
   private final func startListening(_ address: HostAddress, _ port: UInt16, _ engine: EventEngine)
     async throws
   {
-    let listener: BoundListener
+    let listener: ProxyListener
     switch prepareListening(address, port) {
     case .direct:
       guard listenDirectly(address, port) else { throw serverError }
@@ -45,13 +45,13 @@ extension TCPServer {
       listener = prepared
     }
     let starting = listener.starting
-    let wait = starting.parking.begin()
+    let wait = starting.slot.begin()
     listener.begin()
-    let wakening = await engine.suspend(on: starting, wait: wait) {
-      unsafe starting.parking.park($0)?.resume()
+    let reason = await engine.suspend(on: starting, wait: wait) {
+      unsafe starting.slot.park($0)?.resume()
     }
-    _ = starting.parking.end()
-    guard wakening != .cancelled else {
+    _ = starting.slot.end()
+    guard reason != .cancelled else {
       endListening(listener)
       fail(.unfinishedSocketOperation, "The task was cancelled")
       throw CancellationError()
@@ -66,11 +66,11 @@ extension TCPServer {
   enum Preparation {
     case direct
     case refused(SocketError)
-    case through(BoundListener)
+    case through(ProxyListener)
   }
 
   func prepareListening(_ address: HostAddress, _ port: UInt16) -> Preparation {
-    guard bound == nil else {
+    guard proxyListener == nil else {
       return .refused(fail(.operation, "listen() called when already listening"))
     }
     // The core refuses both, with its own errors.
@@ -85,20 +85,20 @@ extension TCPServer {
       serverCore.listenerFailure = nil
       let family: HostAddress = address.isIPv6 && address.ipv4 == nil ? .anyIPv6 : .anyIPv4
       let requested = SocketAddress(host: family, port: port)
-      let listener = BoundListener(for: self, through: route, on: requested, howToListen)
-      bound = listener
-      serverCore.onRoom = { [weak self] in self?.bound?.roomChanged() }
+      let listener = ProxyListener(for: self, through: route, on: requested, listenOptions)
+      proxyListener = listener
+      serverCore.onRoom = { [weak self] in self?.proxyListener?.roomChanged() }
       return .through(listener)
     }
   }
 
-  func listen(through listener: BoundListener) -> Bool {
+  func listen(through listener: ProxyListener) -> Bool {
     listener.beginAndWait()
     return failedToStart(listener) == nil
   }
 
   /// The error of a listener that does not listen, which is gone then.
-  private func failedToStart(_ listener: BoundListener) -> SocketError? {
+  private func failedToStart(_ listener: ProxyListener) -> SocketError? {
     guard !listener.isListening else { return nil }
     endListening(listener)
     return fail(
@@ -106,10 +106,10 @@ extension TCPServer {
     )
   }
 
-  private func endListening(_ listener: BoundListener) {
+  private func endListening(_ listener: ProxyListener) {
     listener.close()
-    if bound === listener {
-      bound = nil
+    if proxyListener === listener {
+      proxyListener = nil
     }
   }
 
@@ -117,7 +117,7 @@ extension TCPServer {
 
   var hasRoomForPending: Bool {
     let now = statistics
-    let waits = excessConnections == .wait
+    let waits = excessConnectionPolicy == .wait
     return now.pending < UInt64(clamping: maxPendingConnections)
       && (!waits || now.live < maxConnections.map { UInt64(clamping: $0) } ?? .max)
   }
@@ -128,7 +128,7 @@ extension TCPServer {
     for (option, value) in options {
       _ = option.set(value, for: connection.descriptor)
     }
-    if unsafe !csc_server_take(core, &connection) {
+    if unsafe !csc_server_inject(core, &connection) {
       SystemCalls.closeDescriptor(connection.descriptor)
       announceError(serverError)
     }
@@ -140,9 +140,9 @@ extension TCPServer {
   }
 
   /// Its last request has ended; with a failure, it broke.
-  func boundListenerEnded(_ listener: BoundListener, because failure: Failure?) {
-    guard bound === listener else { return }
-    bound = nil
+  func proxyListenerEnded(_ listener: ProxyListener, because failure: Failure?) {
+    guard proxyListener === listener else { return }
+    proxyListener = nil
     if let failure {
       reportProxyFailure(failure)
     } else {
@@ -153,7 +153,7 @@ extension TCPServer {
   // MARK: - Waiting
 
   func wait(
-    for listener: BoundListener,
+    for listener: ProxyListener,
     until deadline: ContinuousClock.Instant?,
     _ timedOut: UnsafeMutablePointer<Bool>?
   ) -> Bool {

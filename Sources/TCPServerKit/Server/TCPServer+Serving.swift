@@ -95,7 +95,7 @@ private final class Serving: CancellableWait {
   private var live = 0
   /// On its way into the task that serves it, which starts at once.
   private var starting: TCPSocket?
-  private var parking = Parking()
+  private var slot = WaiterSlot()
   private var deadline: LoopTimer?
   /// Looks for connections that are between two messages, while the server ends.
   private var sweep: LoopTimer?
@@ -227,7 +227,7 @@ private final class Serving: CancellableWait {
     } else if endedInShutdown {
       report.endedInTime += 1
     }
-    parking.wake(.ready)?.resume()
+    slot.wake(.ready)?.resume()
   }
 
   // MARK: - Shutdown
@@ -238,7 +238,7 @@ private final class Serving: CancellableWait {
     guard let deadline, !isOver, let engine = server.eventBase?.engine else { return }
     self.deadline = LoopTimer(engine, after: deadline - .now) { [weak self] in
       self?.isPastDeadline = true
-      self?.parking.wake(.timedOut)?.resume()
+      self?.slot.wake(.timedOut)?.resume()
     }
     guard !isShuttingDown else { return }
     isShuttingDown = true
@@ -247,7 +247,7 @@ private final class Serving: CancellableWait {
     server.finish()
     hurryClosing()
     sweepSoon(engine)
-    parking.wake(.ready)?.resume()
+    slot.wake(.ready)?.resume()
   }
 
   private func sweepSoon(_ engine: EventEngine) {
@@ -261,11 +261,11 @@ private final class Serving: CancellableWait {
   /// Suspends until a handler has ended, the shutdown begins, its deadline comes or the task was cancelled.
   private func wait() async {
     guard let engine = server.eventBase?.engine else { return }
-    await engine.suspend(on: self, wait: parking.begin()) { unsafe parking.park($0)?.resume() }
-    _ = parking.end()
+    await engine.suspend(on: self, wait: slot.begin()) { unsafe slot.park($0)?.resume() }
+    _ = slot.end()
   }
 
   func cancelWait(_ wait: UInt32) {
-    parking.cancel(wait)?.resume()
+    slot.cancel(wait)?.resume()
   }
 }

@@ -78,14 +78,14 @@ internal import CServerCore
   }
 
   /// How the server behaves when it listens through a proxy, from the next ``listen(address:port:)`` on.
-  public final var proxyListening: ProxyListening {
+  public final var proxyListenOptions: ProxyListenOptions {
     get {
-      requireLoopThread("TCPServer.proxyListening")
-      return howToListen
+      requireLoopThread("TCPServer.proxyListenOptions")
+      return listenOptions
     }
     set {
-      requireLoopThread("TCPServer.proxyListening")
-      howToListen = newValue
+      requireLoopThread("TCPServer.proxyListenOptions")
+      listenOptions = newValue
     }
   }
 
@@ -97,19 +97,19 @@ internal import CServerCore
   ///
   /// Called with the client's address and port. It may call anything of the server, ``close()`` included, and
   /// release it.
-  public final var admission: ((HostAddress, UInt16) -> Admission)? {
+  public final var admissionHandler: ((HostAddress, UInt16) -> Admission)? {
     get {
-      requireLoopThread("TCPServer.admission")
-      return serverCore.admission
+      requireLoopThread("TCPServer.admissionHandler")
+      return serverCore.admissionHandler
     }
     set {
-      requireLoopThread("TCPServer.admission")
-      serverCore.admission = newValue
+      requireLoopThread("TCPServer.admissionHandler")
+      serverCore.admissionHandler = newValue
       serverCore.askForAdmission(newValue != nil)
     }
   }
 
-  /// Emitted for each client that was rejected: by ``admission``, by ``maxConnections`` or for lack of
+  /// Emitted for each client that was rejected: by ``admissionHandler``, by ``maxConnections`` or for lack of
   /// descriptors. Its connection has been closed by then.
   public final let connectionRejected: Signal<RejectedConnection>
 
@@ -141,14 +141,14 @@ internal import CServerCore
   final var serverCore: ServerCore { unsafe unownedCore }
   unowned(unsafe) private let unownedCore: ServerCore
   /// The requests at a proxy that the server listens through; nil when it does not.
-  final var bound: BoundListener?
+  final var proxyListener: ProxyListener?
   final var isPaused = false
   final var ownProxy = NetworkProxy.default
-  final private(set) var howToListen = ProxyListening()
+  final private(set) var listenOptions = ProxyListenOptions()
   /// The last error's text, where it is not one of the core's.
   final var ownErrorText = ""
   /// What `finish(on:)` was given; see there.
-  final var ending: Ending?
+  final var shutdownRegistration: ShutdownRegistration?
   /// Set on each listening socket; see `setSocketOption(_:_:)`.
   final var options: [SocketOption: Int] = [.lowDelay: 1]
   /// See `socketPreparation`.
@@ -156,7 +156,7 @@ internal import CServerCore
   /// The kernel has refused an option of a socket that was to listen.
   final var refusedOption = false
   /// Sockets that were added as objects; each has a place in the core's queue.
-  private var added: [TCPSocket] = []
+  private var injectedSockets: [TCPSocket] = []
 
   /// Makes a server that does not listen yet.
   ///
@@ -184,7 +184,11 @@ internal import CServerCore
   }
 
   deinit {
-    nonisolated(unsafe) let end = unsafe End(context: .passRetained(context), bound: bound, added: added)
+    nonisolated(unsafe) let end = unsafe End(
+      context: .passRetained(context),
+      proxyListener: proxyListener,
+      injectedSockets: injectedSockets
+    )
     guard let engine = eventBase?.engine, engine.exclusively({ unsafe end.run() }) == nil else {
       if eventBase == nil { unsafe end.run() }
       return
@@ -197,13 +201,13 @@ internal import CServerCore
   /// What ends with a server, on its loop. Its core may stay for the sockets that it counts.
   @safe private struct End {
     let context: Unmanaged<SocketContext>
-    let bound: BoundListener?
-    let added: [TCPSocket]
+    let proxyListener: ProxyListener?
+    let injectedSockets: [TCPSocket]
 
     func run() {
       let context = unsafe context.takeRetainedValue()
-      bound?.close()
-      for socket in added { socket.becomeUnconnected() }
+      proxyListener?.close()
+      for socket in injectedSockets { socket.becomeUnconnected() }
       (context.server as? ServerCore)?.serverEnds()
     }
   }
@@ -254,7 +258,7 @@ internal import CServerCore
   /// Clients that the kernel had queued for the server are reset. May be called from any thread.
   public final func close() {
     guard !isPosted("TCPServer.close()", { $0.close() }) else { return }
-    exchange(&bound, with: nil)?.close()
+    exchange(&proxyListener, with: nil)?.close()
     unsafe csc_server_close(core)
     endPause()
     endAdded()
@@ -264,7 +268,7 @@ internal import CServerCore
 
   /// Letting go of them would not do: the loop keeps a socket alive that it watches for its handlers.
   private func endAdded() {
-    for socket in exchange(&added, with: []) {
+    for socket in exchange(&injectedSockets, with: []) {
       socket.becomeUnconnected()
     }
   }
@@ -277,26 +281,26 @@ internal import CServerCore
 
   /// For code that is on the loop already.
   final var isListeningNow: Bool {
-    unsafe csc_server_is_listening(core) || bound?.isListening == true
+    unsafe csc_server_is_listening(core) || proxyListener?.isListening == true
   }
 
   /// The address the server listens on, or a proxy for it; ``HostAddress/null`` when it does not.
   public final var serverAddress: HostAddress {
     requireLoopThread("TCPServer.serverAddress")
-    return unsafe bound?.binding?.address ?? HostAddress(csc_server_address(core))
+    return unsafe proxyListener?.binding?.address ?? HostAddress(csc_server_address(core))
   }
 
   /// The port the server listens on, or a proxy for it; 0 when it does not.
   public final var serverPort: UInt16 {
     requireLoopThread("TCPServer.serverPort")
-    return unsafe bound?.binding?.port ?? csc_server_port(core)
+    return unsafe proxyListener?.binding?.port ?? csc_server_port(core)
   }
 
   /// The listening descriptor, which the server owns; -1 when it does not listen. The server holds a duplicate
   /// for its own use beside it. Through a proxy, the connection to that; -1 while there is none.
   public final var socketDescriptor: CInt {
     requireLoopThread("TCPServer.socketDescriptor")
-    return unsafe bound?.socketDescriptor ?? csc_server_descriptor(core)
+    return unsafe proxyListener?.socketDescriptor ?? csc_server_descriptor(core)
   }
 
   /// Takes over a listening socket, such as one that a service manager opened.
@@ -307,7 +311,7 @@ internal import CServerCore
   @discardableResult
   public final func setSocketDescriptor(_ socketDescriptor: CInt) -> Bool {
     requireLoopThread("TCPServer.setSocketDescriptor(_:)")
-    guard bound == nil else {
+    guard proxyListener == nil else {
       fail(.operation, "setSocketDescriptor() called when already listening")
       return false
     }
@@ -334,9 +338,9 @@ internal import CServerCore
     requireLoopThread("TCPServer.nextPendingConnection()")
     var connection = csc_connection()
     guard unsafe csc_server_next_pending(core, &connection) else { return nil }
-    bound?.roomChanged()
+    proxyListener?.roomChanged()
     guard connection.descriptor >= 0 else {
-      return added.isEmpty ? nil : added.removeFirst()
+      return injectedSockets.isEmpty ? nil : injectedSockets.removeFirst()
     }
     return TCPSocket(accepted: connection, context: context)
   }
@@ -369,10 +373,10 @@ internal import CServerCore
       return nil
     }
     guard unsafe csc_server_next_pending(core, &connection) else { return nil }
-    bound?.roomChanged()
+    proxyListener?.roomChanged()
     if connection.descriptor < 0 {
-      guard !added.isEmpty else { return nil }
-      let socket = added.removeFirst()
+      guard !injectedSockets.isEmpty else { return nil }
+      let socket = injectedSockets.removeFirst()
       connection.peer = socket.peer
       connection.descriptor = socket.detach(stayingCounted: true)
     }
@@ -388,7 +392,7 @@ internal import CServerCore
     var place = csc_connection()
     place.descriptor = -1
     if unsafe csc_server_add_pending(core, &place) {
-      added.append(socket)
+      injectedSockets.append(socket)
       count(socket)
       // Unlike a signal, this wakes a task that waits for what is pending, too.
       serverCore.acceptWaiters.wakeFirst()
@@ -399,13 +403,13 @@ internal import CServerCore
   /// Its place in the queue counts from now on, instead of what counted before.
   private func count(_ socket: TCPSocket) {
     if socket.flags.contains(.counted) {
-      socket.stopBeingCounted()
+      socket.releasePermit()
     } else if let handover = context.handover, handover.isOf(socket.descriptor), !handover.isPlaceTaken {
       context.handover?.isPlaceTaken = true
       serverCore.connectionEnded()
     }
     if socket.descriptor >= 0 {
-      socket.beCounted(by: context)
+      socket.acquirePermit(of: context)
     } else {
       serverCore.connectionEnded()
     }
@@ -478,8 +482,8 @@ internal import CServerCore
     until deadline: ContinuousClock.Instant?,
     _ timedOut: UnsafeMutablePointer<Bool>?
   ) -> Bool {
-    if let bound {
-      return unsafe wait(for: bound, until: deadline, timedOut)
+    if let proxyListener {
+      return unsafe wait(for: proxyListener, until: deadline, timedOut)
     }
     // Rounded up, so that the last round is not over too early.
     let left = deadline.map { max(($0 - .now) / .milliseconds(1), 0).rounded(.up) }
@@ -500,7 +504,7 @@ internal import CServerCore
     guard !isPosted("TCPServer.resumeAccepting()", { $0.resumeAccepting() }) else { return }
     isPaused = false
     unsafe csc_server_resume(core)
-    bound?.resume()
+    proxyListener?.resume()
   }
 
   /// Emitted when a connection has become pending, before ``newConnection``: not for one that an overridden

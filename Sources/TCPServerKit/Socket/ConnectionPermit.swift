@@ -30,7 +30,7 @@ public final class ConnectionPermit: Sendable {
 /// Being counted by a server, from the accept until the descriptor is closed or given away.
 extension TCPSocket {
   /// The server of `context` counts this socket from now on.
-  func beCounted(by context: SocketContext) {
+  func acquirePermit(of context: SocketContext) {
     // The socket's own confinement stays the one that its context keeps.
     self.context =
       context.confinement === confinement
@@ -39,7 +39,7 @@ extension TCPSocket {
   }
 
   /// No server counts it any more.
-  func stopBeingCounted() {
+  func releasePermit() {
     guard flags.contains(.counted) else { return }
     flags.remove(.counted)
     context.connectionEnded()
@@ -48,7 +48,7 @@ extension TCPSocket {
   func closeDescriptor() {
     SystemCalls.closeDescriptor(descriptor)
     descriptor = -1
-    stopBeingCounted()
+    releasePermit()
     if let loop = context.loop, loop.hasOverloadedServers {
       loop.descriptorFreed()
     }

@@ -23,7 +23,7 @@
   /// ended.
   func watchLater(_ socket: TCPSocket) {
     if unsafe unwatched.isEmpty {
-      engine.later { [unowned self] in watchUnwatched() }
+      engine.enqueue { [unowned self] in watchUnwatched() }
     }
     unsafe unwatched.append(.passUnretained(socket))
   }

@@ -21,7 +21,7 @@
   /// body is reading stays.
   func take() -> UnsafeMutableRawBufferPointer {
     if let borrower = unsafe borrower {
-      unsafe TCPSocket.alive(borrower.toOpaque())?.keepLentBytes()
+      unsafe TCPSocket.alive(borrower.toOpaque())?.saveLentBytes()
     }
     if isBeingRead {
       isBeingRead = false

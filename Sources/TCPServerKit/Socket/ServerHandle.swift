@@ -14,7 +14,7 @@ internal import Synchronization
   /// Called when a connection has ended: there may be room for another.
   final var onRoom: (() -> Void)?
   /// The tasks that wait until no connection is left.
-  final let endWaiters = WaitingLine()
+  final let endWaiters = WaiterQueue()
   private final var existingRemote: RemoteServerHandle?
 
   init(engine: EventEngine?) {

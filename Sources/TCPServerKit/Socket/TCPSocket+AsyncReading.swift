@@ -251,11 +251,11 @@ extension TCPSocket {
   /// May be called from any task.
   public func waitForMessage(timeout: Duration? = nil) async throws -> Bool {
     try await reading(timeout) { socket -> Bool? in
-      socket.existingWaits.knowsMessages = true
+      socket.waiters.knowsMessages = true
       if let found = try socket.buffered(atLeast: 1) { return found > 0 }
       // The last read may have taken all that its turn allowed.
       if socket.context.isDraining { return SystemCalls.isReadable(socket.descriptor) ? nil : false }
-      socket.existingWaits.isBetweenMessages = true
+      socket.waiters.isBetweenMessages = true
       return nil
     }
   }
@@ -345,11 +345,11 @@ extension TCPSocket {
   /// - Returns: whether the task has had its turn, and is to suspend before it reads.
   @inline(never) private func beginReading(_ timeout: Duration?) throws -> Bool {
     try checkReader()
-    if let waits {
-      waits.readPatience = timeout.map { .begins($0) }
-      waits.isBetweenMessages = false
+    if let existingWaiters {
+      existingWaiters.readDeadline = timeout.map { .begins($0) }
+      existingWaiters.isBetweenMessages = false
     } else if let timeout {
-      existingWaits.readPatience = .begins(timeout)
+      waiters.readDeadline = .begins(timeout)
     }
     noteUse()
     guard usesUpTurnByCall(), engine != nil else { return false }
@@ -361,14 +361,14 @@ extension TCPSocket {
     if flags.contains(.wantsInput) {
       throw refuseReader()
     }
-    if waits?.reader.isTaken ?? false {
+    if existingWaiters?.reader.isTaken ?? false {
       throw refuseAsync("Another task is reading from this socket")
     }
     if isInTransaction {
       throw refuseAsync("A read that waits within a transaction")
     }
     // Not before: another one may be reading, which is not to be confused with this one.
-    if noteTask(.reader) { throw cancelled() }
+    if recordServingTask(.reader) { throw cancelled() }
   }
 
   /// Makes `count` bytes available here, or as many as come before the end.
@@ -380,7 +380,7 @@ extension TCPSocket {
       let before = bytesHeld
       switch receiveIntoQueue(roomFor: count - before) {
       case .bytes:
-        if usesUpTurn(bytesHeld - before) { flags.insert(.drained) }
+        if spendsTurnBudget(bytesHeld - before) { flags.insert(.drained) }
       case .end: break
       case .nothing: return nil
       case .failed(let errnum): throw broke(errnum)
@@ -444,7 +444,7 @@ extension TCPSocket {
   }
 
   private func noteReceived(_ count: Int, room: Int) {
-    if usesUpTurn(count) || count < room {
+    if spendsTurnBudget(count) || count < room {
       flags.insert(.drained)
     }
   }
@@ -464,7 +464,7 @@ extension TCPSocket {
     guard engine != nil else { throw refuseAsync("No event base to wait on") }
     flags.remove(.drained)
     beginWait(.reader)
-    watchRead(for: waits?.beginPatience())
+    watchRead(for: existingWaiters?.beginReadDeadline())
   }
 
   private func refuseReader() -> SocketError {

@@ -8,7 +8,7 @@ extension TCPSocket {
     }
     set {
       requireLoopThread("TCPSocket.writeHighWaterMark")
-      existingWaits.settings.highWaterMark = max(newValue, 1)
+      waiters.settings.highWaterMark = max(newValue, 1)
     }
   }
 
@@ -20,13 +20,13 @@ extension TCPSocket {
     }
     set {
       requireLoopThread("TCPSocket.writeLowWaterMark")
-      existingWaits.settings.lowWaterMark = max(newValue, 0)
+      waiters.settings.lowWaterMark = max(newValue, 0)
     }
   }
 
   /// For code that is on the loop already.
   var writeMarks: (high: Int, low: Int) {
-    guard let settings = waits?.existingSettings else { return (65536, 16384) }
+    guard let settings = existingWaiters?.existingSettings else { return (65536, 16384) }
     return (settings.highWaterMark, settings.lowWaterMark)
   }
 
@@ -163,7 +163,7 @@ extension TCPSocket {
   /// kernel; 0 at first. To be read on the socket's event base.
   public var bytesOfFailedWrite: Int {
     requireLoopThread("TCPSocket.bytesOfFailedWrite")
-    return waits?.existingSettings?.bytesOfFailedWrite ?? 0
+    return existingWaiters?.existingSettings?.bytesOfFailedWrite ?? 0
   }
 
   /// Waits until the kernel has everything that was written, by whichever call.
@@ -219,9 +219,9 @@ extension TCPSocket {
     while currentState != .unconnected, let engine {
       let looks = flags.contains(.lingering) && !untilEnded
       if looks && !hasUndelivered { break }
-      let wakening = await stateChange(within: looks ? pause : nil, engine)
+      let reason = await stateChange(within: looks ? pause : nil, engine)
       if looks { pause = min(pause * 2, .milliseconds(20)) }
-      if wakening == .cancelled || wakening == .recheck && Task.isCancelled { endNow() }
+      if reason == .cancelled || reason == .recheck && Task.isCancelled { endNow() }
     }
     return flags.isDisjoint(with: [.undelivered, .writeBroken, .broken])
   }
@@ -290,7 +290,7 @@ extension TCPSocket {
         throw error
       }
       if accepted == count && held < writeMarks.high {
-        guard usesUpTurn(accepted), engine != nil else { break }
+        guard spendsTurnBudget(accepted), engine != nil else { break }
         // Cancelled or not, the bytes are written.
         beginRest(.writer)
         await suspend(.writer)
@@ -329,10 +329,10 @@ extension TCPSocket {
   ///
   /// - Returns: whether others write before it.
   private func mustWaitForTurn() throws -> Bool {
-    if noteTask(.writer) { throw cancelled() }
-    guard let waits else { return false }
-    guard !waits.writer.isTaken else { return true }
-    guard let settings = waits.existingSettings else { return false }
+    if recordServingTask(.writer) { throw cancelled() }
+    guard let existingWaiters else { return false }
+    guard !existingWaiters.writer.isTaken else { return true }
+    guard let settings = existingWaiters.existingSettings else { return false }
     return settings.nextWriter != nil || !settings.writers.isEmpty
   }
 
@@ -340,14 +340,14 @@ extension TCPSocket {
   private func waitForTurn() async throws {
     guard let engine else { return }
     guard try mustWaitForTurn() else { return }
-    let settings = existingWaits.settings
+    let settings = waiters.settings
     let waiter = settings.writers.add()
-    let wakening = await engine.suspend(on: waiter)
+    let reason = await engine.suspend(on: waiter)
     settings.writers.remove(waiter)
     let isNext = settings.nextWriter === waiter
     if isNext { settings.nextWriter = nil }
     // The task that waits here is not the one that was noted last.
-    if noteTask(.writer) || wakening == .cancelled {
+    if recordServingTask(.writer) || reason == .cancelled {
       if isNext { nextWriter() }
       throw cancelled()
     }
@@ -355,7 +355,7 @@ extension TCPSocket {
 
   /// The task that writes has ended: the next in line may.
   private func nextWriter() {
-    guard let settings = waits?.existingSettings, let next = settings.writers.first else { return }
+    guard let settings = existingWaiters?.existingSettings, let next = settings.writers.first else { return }
     settings.nextWriter = next
     settings.writers.wakeFirst()
   }
@@ -374,7 +374,7 @@ extension TCPSocket {
     } catch {
       // One task writes at a time, so what is held last is its own.
       let unsent = min(held, accepted)
-      existingWaits.settings.bytesOfFailedWrite = accepted - unsent
+      waiters.settings.bytesOfFailedWrite = accepted - unsent
       if error is CancellationError { takeBack(unsent) }
       nextWriter()
       throw error

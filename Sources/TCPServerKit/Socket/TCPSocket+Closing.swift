@@ -101,14 +101,14 @@ extension TCPSocket {
     guard currentState != .unconnected else { return }
     let wasConnected = currentState == .connected || currentState == .closing
     stopWatching()
-    keepLentBytes()
+    saveLentBytes()
     if descriptor >= 0 {
       if resetting { SystemCalls.resetOnClose(descriptor) }
       closeDescriptor()
     }
     output = nil
     // Nothing is announced after the end: its receiver may be gone.
-    unannounced = 0
+    unreportedWritten = 0
     flags.subtract([.lingering, .hurried])
     currentState = .unconnected
     endAttempt()

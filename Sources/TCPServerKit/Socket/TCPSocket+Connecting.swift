@@ -15,7 +15,7 @@ extension TCPSocket {
       return connectToHost(address, port: port)
     }
     guard mayConnect() else { return }
-    let destination = SOCKS5Machine.Destination.name(Array(hostName.utf8), port: port)
+    let destination = SOCKS5Handshake.Destination.name(Array(hostName.utf8), port: port)
     begin(
       to: destination,
       .name(hostName),
@@ -93,7 +93,7 @@ extension TCPSocket {
   }
 
   private func begin(
-    to destination: SOCKS5Machine.Destination,
+    to destination: SOCKS5Handshake.Destination,
     _ host: TCPConnector.Host,
     _ query: NetworkProxyQuery,
     isLoopback: Bool
@@ -158,7 +158,7 @@ extension TCPSocket {
     watchLater()
     updateReadWatch()
     sendWhatWasWrittenBefore()
-    waits?.existingSettings?.state.wakeAll()
+    existingWaiters?.existingSettings?.state.wakeAll()
     announceState()
     guard currentState == .connected else { return }
     existingDetails?.connected?.notify()
@@ -183,7 +183,7 @@ extension TCPSocket {
     attempt?.failure = failure
     currentState = .connecting
     if let engine {
-      engine.later { [self] in
+      engine.enqueue { [self] in
         if existingDetails?.attempt === attempt { finishFailedAttempt() }
       }
     } else {
@@ -213,7 +213,7 @@ extension TCPSocket {
     dropInput()
     output = nil
     flags.formIntersection([.wantsInput, .inReadyRead, .inBytesWritten])
-    unannounced = 0
+    unreportedWritten = 0
     peer = csc_address()
   }
 }

@@ -36,7 +36,7 @@ extension TCPSocket {
     descriptor = socketDescriptor
     if handover != nil, let source {
       source.handover?.isPlaceTaken = true
-      beCounted(by: source)
+      acquirePermit(of: source)
     } else {
       SystemCalls.keepUrgentBytesInLine(socketDescriptor)
     }
@@ -95,7 +95,7 @@ extension TCPSocket {
     if stayingCounted {
       flags.remove(.counted)
     } else {
-      stopBeingCounted()
+      releasePermit()
     }
     currentState = .unconnected
     wakeEverybody()

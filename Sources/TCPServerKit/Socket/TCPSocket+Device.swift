@@ -76,7 +76,7 @@ extension TCPSocket {
     requireLoopThread("TCPSocket.rollbackTransaction()")
     guard let details = existingDetails, let bytes = exchange(&details.transaction, with: nil), !bytes.isEmpty
     else { return }
-    keepLentBytes()
+    saveLentBytes()
     let rest = input
     let queue = ByteQueue(capacity: bytes.count + (rest?.count ?? 0))
     unsafe bytes.withUnsafeBytes { unsafe queue.append($0) }

@@ -39,7 +39,7 @@ extension TCPSocket {
       return becomeUnconnected()
     }
     limitSilence()
-    waits?.existingSettings?.state.wakeAll()
+    existingWaiters?.existingSettings?.state.wakeAll()
   }
 
   /// Begins to measure how long the peer is silent.

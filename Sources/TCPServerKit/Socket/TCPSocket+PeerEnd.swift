@@ -35,18 +35,18 @@ extension TCPSocket {
     flags.insert(.watched)
     updateReadWatch()
     while isEstablished && flags.isDisjoint(with: [.peerEnded, .inputEnded, .writeBroken]) {
-      let line = existingWaits.settings.end
+      let line = waiters.settings.end
       let waiter = line.add()
-      let wakening = await engine.suspend(on: waiter)
+      let reason = await engine.suspend(on: waiter)
       line.remove(waiter)
-      if wakening == .cancelled { throw CancellationError() }
+      if reason == .cancelled { throw CancellationError() }
     }
   }
 
   /// The peer has ended its side, or the connection is broken. Input may be left before its end.
   func notePeerEnded() {
     flags.insert(.peerEnded)
-    waits?.existingSettings?.end.wakeAll()
+    existingWaiters?.existingSettings?.end.wakeAll()
   }
 
   /// The last byte of the input has been read.

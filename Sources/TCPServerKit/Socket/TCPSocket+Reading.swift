@@ -192,7 +192,7 @@ extension TCPSocket {
   }
 
   /// Moves what the handlers left unread out of the loop's buffer.
-  func keepLentBytes() {
+  func saveLentBytes() {
     if let readBuffer {
       keepBytes(lentBy: readBuffer)
     }
@@ -268,7 +268,7 @@ extension TCPSocket {
     guard !flags.contains(.inputEnded) else { return .end }
     let room = min(max(roomForInput, least), ReadBuffer.size)
     guard room > 0 else { return .nothing }
-    keepLentBytes()
+    saveLentBytes()
     let queue = input ?? ByteQueue()
     let space = unsafe queue.reserve(min(room, piece))
     let outcome = unsafe SystemCalls.receive(
@@ -324,7 +324,7 @@ extension TCPSocket {
   }
 
   private func handleReadableForTasks(_ timedOut: Bool) {
-    let isWaiting = waits?.reader.isWaiting ?? false
+    let isWaiting = existingWaiters?.reader.isWaiting ?? false
     // A loop that was late sees the timeout alone, whatever has come meanwhile.
     if timedOut && !SystemCalls.isReadable(descriptor) {
       if isWaiting {

@@ -121,7 +121,7 @@ extension TCPSocket {
       }
     }
     guard currentState != .unconnected else { throw SocketError.remoteHostClosed }
-    target.writeEnd()
+    target.finishWriting()
     try await target.waitUntilWritten()
   }
 
@@ -150,14 +150,14 @@ extension TCPSocket {
       }
       guard .now - since < limit else { break }
       // More often than at the end, because a look finds that there was progress, but not when.
-      let waiter = WaitingLine.Waiter()
+      let waiter = WaiterQueue.Waiter()
       waiter.begin()
       let timer = LoopTimer(engine, after: max(min(limit / 8, since + limit - .now), .milliseconds(1))) {
         waiter.wake(.ready)
       }
-      let wakening = await engine.suspend(on: waiter)
+      let reason = await engine.suspend(on: waiter)
       withExtendedLifetime(timer) {}
-      if wakening == .cancelled { throw CancellationError() }
+      if reason == .cancelled { throw CancellationError() }
     }
     record(.timedOut)
     throw SocketError.socketTimeout

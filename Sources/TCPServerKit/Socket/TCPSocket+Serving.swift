@@ -15,7 +15,7 @@ extension TCPSocket {
   /// Looks at the calling task, which is about to read or write.
   ///
   /// - Returns: whether it was cancelled.
-  func noteTask(_ kind: SocketWaits.Kind) -> Bool {
+  func recordServingTask(_ kind: SocketWaiters.Kind) -> Bool {
     if servingTask != 0 && servingTask == Self.currentTask() {
       flags.insert(Self.servedFlag(kind))
     } else {
@@ -25,11 +25,11 @@ extension TCPSocket {
   }
 
   /// Whether the task that was noted last is the one that `serve` started.
-  func isServed(_ kind: SocketWaits.Kind) -> Bool {
+  func isServed(_ kind: SocketWaiters.Kind) -> Bool {
     flags.contains(Self.servedFlag(kind))
   }
 
-  private static func servedFlag(_ kind: SocketWaits.Kind) -> Flags {
+  private static func servedFlag(_ kind: SocketWaiters.Kind) -> Flags {
     kind == .reader ? .servedReader : .servedWriter
   }
 
@@ -49,9 +49,9 @@ extension TCPSocket {
   /// and the others wait on.
   static func wakeServingTasks(on engine: EventEngine) {
     unsafe watched(on: engine.base).forEach { socket in
-      guard socket.servingTask != 0, let waits = socket.waits else { return }
-      waits.reader.wake(.recheck)?.resume()
-      waits.writer.wake(.recheck)?.resume()
+      guard socket.servingTask != 0, let waiters = socket.existingWaiters else { return }
+      waiters.reader.wake(.recheck)?.resume()
+      waiters.writer.wake(.recheck)?.resume()
     }
   }
 }
@@ -68,12 +68,12 @@ extension TCPSocket {
   static func endIdle(of context: SocketContext, isFirstLook: Bool) {
     guard let engine = context.engine else { return }
     for socket in unsafe watched(on: engine.base) where socket.context === context {
-      guard let waits = socket.waits, waits.reader.isWaiting, socket.bytesHeld == 0,
+      guard let waiters = socket.existingWaiters, waiters.reader.isWaiting, socket.bytesHeld == 0,
         !SystemCalls.isReadable(socket.descriptor)
       else { continue }
-      if waits.isBetweenMessages {
+      if waiters.isBetweenMessages {
         socket.wakeReader(.ready)
-      } else if !waits.knowsMessages && socket.isSilent(sinceConnecting: isFirstLook) {
+      } else if !waiters.knowsMessages && socket.isSilent(sinceConnecting: isFirstLook) {
         socket.flags.insert(.readClosed)
         socket.wakeReader(.ready)
       }

@@ -68,8 +68,8 @@ extension TCPSocket {
     let deadline = deadline(msec)
     guard becomesConnected(by: deadline) else { return false }
     // Within a handler of bytesWritten, what was sent before the call does not count.
-    let known = flags.contains(.inBytesWritten) ? unannounced : 0
-    while unannounced <= known {
+    let known = flags.contains(.inBytesWritten) ? unreportedWritten : 0
+    while unreportedWritten <= known {
       guard output != nil else { return false }
       let waited = waitOnce(until: deadline)
       if waited.contains(.sent) { return true }
@@ -173,9 +173,9 @@ extension TCPSocket {
       waited = receiveWaited()
     }
     if events & POLLOUT != 0 && output != nil {
-      let before = unannounced
+      let before = unreportedWritten
       sendHeldBytes()
-      if unannounced > before { waited.insert(.sent) }
+      if unreportedWritten > before { waited.insert(.sent) }
       announceWritten()
       finishClosingIfSent()
     }

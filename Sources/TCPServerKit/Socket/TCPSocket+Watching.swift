@@ -24,7 +24,7 @@ extension TCPSocket {
     if flags.contains(.wantsInput) {
       return !flags.contains(.endAnnounced) && roomForInput > 0 ? .input : end
     }
-    if waits?.reader.isWaiting ?? false { return .input }
+    if existingWaiters?.reader.isWaiting ?? false { return .input }
     guard flags.contains(.watched) else { return .nothing }
     let hasRoom = bytesAvailable < Self.readAheadLimit && roomForInput > 0
     return flags.contains(.readsAhead) && hasRoom && !flags.contains(.inputEnded) ? .input : end
@@ -169,8 +169,8 @@ extension TCPSocket {
   func watchWrite(for timeout: Duration?) {
     if engine?.isAbandoned == true { return watchFailed() }
     watchWrite(true)
-    if timeout != nil || waits?.existingSettings?.writeSilence != nil {
-      existingWaits.settings.writeSilence = timeout.map { PeerSilence(of: descriptor, limit: $0) }
+    if timeout != nil || existingWaiters?.existingSettings?.writeSilence != nil {
+      waiters.settings.writeSilence = timeout.map { PeerSilence(of: descriptor, limit: $0) }
     }
     armWriteTimer()
   }
@@ -180,7 +180,7 @@ extension TCPSocket {
   func writeTimedOut() {
     lookAtClosing()
     guard currentState != .unconnected else { return }
-    if let settings = waits?.existingSettings, var silence = settings.writeSilence {
+    if let settings = existingWaiters?.existingSettings, var silence = settings.writeSilence {
       let isOver = silence.isOver(descriptor)
       settings.writeSilence = isOver ? nil : silence
       if isOver { wakeWriter(.timedOut) }
@@ -190,7 +190,7 @@ extension TCPSocket {
 
   func armWriteTimer() {
     guard flags.contains(.watchingWrite), let event = unsafe existingDetails?.writeWatch else { return }
-    let looks = [waits?.existingSettings?.writeSilence?.nextLook, nextLook]
+    let looks = [existingWaiters?.existingSettings?.writeSilence?.nextLook, nextLook]
     unsafe setTimeout(looks.compactMap(\.self).min(), of: event)
   }
 
@@ -222,7 +222,7 @@ extension TCPSocket {
 
   /// The loop cannot watch this socket, so it would wait for ever: the connection ends with an error.
   private func watchFailed() {
-    engine?.later { [self] in connectionFailed(.outOfResources, resetting: true) }
+    engine?.enqueue { [self] in connectionFailed(.outOfResources, resetting: true) }
   }
 
   // MARK: - Lifetime

@@ -103,9 +103,9 @@ extension TCPSocket {
   @discardableResult
   public func flush() -> Bool {
     requireLoopThread("TCPSocket.flush()")
-    let before = unannounced
+    let before = unreportedWritten
     sendHeldBytes()
-    let sent = unannounced > before
+    let sent = unreportedWritten > before
     announceWrittenSoon()
     finishClosingIfSent()
     return sent
@@ -113,8 +113,8 @@ extension TCPSocket {
 
   /// Ends this side: after what was written, the peer sees the end of input. Reading goes on. While the connection is
   /// being made, it is done once it is there. May be called from any thread.
-  public func writeEnd() {
-    guard mayTouch else { return post("TCPSocket.writeEnd()") { $0.writeEnd() } }
+  public func finishWriting() {
+    guard mayTouch else { return post("TCPSocket.finishWriting()") { $0.finishWriting() } }
     guard currentState != .unconnected, currentState != .closing, !flags.contains(.writeEnded) else { return }
     flags.insert(.writeEnded)
     if output == nil && isEstablished {
@@ -178,7 +178,7 @@ extension TCPSocket {
   private func overflow() {
     guard let engine, !details.hasOverflowed, currentState != .unconnected else { return }
     details.hasOverflowed = true
-    engine.later { [self] in
+    engine.enqueue { [self] in
       guard details.hasOverflowed else { return }
       connectionFailed(.writeBufferFull, resetting: true)
     }
@@ -228,8 +228,8 @@ extension TCPSocket {
   @inline(__always) private func note(_ outcome: SystemCalls.Outcome) -> SystemCalls.Outcome {
     switch outcome {
     case .value(let count):
-      unannounced = UInt32(clamping: Int(unannounced) + count)
-      if unannounced > 16384 { flags.insert(.wroteMuch) }
+      unreportedWritten = UInt32(clamping: Int(unreportedWritten) + count)
+      if unreportedWritten > 16384 { flags.insert(.wroteMuch) }
       return outcome
     case .failed(let errnum):
       if outcome.wouldBlock {
@@ -260,7 +260,7 @@ extension TCPSocket {
     }
     guard !flags.contains(.watchingRead) else { return }
     // Not from within write(): its caller does not expect the socket to end under it.
-    engine.later { [self] in
+    engine.enqueue { [self] in
       guard flags.contains(.writeBroken), !flags.contains(.watchingRead) else { return }
       if currentState == .closing {
         becomeUnconnected()
@@ -304,9 +304,9 @@ extension TCPSocket {
   }
 
   func announceWritten() {
-    guard unannounced > 0, !flags.contains(.inBytesWritten) else { return }
-    let count = Int(unannounced)
-    unannounced = 0
+    guard unreportedWritten > 0, !flags.contains(.inBytesWritten) else { return }
+    let count = Int(unreportedWritten)
+    unreportedWritten = 0
     guard let signal = existingDetails?.bytesWritten else { return }
     flags.insert(.inBytesWritten)
     signal.notify(count)
@@ -316,11 +316,11 @@ extension TCPSocket {
 
   /// From within write() nothing is announced: a handler that writes would call itself.
   private func announceWrittenSoon() {
-    guard let signal = existingDetails?.bytesWritten, signal.hasHandlers, unannounced > 0,
+    guard let signal = existingDetails?.bytesWritten, signal.hasHandlers, unreportedWritten > 0,
       !flags.contains(.announcementDue), let engine
     else { return }
     flags.insert(.announcementDue)
-    engine.later { [self] in
+    engine.enqueue { [self] in
       flags.remove(.announcementDue)
       announceWritten()
     }

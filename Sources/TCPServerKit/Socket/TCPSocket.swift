@@ -41,9 +41,9 @@ internal import Synchronization
   var descriptor: CInt = -1
   var flags: Flags = []
   /// Sent, but not yet reported by `bytesWritten`; an upper bound while that has no handler.
-  var unannounced: UInt32 = 0
-  /// What the kernel has moved for tasks since one of them last waited; see `usesUpTurn`.
-  var moved: UInt16 = 0
+  var unreportedWritten: UInt32 = 0
+  /// What the kernel has moved for tasks since one of them last waited; see `spendsTurnBudget`.
+  var turnBytes: UInt16 = 0
   // Not public themselves, so that the compiler sees every access, and leaves out the checks at run time that
   // no two overlap.
   let storedState: Atomic<UInt8>
@@ -57,7 +57,7 @@ internal import Synchronization
   var existingReadyRead: InputSignal<Void>?
   private(set) var existingDetails: Details?
   /// The tasks that wait for this socket; nil until one does.
-  var waits: SocketWaits?
+  var existingWaiters: SocketWaiters?
   /// Which task `serve` started for this connection; 0 for none. See TCPSocket+Serving.swift.
   var servingTask: UInt = 0
 

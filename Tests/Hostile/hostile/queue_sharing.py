@@ -77,7 +77,7 @@ def burst(figures):
     """16,384 simultaneous connects at a backlog of 65,535: no SYN is sent twice (G4, F25)."""
     count = 16_384
     with Subject(figures, "hold") as subject:
-        figures.add("limit of the kernel's queue", subject.statistics()["kernel_queue_limit"], exactly=65535)
+        figures.add("limit of the kernel's queue", subject.statistics()["accept_queue_limit"], exactly=65535)
         subject.tell("pause")
         before = network.kernel_counters()
         start = time.monotonic()
@@ -95,7 +95,7 @@ def burst(figures):
             poller.close()
             figures.add("all connected after", time.monotonic() - start, "s")
             figures.add("connected", connected, exactly=count)
-            figures.add("waiting in the kernel", subject.statistics()["kernel_queue"], exactly=count)
+            figures.add("waiting in the kernel", subject.statistics()["accept_queue"], exactly=count)
             subject.tell("resume")
             figures.add("all accepted after", subject.accepted(count), "s")
             after = network.kernel_counters()

@@ -99,7 +99,7 @@ struct AcceptTests {
       #expect(!server.isListening)
       await #expect(throws: server.serverError) { _ = try await server.accept() }
       await #expect(throws: server.serverError) {
-        for try await _ in server.connections {}
+        for try await _ in server.incomingConnections {}
       }
       #expect(server.statistics.listenerErrors == 1)
       // Listening again forgets it.
@@ -114,14 +114,14 @@ struct AcceptTests {
     try await onLoop { _ in
       let server = try listening()
       var clients = (0..<3).compactMap { _ in PlainClient(to: server) }
-      for try await connection in server.connections {
+      for try await connection in server.incomingConnections {
         #expect(connection.peerPort == clients[0].port)
         break
       }
       try await until { server.statistics.pending == 2 }
       server.finish()
       clients.removeFirst()
-      for try await connection in server.connections {
+      for try await connection in server.incomingConnections {
         #expect(connection.peerPort == clients.removeFirst().port)
       }
       #expect(clients.isEmpty)
@@ -135,7 +135,7 @@ struct AcceptTests {
       let server = try listening()
       let dropped = try #require(PlainClient(to: server))
       let taken = try #require(PlainClient(to: server))
-      var iterator = server.connections.makeAsyncIterator()
+      var iterator = server.incomingConnections.makeAsyncIterator()
       _ = try await iterator.next()
       let connection = try #require(await iterator.next())
       #expect(dropped.nextInput() == .end)

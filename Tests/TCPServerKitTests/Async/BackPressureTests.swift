@@ -42,7 +42,7 @@ struct BackPressureTests {
         try #require(clients.count == 40)
         try await until { sockets.value.live == 2 && server.statistics.pending == 4 }
         await turns()
-        #expect(server.statistics.kernelQueue == 34)
+        #expect(server.statistics.acceptQueue == 34)
         for client in clients {
           client.send("turn\n")
           try await until { client.input() == .bytes(Array("turn\n".utf8)) }

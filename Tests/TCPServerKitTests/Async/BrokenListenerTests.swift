@@ -97,7 +97,7 @@ struct BrokenListenerTests {
       server.acceptError.connect { told.append($0) }
       let taking = start {
         await #expect(throws: SocketError.unsupportedSocketOperation) {
-          for try await _ in bound.value.connections {}
+          for try await _ in bound.value.incomingConnections {}
         }
       }
       await breakListener(of: server, by: breakage)

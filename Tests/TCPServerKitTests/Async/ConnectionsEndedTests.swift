@@ -130,7 +130,7 @@ struct ConnectionsEndedTests {
     try await onLoop { _ in
       let server = try listening()
       let clients = try (0..<2).map { _ in try #require(PlainClient(to: server)) }
-      var connections = server.connections.makeAsyncIterator()
+      var connections = server.incomingConnections.makeAsyncIterator()
       close(try #require(await connections.next()).takeDescriptor())
       let connection = try #require(try await connections.next())
       let permit = try #require(connection.takePermit())

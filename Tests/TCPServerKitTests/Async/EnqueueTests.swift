@@ -130,7 +130,7 @@ struct EnqueueTests {
       }
       print("accept():", each)
       #expect(each == Jobs(1))
-      var iterator = server.connections.makeAsyncIterator()
+      var iterator = server.incomingConnections.makeAsyncIterator()
       let sequence = try await Jobs.each(base) {
         connector.value.connect()
         _ = try await iterator.next()

@@ -81,7 +81,7 @@ struct LoopsTests {
       try await client.write("\(round)\n")
       #expect(text(try await client.readLine()) == "\(round)\n")
     }
-    client.writeEnd()
+    client.finishWriting()
     #expect(try await client.readLine() == nil)
   }
 

@@ -13,7 +13,7 @@ struct RelayTests {
       a = try await Pair()
       let server = try listening()
       let client = try #require(PlainClient(to: server))
-      var iterator = server.connections.makeAsyncIterator()
+      var iterator = server.incomingConnections.makeAsyncIterator()
       let incoming = try #require(await iterator.next())
       b = (try incoming.socket(on: base), client)
     }

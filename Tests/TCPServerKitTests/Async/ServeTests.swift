@@ -18,7 +18,7 @@ struct ServeTests {
           try await client.write("hello \(round)\n")
           #expect(text(try await client.readLine()) == "hello \(round)\n")
         }
-        client.writeEnd()
+        client.finishWriting()
         #expect(try await client.readLine() == nil)
       }
       let report = try await server.serve(shutdown: shutdown) { socket in
@@ -116,7 +116,7 @@ struct ServeTests {
       }
       try await withThrowingTaskGroup { group in
         var count = 0
-        for try await connection in server.connections {
+        for try await connection in server.incomingConnections {
           group.addTask {
             let socket = try connection.socket(on: base)
             try await socket.write("hi\n")

@@ -162,7 +162,7 @@ struct ShutdownSeenTests {
       let bound = LoopBound(server)
       let iterating = start {
         var count = 0
-        for try await _ in bound.value.connections { count += 1 }
+        for try await _ in bound.value.incomingConnections { count += 1 }
         return count
       }
       await turns(3)

@@ -25,7 +25,7 @@ struct StormTests {
       for round in 0..<Self.count {
         let task = start {
           guard bySequence else { return try await bound.value.accept() != nil }
-          var iterator = bound.value.connections.makeAsyncIterator()
+          var iterator = bound.value.incomingConnections.makeAsyncIterator()
           return try await iterator.next() != nil
         }
         // Before it waits, while it waits, and when a connection may have woken it.

@@ -65,7 +65,7 @@ struct AsyncWriteTests {
         let written = pair.socket.bytesOfFailedWrite
         #expect(0 < written && written < 32 << 20)
         #expect(pair.socket.bytesToWrite == 0)
-        pair.socket.writeEnd()
+        pair.socket.finishWriting()
         try await until {
           received += pair.client.receivedCount()
           return pair.client.hasEnded
@@ -148,7 +148,7 @@ struct AsyncWriteTests {
         if closing {
           pair.socket.disconnectFromHost()
         } else {
-          pair.socket.writeEnd()
+          pair.socket.finishWriting()
         }
         writing.cancel()
         await #expect(throws: CancellationError.self) { try await writing.value }
@@ -283,7 +283,7 @@ struct AsyncWriteTests {
       #expect(pair.socket.state == .closing)
 
       let other = try await Pair()
-      other.socket.writeEnd()
+      other.socket.finishWriting()
       #expect(other.client.nextInput() == .end)
       other.client.send("still")
       #expect(text(try await other.socket.read(exactly: 5)) == "still")

@@ -134,7 +134,7 @@ struct DocumentationConnectionTests {
     #expect(fixture.loop.run { fixture.server.statistics.pending == 30 })
     fixture.loop.settle()
     #expect(fixture.server.statistics.pending == 30)
-    #expect(fixture.server.statistics.kernelQueue == 2)
+    #expect(fixture.server.statistics.acceptQueue == 2)
     withExtendedLifetime(clients) {}
     expectBalanced(fixture.server)
   }
@@ -173,7 +173,7 @@ struct DocumentationConnectionTests {
     let clients = try (0..<2).map { _ in try fixture.connect() }
     clients[1].send("early")
     #expect(fixture.loop.run { fixture.server.hasPendingConnections })
-    #expect(fixture.server.statistics.kernelQueue == 1)
+    #expect(fixture.server.statistics.acceptQueue == 1)
     _ = fixture.server.nextPendingConnection()
     #expect(fixture.loop.run { fixture.server.hasPendingConnections })
     let socket = try #require(fixture.server.nextPendingConnection())

@@ -49,7 +49,7 @@ struct AdoptedLoopTests {
     withExtendedLifetime(scene) {}
   }
 
-  @Test("So it is in every handler: of a server, a socket, a timer, and of after()")
+  @Test("So it is in every handler: of a server, a socket, a timer, and of schedule()")
   func handlers() throws {
     let scene = try Scene()
     try Self.note(scene)
@@ -65,7 +65,7 @@ struct AdoptedLoopTests {
     }
     let server = TCPServer(eventBase: base)
     #expect(server.listen(address: .localHost))
-    server.admission = { _, _ in
+    server.admissionHandler = { _, _ in
       note("admission")
       return .admit
     }

@@ -42,7 +42,7 @@ struct EndedLoopTests {
     do {
       let base = try EventBase()
       watched = base
-      base.after(.seconds(60)) {
+      base.schedule(after: .seconds(60)) {
         fired.set()
         base.stop()
       }
@@ -91,9 +91,9 @@ struct EndedLoopTests {
       base.runBlocking()
       OtherThread {
         base.execute { withExtendedLifetime(base) { ran.increment() } }
-        base.after(.milliseconds(1)) { withExtendedLifetime(base) { ran.increment() } }
+        base.schedule(after: .milliseconds(1)) { withExtendedLifetime(base) { ran.increment() } }
       }.join()
-      base.after(.milliseconds(1)) { withExtendedLifetime(base) { ran.increment() } }
+      base.schedule(after: .milliseconds(1)) { withExtendedLifetime(base) { ran.increment() } }
     }
     #expect(await Self.until { ran.value == 3 && watched == nil })
   }

@@ -312,7 +312,7 @@ struct EventTimerTests {
 
   // MARK: - after
 
-  @Test("after() calls each handler once, when its time has come, and releases it")
+  @Test("schedule() calls each handler once, when its time has come, and releases it")
   func after() throws {
     final class Captured {}
     let loop = try SteppedLoop()

@@ -107,7 +107,7 @@ struct RunningTests {
         try await client.connect(to: "127.0.0.1", port: server.serverPort)
         try await client.write("hello\n")
         #expect(text(try await client.readLine()) == "hello\n")
-        client.writeEnd()
+        client.finishWriting()
         #expect(try await client.readLine() == nil)
       }
     }

@@ -4,12 +4,12 @@ import Testing
 
 @Suite("Timers and threads", .timeLimit(.minutes(5)))
 struct TimerThreadTests {
-  @Test("after() may be called from any thread, and its handler runs on the loop's")
+  @Test("schedule() may be called from any thread, and its handler runs on the loop's")
   func after() throws {
     let base = try EventBase()
     let thread = Shared("")
     OtherThread {
-      base.after(.milliseconds(1)) {
+      base.schedule(after: .milliseconds(1)) {
         thread.value = OtherThread.currentID
         base.stop()
       }
@@ -19,18 +19,18 @@ struct TimerThreadTests {
   }
 
   @Test(
-    "What the loop's thread gives to after() is called where a second thread begins to run the loop meanwhile"
+    "What the loop's thread gives to schedule() is called where a second thread begins to run the loop meanwhile"
   )
   func handOver() throws {
     for _ in 0..<50 {
       let base = try EventBase()
-      base.after(.zero) {}
+      base.schedule(after: .zero) {}
       let running = OtherThread { base.run() }
       let called = Counter()
       for _ in 0..<20 {
-        base.after(.zero) { called.increment() }
+        base.schedule(after: .zero) { called.increment() }
       }
-      base.after(.milliseconds(5)) { base.stop() }
+      base.schedule(after: .milliseconds(5)) { base.stop() }
       running.join()
       #expect(called.value == 20)
     }
@@ -46,11 +46,11 @@ struct TimerThreadTests {
       OtherThread {
         timer.start()
         timer.stop()
-        base.after(.milliseconds(20)) {
+        base.schedule(after: .milliseconds(20)) {
           #expect(ticks.value == 0)
           #expect(!timer.isActive)
           OtherThread { #expect(timer.start()) }.join()
-          base.after(.milliseconds(20)) { base.stop() }
+          base.schedule(after: .milliseconds(20)) { base.stop() }
         }
       }.join()
     }
@@ -69,7 +69,7 @@ struct TimerThreadTests {
         unsafe timer?.start()
         OtherThread { unsafe timer = nil }.join()
       }
-      base.after(.milliseconds(5)) { base.stop() }
+      base.schedule(after: .milliseconds(5)) { base.stop() }
     }
     base.run()
     #expect(ticks.value == 0)

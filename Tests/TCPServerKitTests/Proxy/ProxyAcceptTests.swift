@@ -8,11 +8,11 @@ struct ProxyAcceptTests {
   private func listening(
     _ proxy: ScriptedProxy,
     on base: EventBase? = nil,
-    _ settings: (inout ProxyListening) -> Void = { _ in }
+    _ settings: (inout ProxyListenOptions) -> Void = { _ in }
   ) throws -> OverridingServer {
     let server = OverridingServer(eventBase: base)
     server.proxy = proxy.proxy
-    settings(&server.proxyListening)
+    settings(&server.proxyListenOptions)
     try #require(server.listen(), "\(server.errorString)")
     return server
   }

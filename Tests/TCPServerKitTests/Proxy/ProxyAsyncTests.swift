@@ -156,11 +156,11 @@ struct ProxyAsyncTests {
 
       let second = ScriptedProxy(ScriptedProxy.binds())
       server.proxy = second.proxy
-      server.proxyListening.rebinds = false
+      server.proxyListenOptions.rebinds = false
       try await server.startListening()
       try #require(second.takeControl()).send(ScriptedProxy.reply())
       var peers: [UInt16] = []
-      for try await connection in server.connections { peers.append(connection.peerPort) }
+      for try await connection in server.incomingConnections { peers.append(connection.peerPort) }
       #expect(peers == [4660], "one peer, then the end")
       expectBalanced(server)
     }
@@ -172,7 +172,7 @@ struct ProxyAsyncTests {
       let proxy = ScriptedProxy(ScriptedProxy.binds())
       let server = TCPServer()
       server.proxy = proxy.proxy
-      server.proxyListening.rebinds = false
+      server.proxyListenOptions.rebinds = false
       try await server.startListening()
       let bound = LoopBound(server)
       let waiting = start { try await bound.value.accept() == nil }

@@ -32,11 +32,11 @@ struct ProxyLossTests {
     var errors: [SocketError] = []
     var announced = 0
 
-    init(_ proxy: ScriptedProxy, _ settings: (inout ProxyListening) -> Void = { _ in }) throws {
+    init(_ proxy: ScriptedProxy, _ settings: (inout ProxyListenOptions) -> Void = { _ in }) throws {
       loop = try Loop()
       server = TCPServer(eventBase: loop.base)
       server.proxy = proxy.proxy
-      settings(&server.proxyListening)
+      settings(&server.proxyListenOptions)
       server.acceptError.connect { [unowned self] in errors.append($0) }
       server.newConnection.connect { [unowned self] in announced += 1 }
       try #require(server.listen(), "\(server.errorString)")

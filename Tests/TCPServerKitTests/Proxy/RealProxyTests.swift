@@ -66,7 +66,7 @@ struct RealProxyTests {
         let loop = try Loop()
         let server = TCPServer(eventBase: loop.base)
         server.proxy = proxy.proxy
-        server.proxyListening.simultaneousBindings = 3
+        server.proxyListenOptions.simultaneousBindings = 3
         guard server.listen() else { fatalError(server.errorString) }
         for _ in 0..<20 {
           guard loop.run(until: { !server.proxyBindings.isEmpty }),
@@ -98,7 +98,7 @@ struct RealProxyTests {
     let received = client.readToEndElsewhere()
     #expect(socket.write(bytes) == bytes.count)
     while socket.bytesToWrite > 0, socket.waitForBytesWritten(msec: 60_000) {}
-    socket.writeEnd()
+    socket.finishWriting()
     #expect(received.join() == .whole(bytes), "what the server sent")
     let sender = Background { [descriptor = client.descriptor] in
       let client = PlainClient(adopting: descriptor)

@@ -161,7 +161,7 @@ struct QtServerCases {
     #expect(loop.run { announced == 2 })
     loop.settle()
     #expect(announced == 2)
-    #expect(server.statistics.kernelQueue == 1)
+    #expect(server.statistics.acceptQueue == 1)
 
     for _ in 0..<2 {
       #expect(server.hasPendingConnections)

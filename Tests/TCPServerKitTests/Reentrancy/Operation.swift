@@ -50,7 +50,7 @@ enum Operation: String, CaseIterable {
     case .batchOfOne: server.acceptBatchSize = 1
     case .setEverything:
       server.listenBacklogSize = 5
-      server.expectedConnections = 100
+      server.expectedDescriptors = 100
       server.proxy = .none
       server.setSocketOption(.keepAlive, 1)
     case .pause: server.pauseAccepting()
@@ -63,11 +63,11 @@ enum Operation: String, CaseIterable {
     case .noRoom: server.maxConnections = 0
     case .resetExcess:
       server.maxConnections = 1
-      server.excessConnections = .reset
+      server.excessConnectionPolicy = .reset
     case .refuseNext:
-      server.admission = { [unowned server] _, _ in
-        server.admission = nil
-        return .refuse
+      server.admissionHandler = { [unowned server] _, _ in
+        server.admissionHandler = nil
+        return .close
       }
     case .allReserved: server.descriptorReserve = .max
     case .tellOfEnd: server.takeIncomingPermit()?.release()

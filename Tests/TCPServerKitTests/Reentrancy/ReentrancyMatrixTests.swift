@@ -81,7 +81,7 @@ struct ReentrancyMatrixTests {
     server.maxPendingConnections = 30
     server.descriptorReserve = 0
     server.maxConnections = nil
-    server.admission = nil
+    server.admissionHandler = nil
     server.resumeAccepting()
     if server.isListening {
       #expect(try stage.servesLateClient())

@@ -99,12 +99,12 @@ final class Stage {
       server.acceptError.connect { [unowned self] _ in operate() }
       shutdown(server.socketDescriptor, CInt(SHUT_RDWR))
     case .admission:
-      server.admission = { [unowned self] _, _ in
+      server.admissionHandler = { [unowned self] _, _ in
         operate()
         return .admit
       }
     case .rejection:
-      server.admission = { [unowned self] _, _ in hasOperated ? .admit : .refuse }
+      server.admissionHandler = { [unowned self] _, _ in hasOperated ? .admit : .close }
       server.connectionRejected.connect { [unowned self] _ in operate() }
     case .readyRead, .bytesWritten, .readChannelFinished, .disconnected, .errorOccurred:
       server.newConnection.connect { [unowned self] in leadToSignal() }
@@ -175,7 +175,7 @@ final class Stage {
           stage.value.serve(socket)
         }
       case .connectionOfSequence:
-        for try await connection in bound.value.connections {
+        for try await connection in bound.value.incomingConnections {
           stage.value.serve(try connection.socket())
         }
       default:

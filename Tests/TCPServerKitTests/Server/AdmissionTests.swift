@@ -19,8 +19,8 @@ struct AdmissionTests {
   func outcomes() throws {
     var asked: [(HostAddress, UInt16)] = []
     var rejected: [RejectedConnection] = []
-    var answers: [Admission] = [.admit, .refuse, .reset]
-    server.admission = { address, port in
+    var answers: [Admission] = [.admit, .close, .reset]
+    server.admissionHandler = { address, port in
       asked.append((address, port))
       return answers.removeFirst()
     }
@@ -39,7 +39,7 @@ struct AdmissionTests {
     #expect(server.statistics.rejectedByAdmission == 2)
     #expect(server.statistics.live == 0)
 
-    server.admission = nil
+    server.admissionHandler = nil
     let late = try #require(PlainClient(to: server))
     #expect(loop.run { server.hasPendingConnections })
     #expect(asked.count == 3)
@@ -51,9 +51,9 @@ struct AdmissionTests {
   func before() throws {
     let server = OverridingServer(eventBase: nil)
     var order: [String] = []
-    server.admission = { _, _ in
+    server.admissionHandler = { _, _ in
       order.append("admission")
-      return order.count == 1 ? .refuse : .admit
+      return order.count == 1 ? .close : .admit
     }
     server.onIncoming = { server, descriptor in
       order.append("incoming")
@@ -77,7 +77,7 @@ struct AdmissionTests {
     weak let released = server
     var count = 0
     try #require(server?.listen(address: .localHost) == true)
-    server?.admission = { _, _ in
+    server?.admissionHandler = { _, _ in
       count += 1
       guard count == 1 else { return .admit }
       switch call {
@@ -86,7 +86,7 @@ struct AdmissionTests {
       case .listenAnew:
         server?.close()
         #expect(server?.listen(address: .localHost) == true)
-      case .setAnother: server?.admission = { _, _ in .admit }
+      case .setAnother: server?.admissionHandler = { _, _ in .admit }
       case .release: server = nil
       }
       return answer
@@ -106,7 +106,7 @@ struct AdmissionTests {
       #expect(server?.statistics.pending == admitted)
       server.map { expectBalanced($0) }
     }
-    server?.admission = nil
+    server?.admissionHandler = nil
     withExtendedLifetime(clients) {}
   }
 }

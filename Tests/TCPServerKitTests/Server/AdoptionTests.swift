@@ -193,7 +193,7 @@ struct AdoptionTests {
     #expect(DescriptorFlags(descriptor).isNonBlocking)
     #expect(DescriptorFlags(descriptor).isCloseOnExec)
     // listen(2) was not called again: the queue has the length that the caller gave it.
-    #expect(server.statistics.kernelQueueLimit == 10)
+    #expect(server.statistics.acceptQueueLimit == 10)
 
     let client = try #require(PlainClient(address.contains(":") ? "::1" : "127.0.0.1", port: port))
     #expect(loop.run { server.hasPendingConnections })

@@ -37,7 +37,7 @@ struct BetterThanQtTests {
     #expect(server.nextPendingConnection()?.peerPort == first.port)
     loop.settle()
     #expect(!server.hasPendingConnections)
-    #expect(server.statistics.kernelQueue == 1)
+    #expect(server.statistics.acceptQueue == 1)
     server.resumeAccepting()
     #expect(loop.run { server.hasPendingConnections })
     #expect(server.nextPendingConnection()?.peerPort == second.port)
@@ -104,7 +104,7 @@ struct BetterThanQtTests {
     let server = TCPServer(eventBase: nil)
     #expect(server.listenBacklogSize == .max)
     try #require(server.listen(address: .localHost))
-    #expect(server.statistics.kernelQueueLimit == limit)
+    #expect(server.statistics.acceptQueueLimit == limit)
   }
 
   @Test(
@@ -117,7 +117,7 @@ struct BetterThanQtTests {
     try #require(server.listen(address: .localHost))
     let whole = TCPServer(eventBase: nil)
     try #require(whole.listen(address: .localHost))
-    #expect(server.statistics.kernelQueueLimit == min(UInt64(size), whole.statistics.kernelQueueLimit))
+    #expect(server.statistics.acceptQueueLimit == min(UInt64(size), whole.statistics.acceptQueueLimit))
   }
 
   @Test("A failed listen() leaves no descriptor behind, and the server can listen at once")

@@ -26,7 +26,7 @@ struct ConnectionLimitTests {
   @Test("Clients beyond it wait until a connection ends, or the limit is raised or removed")
   func waits() throws {
     #expect(server.maxConnections == nil)
-    #expect(server.excessConnections == .wait)
+    #expect(server.excessConnectionPolicy == .wait)
     server.maxConnections = 2
     #expect(server.maxConnections == 2)
     let clients = try connect(5)
@@ -34,8 +34,8 @@ struct ConnectionLimitTests {
     let second = try take()
     loop.settle()
     #expect(server.statistics.live == 2)
-    #expect(server.statistics.kernelQueue == 3)
-    #expect(server.statistics.pauses == 1)
+    #expect(server.statistics.acceptQueue == 3)
+    #expect(server.statistics.overloadPauses == 1)
     first.abort()
     #expect(try take().peerPort == clients[2].port)  // released at once, so the next follows
     #expect(try take().peerPort == clients[3].port)
@@ -46,13 +46,13 @@ struct ConnectionLimitTests {
     expectBalanced(server)
   }
 
-  @Test("Or they are turned away, and told", arguments: [ExcessConnections.close, .reset])
-  func turnsAway(_ excess: ExcessConnections) throws {
+  @Test("Or they are turned away, and told", arguments: [ExcessConnectionPolicy.close, .reset])
+  func turnsAway(_ excess: ExcessConnectionPolicy) throws {
     var rejected: [RejectedConnection] = []
     server.connectionRejected.connect { rejected.append($0) }
     server.maxConnections = 1
-    server.excessConnections = excess
-    #expect(server.maxConnections == 1 && server.excessConnections == excess)
+    server.excessConnectionPolicy = excess
+    #expect(server.maxConnections == 1 && server.excessConnectionPolicy == excess)
     let clients = try connect(2)
     let socket = try take()
     #expect(loop.run { rejected.count == 1 })
@@ -264,7 +264,7 @@ struct ConnectionLimitTests {
       server.maxConnections = 4
       let clients = try (0..<4).map { _ in try #require(PlainClient(to: server)) }
       var taken: [IncomingConnection] = []
-      for try await connection in server.connections {
+      for try await connection in server.incomingConnections {
         taken.append(connection)
         if taken.count == 4 { break }
       }
@@ -331,7 +331,7 @@ struct ConnectionLimitTests {
     try await onLoop { base in
       let server = try listening()
       let client = try #require(PlainClient(to: server))
-      var connections = server.connections.makeAsyncIterator()
+      var connections = server.incomingConnections.makeAsyncIterator()
       let connection = try #require(await connections.next())
       try await EventBase.withThread { other in
         let socket = try connection.socket(on: other)
@@ -359,7 +359,7 @@ struct ConnectionLimitTests {
       let server = try listening()
       server.maxConnections = 3
       let clients = try (0..<4).map { _ in try #require(PlainClient(to: server)) }
-      var connections = server.connections.makeAsyncIterator()
+      var connections = server.incomingConnections.makeAsyncIterator()
       let first = try #require(await connections.next())
       let permit = try #require(first.takePermit())
       let descriptor = first.takeDescriptor()
@@ -371,7 +371,7 @@ struct ConnectionLimitTests {
       await turns()
       #expect(third != nil)
       #expect(server.statistics.live == 3, "the third was closed, and its permit is there")
-      #expect(server.statistics.kernelQueue == 1, "the last one waits for room")
+      #expect(server.statistics.acceptQueue == 1, "the last one waits for room")
 
       close(descriptor)
       OtherThread { for _ in 0..<3 { permit.release() } }.join()

@@ -161,7 +161,7 @@ struct ErrorTableTests {
     let descriptor = Descriptors.listening()
     let (file, flags) = (OpenFile(descriptor), DescriptorFlags(descriptor))
     let server = TCPServer(eventBase: try Loop().base)
-    server.expectedConnections = 0
+    server.expectedDescriptors = 0
     server.descriptorReserve = 0
     fault_reset_counts()
     fault_fail(FAULT_FCNTL, nthCall, 1, EPERM)

@@ -126,8 +126,8 @@ final class OverloadTests {
     let pair = try connectedSockets(loop.base)
     pair.accepted.abort()
     pair.client.abort()
-    #expect(server.statistics.pauses == 2)
-    #expect(server.statistics.pausedTime == .milliseconds(1000))
+    #expect(server.statistics.overloadPauses == 2)
+    #expect(server.statistics.overloadTime == .milliseconds(1000))
     withExtendedLifetime((clients, more)) {}
     expectBalanced(server)
   }

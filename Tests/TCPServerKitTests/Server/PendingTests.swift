@@ -121,7 +121,7 @@ struct PendingTests {
       let consuming = start {
         switch consumer {
         case 0: _ = try await bound.value.accept()
-        case 1: for try await _ in bound.value.connections { break }
+        case 1: for try await _ in bound.value.incomingConnections { break }
         default: _ = try await bound.value.serve { _ in bound.value.close() }
         }
       }
@@ -140,7 +140,7 @@ struct PendingTests {
       let pair = try await Pair()
       server.hidden = pair.socket
       server.alwaysPending = true
-      for try await connection in server.connections {
+      for try await connection in server.incomingConnections {
         #expect(connection.peerPort == pair.client.port)
         break
       }

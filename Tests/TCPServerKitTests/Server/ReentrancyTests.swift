@@ -131,7 +131,7 @@ struct ReentrancyTests {
     arena.settle()
     #expect(arena.calls == 1)
     #expect(server.statistics.pending == 1)
-    #expect(server.statistics.kernelQueue == 2)
+    #expect(server.statistics.acceptQueue == 2)
     withExtendedLifetime(clients) {}
     expectBalanced(server)
   }

@@ -15,9 +15,9 @@ struct SettingsTests {
     #expect(server.listenBacklogSize == 50)
     server.listenBacklogSize = .max
     #expect(server.listenBacklogSize == .max)
-    #expect(server.expectedConnections == 65536)
-    server.expectedConnections = 100
-    #expect(server.expectedConnections == 100)
+    #expect(server.expectedDescriptors == 65536)
+    server.expectedDescriptors = 100
+    #expect(server.expectedDescriptors == 100)
     #expect(server.deliveryTimeout == .seconds(30))
     server.deliveryTimeout = .seconds(1)
     #expect(server.deliveryTimeout == .seconds(1))
@@ -27,10 +27,10 @@ struct SettingsTests {
   func closures() throws {
     let loop = try Loop()
     let server = TCPServer(eventBase: loop.base)
-    #expect(server.admission == nil)
-    server.admission = { _, port in port == 1 ? .refuse : .admit }
-    #expect(server.admission?(.localHost, 1) == .refuse)
-    #expect(server.admission?(.localHost, 2) == .admit)
+    #expect(server.admissionHandler == nil)
+    server.admissionHandler = { _, port in port == 1 ? .close : .admit }
+    #expect(server.admissionHandler?(.localHost, 1) == .close)
+    #expect(server.admissionHandler?(.localHost, 2) == .admit)
     #expect(server.socketPreparation == nil)
     server.socketPreparation = { $0 }
     #expect(server.socketPreparation?(5) == 5)

@@ -75,7 +75,7 @@ struct AllThatArrivedTests {
     #expect(socket.write(all) == count)
     #expect(socket.bytesToWrite == count)
     #expect(!socket.flush())
-    socket.writeEnd()
+    socket.finishWriting()
     var received: [UInt8] = []
     server.newConnection.connect { [unowned server] in
       let accepted = server.nextPendingConnection()

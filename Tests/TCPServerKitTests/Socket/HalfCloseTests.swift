@@ -161,15 +161,15 @@ struct HalfCloseTests {
     #expect(recorder.events == [.errorOccurred(.remoteHostClosed, .connected), .disconnected])
   }
 
-  @Test("writeEnd() gives the peer the end of input, and reading goes on")
-  func writeEnd() throws {
+  @Test("finishWriting() gives the peer the end of input, and reading goes on")
+  func finishWriting() throws {
     let loop = try Loop()
     let (socket, peer) = try connectedPair(loop.base)
     var received: [UInt8] = []
     socket.readyRead.connect { received += socket.readAll() }
     socket.write("request")
-    socket.writeEnd()
-    socket.writeEnd()
+    socket.finishWriting()
+    socket.finishWriting()
     #expect(peer.readToEnd() == .whole(Array("request".utf8)))
     #expect(socket.state == .connected)
     peer.send("reply")
@@ -178,24 +178,24 @@ struct HalfCloseTests {
     #expect(loop.run { socket.state == .unconnected })
   }
 
-  @Test("writeEnd() comes after what is still held")
+  @Test("finishWriting() comes after what is still held")
   func writeEndAfterHeldBytes() throws {
     let loop = try Loop()
     let (socket, peer) = try connectedPair(loop.base, tight: true)
     let all = pattern(1 << 20)
     socket.write(all)
     #expect(socket.bytesToWrite > 0)
-    socket.writeEnd()
+    socket.finishWriting()
     let delivery = peer.readToEndElsewhere()
     #expect(loop.run { socket.bytesToWrite == 0 })
     #expect(delivery.join() == .whole(all))
     #expect(socket.state == .connected)
   }
 
-  @Test("A write after writeEnd() fails and says why")
+  @Test("A write after finishWriting() fails and says why")
   func writeAfterWriteEnd() throws {
     let (socket, peer) = try connectedPair(nil)
-    socket.writeEnd()
+    socket.finishWriting()
     #expect(socket.write("x") == -1)
     #expect(socket.error == .operation)
     #expect(socket.errorString == "The write side has ended")
@@ -210,13 +210,13 @@ struct HalfCloseTests {
     accepted.readyRead.connect {}
     accepted.readChannelFinished.connect { [unowned accepted] in
       accepted.write(accepted.readAll())
-      accepted.writeEnd()
+      accepted.finishWriting()
       accepted.disconnectFromHost()
     }
     var echoed: [UInt8] = []
     client.readyRead.connect { [unowned client] in echoed += client.readAll() }
     client.write("ping")
-    client.writeEnd()
+    client.finishWriting()
     #expect(loop.run { accepted.state == .unconnected && client.state == .unconnected })
     #expect(text(echoed) == "ping")
   }

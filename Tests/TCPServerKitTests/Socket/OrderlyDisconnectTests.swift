@@ -4,7 +4,7 @@ import Testing
 /// Disconnecting delivers what was written, whatever the peer does meanwhile.
 @Suite("Orderly disconnect", .blocking)
 struct OrderlyDisconnectTests {
-  enum Ending: CaseIterable, Sendable {
+  enum ShutdownRegistration: CaseIterable, Sendable {
     case disconnectFromHost, close
 
     func end(_ socket: TCPSocket) {
@@ -15,8 +15,8 @@ struct OrderlyDisconnectTests {
     }
   }
 
-  @Test("8 MB reach a slow reader through the loop", arguments: Ending.allCases)
-  func slowReader(ending: Ending) throws {
+  @Test("8 MB reach a slow reader through the loop", arguments: ShutdownRegistration.allCases)
+  func slowReader(ending: ShutdownRegistration) throws {
     let loop = try Loop()
     let (socket, peer) = try connectedPair(loop.base, tight: true)
     let file = try #require(OpenFile(socket.socketDescriptor))
@@ -47,8 +47,8 @@ struct OrderlyDisconnectTests {
     #expect(!file.isOpen)
   }
 
-  @Test("8 MB reach a reader without a loop", arguments: Ending.allCases)
-  func withoutLoop(ending: Ending) throws {
+  @Test("8 MB reach a reader without a loop", arguments: ShutdownRegistration.allCases)
+  func withoutLoop(ending: ShutdownRegistration) throws {
     let (socket, peer) = try connectedPair(nil, tight: true)
     let file = try #require(OpenFile(socket.socketDescriptor))
     let all = pattern(8 << 20)
@@ -61,8 +61,11 @@ struct OrderlyDisconnectTests {
     #expect(!file.isOpen)
   }
 
-  @Test("With nothing left to send, both ways end when the peer ends", arguments: Ending.allCases)
-  func whenThePeerEnds(ending: Ending) throws {
+  @Test(
+    "With nothing left to send, both ways end when the peer ends",
+    arguments: ShutdownRegistration.allCases
+  )
+  func whenThePeerEnds(ending: ShutdownRegistration) throws {
     let loop = try Loop()
     let (socket, peer) = try connectedPair(loop.base)
     let recorder = Recorder(socket)
@@ -81,9 +84,9 @@ struct OrderlyDisconnectTests {
 
   @Test(
     "With nothing left to send, and the peer's end there, both ways end within the call",
-    arguments: Ending.allCases
+    arguments: ShutdownRegistration.allCases
   )
-  func atOnce(ending: Ending) throws {
+  func atOnce(ending: ShutdownRegistration) throws {
     let (socket, peer) = try connectedPair(nil)
     peer.end()
     #expect(Descriptors.waitEnded(socket.socketDescriptor))
@@ -125,8 +128,8 @@ struct OrderlyDisconnectTests {
 
   // MARK: - Input that the program has not read
 
-  @Test("1 MiB that was never read does not destroy the reply", arguments: Ending.allCases)
-  func unreadInput(ending: Ending) throws {
+  @Test("1 MiB that was never read does not destroy the reply", arguments: ShutdownRegistration.allCases)
+  func unreadInput(ending: ShutdownRegistration) throws {
     let loop = try Loop()
     let (socket, peer) = try connectedPair(loop.base)
     let file = try #require(OpenFile(socket.socketDescriptor))
@@ -148,8 +151,8 @@ struct OrderlyDisconnectTests {
     #expect(!file.isOpen)
   }
 
-  @Test("Neither does it without a loop", arguments: Ending.allCases)
-  func unreadInputWithoutLoop(ending: Ending) throws {
+  @Test("Neither does it without a loop", arguments: ShutdownRegistration.allCases)
+  func unreadInputWithoutLoop(ending: ShutdownRegistration) throws {
     let (socket, peer) = try connectedPair(nil)
     let file = try #require(OpenFile(socket.socketDescriptor))
     let request = peer.sendWhatFits(1 << 20)

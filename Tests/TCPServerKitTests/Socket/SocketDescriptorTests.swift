@@ -146,7 +146,7 @@ struct SocketDescriptorTests {
       #expect(socket.waitForReadyRead(msec: 60_000))
       #expect(!socket.waitForReadyRead(msec: 60_000), "the end")
       #expect(socket.bytesAvailable == 7)
-      socket.writeEnd()
+      socket.finishWriting()
       #expect(peer.nextInput() == .end)
       socket.disconnectFromHost()
       #expect(socket.state == .unconnected)

@@ -130,7 +130,7 @@ struct SocketLifetimeTests {
     server?.pendingConnectionAvailable.connect { [object = captured[1]] in _ = object }
     server?.acceptError.connect { [object = captured[2]] _ in _ = object }
     server?.connectionRejected.connect { [object = captured[3]] _ in _ = object }
-    server?.admission = { [object = captured[4]] _, _ in
+    server?.admissionHandler = { [object = captured[4]] _, _ in
       _ = object
       return .admit
     }

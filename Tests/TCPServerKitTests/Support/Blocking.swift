@@ -16,10 +16,10 @@ extension EventBase {
     runOnce(timeout: timeout)
   }
 
-  /// ``after(_:_:)`` for a handler that stays on the calling thread, which runs the loop.
+  /// ``schedule(after:_:)`` for a handler that stays on the calling thread, which runs the loop.
   func afterOnThisThread(_ delay: Duration, _ handler: @escaping () -> Void) {
     nonisolated(unsafe) let handler = handler
-    after(delay) { unsafe handler() }
+    schedule(after: delay) { unsafe handler() }
   }
 }
 

@@ -164,7 +164,7 @@ final class PlainClient {
     }
   }
 
-  // MARK: - Ending
+  // MARK: - ShutdownRegistration
 
   /// Ends this side: the server sees the end of input.
   func endWriting() {

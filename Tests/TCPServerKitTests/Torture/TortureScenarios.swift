@@ -162,7 +162,7 @@ struct TortureScenario: CustomTestStringConvertible, Sendable {
       return run.tell("waitForReadyRead", socket)
     }
     guard socket.write(bytes) == 5 else { return run.tell("write", socket) }
-    socket.writeEnd()
+    socket.finishWriting()
     run.achieved = socket.bytesToWrite > 0 || peer.text == "ping\n"
     if socket.error != .unknown { run.tell("the socket", socket) }
   }

@@ -71,7 +71,7 @@ extension TortureScenario {
     let server = run.server(on: base)
     guard run.listen(server) else { return }
     let client = run.client(of: server, sending: "ping\n")
-    for try await connection in server.connections {
+    for try await connection in server.incomingConnections {
       try await echo(run, try connection.socket(on: base), to: client)
       break
     }

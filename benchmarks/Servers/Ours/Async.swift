@@ -16,7 +16,7 @@ func serve(_ server: TCPServer, _ load: Load, _ drain: Drain?) async throws {
 /// Serves each connection in a task that the loop over the sequence starts.
 func iterate(_ server: TCPServer, _ load: Load, _ drain: Drain?) async throws {
   try await withThrowingDiscardingTaskGroup { group in
-    for try await connection in server.connections {
+    for try await connection in server.incomingConnections {
       group.addImmediateTask {
         guard let socket = try? connection.socket() else { return }
         // An error ends this connection only.

@@ -48,7 +48,7 @@ final class SharingServer: TCPServer, @unchecked Sendable {
 func share(_ server: TCPServer, among loops: [EventBase], _ load: Load) async throws {
   try await withThrowingDiscardingTaskGroup { group in
     var count = 0
-    for try await connection in server.connections {
+    for try await connection in server.incomingConnections {
       let loop = loops[count % loops.count]
       count += 1
       group.addTask(executorPreference: loop.taskExecutor) {

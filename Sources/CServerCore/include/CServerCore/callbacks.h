@@ -50,9 +50,9 @@ typedef void (*csc_accept_error_fn)(csc_server *server, csc_error error,
 
 /** What an admission callback decides. */
 typedef enum csc_admission {
-    CSC_ADMIT,  /**< lets it in */
-    CSC_REFUSE, /**< closes the connection */
-    CSC_RESET   /**< resets it, which leaves nothing of it in the kernel */
+    CSC_ADMIT, /**< lets it in */
+    CSC_CLOSE, /**< closes the connection */
+    CSC_RESET  /**< resets it, which leaves nothing of it in the kernel */
 } csc_admission;
 
 /**

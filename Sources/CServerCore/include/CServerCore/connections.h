@@ -60,7 +60,7 @@ CSC_API bool csc_server_add_pending(csc_server *CSC_NULLABLE server,
  * close-on-exec and non-blocking
  * @return false when memory is short; the connection is still the caller's then
  */
-CSC_API bool csc_server_take(csc_server *CSC_NULLABLE server, const csc_connection *connection);
+CSC_API bool csc_server_inject(csc_server *CSC_NULLABLE server, const csc_connection *connection);
 
 /**
  * Waits for a connection without running the event loop (QTcpServer::waitForNewConnection).

@@ -74,14 +74,14 @@ CSC_API int csc_server_accept_batch(const csc_server *CSC_NULLABLE server);
  *
  * @param count 0 or less leaves the table alone
  */
-CSC_API void csc_server_set_expected_connections(csc_server *CSC_NULLABLE server, int count);
+CSC_API void csc_server_set_expected_descriptors(csc_server *CSC_NULLABLE server, int count);
 
 /**
  * How many descriptors the next listen makes room for.
  *
  * @return as it was set
  */
-CSC_API int csc_server_expected_connections(const csc_server *CSC_NULLABLE server);
+CSC_API int csc_server_expected_descriptors(const csc_server *CSC_NULLABLE server);
 
 /** What a lack of descriptors or memory does. */
 typedef enum csc_overload_policy {

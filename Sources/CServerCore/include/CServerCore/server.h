@@ -51,7 +51,7 @@ CSC_API void csc_server_free(csc_server *CSC_NULLABLE server);
  * CSC_FAMILY_ANY listens on all interfaces for IPv4 and IPv6, or for IPv4 where the kernel has no
  * IPv6. An IPv6 address never takes IPv4 clients. Port 0 lets the kernel choose. SO_REUSEADDR is
  * set, SO_REUSEPORT is not. The process's descriptor table is grown once
- * (csc_server_set_expected_connections()).
+ * (csc_server_set_expected_descriptors()).
  *
  * @param address borrowed
  * @return false when it already listens, the address is CSC_FAMILY_NONE, the csc_socket_fn refuses,

@@ -33,14 +33,14 @@ typedef struct csc_statistics {
     uint64_t live;                  /**< pending, or delivered and not reported as ended, now */
     uint64_t peer_errors;           /**< accept errors that concerned one peer only */
     uint64_t resource_errors;       /**< attempts in vain for lack of descriptors or memory */
-    uint64_t refused_errors;        /**< accept errors by policy: EPERM, EACCES, ENOSYS */
+    uint64_t permission_errors;     /**< accept errors by policy: EPERM, EACCES, ENOSYS */
     uint64_t listener_errors;       /**< times that the listening socket was broken */
     uint64_t error_episodes;        /**< times that a pause was reported to accept_error */
-    uint64_t pauses;              /**< times that accepting paused for an error, a lack of resources
-                                       or the limit of connections; not for what is pending */
-    uint64_t paused_milliseconds; /**< how long all those were, one that lasts included */
-    uint64_t kernel_queue;        /**< completed connections in the kernel's queue now */
-    uint64_t kernel_queue_limit;  /**< length of that queue */
+    uint64_t overload_pauses; /**< times that accepting paused for an error, a lack of resources
+                          or the limit of connections; not for what is pending */
+    uint64_t overload_milliseconds; /**< how long all those were, one that lasts included */
+    uint64_t accept_queue;          /**< completed connections in the kernel's queue now */
+    uint64_t accept_queue_limit;    /**< length of that queue */
 } csc_statistics;
 
 /**

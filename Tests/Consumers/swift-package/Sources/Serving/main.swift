@@ -17,7 +17,7 @@ func ask(_ port: UInt16) async throws {
   let socket = TCPSocket()
   try await socket.connect(to: "127.0.0.1", port: port)
   try await socket.write("hello\n")
-  socket.writeEnd()
+  socket.finishWriting()
   let text = String(decoding: try await socket.readLine() ?? [], as: UTF8.self)
   guard text == "HELLO\n" else { throw WrongAnswer(text: text) }
   await socket.closeGracefully()
@@ -45,7 +45,7 @@ func serveElsewhere() async throws {
     guard server.listen(address: .localHost) else { throw server.serverError }
     let port = server.serverPort
     async let asking: Void = ask(port)
-    for try await connection in server.connections {
+    for try await connection in server.incomingConnections {
       let task = Task(executorPreference: other.taskExecutor) {
         let socket = try connection.socket()
         try await answer(socket)

@@ -1,27 +1,27 @@
 /// The tasks that wait for a socket: one that reads, one that writes, and those who wait for its state.
 ///
 /// `@unchecked Sendable` because of this invariant: other threads only retain and release it, in a `Job`.
-final class SocketWaits: CancellableWait, @unchecked Sendable {
-  var reader = Parking()
-  var writer = Parking()
+final class SocketWaiters: CancellableWait, @unchecked Sendable {
+  var reader = WaiterSlot()
+  var writer = WaiterSlot()
   /// The task that reads waits for the first byte of a message, which a shutdown ends.
   var isBetweenMessages = false
   /// The connection's handler says where its messages begin: the library does not guess.
   var knowsMessages = false
   /// How long the read that is going on may take; nil as long as it likes.
-  var readPatience: Patience?
+  var readDeadline: Deadline?
   private(set) var existingSettings: Settings?
 
   /// What few connections need.
   final class Settings {
     /// Those who wait for the socket's state.
-    let state = WaitingLine()
+    let state = WaiterQueue()
     /// Those who wait for the peer's end.
-    let end = WaitingLine()
+    let end = WaiterQueue()
     /// Those whose write comes after the one that is going on.
-    let writers = WaitingLine()
+    let writers = WaiterQueue()
     /// The first of them, on its way out of the line.
-    var nextWriter: WaitingLine.Waiter?
+    var nextWriter: WaiterQueue.Waiter?
     /// How long the peer may take nothing of a write that waits; nil as long as it likes.
     var writeSilence: PeerSilence?
     /// `write` suspends when this much is held, and goes on when no more than `lowWaterMark` is.
@@ -43,7 +43,7 @@ final class SocketWaits: CancellableWait, @unchecked Sendable {
   /// A timeout that begins with the first wait of a call and spans all of them.
   ///
   /// The end counts from `start`: an instant itself is opaque to the compiler, and would cost a check at every read.
-  enum Patience {
+  enum Deadline {
     case begins(Duration)
     case ends(Duration)
   }
@@ -51,8 +51,8 @@ final class SocketWaits: CancellableWait, @unchecked Sendable {
   private static let start = ContinuousClock.now
 
   /// How long the read that is going on may wait now; nil as long as it likes.
-  func beginPatience() -> Duration? {
-    switch readPatience {
+  func beginReadDeadline() -> Duration? {
+    switch readDeadline {
     case nil: nil
     case .begins(let timeout): begin(timeout.limited)
     case .ends(let end): max(end - Self.start.duration(to: .now), .zero)
@@ -60,7 +60,7 @@ final class SocketWaits: CancellableWait, @unchecked Sendable {
   }
 
   @inline(never) private func begin(_ timeout: Duration) -> Duration {
-    readPatience = .ends(Self.start.duration(to: .now) + timeout)
+    readDeadline = .ends(Self.start.duration(to: .now) + timeout)
     return timeout
   }
 
@@ -81,14 +81,14 @@ final class SocketWaits: CancellableWait, @unchecked Sendable {
     (kind == .reader ? reader.wait : writer.wait) << 1 | kind.rawValue
   }
 
-  @inline(never) func park(_ kind: Kind, _ continuation: UnsafeContinuation<Parking.Wakening, Never>) {
+  @inline(never) func park(_ kind: Kind, _ continuation: UnsafeContinuation<WaiterSlot.WakeReason, Never>) {
     switch kind {
     case .reader: unsafe reader.park(continuation)?.resume()
     case .writer: unsafe writer.park(continuation)?.resume()
     }
   }
 
-  @inline(never) func end(_ kind: Kind) -> Parking.Wakening {
+  @inline(never) func end(_ kind: Kind) -> WaiterSlot.WakeReason {
     switch kind {
     case .reader: reader.end()
     case .writer: writer.end()
@@ -123,41 +123,41 @@ final class SocketWaits: CancellableWait, @unchecked Sendable {
 }
 
 extension TCPSocket {
-  var existingWaits: SocketWaits {
-    if let waits {
-      return waits
+  var waiters: SocketWaiters {
+    if let existingWaiters {
+      return existingWaiters
     }
-    let waits = SocketWaits()
-    self.waits = waits
-    return waits
+    let waiters = SocketWaiters()
+    existingWaiters = waiters
+    return waiters
   }
 
   /// The calling task is about to suspend. Before the loop watches for what it waits for, because it may come before
-  /// the task has got there: see ``Parking``.
-  func beginWait(_ kind: SocketWaits.Kind) {
-    moved = 0
-    existingWaits.begin(kind)
+  /// the task has got there: see ``WaiterSlot``.
+  func beginWait(_ kind: SocketWaiters.Kind) {
+    turnBytes = 0
+    waiters.begin(kind)
   }
 
   /// Suspends the calling task, which has begun its wait, until the loop has something for it.
   ///
   /// Where the task goes on is its own affair: an actor that happened to be on this thread goes on in the pool. So
   /// the waiting call looks at ``isOnLoop`` afterwards, and ends the wait there by ``endWait(_:)``.
-  @inline(__always) func suspend(_ kind: SocketWaits.Kind) async {
-    guard let waits, let engine else { return }
+  @inline(__always) func suspend(_ kind: SocketWaiters.Kind) async {
+    guard let existingWaiters, let engine else { return }
     if isServed(kind) {
-      _ = unsafe await withUnsafeContinuation { unsafe waits.park(kind, $0) }
+      _ = unsafe await withUnsafeContinuation { unsafe existingWaiters.park(kind, $0) }
     } else {
-      await waits.suspend(kind, engine)
+      await existingWaiters.suspend(kind, engine)
     }
   }
 
   /// The calling task goes on, on the loop.
   ///
   /// - Throws: `CancellationError` when the task was cancelled, ``SocketError/socketTimeout`` when the time ran out.
-  @inline(never) func endWait(_ kind: SocketWaits.Kind) throws {
-    guard let waits else { return }
-    try check(waits.end(kind))
+  @inline(never) func endWait(_ kind: SocketWaiters.Kind) throws {
+    guard let existingWaiters else { return }
+    try check(existingWaiters.end(kind))
   }
 
   /// What a task may do in one turn of the loop before the other sockets have theirs: 1 MiB, or 256 calls.
@@ -170,7 +170,7 @@ extension TCPSocket {
   /// Counts what the kernel has moved at once, where no task had to wait for it.
   ///
   /// - Returns: whether that was enough for one turn.
-  func usesUpTurn(_ count: Int) -> Bool {
+  func spendsTurnBudget(_ count: Int) -> Bool {
     charge(max(min(count, 1 << 20) / Self.bytesOfUnit, Self.call))
   }
 
@@ -182,19 +182,19 @@ extension TCPSocket {
   }
 
   @inline(__always) private func charge(_ units: Int) -> Bool {
-    moved &+= UInt16(truncatingIfNeeded: units)
-    guard moved >= Self.turn else { return false }
-    moved = 0
+    turnBytes &+= UInt16(truncatingIfNeeded: units)
+    guard turnBytes >= Self.turn else { return false }
+    turnBytes = 0
     return true
   }
 
   /// Has the calling task, which is about to suspend, go on after the loop has looked at the other sockets.
-  @inline(never) func beginRest(_ kind: SocketWaits.Kind) {
+  @inline(never) func beginRest(_ kind: SocketWaiters.Kind) {
     beginWait(kind)
     engine?.afterTurn { [self] in
       switch kind {
-      case .reader: waits?.reader.wake(.ready)?.resume()
-      case .writer: waits?.writer.wake(.ready)?.resume()
+      case .reader: existingWaiters?.reader.wake(.ready)?.resume()
+      case .writer: existingWaiters?.writer.wake(.ready)?.resume()
       }
     }
   }
@@ -207,18 +207,18 @@ extension TCPSocket {
   }
 
   /// The same, which says how the wait has ended: also when all that was written is on its way to the peer.
-  func stateChange(within timeout: Duration?, _ engine: EventEngine) async -> Parking.Wakening {
-    let line = existingWaits.settings.state
+  func stateChange(within timeout: Duration?, _ engine: EventEngine) async -> WaiterSlot.WakeReason {
+    let line = waiters.settings.state
     let waiter = line.add()
     let timer = timeout.map { LoopTimer(engine, after: $0) { waiter.wake(.timedOut) } }
     defer { withExtendedLifetime(timer) {} }
-    let wakening = await engine.suspend(on: waiter)
+    let reason = await engine.suspend(on: waiter)
     line.remove(waiter)
-    return wakening
+    return reason
   }
 
-  @inline(never) private func check(_ wakening: Parking.Wakening) throws {
-    switch wakening {
+  @inline(never) private func check(_ reason: WaiterSlot.WakeReason) throws {
+    switch reason {
     case .ready: return
     case .recheck:
       if Task.isCancelled { throw cancelled() }
@@ -239,30 +239,30 @@ extension TCPSocket {
     return .operation
   }
 
-  func wakeReader(_ wakening: Parking.Wakening) {
-    guard let waits else { return }
-    if waits.reader.isWaiting {
-      waits.reader.wake(wakening)?.resume()
+  func wakeReader(_ reason: WaiterSlot.WakeReason) {
+    guard let existingWaiters else { return }
+    if existingWaiters.reader.isWaiting {
+      existingWaiters.reader.wake(reason)?.resume()
     } else {
       updateReadWatch()
     }
   }
 
-  func wakeWriter(_ wakening: Parking.Wakening) {
-    waits?.writer.wake(wakening)?.resume()
+  func wakeWriter(_ reason: WaiterSlot.WakeReason) {
+    existingWaiters?.writer.wake(reason)?.resume()
   }
 
   func wakeWriterIfDrained() {
-    if let waits, held <= writeMarks.low {
-      waits.writer.wake(.ready)?.resume()
+    if let existingWaiters, held <= writeMarks.low {
+      existingWaiters.writer.wake(.ready)?.resume()
     }
   }
 
   func wakeEverybody() {
-    guard let waits else { return }
-    waits.reader.wake(.ready)?.resume()
-    waits.writer.wake(.ready)?.resume()
-    waits.existingSettings?.state.wakeAll()
-    waits.existingSettings?.end.wakeAll()
+    guard let existingWaiters else { return }
+    existingWaiters.reader.wake(.ready)?.resume()
+    existingWaiters.writer.wake(.ready)?.resume()
+    existingWaiters.existingSettings?.state.wakeAll()
+    existingWaiters.existingSettings?.end.wakeAll()
   }
 }

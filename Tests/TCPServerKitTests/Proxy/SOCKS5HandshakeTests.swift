@@ -4,27 +4,27 @@ import Testing
 
 /// What a conversation with a scripted proxy gave: everything sent, and the events in order.
 private struct Conversation {
-  var machine: SOCKS5Machine
+  var handshake: SOCKS5Handshake
   var sent: [[UInt8]]
   var events: [String] = []
   var untaken: [UInt8] = []
 
   init(
-    _ command: SOCKS5Machine.Command = .bind,
-    to destination: SOCKS5Machine.Destination = .address(.anyIPv4, port: 0),
+    _ command: SOCKS5Handshake.Command = .bind,
+    to destination: SOCKS5Handshake.Destination = .address(.anyIPv4, port: 0),
     user: String = ""
   ) {
-    let credentials = user.isEmpty ? nil : SOCKS5Machine.authenticationMessage(user: user, password: "pass")
-    machine = SOCKS5Machine(command, to: destination, credentials: credentials)
-    sent = [machine.greeting]
+    let credentials = user.isEmpty ? nil : SOCKS5Handshake.authenticationMessage(user: user, password: "pass")
+    handshake = SOCKS5Handshake(command, to: destination, credentials: credentials)
+    sent = [handshake.greeting]
   }
 
   /// Gives bytes in one piece, as far as they are taken.
   mutating func give(_ bytes: [UInt8]) {
     untaken += bytes
     while true {
-      let isOver = machine.wants == 0
-      let (taken, event) = machine.receive(untaken)
+      let isOver = handshake.bytesNeeded == 0
+      let (taken, event) = handshake.receive(untaken)
       #expect(isOver ? taken == 0 : taken > 0 || untaken.isEmpty)
       untaken.removeFirst(taken)
       note(event)
@@ -33,10 +33,10 @@ private struct Conversation {
   }
 
   mutating func end() {
-    note(machine.endOfInput())
+    note(handshake.endOfInput())
   }
 
-  private mutating func note(_ event: SOCKS5Machine.Event?) {
+  private mutating func note(_ event: SOCKS5Handshake.Event?) {
     switch event {
     case nil: break
     case .send(let bytes): sent.append(bytes)
@@ -54,7 +54,7 @@ private let ipv6Reply: [UInt8] =
 private let peerReply: [UInt8] = [5, 0, 0, 1, 192, 0, 2, 7, 0x12, 0x34]
 
 @Suite("SOCKS5: the conversation")
-struct SOCKS5MachineTests {
+struct SOCKS5HandshakeTests {
   // MARK: - What is sent
 
   @Test("Without credentials one method is offered, with them both")
@@ -72,7 +72,7 @@ struct SOCKS5MachineTests {
     #expect(it.events == ["bound 1.2.3.4 1286"])
     it.give(peerReply)
     #expect(it.events == ["bound 1.2.3.4 1286", "arrived 192.0.2.7 4660"])
-    #expect(it.machine.wants == 0)
+    #expect(it.handshake.bytesNeeded == 0)
   }
 
   @Test("IPv6 goes as 16 bytes, an address of either family as IPv4's zeros")
@@ -126,12 +126,12 @@ struct SOCKS5MachineTests {
   func lengths() {
     let longest = String(repeating: "é", count: 127) + "x"
     #expect(longest.utf8.count == 255)
-    let message = SOCKS5Machine.authenticationMessage(user: longest, password: longest)
+    let message = SOCKS5Handshake.authenticationMessage(user: longest, password: longest)
     #expect(message?.count == 513)
-    #expect(SOCKS5Machine.authenticationMessage(user: longest + "x", password: "p") == nil)
-    #expect(SOCKS5Machine.authenticationMessage(user: "u", password: longest + "x") == nil)
-    #expect(SOCKS5Machine.authenticationMessage(user: "", password: "p") == nil)
-    #expect(SOCKS5Machine.authenticationMessage(user: "u", password: "") == nil)
+    #expect(SOCKS5Handshake.authenticationMessage(user: longest + "x", password: "p") == nil)
+    #expect(SOCKS5Handshake.authenticationMessage(user: "u", password: longest + "x") == nil)
+    #expect(SOCKS5Handshake.authenticationMessage(user: "", password: "p") == nil)
+    #expect(SOCKS5Handshake.authenticationMessage(user: "u", password: "") == nil)
   }
 
   // MARK: - What comes
@@ -156,7 +156,7 @@ struct SOCKS5MachineTests {
         var broken = it
         broken.end()
         #expect(broken.events == expected + ["15 Connection to proxy closed prematurely"])
-        #expect(broken.machine.wants == 0)
+        #expect(broken.handshake.bytesNeeded == 0)
       }
       it.give(Array(input[cut...]))
       #expect(it.events == all)
@@ -190,7 +190,7 @@ struct SOCKS5MachineTests {
     var it = Conversation(user: user)
     it.give(input)
     #expect(it.events == [event])
-    #expect(it.machine.wants == 0)
+    #expect(it.handshake.bytesNeeded == 0)
     it.give([5, 0, 0, 1])
     #expect(it.events == [event], "nothing more")
   }
@@ -229,7 +229,7 @@ struct SOCKS5MachineTests {
   )
   func replies(_ code: UInt8) throws {
     for (command, before) in [(.bind, []), (.bind, ipv4Reply), (.connect, [])]
-      as [(SOCKS5Machine.Command, [UInt8])]
+      as [(SOCKS5Handshake.Command, [UInt8])]
     {
       var it = Conversation(command)
       it.give([5, 0] + before + [5, code])
@@ -280,9 +280,9 @@ struct SOCKS5MachineTests {
         it.give(piece)
         total += piece.count - it.untaken.count
         it.untaken = []
-        #expect((0...SOCKS5Machine.longestReply).contains(it.machine.wants))
+        #expect((0...SOCKS5Handshake.longestReply).contains(it.handshake.bytesNeeded))
       }
-      #expect(total <= 4 + 2 * SOCKS5Machine.longestReply)
+      #expect(total <= 4 + 2 * SOCKS5Handshake.longestReply)
       #expect(it.events.count <= 3)
     }
   }
@@ -290,14 +290,14 @@ struct SOCKS5MachineTests {
   @Test("Wiped bytes are gone")
   func wiping() {
     var secret: [UInt8] = Array("secret password".utf8)
-    SOCKS5Machine.wipe(&secret)
+    SOCKS5Handshake.wipe(&secret)
     #expect(secret.isEmpty)
     var it = Conversation(user: "someone")
     it.give([5, 0])
-    #expect(!String(reflecting: it.machine).contains("115, 111, 109, 101"), "not asked for, so not kept")
+    #expect(!String(reflecting: it.handshake).contains("115, 111, 109, 101"), "not asked for, so not kept")
     var failed = Conversation(user: "someone")
-    #expect(String(reflecting: failed.machine).contains("115, 111, 109, 101"), "the check can see them")
+    #expect(String(reflecting: failed.handshake).contains("115, 111, 109, 101"), "the check can see them")
     failed.give([4])
-    #expect(!String(reflecting: failed.machine).contains("115, 111, 109, 101"))
+    #expect(!String(reflecting: failed.handshake).contains("115, 111, 109, 101"))
   }
 }

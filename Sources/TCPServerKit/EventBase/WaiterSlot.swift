@@ -4,8 +4,8 @@
 ///
 /// A wait may be over before its task is suspended: where an actor of the loop waits, the runtime goes through
 /// the loop once more in between. And a task that was woken goes on later: until then the place stays taken.
-@safe struct Parking {
-  enum Wakening {
+@safe struct WaiterSlot {
+  enum WakeReason {
     case ready
     /// The task may have been cancelled, and looks.
     case recheck
@@ -20,10 +20,10 @@
     case woken
   }
 
-  private var continuation: UnsafeContinuation<Wakening, Never>?
+  private var continuation: UnsafeContinuation<WakeReason, Never>?
   private(set) var wait: UInt32 = 0
   private var phase = Phase.free
-  private var wakening = Wakening.ready
+  private var reason = WakeReason.ready
 
   init() {}
 
@@ -46,9 +46,9 @@
   }
 
   /// - Returns: what to resume at once, where the wait is over already.
-  mutating func park(_ continuation: UnsafeContinuation<Wakening, Never>) -> Sleeper? {
+  mutating func park(_ continuation: UnsafeContinuation<WakeReason, Never>) -> ResumableWaiter? {
     guard phase == .begun else {
-      return unsafe Sleeper(continuation: continuation, wakening: wakening)
+      return unsafe ResumableWaiter(continuation: continuation, reason: reason)
     }
     unsafe self.continuation = continuation
     phase = .suspended
@@ -58,38 +58,38 @@
   /// The task goes on.
   ///
   /// - Returns: the reason of the wake-up; a check requested after the wake-up replaces it.
-  mutating func end() -> Wakening {
+  mutating func end() -> WakeReason {
     phase = .free
-    return wakening
+    return reason
   }
 
   /// Ends the wait, if there is one.
   ///
   /// - Returns: what to resume, which is the caller's to do: code that runs while a place is being changed costs
   ///   each change a check at run time.
-  mutating func wake(_ wakening: Wakening) -> Sleeper? {
+  mutating func wake(_ reason: WakeReason) -> ResumableWaiter? {
     guard isWaiting else {
-      if phase == .woken, wakening == .recheck { self.wakening = .recheck }
+      if phase == .woken, reason == .recheck { self.reason = .recheck }
       return nil
     }
     phase = .woken
-    self.wakening = wakening
-    let sleeper = unsafe continuation.map { unsafe Sleeper(continuation: $0, wakening: wakening) }
+    self.reason = reason
+    let waiter = unsafe continuation.map { unsafe ResumableWaiter(continuation: $0, reason: reason) }
     unsafe continuation = nil
-    return sleeper
+    return waiter
   }
 
-  mutating func cancel(_ wait: UInt32) -> Sleeper? {
+  mutating func cancel(_ wait: UInt32) -> ResumableWaiter? {
     wait == self.wait ? wake(.cancelled) : nil
   }
 
   /// A task that is to go on.
-  @safe struct Sleeper {
-    fileprivate let continuation: UnsafeContinuation<Wakening, Never>
-    fileprivate let wakening: Wakening
+  @safe struct ResumableWaiter {
+    fileprivate let continuation: UnsafeContinuation<WakeReason, Never>
+    fileprivate let reason: WakeReason
 
     func resume() {
-      unsafe continuation.resume(returning: wakening)
+      unsafe continuation.resume(returning: reason)
     }
   }
 }
@@ -105,8 +105,8 @@ extension EventEngine {
     on target: some CancellableWait,
     wait: UInt32,
     isolation: isolated (any Actor)? = #isolation,
-    park: (UnsafeContinuation<Parking.Wakening, Never>) -> Void
-  ) async -> Parking.Wakening {
+    park: (UnsafeContinuation<WaiterSlot.WakeReason, Never>) -> Void
+  ) async -> WaiterSlot.WakeReason {
     // Only retained there: see Job.
     nonisolated(unsafe) let target: any CancellableWait = target
     return await withTaskCancellationHandler {

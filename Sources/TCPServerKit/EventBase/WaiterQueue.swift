@@ -1,27 +1,27 @@
 /// Tasks that wait for the same thing, in order.
-final class WaitingLine {
+final class WaiterQueue {
   /// One of them.
   final class Waiter: CancellableWait {
-    private var parking = Parking()
+    private var slot = WaiterSlot()
 
     func begin() {
-      _ = parking.begin()
+      _ = slot.begin()
     }
 
     fileprivate var wait: UInt32 {
-      parking.wait
+      slot.wait
     }
 
-    fileprivate func park(_ continuation: UnsafeContinuation<Parking.Wakening, Never>) {
-      unsafe parking.park(continuation)?.resume()
+    fileprivate func park(_ continuation: UnsafeContinuation<WaiterSlot.WakeReason, Never>) {
+      unsafe slot.park(continuation)?.resume()
     }
 
-    func wake(_ wakening: Parking.Wakening) {
-      parking.wake(wakening)?.resume()
+    func wake(_ reason: WaiterSlot.WakeReason) {
+      slot.wake(reason)?.resume()
     }
 
     func cancelWait(_ wait: UInt32) {
-      parking.cancel(wait)?.resume()
+      slot.cancel(wait)?.resume()
     }
   }
 
@@ -31,7 +31,7 @@ final class WaitingLine {
   /// One is enough where one task waits again and again, which is nearly always.
   private var spare: Waiter?
 
-  /// A place for a task that is to suspend in it at once. It counts as waiting from here on: see ``Parking``.
+  /// A place for a task that is to suspend in it at once. It counts as waiting from here on: see ``WaiterSlot``.
   func add() -> Waiter {
     let waiter = spare ?? Waiter()
     spare = nil
@@ -69,7 +69,7 @@ final class WaitingLine {
 extension EventEngine {
   /// Suspends the calling task in its place in a line.
   @discardableResult
-  func suspend(on waiter: WaitingLine.Waiter) async -> Parking.Wakening {
+  func suspend(on waiter: WaiterQueue.Waiter) async -> WaiterSlot.WakeReason {
     await suspend(on: waiter, wait: waiter.wait) { unsafe waiter.park($0) }
   }
 }
