@@ -169,4 +169,20 @@ extension TCPServer {
       unsafe csc_server_set_expected_descriptors(core, CInt(clamping: newValue))
     }
   }
+
+  /// Decides about each client before anything is made for it; nil, the default, admits all.
+  ///
+  /// Called with the client's address and port. It may call anything of the server, ``close()`` included, and
+  /// release it.
+  public final var admissionHandler: ((HostAddress, UInt16) -> Admission)? {
+    get {
+      requireLoopThread("TCPServer.admissionHandler")
+      return serverCore.admissionHandler
+    }
+    set {
+      requireLoopThread("TCPServer.admissionHandler")
+      serverCore.admissionHandler = newValue
+      serverCore.askForAdmission(newValue != nil)
+    }
+  }
 }

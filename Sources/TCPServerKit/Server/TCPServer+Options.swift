@@ -55,4 +55,19 @@ extension TCPServer {
     }
     return existingPreparation?(descriptor) ?? 0
   }
+
+  /// How long the peers of connections that are being closed may make no progress; 30 seconds at first.
+  ///
+  /// For the connections that are taken from now on; see ``TCPSocket/deliveryTimeout``.
+  public final var deliveryTimeout: Duration {
+    get {
+      requireLoopThread("TCPServer.deliveryTimeout")
+      return context.deliveryTimeout
+    }
+    set {
+      requireLoopThread("TCPServer.deliveryTimeout")
+      context.deliveryTimeout = newValue
+      serverCore.setRemoteDeliveryTimeout(newValue)
+    }
+  }
 }

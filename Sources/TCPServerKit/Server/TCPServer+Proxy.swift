@@ -2,6 +2,34 @@ internal import CServerCore
 
 /// Listening through a proxy: what a server knows of it.
 extension TCPServer {
+  /// Which proxy the server listens through, from the next ``listen(address:port:)`` on.
+  ///
+  /// ``NetworkProxy/default`` at first, which is no proxy unless the application sets one: neither the
+  /// environment nor the system is ever asked. An address of this machine's own (loopback) needs no proxy and
+  /// uses none.
+  public final var proxy: NetworkProxy {
+    get {
+      requireLoopThread("TCPServer.proxy")
+      return ownProxy
+    }
+    set {
+      requireLoopThread("TCPServer.proxy")
+      ownProxy = newValue
+    }
+  }
+
+  /// How the server behaves when it listens through a proxy, from the next ``listen(address:port:)`` on.
+  public final var proxyListenOptions: ProxyListenOptions {
+    get {
+      requireLoopThread("TCPServer.proxyListenOptions")
+      return listenOptions
+    }
+    set {
+      requireLoopThread("TCPServer.proxyListenOptions")
+      listenOptions = newValue
+    }
+  }
+
   /// Where the proxy listens for this server: one place for each request that is open there now. Empty for a server
   /// that listens without a proxy, and while the proxy is being asked again.
   public final var proxyBindings: [ProxyBinding] {

@@ -61,53 +61,9 @@ internal import CServerCore
   /// proxy reports that it has lost it; see <doc:ListeningThroughAProxy>.
   public final let acceptError: Signal<SocketError>
 
-  /// Which proxy the server listens through, from the next ``listen(address:port:)`` on.
-  ///
-  /// ``NetworkProxy/default`` at first, which is no proxy unless the application sets one: neither the
-  /// environment nor the system is ever asked. An address of this machine's own (loopback) needs no proxy and
-  /// uses none.
-  public final var proxy: NetworkProxy {
-    get {
-      requireLoopThread("TCPServer.proxy")
-      return ownProxy
-    }
-    set {
-      requireLoopThread("TCPServer.proxy")
-      ownProxy = newValue
-    }
-  }
-
-  /// How the server behaves when it listens through a proxy, from the next ``listen(address:port:)`` on.
-  public final var proxyListenOptions: ProxyListenOptions {
-    get {
-      requireLoopThread("TCPServer.proxyListenOptions")
-      return listenOptions
-    }
-    set {
-      requireLoopThread("TCPServer.proxyListenOptions")
-      listenOptions = newValue
-    }
-  }
-
   /// Emitted when a proxy that was asked again listens at another address or port than before: see
   /// ``proxyBindings``.
   public final let serverAddressChanged: Signal<Void>
-
-  /// Decides about each client before anything is made for it; nil, the default, admits all.
-  ///
-  /// Called with the client's address and port. It may call anything of the server, ``close()`` included, and
-  /// release it.
-  public final var admissionHandler: ((HostAddress, UInt16) -> Admission)? {
-    get {
-      requireLoopThread("TCPServer.admissionHandler")
-      return serverCore.admissionHandler
-    }
-    set {
-      requireLoopThread("TCPServer.admissionHandler")
-      serverCore.admissionHandler = newValue
-      serverCore.askForAdmission(newValue != nil)
-    }
-  }
 
   /// Emitted for each client that was rejected: by ``admissionHandler``, by ``maxConnections`` or for lack of
   /// descriptors. Its connection has been closed by then.
@@ -144,7 +100,7 @@ internal import CServerCore
   final var proxyListener: ProxyListener?
   final var isPaused = false
   final var ownProxy = NetworkProxy.default
-  final private(set) var listenOptions = ProxyListenOptions()
+  final var listenOptions = ProxyListenOptions()
   /// The last error's text, where it is not one of the core's.
   final var ownErrorText = ""
   /// What `finish(on:)` was given; see there.
@@ -156,7 +112,7 @@ internal import CServerCore
   /// The kernel has refused an option of a socket that was to listen.
   final var refusedOption = false
   /// Sockets that were added as objects; each has a place in the core's queue.
-  private var injectedSockets: [TCPSocket] = []
+  final var injectedSockets: [TCPSocket] = []
 
   /// Makes a server that does not listen yet.
   ///
@@ -212,116 +168,6 @@ internal import CServerCore
     }
   }
 
-  // MARK: - Listening
-
-  /// Listens for connections on an address and port.
-  ///
-  /// Through a ``proxy`` it blocks until that has answered, for ``NetworkProxy/timeout`` at most;
-  /// ``startListening(address:port:)`` suspends instead.
-  ///
-  /// - Parameters:
-  ///   - address: one of this machine's addresses; ``HostAddress/any``, the default, is every interface, IPv4
-  ///     and IPv6. ``HostAddress/null`` is refused.
-  ///   - port: the port; 0, the default, lets the kernel choose one, which ``serverPort`` returns.
-  /// - Returns: true on success. Otherwise ``serverError`` and ``errorString`` say why, and nothing is left
-  ///   open.
-  @discardableResult
-  public final func listen(address: HostAddress = .any, port: UInt16 = 0) -> Bool {
-    requireLoopThread("TCPServer.listen(address:port:)")
-    switch prepareListening(address, port) {
-    case .direct: return listenDirectly(address, port)
-    case .through(let listener): return listen(through: listener)
-    case .refused: return false
-    }
-  }
-
-  func listenDirectly(_ address: HostAddress, _ port: UInt16) -> Bool {
-    context.isDraining = false
-    serverCore.listenerFailure = nil
-    refusedOption = false
-    var address = address.core(port: port)
-    unsafe serverCore.listener = self
-    let listens = unsafe csc_server_listen(core, &address)
-    unsafe serverCore.listener = nil
-    if !listens && refusedOption { fail(.unsupportedSocketOperation, "A socket option was refused") }
-    return listens
-  }
-
-  /// A pause ends with the listening that it interrupted. One that is asked for before the next holds for that.
-  func endPause() {
-    if isPaused { resumeAccepting() }
-  }
-
-  /// Stops listening and closes the connections that are still pending. Connections taken before are not
-  /// touched; settings and the last error stay. No signal is emitted.
-  ///
-  /// Clients that the kernel had queued for the server are reset. May be called from any thread.
-  public final func close() {
-    guard !isPosted("TCPServer.close()", { $0.close() }) else { return }
-    exchange(&proxyListener, with: nil)?.close()
-    unsafe csc_server_close(core)
-    endPause()
-    endAdded()
-    serverCore.acceptWaiters.wakeAll()
-    serverCore.wakeIfAllEnded()
-  }
-
-  /// Letting go of them would not do: the loop keeps a socket alive that it watches for its handlers.
-  private func endAdded() {
-    for socket in exchange(&injectedSockets, with: []) {
-      socket.becomeUnconnected()
-    }
-  }
-
-  /// Whether the server listens.
-  public final var isListening: Bool {
-    requireLoopThread("TCPServer.isListening")
-    return isListeningNow
-  }
-
-  /// For code that is on the loop already.
-  final var isListeningNow: Bool {
-    unsafe csc_server_is_listening(core) || proxyListener?.isListening == true
-  }
-
-  /// The address the server listens on, or a proxy for it; ``HostAddress/null`` when it does not.
-  public final var serverAddress: HostAddress {
-    requireLoopThread("TCPServer.serverAddress")
-    return unsafe proxyListener?.binding?.address ?? HostAddress(csc_server_address(core))
-  }
-
-  /// The port the server listens on, or a proxy for it; 0 when it does not.
-  public final var serverPort: UInt16 {
-    requireLoopThread("TCPServer.serverPort")
-    return unsafe proxyListener?.binding?.port ?? csc_server_port(core)
-  }
-
-  /// The listening descriptor, which the server owns; -1 when it does not listen. The server holds a duplicate
-  /// for its own use beside it. Through a proxy, the connection to that; -1 while there is none.
-  public final var socketDescriptor: CInt {
-    requireLoopThread("TCPServer.socketDescriptor")
-    return unsafe proxyListener?.socketDescriptor ?? csc_server_descriptor(core)
-  }
-
-  /// Takes over a listening socket, such as one that a service manager opened.
-  ///
-  /// - Returns: true when the descriptor is the server's now; false when it is not a listening IPv4 or IPv6
-  ///   stream socket, belongs to another server, or this server listens already. Then ``errorString`` says
-  ///   which, and the descriptor is untouched and still the caller's.
-  @discardableResult
-  public final func setSocketDescriptor(_ socketDescriptor: CInt) -> Bool {
-    requireLoopThread("TCPServer.setSocketDescriptor(_:)")
-    guard proxyListener == nil else {
-      fail(.operation, "setSocketDescriptor() called when already listening")
-      return false
-    }
-    serverCore.listenerFailure = nil
-    guard unsafe csc_server_adopt(core, socketDescriptor) else { return false }
-    // The connections inherit it, as from a socket of the server's own.
-    SystemCalls.keepUrgentBytesInLine(socketDescriptor)
-    return true
-  }
-
   // MARK: - Connections
 
   /// Whether a connection is pending.
@@ -332,8 +178,7 @@ internal import CServerCore
 
   /// Takes the oldest pending connection, as a connected socket; nil when none is pending.
   ///
-  /// The socket is the caller's alone: unlike in Qt, it does not end with the server. It cannot be used from
-  /// another thread; for that, override ``incomingConnection(_:)``.
+  /// The socket is the caller's alone: unlike in Qt, it does not end with the server.
   open func nextPendingConnection() -> TCPSocket? {
     requireLoopThread("TCPServer.nextPendingConnection()")
     var connection = csc_connection()
@@ -343,76 +188,6 @@ internal import CServerCore
       return injectedSockets.isEmpty ? nil : injectedSockets.removeFirst()
     }
     return TCPSocket(accepted: connection, context: context)
-  }
-
-  /// How long the peers of connections that are being closed may make no progress; 30 seconds at first.
-  ///
-  /// For the connections that are taken from now on; see ``TCPSocket/deliveryTimeout``.
-  public final var deliveryTimeout: Duration {
-    get {
-      requireLoopThread("TCPServer.deliveryTimeout")
-      return context.deliveryTimeout
-    }
-    set {
-      requireLoopThread("TCPServer.deliveryTimeout")
-      context.deliveryTimeout = newValue
-      serverCore.setRemoteDeliveryTimeout(newValue)
-    }
-  }
-
-  /// Takes the oldest pending connection as its bare descriptor, out of its socket if it was added as one.
-  func takePending() -> csc_connection? {
-    var connection = csc_connection()
-    if type(of: self) != TCPServer.self {
-      // An override decides what comes next.
-      while let socket = nextPendingConnection() {
-        connection.peer = socket.peer
-        connection.descriptor = socket.detach(stayingCounted: true)
-        if connection.descriptor >= 0 { return connection }
-      }
-      return nil
-    }
-    guard unsafe csc_server_next_pending(core, &connection) else { return nil }
-    proxyListener?.roomChanged()
-    if connection.descriptor < 0 {
-      guard !injectedSockets.isEmpty else { return nil }
-      let socket = injectedSockets.removeFirst()
-      connection.peer = socket.peer
-      connection.descriptor = socket.detach(stayingCounted: true)
-    }
-    return connection.descriptor >= 0 ? connection : nil
-  }
-
-  /// Adds a socket to the pending connections, whatever ``maxPendingConnections`` says.
-  ///
-  /// For an overridden ``incomingConnection(_:)`` that makes its own socket. ``nextPendingConnection()``
-  /// returns that very object.
-  public final func addPendingConnection(_ socket: TCPSocket) {
-    requireLoopThread("TCPServer.addPendingConnection(_:)")
-    var place = csc_connection()
-    place.descriptor = -1
-    if unsafe csc_server_add_pending(core, &place) {
-      injectedSockets.append(socket)
-      count(socket)
-      // Unlike a signal, this wakes a task that waits for what is pending, too.
-      serverCore.acceptWaiters.wakeFirst()
-      serverCore.pendingAvailable?.notify()
-    }
-  }
-
-  /// Its place in the queue counts from now on, instead of what counted before.
-  private func count(_ socket: TCPSocket) {
-    if socket.flags.contains(.counted) {
-      socket.releasePermit()
-    } else if let handover = context.handover, handover.isOf(socket.descriptor), !handover.isPlaceTaken {
-      context.handover?.isPlaceTaken = true
-      serverCore.connectionEnded()
-    }
-    if socket.descriptor >= 0 {
-      socket.acquirePermit(of: context)
-    } else {
-      serverCore.connectionEnded()
-    }
   }
 
   /// Called for each new connection with its descriptor, before ``newConnection`` is emitted.
@@ -447,47 +222,6 @@ internal import CServerCore
     } else {
       fail(.unsupportedSocketOperation, "Invalid socket descriptor")
     }
-  }
-
-  /// Waits for a connection without running the event loop.
-  ///
-  /// True at once when a connection is pending, whether or not the server listens. Otherwise everything that the kernel
-  /// holds is accepted, up to the limit, ``newConnection`` being emitted for each; where a handler or an overridden
-  /// ``incomingConnection(_:)`` has taken them all, it waits on. Works while accepting is paused. Signals of the
-  /// operating system do not shorten the wait.
-  ///
-  /// - Parameters:
-  ///   - msec: milliseconds to wait at most; 0, the default, only looks; -1 waits without limit.
-  ///   - timedOut: if not nil, set to whether the time ran out; untouched when the server does not listen.
-  /// - Returns: whether ``hasPendingConnections`` is true now. False with ``SocketError/socketTimeout`` when the time
-  ///   ran out, with another ``serverError`` when accepting failed, and when the server does not listen.
-  @available(*, noasync, message: "It blocks its thread: use accept() or connections")
-  @safe @discardableResult
-  public final func waitForNewConnection(
-    msec: Int = 0,
-    timedOut: UnsafeMutablePointer<Bool>? = nil
-  ) -> Bool {
-    requireLoopThread("TCPServer.waitForNewConnection(msec:timedOut:)")
-    let deadline = msec < 0 ? nil : ContinuousClock.now + Duration.milliseconds(msec).limited
-    while true {
-      if hasPendingConnections {
-        if isListeningNow { unsafe timedOut?.pointee = false }
-        return true
-      }
-      guard unsafe waitOnce(until: deadline, timedOut) else { return hasPendingConnections }
-    }
-  }
-
-  private func waitOnce(
-    until deadline: ContinuousClock.Instant?,
-    _ timedOut: UnsafeMutablePointer<Bool>?
-  ) -> Bool {
-    if let proxyListener {
-      return unsafe wait(for: proxyListener, until: deadline, timedOut)
-    }
-    // Rounded up, so that the last round is not over too early.
-    let left = deadline.map { max(($0 - .now) / .milliseconds(1), 0).rounded(.up) }
-    return unsafe csc_server_wait(core, left.map { CInt(clamping: Int($0)) } ?? -1, timedOut)
   }
 
   /// Stops accepting until ``resumeAccepting()``; the kernel goes on queuing clients. Harmless at any time, and from

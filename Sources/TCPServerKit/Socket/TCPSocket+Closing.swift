@@ -72,6 +72,46 @@ extension TCPSocket {
     becomeUnconnected(resetting: true)
   }
 
+  /// Ends the connection in order, as ``disconnectFromHost()`` does, and waits until the peer has got all that was
+  /// written.
+  ///
+  /// The peer's own end is not waited for here but by the event base, with the socket ``SocketState/closing`` as long,
+  /// whether or not the program still holds it.
+  ///
+  /// - Parameter timeout: how long the peer may make no progress, instead of ``deliveryTimeout``. A peer that takes
+  ///   bytes is waited for, however long all of it takes.
+  /// - Returns: whether the peer has got everything that was written.
+  ///
+  /// ## Cancellation
+  ///
+  /// Ends the connection at once: by a reset, returning false, where the peer has not got everything yet.
+  ///
+  /// ## Isolation
+  ///
+  /// May be called from any task.
+  @discardableResult
+  public func closeGracefully(timeout: Duration? = nil) async -> Bool {
+    await onLoop { await $0.closeAndWait(timeout, untilEnded: false) }
+  }
+
+  /// What ``closeGracefully(timeout:)`` does, in a task that stays on the loop.
+  ///
+  /// - Parameter untilEnded: the peer's own end is waited for, too, or its silence.
+  func closeAndWait(_ timeout: Duration?, untilEnded: Bool) async -> Bool {
+    if let timeout { deliveryTimeout = timeout }
+    disconnectFromHost()
+    // The acknowledgement of the last byte brings no event.
+    var pause = Duration.milliseconds(1)
+    while currentState != .unconnected, let engine {
+      let looks = flags.contains(.lingering) && !untilEnded
+      if looks && !hasUndelivered { break }
+      let reason = await stateChange(within: looks ? pause : nil, engine)
+      if looks { pause = min(pause * 2, .milliseconds(20)) }
+      if reason == .cancelled || reason == .recheck && Task.isCancelled { endNow() }
+    }
+    return flags.isDisjoint(with: [.undelivered, .writeBroken, .broken])
+  }
+
   // MARK: -
 
   /// Ends a connection whose time is over: reset, unless the peer has got everything.

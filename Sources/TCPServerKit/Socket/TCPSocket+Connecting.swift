@@ -35,6 +35,37 @@ extension TCPSocket {
     begin(to: .address(address, port: port), .addresses([address]), query, isLoopback: address.isLoopback)
   }
 
+  /// Connects to a host by name or address, and waits for it.
+  ///
+  /// - Throws: what ``connectToHost(_:port:)-(String,_)`` reports, and ``SocketError/socketTimeout``.
+  ///
+  /// ## Cancellation
+  ///
+  /// Gives up the attempt and throws `CancellationError`; the socket is unconnected again.
+  ///
+  /// ## Isolation
+  ///
+  /// May be called from any task. A name is looked up on a thread of its own.
+  public func connect(to hostName: String, port: UInt16, timeout: Duration? = nil) async throws {
+    try await onLoop { try await $0.connectAndWait(hostName, port, timeout) }
+  }
+
+  private func connectAndWait(_ hostName: String, _ port: UInt16, _ timeout: Duration?) async throws {
+    guard currentState == .unconnected else {
+      throw refuseAsync("connect() called when already connected or connecting")
+    }
+    connectToHost(hostName, port: port)
+    if currentState != .connected {
+      do {
+        try await waitForStateChange(timeout)
+      } catch {
+        abort()
+        throw error
+      }
+    }
+    guard currentState == .connected else { throw lastError }
+  }
+
   /// Which proxy the socket connects through, from the next ``connectToHost(_:port:)-(String,_)`` on.
   ///
   /// ``NetworkProxy/default`` at first, which is no proxy unless the application sets one. Host names are the

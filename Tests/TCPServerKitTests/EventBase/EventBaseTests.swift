@@ -292,19 +292,3 @@ struct EventBaseTests {
     #expect(socket.state == .unconnected)
   }
 }
-
-/// Signals concern the whole process, and one event base at a time can take them.
-@Suite("EventBase and signals", .blocking, .serialized, .timeLimit(.minutes(5)))
-struct EventBaseSignalTests {
-  @Test(
-    "stopOnSignals() ends the loop when the process receives one of them",
-    arguments: [SIGUSR1, SIGUSR2, SIGUSR1]
-  )
-  func stopOnSignals(signal: CInt) throws {
-    let base = try EventBase()
-    #expect(base.stopOnSignals(SIGUSR1, SIGUSR2))
-    base.execute { kill(getpid(), signal) }
-    base.run()
-    // The run ended for the signal: without it nothing else would have ended it.
-  }
-}

@@ -1,0 +1,192 @@
+/// The one loop of all async writes.
+extension TCPSocket {
+  /// Calls `part` on the loop until it has accepted all, and waits for the peer in between.
+  ///
+  /// - Parameters:
+  ///   - written: how much was accepted before: this write has waited already, in a task that went on elsewhere.
+  ///   - hasTurn: the task has waited for the writes before this one.
+  ///   - part: sends or holds what it can of the bytes that follow the given number, and returns how many that were.
+  ///     Called on the loop, where its caller may not be.
+  @inline(__always) @discardableResult
+  func writing(
+    _ count: Int,
+    _ timeout: Duration?,
+    resuming written: Int? = nil,
+    hasTurn: Bool = false,
+    _ part: (TCPSocket, Int) throws -> Int
+  ) async throws -> Int {
+    guard isOnLoop else { return try await writingElsewhere(count, timeout, written, part) }
+    var accepted = written ?? 0
+    if written != nil {
+      try endWritersWait(accepted)
+    } else if !hasTurn, try mustWaitForTurn() {
+      return try await writingElsewhere(count, timeout, nil, part)
+    }
+    while true {
+      do {
+        accepted += try part(self, accepted)
+        noteUse()
+      } catch {
+        nextWriter()
+        throw error
+      }
+      if accepted == count && held < writeMarks.high {
+        guard spendsTurnBudget(accepted), engine != nil else { break }
+        // Cancelled or not, the bytes are written.
+        beginRest(.writer)
+        await suspend(.writer)
+        guard isOnLoop else {
+          await onLoop {
+            try? $0.endWait(.writer); $0.nextWriter()
+          }
+          return count
+        }
+        try? endWait(.writer)
+        break
+      }
+      try beginWritersWait(timeout)
+      await suspend(.writer)
+      guard isOnLoop else { return try await writingElsewhere(count, timeout, accepted, part) }
+      try endWritersWait(accepted)
+    }
+    nextWriter()
+    return count
+  }
+
+  @inline(never)
+  private func writingElsewhere(
+    _ count: Int,
+    _ timeout: Duration?,
+    _ written: Int?,
+    _ part: (TCPSocket, Int) throws -> Int
+  ) async throws -> Int {
+    try await onLoop { socket in
+      if written == nil { try await socket.waitForTurn() }
+      return try await socket.writing(count, timeout, resuming: written, hasTurn: true, part)
+    }
+  }
+
+  /// Looks at the calling task, which is about to write.
+  ///
+  /// - Returns: whether others write before it.
+  private func mustWaitForTurn() throws -> Bool {
+    if recordServingTask(.writer) { throw cancelled() }
+    guard let existingWaiters else { return false }
+    guard !existingWaiters.writer.isTaken else { return true }
+    guard let settings = existingWaiters.existingSettings else { return false }
+    return settings.nextWriter != nil || !settings.writers.isEmpty
+  }
+
+  /// Suspends the calling task, which stays on the loop, while others write.
+  private func waitForTurn() async throws {
+    guard let engine else { return }
+    guard try mustWaitForTurn() else { return }
+    let settings = waiters.settings
+    let waiter = settings.writers.add()
+    let reason = await engine.suspend(on: waiter)
+    settings.writers.remove(waiter)
+    let isNext = settings.nextWriter === waiter
+    if isNext { settings.nextWriter = nil }
+    // The task that waits here is not the one that was noted last.
+    if recordServingTask(.writer) || reason == .cancelled {
+      if isNext { nextWriter() }
+      throw cancelled()
+    }
+  }
+
+  /// The task that writes has ended: the next in line may.
+  private func nextWriter() {
+    guard let settings = existingWaiters?.existingSettings, let next = settings.writers.first else { return }
+    settings.nextWriter = next
+    settings.writers.wakeFirst()
+  }
+
+  private func beginWritersWait(_ timeout: Duration?) throws {
+    guard engine != nil else { throw refuseAsync("No event base to wait on") }
+    beginWait(.writer)
+    watchWrite(for: timeout)
+  }
+
+  /// The task that writes goes on.
+  private func endWritersWait(_ accepted: Int) throws {
+    do {
+      try endWait(.writer)
+      try checkUnbroken(!flags.contains(.writeBroken) && descriptor >= 0)
+    } catch {
+      // One task writes at a time, so what is held last is its own.
+      let unsent = min(held, accepted)
+      waiters.settings.bytesOfFailedWrite = accepted - unsent
+      if error is CancellationError { takeBack(unsent) }
+      nextWriter()
+      throw error
+    }
+  }
+
+  func waitUntilAllSent(_ timeout: Duration?) async throws {
+    if output != nil { try await waitForTurn() }
+    defer { nextWriter() }
+    while let held = output {
+      try beginWritersWait(timeout)
+      await suspend(.writer)
+      try endWait(.writer)
+      // Sent to the last byte, even if the connection has ended since; or lost with it.
+      try checkUnbroken(held.count == 0 || output === held)
+    }
+    try checkUnbroken(flags.isDisjoint(with: [.writeBroken, .broken]))
+  }
+
+  func checkUnbroken(_ isUnbroken: Bool) throws {
+    guard isUnbroken else { throw lastError == .unknown ? .remoteHostClosed : lastError }
+  }
+
+  /// Sends or holds as much as the high-water mark allows of what follows the first bytes.
+  func accept(_ bytes: UnsafeRawBufferPointer, from start: Int) throws -> Int {
+    guard mayWrite() else { throw lastError }
+    let bytes = unsafe UnsafeRawBufferPointer(rebasing: bytes[start...])
+    var sent = 0
+    if output == nil && isEstablished {
+      guard case .value(let count) = unsafe transmit(bytes) else { throw lastError }
+      sent = count
+    }
+    return sent + (unsafe hold(UnsafeRawBufferPointer(rebasing: bytes[sent...])))
+  }
+
+  func accept(_ pieces: [[UInt8]], from start: Int) throws -> Int {
+    guard mayWrite() else { throw lastError }
+    var accepted = start
+    if output == nil && isEstablished {
+      guard case .value(let count) = transmit(pieces, from: start) else { throw lastError }
+      accepted += count
+    }
+    var skipped = 0
+    for piece in pieces {
+      let from = accepted - skipped
+      skipped += piece.count
+      guard from < piece.count else { continue }
+      accepted += unsafe piece.withUnsafeBytes { unsafe hold(UnsafeRawBufferPointer(rebasing: $0[from...])) }
+      guard accepted == skipped else { break }
+    }
+    return accepted - start
+  }
+
+  /// Keeps as much as the high-water mark allows; returns how much.
+  private func hold(_ bytes: UnsafeRawBufferPointer) -> Int {
+    let count = min(bytes.count, max(writeMarks.high - held, 0))
+    if count > 0 {
+      let queue = output ?? ByteQueue(capacity: count)
+      unsafe queue.append(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
+      output = queue
+      if isEstablished { watchWrite(true) }
+    }
+    return count
+  }
+
+  private func takeBack(_ count: Int) {
+    guard count > 0, let output else { return }
+    output.dropLast(count)
+    if output.count == 0 {
+      outputDone()
+      finishClosingIfSent()
+    }
+  }
+}
