@@ -3,7 +3,7 @@
 
 #include <event2/event.h>
 
-#include "../../Sources/CLibevent/shim.h"
+#include "../../../Sources/CLibevent/shim.h"
 
 _Static_assert(CLIBEVENT_TIMEOUT == EV_TIMEOUT, "EV_TIMEOUT");
 _Static_assert(CLIBEVENT_READ == EV_READ, "EV_READ");
