@@ -53,7 +53,11 @@ typedef struct csc_statistics {
 CSC_API void csc_server_statistics(const csc_server *CSC_NULLABLE server,
                                    csc_statistics *statistics, size_t size);
 
-/** csc_statistics::live alone, without a system call; 0 when the server is NULL. */
+/**
+ * csc_statistics::live alone, without a system call.
+ *
+ * @return 0 when the server is NULL
+ */
 CSC_API uint64_t csc_server_live(const csc_server *CSC_NULLABLE server);
 
 /** @} */
