@@ -26,31 +26,3 @@ public final class ConnectionPermit: Sendable {
     }
   }
 }
-
-/// Being counted by a server, from the accept until the descriptor is closed or given away.
-extension TCPSocket {
-  /// The server of `context` counts this socket from now on.
-  func acquirePermit(of context: SocketContext) {
-    // The socket's own confinement stays the one that its context keeps.
-    self.context =
-      context.confinement === confinement
-      ? context : SocketContext(in: self.context, server: context.server, confinement: confinement)
-    flags.insert(.counted)
-  }
-
-  /// No server counts it any more.
-  func releasePermit() {
-    guard flags.contains(.counted) else { return }
-    flags.remove(.counted)
-    context.connectionEnded()
-  }
-
-  func closeDescriptor() {
-    SystemCalls.closeDescriptor(descriptor)
-    descriptor = -1
-    releasePermit()
-    if let loop = context.loop, loop.hasOverloadedServers {
-      loop.descriptorFreed()
-    }
-  }
-}

@@ -107,7 +107,7 @@ extension TCPSocket {
     }
     details.binding = SocketAddress(host: address, port: localPort)
     currentState = .bound
-    announceState()
+    existingDetails?.stateChanged?.notify(currentState)
     return true
   }
 
@@ -179,7 +179,7 @@ extension TCPSocket {
     let state = attempt.isLookingUp ? SocketState.hostLookup : .connecting
     guard currentState != state else { return }
     currentState = state
-    announceState()
+    existingDetails?.stateChanged?.notify(currentState)
   }
 
   private func attemptSucceeded() {
@@ -190,7 +190,7 @@ extension TCPSocket {
     updateReadWatch()
     sendWhatWasWrittenBefore()
     existingWaiters?.existingSettings?.state.wakeAll()
-    announceState()
+    existingDetails?.stateChanged?.notify(currentState)
     guard currentState == .connected else { return }
     existingDetails?.connected?.notify()
     if flags.contains(.closesOnceConnected) { disconnectFromHost() }

@@ -79,6 +79,15 @@ extension TCPSocket {
     return ConnectionPermit(server)
   }
 
+  /// The server of `context` counts this socket from now on.
+  func acquirePermit(of context: SocketContext) {
+    // The socket's own confinement stays the one that its context keeps.
+    self.context =
+      context.confinement === confinement
+      ? context : SocketContext(in: self.context, server: context.server, confinement: confinement)
+    flags.insert(.counted)
+  }
+
   /// - Parameter stayingCounted: the new owner of the descriptor reports its end, where it was counted.
   func detach(stayingCounted: Bool) -> CInt {
     guard currentState == .connected else {

@@ -74,11 +74,6 @@ extension TCPSocket {
     return made(details.stateChanged) { details.stateChanged = $0 }
   }
 
-  /// Where the socket is in no middle of a change: a handler may call anything.
-  func announceState() {
-    existingDetails?.stateChanged?.notify(currentState)
-  }
-
   /// Emitted when new data has arrived.
   ///
   /// Once for each arrival: not again for data left unread, not for the end of input, and not while its own

@@ -211,17 +211,6 @@ internal import Synchronization
     context.readBuffer
   }
 
-  func releaseHandlers() {
-    existingReadyRead?.disconnectAll()
-    guard let details = existingDetails else { return }
-    details.connected?.disconnectAll()
-    details.stateChanged?.disconnectAll()
-    details.bytesWritten?.disconnectAll()
-    details.readChannelFinished?.disconnectAll()
-    details.disconnected?.disconnectAll()
-    details.errorOccurred?.disconnectAll()
-  }
-
   // MARK: - State
 
   /// How far the connection has come.
