@@ -37,12 +37,7 @@ extension NetworkProxy {
   /// Finds the proxies for a query, the best first. Called on the thread of the server or socket that asks.
   public typealias Factory = @Sendable (NetworkProxyQuery) -> [NetworkProxy]
 
-  private struct ApplicationSettings {
-    var proxy: NetworkProxy = .none
-    var factory: Factory?
-  }
-
-  private static let applicationSettings = Locked(ApplicationSettings())
+  private static let applicationSettings = Locked<(proxy: NetworkProxy, factory: Factory?)>((.none, nil))
 
   /// The application's proxy; ``none`` until one is set. From any thread.
   ///
@@ -52,7 +47,7 @@ extension NetworkProxy {
     get { applicationSettings.withLock { $0.proxy } }
     set {
       let proxy = newValue.kind == .default ? .none : newValue
-      applicationSettings.withLock { $0 = ApplicationSettings(proxy: proxy) }
+      applicationSettings.withLock { $0 = (proxy, nil) }
     }
   }
 
@@ -63,6 +58,6 @@ extension NetworkProxy {
   /// ``application`` back to ``none``.
   public static var applicationFactory: Factory? {
     get { applicationSettings.withLock { $0.factory } }
-    set { applicationSettings.withLock { $0 = ApplicationSettings(factory: newValue) } }
+    set { applicationSettings.withLock { $0 = (.none, newValue) } }
   }
 }

@@ -83,7 +83,7 @@ final class ProxyConnection {
   var awaited: [SystemCalls.Awaited] {
     switch stage {
     case .connecting(let connector): connector.awaited
-    case .talking: [SystemCalls.Awaited(descriptor: descriptor, forWriting: !unsent.isEmpty)]
+    case .talking: [(descriptor, forWriting: !unsent.isEmpty)]
     case .unstarted, .over: []
     }
   }
@@ -127,11 +127,13 @@ final class ProxyConnection {
   private func begin() -> Progress? {
     let proxy = route.proxy
     let address = knownAddress ?? HostAddress(hostName: proxy.hostName)
-    let host =
-      address.flatMap { $0 == .any ? nil : TCPConnector.Host.addresses([$0]) } ?? .name(proxy.hostName)
-    let delay = min(TCPConnector.attemptDelay, proxy.timeout)
     stage = .connecting(
-      TCPConnector(to: host, port: proxy.port, attemptDelay: delay) { host in
+      TCPConnector(
+        to: proxy.hostName,
+        addresses: address.map { $0 == .any ? [] : [$0] } ?? [],
+        port: proxy.port,
+        attemptDelay: min(TCPConnector.attemptDelay, proxy.timeout)
+      ) { host in
         !proxy.hasCredentials || host.isLoopback || proxy.allowsClearTextCredentials ? nil : Self.clearText
       }
     )
@@ -150,9 +152,9 @@ final class ProxyConnection {
     case .waiting:
       if connector.attemptCount > attempts { limit(to: route.proxy.timeout) }
       return .waiting
-    case .connected(let connected, let address):
+    case .connected(let connected):
       descriptor = connected
-      proxyAddress = address.host
+      proxyAddress = connector.address?.host ?? .null
       stage = .talking
       unsent = handshake.greeting
       return nil

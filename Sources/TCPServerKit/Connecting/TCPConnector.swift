@@ -7,29 +7,15 @@ internal import Glibc
 /// Never blocks: the caller waits for any of the descriptors ``awaited``, by the loop or by poll, or for ``deadline``, and
 /// calls ``advance()``.
 final class TCPConnector {
-  enum Host {
-    /// The preferred ones first.
-    case addresses([HostAddress])
-    case name(String)
-  }
-
   enum Progress {
     case waiting
     /// The descriptor is the caller's.
-    case connected(CInt, to: SocketAddress)
+    case connected(CInt)
     case failed(Failure)
   }
 
   /// A local address, and a descriptor that is bound to it already.
-  struct Binding {
-    let address: SocketAddress
-    var descriptor: CInt
-  }
-
-  private struct Attempt {
-    let descriptor: CInt
-    let address: SocketAddress
-  }
+  typealias Binding = (address: SocketAddress, descriptor: CInt)
 
   /// How long an address may be silent before the next one is tried beside it.
   static let attemptDelay: Duration = .milliseconds(250)
@@ -40,19 +26,21 @@ final class TCPConnector {
   private let mayConnect: (HostAddress) -> Failure?
   private var lookup: NameLookup?
   private var candidates: ArraySlice<HostAddress> = []
-  private var attempts: [Attempt] = []
+  private var attempts: [(descriptor: CInt, address: SocketAddress)] = []
   private var failure = Failure(.hostNotFound, "Host not found")
   /// When the next address is tried; nil where none is left, or those before it must fail first.
   private(set) var deadline: ContinuousClock.Instant?
-  /// Where the last attempt leads.
+  /// Where the last attempt leads; once connected, where that has led.
   private(set) var address: SocketAddress?
   private(set) var attemptCount = 0
 
   /// - Parameters:
+  ///   - addresses: the host's, the preferred ones first; none to look its name up.
   ///   - binding: the local address. Its port cannot be shared by attempts: they are made one after the other.
   ///   - mayConnect: why an address is not to be tried; nil for one that is.
   init(
-    to host: Host,
+    to hostName: String,
+    addresses: [HostAddress] = [],
     port: UInt16,
     boundTo binding: Binding? = nil,
     attemptDelay: Duration = attemptDelay,
@@ -62,13 +50,10 @@ final class TCPConnector {
     self.binding = binding
     self.attemptDelay = attemptDelay
     self.mayConnect = mayConnect
-    switch host {
-    case .addresses(let addresses):
-      candidates = addresses[...]
-    case .name(let name):
-      lookup = NameLookup(name)
-      if lookup == nil { failure = .outOfResources }
-    }
+    candidates = addresses[...]
+    guard addresses.isEmpty else { return }
+    lookup = NameLookup(hostName)
+    if lookup == nil { failure = .outOfResources }
   }
 
   deinit {
@@ -81,8 +66,8 @@ final class TCPConnector {
   }
 
   var awaited: [SystemCalls.Awaited] {
-    if let lookup { return [SystemCalls.Awaited(descriptor: lookup.descriptor, forWriting: false)] }
-    return attempts.map { SystemCalls.Awaited(descriptor: $0.descriptor, forWriting: true) }
+    if let lookup { return [(lookup.descriptor, forWriting: false)] }
+    return attempts.map { ($0.descriptor, forWriting: true) }
   }
 
   /// Does what can be done without waiting.
@@ -104,7 +89,10 @@ final class TCPConnector {
     for attempt in attempts where SystemCalls.isWritable(attempt.descriptor) {
       let errnum = SystemCalls.option(attempt.descriptor, SOL_SOCKET, SO_ERROR) ?? EBADF
       attempts.removeAll { $0.descriptor == attempt.descriptor }
-      if errnum == 0 { return .connected(attempt.descriptor, to: attempt.address) }
+      if errnum == 0 {
+        address = attempt.address
+        return .connected(attempt.descriptor)
+      }
       failure = Failure(CSC_CALL_CONNECT, errno: errnum)
       SystemCalls.closeDescriptor(attempt.descriptor)
       deadline = deadline.map { _ in .now }
@@ -127,9 +115,9 @@ final class TCPConnector {
         attemptCount += 1
         switch address.connect(descriptor) {
         case .value:
-          return .connected(descriptor, to: address)
+          return .connected(descriptor)
         case .failed(EINPROGRESS), .failed(EINTR):
-          attempts.append(Attempt(descriptor: descriptor, address: address))
+          attempts.append((descriptor, address))
           if binding == nil && !candidates.isEmpty { deadline = .now + attemptDelay }
           return nil
         case .failed(let errnum):

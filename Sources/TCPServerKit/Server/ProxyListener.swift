@@ -26,7 +26,8 @@ final class ProxyListener {
   private var waits = 0
   private var ignoresLimits = false
   private var isDeliveryDue = false
-  let starting = Starting()
+  /// The task that waits until it is known whether the server listens.
+  let starting = WaiterQueue()
 
   private static let deepestWait = 16
 
@@ -41,15 +42,6 @@ final class ProxyListener {
     self.route = route
     self.requested = requested
     self.settings = settings
-  }
-
-  /// A task that waits until it is known whether the server listens.
-  final class Starting: CancellableWait {
-    var slot = WaiterSlot()
-
-    func cancelWait(_ wait: UInt32) {
-      slot.cancel(wait)?.resume()
-    }
   }
 
   // MARK: - What the server calls
@@ -90,7 +82,7 @@ final class ProxyListener {
     for _ in 1..<max(settings.simultaneousBindings, 1) {
       requests.append(BindRequest())
     }
-    starting.slot.wake(.ready)?.resume()
+    starting.wakeAll()
     for request in requests where request.isIdle && !isClosed {
       begin(request)
     }
@@ -180,7 +172,7 @@ final class ProxyListener {
     request.stop()
     guard isListening else {
       startFailure = failure
-      starting.slot.wake(.ready)?.resume()
+      starting.wakeAll()
       return
     }
     if mayBeThePort {
@@ -329,6 +321,6 @@ final class ProxyListener {
     for request in exchange(&requests, with: []) {
       request.stop()
     }
-    starting.slot.wake(.ready)?.resume()
+    starting.wakeAll()
   }
 }

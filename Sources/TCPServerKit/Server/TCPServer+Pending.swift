@@ -46,7 +46,7 @@ extension TCPServer {
   private func count(_ socket: TCPSocket) {
     if socket.flags.contains(.counted) {
       socket.releasePermit()
-    } else if let handover = context.handover, handover.isOf(socket.descriptor), !handover.isPlaceTaken {
+    } else if context.handsOver(socket.descriptor), context.handover?.isPlaceTaken == false {
       context.handover?.isPlaceTaken = true
       serverCore.connectionEnded()
     }

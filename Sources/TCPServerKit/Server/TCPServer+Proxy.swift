@@ -72,13 +72,10 @@ extension TCPServer {
     case .through(let prepared):
       listener = prepared
     }
-    let starting = listener.starting
-    let wait = starting.slot.begin()
+    let waiter = listener.starting.add()
     listener.begin()
-    let reason = await engine.suspend(on: starting, wait: wait) {
-      unsafe starting.slot.park($0)?.resume()
-    }
-    _ = starting.slot.end()
+    let reason = await engine.suspend(on: waiter)
+    listener.starting.remove(waiter)
     guard reason != .cancelled else {
       endListening(listener)
       fail(.unfinishedSocketOperation, "The task was cancelled")

@@ -140,32 +140,21 @@ internal import CServerCore
   }
 
   deinit {
-    nonisolated(unsafe) let end = unsafe End(
-      context: .passRetained(context),
-      proxyListener: proxyListener,
-      injectedSockets: injectedSockets
-    )
-    guard let engine = eventBase?.engine, engine.exclusively({ unsafe end.run() }) == nil else {
-      if eventBase == nil { unsafe end.run() }
-      return
-    }
-    // The last reference to the core, which is the loop's to end, may be this one.
-    context = SocketContext(in: nil)
-    engine.post(.local { unsafe end.run() })
-  }
-
-  /// What ends with a server, on its loop. Its core may stay for the sockets that it counts.
-  @safe private struct End {
-    let context: Unmanaged<SocketContext>
-    let proxyListener: ProxyListener?
-    let injectedSockets: [TCPSocket]
-
-    func run() {
-      let context = unsafe context.takeRetainedValue()
+    // What ends with a server, on its loop. Its core may stay for the sockets that it counts.
+    let retained = unsafe Unmanaged.passRetained(context)
+    nonisolated(unsafe) let end = { [proxyListener, injectedSockets] in
+      let context = unsafe retained.takeRetainedValue()
       proxyListener?.close()
       for socket in injectedSockets { socket.becomeUnconnected() }
       (context.server as? ServerCore)?.serverEnds()
     }
+    guard let engine = eventBase?.engine, engine.exclusively({ unsafe end() }) == nil else {
+      if eventBase == nil { unsafe end() }
+      return
+    }
+    // The last reference to the core, which is the loop's to end, may be this one.
+    context = SocketContext(in: nil)
+    engine.post(.local { unsafe end() })
   }
 
   // MARK: - Connections
@@ -205,8 +194,7 @@ internal import CServerCore
   /// - Parameter socketDescriptor: non-blocking and close-on-exec; an override owns it.
   open func incomingConnection(_ socketDescriptor: CInt) {
     requireLoopThread("TCPServer.incomingConnection(_:)")
-    if let handover = context.handover, handover.isOf(socketDescriptor) {
-      var connection = handover.connection
+    if context.handsOver(socketDescriptor), var connection = context.handover?.connection {
       context.handover?.connection.descriptor = -1
       if unsafe csc_server_add_pending(core, &connection) {
         if type(of: self) != TCPServer.self { serverCore.pendingAvailable?.notify() }
@@ -260,7 +248,7 @@ internal import CServerCore
   func takeIncoming(_ connection: csc_connection) {
     let (context, loop) = (context, context.loop)
     let (outer, outerSource) = (context.handover, loop?.handingOver)
-    context.handover = Handover(connection: connection)
+    context.handover = (connection, isPlaceTaken: false)
     loop?.handingOver = context
     incomingConnection(connection.descriptor)
     if let left = context.handover, left.connection.descriptor >= 0, !left.isPlaceTaken {

@@ -1,70 +1,42 @@
 /// An outgoing connection that a socket is making, directly or through a proxy.
 final class ConnectionAttempt {
-  enum Way {
-    case direct(TCPConnector)
-    case throughProxy(ProxyConnection)
-  }
-
-  private let way: Way?
+  private let connector: TCPConnector?
+  private let proxied: ProxyConnection?
   private var watches: [DescriptorWatch] = []
   private var timer: LoopTimer?
   /// Why it has failed; nil while it goes on.
   var failure: Failure?
 
-  /// - Parameter way: nil for an attempt that has failed already.
-  init(_ way: Way?) {
-    self.way = way
+  /// With neither, an attempt that has failed already.
+  init(_ connector: TCPConnector? = nil, throughProxy proxied: ProxyConnection? = nil) {
+    self.connector = connector
+    self.proxied = proxied
   }
 
   var isLookingUp: Bool {
-    if case .direct(let connector) = way { connector.isLookingUp } else { false }
+    connector?.isLookingUp ?? false
   }
 
   /// Where it leads, as far as that is not the proxy's to find out.
   var address: SocketAddress? {
-    if case .direct(let connector) = way { connector.address } else { nil }
+    connector?.address
   }
 
   var awaited: [SystemCalls.Awaited] {
-    switch way {
-    case .direct(let connector): connector.awaited
-    case .throughProxy(let connection): connection.awaited
-    case nil: []
-    }
+    connector?.awaited ?? proxied?.awaited ?? []
   }
 
   /// When it is to go on though no descriptor is ready; nil where that may take any time.
   var deadline: ContinuousClock.Instant? {
-    switch way {
-    case .direct(let connector): connector.deadline
-    case .throughProxy(let connection): connection.deadline
-    case nil: nil
-    }
+    connector?.deadline ?? proxied?.deadline
   }
 
-  enum Progress {
-    case waiting
-    /// The descriptor is the caller's.
-    case connected(CInt)
-    case failed(Failure)
-  }
-
-  func advance() -> Progress {
-    switch way {
-    case .direct(let connector):
-      switch connector.advance() {
-      case .waiting: .waiting
-      case .connected(let descriptor, _): .connected(descriptor)
-      case .failed(let failure): .failed(failure)
-      }
-    case .throughProxy(let connection):
-      switch connection.advance() {
-      case .waiting, .bound, .arrived: .waiting
-      case .connected: .connected(connection.takeDescriptor())
-      case .failed(let failure): .failed(failure)
-      }
-    case nil:
-      .waiting
+  func advance() -> TCPConnector.Progress {
+    guard let proxied else { return connector?.advance() ?? .waiting }
+    return switch proxied.advance() {
+    case .waiting, .bound, .arrived: .waiting
+    case .connected: .connected(proxied.takeDescriptor())
+    case .failed(let failure): .failed(failure)
     }
   }
 

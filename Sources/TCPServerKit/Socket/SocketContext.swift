@@ -17,8 +17,9 @@ final class SocketContext: LoopResident, @unchecked Sendable {
   var watchesUnused = true
   /// The server is ending in order: no connection is to begin anything new.
   var isDraining = false
-  /// The connection that an overridden `incomingConnection(_:)` of the server is called for.
-  var handover: Handover?
+  /// The connection that an overridden `incomingConnection(_:)` of the server is called for. Its descriptor is -1 once it
+  /// is pending, and its place is taken once a socket or a permit holds it.
+  var handover: (connection: csc_connection, isPlaceTaken: Bool)?
   /// The server, where it lives on the same loop, or without one.
   let server: ServerHandle?
   private let remoteServer: RemoteServerHandle?
@@ -67,6 +68,11 @@ final class SocketContext: LoopResident, @unchecked Sendable {
     loop?.abortAll()
   }
 
+  /// Whether that connection has this descriptor.
+  func handsOver(_ descriptor: CInt) -> Bool {
+    descriptor >= 0 && handover?.connection.descriptor == descriptor
+  }
+
   /// What reaches the server from any thread; nil where there is none with a loop.
   var remoteServerHandle: RemoteServerHandle? {
     remoteServer ?? server.flatMap { $0.engine == nil ? nil : $0.remote }
@@ -88,18 +94,6 @@ final class SocketContext: LoopResident, @unchecked Sendable {
     } else {
       remoteServer?.connectionEnded()
     }
-  }
-}
-
-/// A connection on its way to an overridden `TCPServer.incomingConnection(_:)`.
-struct Handover {
-  /// Its descriptor is -1 once it is pending.
-  var connection: csc_connection
-  /// Whether a socket or a permit holds its place among those that the server counts.
-  var isPlaceTaken = false
-
-  func isOf(_ descriptor: CInt) -> Bool {
-    descriptor >= 0 && connection.descriptor == descriptor
   }
 }
 

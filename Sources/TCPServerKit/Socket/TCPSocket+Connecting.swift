@@ -14,14 +14,7 @@ extension TCPSocket {
     if let address = HostAddress(hostName: hostName) {
       return connectToHost(address, port: port)
     }
-    guard mayConnect() else { return }
-    let destination = SOCKS5Handshake.Destination.name(Array(hostName.utf8), port: port)
-    begin(
-      to: destination,
-      .name(hostName),
-      NetworkProxyQuery(connectingTo: hostName, port: port),
-      isLoopback: hostName == "localhost"
-    )
+    begin(NetworkProxyQuery(connectingTo: hostName, port: port), nil)
   }
 
   /// Starts connecting to an address. ``HostAddress/any`` and its kind mean this machine.
@@ -29,10 +22,8 @@ extension TCPSocket {
     guard mayTouch else {
       return post("TCPSocket.connectToHost(_:port:)") { $0.connectToHost(address, port: port) }
     }
-    guard mayConnect() else { return }
     let address = address == .any ? .localHost : address.ipv4 ?? address
-    let query = NetworkProxyQuery(connectingTo: "\(address)", port: port)
-    begin(to: .address(address, port: port), .addresses([address]), query, isLoopback: address.isLoopback)
+    begin(NetworkProxyQuery(connectingTo: "\(address)", port: port), address)
   }
 
   /// Connects to a host by name or address, and waits for it.
@@ -123,29 +114,30 @@ extension TCPSocket {
     return true
   }
 
-  private func begin(
-    to destination: SOCKS5Handshake.Destination,
-    _ host: TCPConnector.Host,
-    _ query: NetworkProxyQuery,
-    isLoopback: Bool
-  ) {
+  /// - Parameter address: nil where the host's name is to be looked up.
+  private func begin(_ query: NetworkProxyQuery, _ address: HostAddress?) {
+    guard mayConnect() else { return }
     resetForConnection()
-    let binding = existingDetails?.binding.map { TCPConnector.Binding(address: $0, descriptor: descriptor) }
+    let binding = existingDetails?.binding.map { ($0, descriptor: descriptor) }
     descriptor = -1
     existingDetails?.binding = nil
+    let (hostName, port) = (query.peerHostName, query.peerPort)
+    let isLoopback = address?.isLoopback ?? (hostName == "localhost")
     switch ProxyRoute.find(for: query, own: existingDetails?.proxy ?? .default, isLoopback: isLoopback) {
     case .direct:
-      details.attempt = ConnectionAttempt(
-        .direct(TCPConnector(to: host, port: query.peerPort, boundTo: binding))
-      )
+      let addresses = address.map { [$0] } ?? []
+      let connector = TCPConnector(to: hostName, addresses: addresses, port: port, boundTo: binding)
+      details.attempt = ConnectionAttempt(connector)
     case .impossible(let failure):
-      details.attempt = ConnectionAttempt(nil)
+      details.attempt = ConnectionAttempt()
       return attemptFailed(failure)
     case .through(let route):
-      peer.port = query.peerPort
-      if case .address(let address, let port) = destination { peer = address.core(port: port) }
+      peer = address?.core(port: port) ?? csc_address()
+      peer.port = port
+      let destination: SOCKS5Handshake.Destination =
+        address.map { .address($0, port: port) } ?? .name(Array(hostName.utf8), port: port)
       let connection = ProxyConnection(.connect, to: destination, through: route)
-      details.attempt = ConnectionAttempt(.throughProxy(connection))
+      details.attempt = ConnectionAttempt(throughProxy: connection)
     }
     context.loop?.keep(connecting: self)
     if let attempt = existingDetails?.attempt, attempt.isLookingUp {

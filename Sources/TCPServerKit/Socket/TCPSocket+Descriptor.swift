@@ -26,7 +26,9 @@ extension TCPSocket {
       return false
     }
     let source = context.loop?.handingOver
-    let handover = source?.handover.flatMap { $0.isOf(socketDescriptor) && !$0.isPlaceTaken ? $0 : nil }
+    let handover = source?.handover.flatMap {
+      $0.connection.descriptor == socketDescriptor && !$0.isPlaceTaken ? $0 : nil
+    }
     let knownPeer = handover?.connection.peer ?? SocketAddress.peer(of: socketDescriptor)?.core
     if let errnum = whyNotAdoptable(socketDescriptor, peer: knownPeer) {
       record(Failure(CSC_CALL_ADOPT, errno: errnum))

@@ -182,10 +182,7 @@ enum SystemCalls {
   }
 
   /// A descriptor that something waits for.
-  struct Awaited {
-    let descriptor: CInt
-    let forWriting: Bool
-  }
+  typealias Awaited = (descriptor: CInt, forWriting: Bool)
 
   /// Waits for any of several descriptors, or until the deadline; a signal may shorten it.
   ///

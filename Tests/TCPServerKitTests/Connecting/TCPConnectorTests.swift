@@ -72,16 +72,17 @@ struct TCPConnectorTests {
   func silentAddress() throws {
     let hosts = try TwoHosts(isFirstSilent: true)
     let connector = TCPConnector(
-      to: .addresses([TwoHosts.first, TwoHosts.second]),
+      to: "host",
+      addresses: [TwoHosts.first, TwoHosts.second],
       port: hosts.port,
       attemptDelay: .milliseconds(1)
     )
-    guard case .connected(let descriptor, let address) = finish(connector) else {
+    guard case .connected(let descriptor) = finish(connector) else {
       Issue.record("It has failed")
       return
     }
     defer { close(descriptor) }
-    #expect(address.host == TwoHosts.second)
+    #expect(connector.address?.host == TwoHosts.second)
     #expect(Endpoint(peerOf: descriptor)?.port == hosts.port)
     #expect(connector.attemptCount == 2)
     #expect(connector.awaited.count == 1, "the silent attempt is open until the connector goes")
@@ -92,16 +93,17 @@ struct TCPConnectorTests {
     let hosts = try TwoHosts(isFirstSilent: false)
     hosts.closeFirst()
     let connector = TCPConnector(
-      to: .addresses([TwoHosts.first, TwoHosts.second]),
+      to: "host",
+      addresses: [TwoHosts.first, TwoHosts.second],
       port: hosts.port,
       attemptDelay: .seconds(3600)
     )
-    guard case .connected(let descriptor, let address) = finish(connector) else {
+    guard case .connected(let descriptor) = finish(connector) else {
       Issue.record("It has failed")
       return
     }
     close(descriptor)
-    #expect(address.host == TwoHosts.second)
+    #expect(connector.address?.host == TwoHosts.second)
   }
 
   @Test("A socket that is bound to a port tries one address at a time")
@@ -109,9 +111,10 @@ struct TCPConnectorTests {
     let hosts = try TwoHosts(isFirstSilent: true)
     let local = SocketAddress(host: .anyIPv4, port: 0)
     let connector = TCPConnector(
-      to: .addresses([TwoHosts.first, TwoHosts.second]),
+      to: "host",
+      addresses: [TwoHosts.first, TwoHosts.second],
       port: hosts.port,
-      boundTo: TCPConnector.Binding(address: local, descriptor: -1),
+      boundTo: (local, descriptor: -1),
       attemptDelay: .zero
     )
     for _ in 0..<2 {
@@ -128,18 +131,22 @@ struct TCPConnectorTests {
   func refused() throws {
     let hosts = try TwoHosts(isFirstSilent: false)
     let refusal = Failure(.socketAccess, "Not this one")
-    let connector = TCPConnector(to: .addresses([TwoHosts.first, TwoHosts.second]), port: hosts.port) {
+    let connector = TCPConnector(
+      to: "host",
+      addresses: [TwoHosts.first, TwoHosts.second],
+      port: hosts.port
+    ) {
       $0 == TwoHosts.first ? refusal : nil
     }
-    guard case .connected(let descriptor, let address) = finish(connector) else {
+    guard case .connected(let descriptor) = finish(connector) else {
       Issue.record("It has failed")
       return
     }
     close(descriptor)
-    #expect(address.host == TwoHosts.second)
+    #expect(connector.address?.host == TwoHosts.second)
     #expect(connector.attemptCount == 1)
 
-    let hopeless = TCPConnector(to: .addresses([TwoHosts.first]), port: hosts.port) { _ in refusal }
+    let hopeless = TCPConnector(to: "host", addresses: [TwoHosts.first], port: hosts.port) { _ in refusal }
     guard case .failed(let failure) = finish(hopeless) else {
       Issue.record("It has connected")
       return
