@@ -21,7 +21,7 @@ public struct NetworkProxy: Hashable, Sendable {
     case ftpCaching = 5
   }
 
-  /// What a proxy can do for a TCP connection, with the bits of `QNetworkProxy::Capability`.
+  /// What a proxy can do, with the bits of `QNetworkProxy::Capability`.
   public struct Capabilities: OptionSet, Hashable, Sendable {
     /// The bits.
     public let rawValue: Int
@@ -35,8 +35,16 @@ public struct NetworkProxy: Hashable, Sendable {
     public static let tunneling = Capabilities(rawValue: 0x01)
     /// It listens for TCP connections.
     public static let listening = Capabilities(rawValue: 0x02)
+    /// It passes datagrams on. No call of this library makes use of it.
+    public static let udpTunneling = Capabilities(rawValue: 0x04)
+    /// It caches. No call of this library makes use of it.
+    public static let caching = Capabilities(rawValue: 0x08)
     /// It looks up host names.
     public static let hostNameLookup = Capabilities(rawValue: 0x10)
+    /// It opens SCTP connections. No call of this library makes use of it.
+    public static let sctpTunneling = Capabilities(rawValue: 0x20)
+    /// It listens for SCTP connections. No call of this library makes use of it.
+    public static let sctpListening = Capabilities(rawValue: 0x40)
   }
 
   /// What kind of proxy it is. Changing it changes ``capabilities``, unless those were set.
@@ -109,10 +117,10 @@ public struct NetworkProxy: Hashable, Sendable {
 
   private static func capabilities(of kind: Kind) -> Capabilities {
     switch kind {
-    case .default, .none: [.tunneling, .listening]
-    case .socks5: [.tunneling, .listening, .hostNameLookup]
-    case .http: [.tunneling, .hostNameLookup]
-    case .httpCaching, .ftpCaching: .hostNameLookup
+    case .default, .none: [.tunneling, .listening, .udpTunneling, .sctpTunneling, .sctpListening]
+    case .socks5: [.tunneling, .listening, .udpTunneling, .hostNameLookup]
+    case .http: [.tunneling, .caching, .hostNameLookup]
+    case .httpCaching, .ftpCaching: [.caching, .hostNameLookup]
     }
   }
 

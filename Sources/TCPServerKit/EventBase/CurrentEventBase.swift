@@ -7,13 +7,9 @@ enum CurrentEventBase {
     weak var base: EventBase?
     /// The task that made it, where it is not the one that runs; 0 for none.
     var task: UInt64 = 0
-    /// Objects without a loop, made here, whose handlers wait for one.
-    var looplessObjects: [WeakObject] = []
-  }
-
-  private struct WeakObject {
-    weak var object: (any LooplessObject)?
-    let task: UInt64
+    /// Of the objects that a task has made here without a loop: whether handlers wait for what only a loop could notice;
+    /// nil once the object is gone.
+    var waitForLoop: [(task: UInt64, test: () -> Bool?)] = []
   }
 
   private static let key: pthread_key_t = {
@@ -69,8 +65,8 @@ enum CurrentEventBase {
       )
     }
     base.engine.requireMainQueueGoesOn(call)
-    if !box.looplessObjects.isEmpty,
-      box.looplessObjects.contains(where: { $0.task == currentTask && $0.object?.waitsForLoop == true })
+    if !box.waitForLoop.isEmpty,
+      box.waitForLoop.contains(where: { $0.task == currentTask && $0.test() == true })
     {
       fatalError(
         """
@@ -95,9 +91,10 @@ enum CurrentEventBase {
     box.base = previous
   }
 
-  static func add(_ object: any LooplessObject) {
-    box.looplessObjects.removeAll { $0.object == nil }
-    box.looplessObjects.append(WeakObject(object: object, task: currentTask))
+  /// - Parameter test: whether an object without a loop has handlers that wait for one; nil once it is gone.
+  static func addLoopless(_ test: @escaping () -> Bool?) {
+    box.waitForLoop.removeAll { $0.test() == nil }
+    box.waitForLoop.append((currentTask, test))
   }
 
   private static var currentTask: UInt64 {
@@ -106,10 +103,4 @@ enum CurrentEventBase {
       return unsafe clibevent_task_number(unsafeBitCast(task, to: UnsafeMutableRawPointer.self))
     }
   }
-}
-
-/// What was made before its loop, perhaps.
-protocol LooplessObject: AnyObject {
-  /// Whether handlers wait for what only a loop could notice, and there is none.
-  var waitsForLoop: Bool { get }
 }

@@ -136,7 +136,12 @@ internal import CServerCore
       serverCore.overrider = self
       serverCore.announceIncoming()
     }
-    if eventBase == nil { CurrentEventBase.add(self) }
+    // A server that was made before its loop, for instance: its handlers would never be called, without a word.
+    if eventBase == nil {
+      CurrentEventBase.addLoopless { [weak self] in
+        self.map { $0.newConnection.hasHandlers && $0.isListeningNow }
+      }
+    }
   }
 
   deinit {
@@ -256,12 +261,5 @@ internal import CServerCore
     }
     context.handover = outer
     loop?.handingOver = outerSource
-  }
-}
-
-extension TCPServer: LooplessObject {
-  /// A server that was made before its loop, for instance: its handlers would never be called, without a word.
-  var waitsForLoop: Bool {
-    eventBase == nil && newConnection.hasHandlers && isListeningNow
   }
 }
