@@ -113,4 +113,5 @@ func startThread(_ body: @escaping @Sendable () -> Void) {
     },
     Unmanaged.passRetained(Work(body)).toOpaque()
   )
+  pthread_detach(thread)
 }
