@@ -1,4 +1,5 @@
 // swift-tools-version: 6.2
+// SPDX-License-Identifier: Apache-2.0
 import PackageDescription
 
 // TCPServerKit's own servers in the benchmarks. The peers have a package in Servers/SwiftPeers, so that this one fetches

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // An echo server on the C core: what a client sends comes back, until the client has no more.
 //
 // With the library installed, this builds it:

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import TCPServerKit
 
 /// The members, on the loop's thread as their sockets are: a call by a handler changes no thread.

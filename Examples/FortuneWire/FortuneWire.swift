@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// A fortune's form on the wire: a string as Qt's QDataStream writes it.
 ///
 /// The length in bytes as a big-endian 32-bit number, then the text in UTF-16, big-endian, without a byte order

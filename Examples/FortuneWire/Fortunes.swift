@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// What the Fortune Servers have to say.
 public enum Fortunes {
   /// All of them.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import TCPServerKit
 
 /// The end that connects, and writes no faster than the connection takes it.

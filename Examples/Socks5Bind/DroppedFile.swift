@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 
 /// A file on its way in. It gets its name when it is complete and on the disk; what goes wrong before leaves nothing.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 
 /// A thread of the operating system. Not Foundation's, which does not say when there is none to be had.

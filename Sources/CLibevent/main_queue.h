@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The main queue of libdispatch, which Swift's main actor runs on, as something that an event loop
 // can watch.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The part of libevent_core that the Swift module drives itself: the loop and plain events.
 //
 // Declared here and not by including <event2/event.h>, whose system headers clash with the Glibc

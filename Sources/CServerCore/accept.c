@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Accepting: the one way in for a connection, and the one actor of a server.
 //
 //      kernel queue --accept4--> step --> take() --> pending queue, or the incoming callback

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Letting clients in or not: by the limit of live connections, and by the program's answer.
 
 #include "admission.h"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Whether a client is let in. Decides only; and closes the connection of one that is not. Knows
 // nothing of csc_server.
 #ifndef CSC_ADMISSION_H

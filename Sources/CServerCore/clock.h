@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The clock that every deadline is compared with.
 #ifndef CSC_CLOCK_H
 #define CSC_CLOCK_H

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Leaving descriptors to the rest of the program, without asking the kernel for each connection.
 //
 // The kernel always gives the lowest free number:

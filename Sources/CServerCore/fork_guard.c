@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The process's list of listening servers, and what fork() does to them.
 //
 // A forked child has copies of every descriptor, but its epoll is the parent's own: what the child

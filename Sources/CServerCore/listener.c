@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The events of a listening server.
 //
 // Disabling and enabling libevent's listener would cost an epoll_ctl each, at every end of a batch.

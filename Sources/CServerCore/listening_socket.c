@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Opening, checking and closing a listening socket.
 //
 // Every system call is made here and has its own error: evconnlistener_new_bind() would lose errno

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The kernel's side of a server: opening, checking, closing a listening socket. Knows nothing of
 // csc_server.
 #ifndef CSC_LISTENING_SOCKET_H

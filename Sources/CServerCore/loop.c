@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The loop's side of accepting: the events of a listening server, and what each of them does.
 //
 // On a turn of the loop with clients the poll event comes once, and the listener once for each of

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Reports of accept errors, which do not nest: a program may wait, listen or resume in one, and
 // what fails then is reported when the report on the stack is over.
 

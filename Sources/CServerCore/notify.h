@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Every callback of the program goes through here.
 #ifndef CSC_NOTIFY_H
 #define CSC_NOTIFY_H

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What a failing accept does to a server: it never spins, and never stays silent.
 //
 //      accepting --error--> backing off --time over, or a descriptor freed--> retry --> accepting

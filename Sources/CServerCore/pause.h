@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // When accepting pauses, for how long, and what the program hears of it. Decides only: no system
 // call, nothing of csc_server.
 #ifndef CSC_PAUSE_H

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The ring of pending connections: grows by doubling, never for a single connection.
 //
 //      slots   [ . . A B C . . . ]        A is the oldest, the next push goes after C

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The ring of accepted connections that the program has not taken yet.
 #ifndef CSC_PENDING_QUEUE_H
 #define CSC_PENDING_QUEUE_H

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Distinguishing our own descriptors from those of a stranger that got their numbers.
 //
 // A program that closes a number that is not its own frees it for the next file, and a later close,

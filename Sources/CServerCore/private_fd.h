@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Descriptors of our own that no program asked for: a timer, a spare, an eventfd. Knows nothing of
 // csc_server.
 #ifndef CSC_PRIVATE_FD_H

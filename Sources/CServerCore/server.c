@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The life of a server: made, listening or adopting, closed, freed; its queue.
 //
 // The server owns its listening descriptor, its pending connections and its events; the event_base

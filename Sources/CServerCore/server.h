@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What the files of the server share: the server itself. Calls go one way, from the top down:
 //
 //      server.c  settings.c  wait.c        the API

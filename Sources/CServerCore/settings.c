@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What a program sets and asks of a server: callbacks and limits. Each may be called at any time;
 // what a change means for accepting is csc__settle()'s business.
 

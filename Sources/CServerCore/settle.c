@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // From the whole state of a server to its listener: whether it is enabled, and its budget, the
 // number of connections that may come before that has to be computed again. Nothing is remembered
 // in pieces, and nothing here calls the program.

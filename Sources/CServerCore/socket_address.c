@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Addresses: literals, the kernel's form, and the one canonical form that peers are reported in.
 // Nothing here allocates, and no function looks up a host name.
 

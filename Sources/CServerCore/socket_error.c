@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // errno -> csc_error -> text, for each system call. One table, so that a reader can check it
 // against Qt's.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The end of a server's memory, and its last error.
 
 #include "server.h"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Waiting for a connection without the event loop: poll on the listening socket, then the same
 // steps. The loop is never run from here, so that a wait inside a callback does not run other
 // callbacks.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Noticing that other code broke the listening socket.
 //
 // The kernel does not report that a descriptor was closed or replaced, and epoll reports nothing of

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A timer of the kernel's that fires every second: other code may have broken the listening socket.
 #ifndef CSC_WATCHDOG_H
 #define CSC_WATCHDOG_H

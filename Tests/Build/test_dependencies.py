@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """scripts/install-dependencies where it cannot install."""
 
 import os

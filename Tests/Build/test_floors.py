@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """scripts/check-floors, on a copy of the sources with one thing wrong."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """scripts/check-language, on files of each kind."""
 
 import subprocess
@@ -32,6 +33,20 @@ class LanguageTests(unittest.TestCase):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
         return subprocess.run([CHECK, self.folder], text=True, capture_output=True, timeout=60, check=False)
+
+    def test_no_name_text_or_heading_holds_such_a_word(self):
+        for name, text in {
+            "a.swift": '// A comment.\n@Test(\n  "An error is told once"\n)\n',
+            "b.swift": '// A comment.\nlet failure = Failure(.operation, "Nobody listens")\n',
+            "a.c": "// A comment.\nstatic void the_server_listens_anew(void **state) {}\n",
+            "errors.c": '// A comment.\n{CSC_CALL_BIND, EACCES, CSC_ERROR_SOCKET_ACCESS, "Turned away"},\n',
+            "a.md": "Plain.\n\n## What becomes of it\n",
+        }.items():
+            with self.subTest(name):
+                done = self.check(name, text)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn("Names, texts or headings", done.stderr)
+                (self.folder / name).unlink()
 
     def test_each_kind_of_comment_is_read_and_no_code(self):
         for name, text in SOURCES.items():

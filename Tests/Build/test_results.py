@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What scripts/test makes of the output of its steps."""
 
 import sys

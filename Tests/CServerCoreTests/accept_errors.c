@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Errors of accept through the loop: every errno once, twenty times and for ever. Each has a class;
 // what a class promises is asserted for all its members.
 
@@ -98,7 +100,7 @@ static void run_turns(fixture *it, int count) {
 }
 
 // As when other processes take every client first.
-static void nothing_to_accept_again_and_again_rests_and_tells_nobody(void **state) {
+static void nothing_to_accept_again_and_again_backs_off_without_a_report(void **state) {
     fixture *it = *state;
     for (int strict = 0; strict <= 1; strict++) {
         csc_server_set_overload_policy(it->server,
@@ -458,7 +460,7 @@ int main(void) {
         fact(an_interrupted_or_aborted_accept_is_retried),
         fact(sixty_four_peer_errors_in_a_row_back_off),
         fact(a_row_that_libevent_hides_backs_off_too),
-        fact(nothing_to_accept_again_and_again_rests_and_tells_nobody),
+        fact(nothing_to_accept_again_and_again_backs_off_without_a_report),
         fact(an_accepted_connection_ends_the_row_of_peer_errors),
         fact(a_lack_of_resources_pauses_and_resumes_by_itself),
         fact(a_refusal_by_policy_waits_longer_first),

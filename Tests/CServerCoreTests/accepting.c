@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Accepting through the loop: batches, limits, pauses, and what an accepted connection is like.
 
 #include "fixture.h"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Literals, the kernel's form and the one form that peers are reported in.
 
 #include "fixture.h"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The admission callback, with everything that it may do.
 
 #include "guests.h"

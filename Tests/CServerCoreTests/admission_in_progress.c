@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // While the admission callback decides on a client, that client counts: waits and loops within the
 // callback keep the limits, and do not poll in vain at one.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Taking over a descriptor: what is refused stays as it was and the caller's; what is taken is the
 // server's.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Back-offs by the clock and by statistics: how they begin, who hears of them, and what ends them.
 
 #include "failing_accept.h"
@@ -39,7 +41,7 @@ static void a_wait_that_ends_a_back_off_leaves_the_loop_its_ears(void **state) {
 }
 
 // The loop had disabled the listener for the back-off; a wait without a client ends that.
-static void so_does_one_that_finds_nobody(void **state) {
+static void so_does_one_that_finds_no_client(void **state) {
     fixture *it = *state;
     fixture_listen(it);
     fixture_watch(it);
@@ -169,7 +171,7 @@ static void a_strict_server_is_silent_until_it_resumes(void **state) {
 }
 
 // Two numbers far apart are free: a shortage after a success below the watermark is reported.
-static void a_second_shortage_after_a_success_is_told(void **state) {
+static void a_second_shortage_after_a_success_is_reported(void **state) {
     fixture *it = *state;
     fixture_listen(it);
     fixture_watch(it);
@@ -239,7 +241,7 @@ static void closing_ends_an_episode(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(a_wait_that_ends_a_back_off_leaves_the_loop_its_ears),
-        fact(so_does_one_that_finds_nobody),
+        fact(so_does_one_that_finds_no_client),
         fact(a_wait_gives_what_it_took_after_lost_races),
         fact_without_base(a_wait_gives_what_it_took_after_lost_races),
         fact_without_base(a_wait_in_a_back_off_ends_when_a_connection_does),
@@ -248,7 +250,7 @@ int main(void) {
         fact(a_wait_of_seconds_looks_once_a_second_and_does_not_turn),
         fact_without_base(a_wait_of_seconds_looks_once_a_second_and_does_not_turn),
         fact(a_strict_server_is_silent_until_it_resumes),
-        fact(a_second_shortage_after_a_success_is_told),
+        fact(a_second_shortage_after_a_success_is_reported),
         fact_without_base(a_wait_near_the_reserve_leaves_it_alone),
         fact(pauses_end_with_the_connection_without_a_loop_too),
         fact(closing_ends_an_episode),

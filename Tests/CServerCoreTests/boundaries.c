@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Limits met exactly: numbers, lengths and counts on both sides of where behaviour changes.
 
 #include "fixture.h"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A listening socket that other code breaks while no client connects: noticed within a second, by
 // one error, and a descriptor that is not the server's any more is left alone.
 
@@ -354,7 +356,7 @@ static void free_it(csc_server *server, csc_error error, void *context) {
     csc_server_free(server);
 }
 
-static void the_server_may_be_freed_when_it_is_told(void **state) {
+static void the_server_may_be_freed_in_the_error_callback(void **state) {
     fixture *it = *state;
     fault_stop_clock();
     listen_anew(it);
@@ -374,7 +376,7 @@ static void listen_again(csc_server *server, csc_error error, void *context) {
     assert_true(csc_server_listen(server, &address));
 }
 
-static void it_may_listen_anew_when_it_is_told(void **state) {
+static void it_may_listen_again_in_the_error_callback(void **state) {
     fixture *it = *state;
     fault_stop_clock();
     listen_anew(it);
@@ -405,8 +407,8 @@ int main(void) {
         fact(a_timer_that_cannot_be_read_does_not_keep_the_loop_busy),
         fact(so_does_a_stranger_break_it_by_the_servers_own_duplicate),
         fact(looking_costs_three_calls_a_second),
-        fact(the_server_may_be_freed_when_it_is_told),
-        fact(it_may_listen_anew_when_it_is_told),
+        fact(the_server_may_be_freed_in_the_error_callback),
+        fact(it_may_listen_again_in_the_error_callback),
     };
     return cmocka_run_group_tests_name("broken listener", tests, NULL, NULL);
 }

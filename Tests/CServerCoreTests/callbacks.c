@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Calls from callbacks: what their clients and other servers see of it. That each call is allowed
 // in each callback is reentrancy.c's.
 
@@ -84,7 +86,7 @@ static void after_close_in_a_callback_nothing_more_is_accepted(void **state) {
     assert_int_equal(fixture_statistics(it).discarded_on_close, 1);
 }
 
-static void a_server_that_listens_anew_in_a_callback_goes_on_there(void **state) {
+static void a_server_that_listens_again_in_a_callback_goes_on_there(void **state) {
     fixture *it = *state;
     scene now = {.it = it, .operate = listen_anew};
     csc_server_on_new_connection(it->server, on_new_connection, &now);
@@ -110,7 +112,7 @@ static void a_server_freed_while_it_finishes_is_gone_afterwards(void **state) {
     assert_int_equal(it->new_connections, 1);
 }
 
-static void a_server_that_listens_anew_while_it_finishes_goes_on_there(void **state) {
+static void a_server_that_listens_again_while_it_finishes_goes_on_there(void **state) {
     fixture *it = *state;
     scene now = {.it = it, .operate = listen_anew};
     csc_server_on_new_connection(it->server, on_new_connection, &now);
@@ -209,9 +211,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         fact(a_connection_taken_before_the_server_is_freed_stays_open),
         fact(after_close_in_a_callback_nothing_more_is_accepted),
-        fact(a_server_that_listens_anew_in_a_callback_goes_on_there),
+        fact(a_server_that_listens_again_in_a_callback_goes_on_there),
         fact(a_server_freed_while_it_finishes_is_gone_afterwards),
-        fact(a_server_that_listens_anew_while_it_finishes_goes_on_there),
+        fact(a_server_that_listens_again_while_it_finishes_goes_on_there),
         fact(taking_in_the_callback_keeps_the_limit_out_of_the_way),
         fact(one_server_frees_another_of_the_same_loop),
         fact(a_freed_server_refuses_until_its_callback_returns),

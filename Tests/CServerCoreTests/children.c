@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What a child of fork() owns of its parent's servers, and how it goes on with their socket.
 
 #include "fixture.h"

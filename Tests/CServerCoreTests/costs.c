@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What a connection costs: one accept4, no allocation, and nothing else that grows with their
 // number.
 

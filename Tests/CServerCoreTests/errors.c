@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The table of errors: every errno of every call has its number and its text. Written out here once
 // more, so that a change of the library's own table shows.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The shim itself: what the other tests rely on.
 
 #include "fixture.h"
@@ -152,7 +154,7 @@ static void the_clock_moves_forward_for_timers(void **state) {
     assert_in_range(monotonic_milliseconds() - before, 3600000, 3610000);
 }
 
-static void a_stopped_clock_moves_only_when_it_is_told_to(void **state) {
+static void a_stopped_clock_moves_only_when_it_is_advanced(void **state) {
     fixture *it = *state;
     fault_stop_clock();
     int64_t before = monotonic_milliseconds();
@@ -181,7 +183,7 @@ int main(void) {
         fact(allocations_are_counted_and_fail_on_demand),
         fact(plans_and_counters_belong_to_their_thread),
         fact(the_clock_moves_forward_for_timers),
-        fact(a_stopped_clock_moves_only_when_it_is_told_to),
+        fact(a_stopped_clock_moves_only_when_it_is_advanced),
     };
     return cmocka_run_group_tests_name("fault injection", tests, NULL, NULL);
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Ending in order: csc_server_finish() takes what the kernel held when it was called, and ends.
 
 #include "fixture.h"
@@ -93,7 +95,7 @@ static void finishing_ends_although_clients_come_faster_than_it_accepts(void **s
     assert_int_equal(fixture_take_all(it), 10);
 }
 
-static void finishing_takes_all_although_the_kernel_does_not_tell_how_many(void **state) {
+static void finishing_takes_all_although_the_kernel_does_not_say_how_many(void **state) {
     fixture *it = *state;
     fixture_listen(it);
     fixture_connect_many(it, 100);
@@ -120,7 +122,7 @@ int main(void) {
         fact(finishing_is_harmless_when_not_listening),
         fact(finishing_passes_over_peers_errors_but_ends_without_resources),
         fact(finishing_ends_although_clients_come_faster_than_it_accepts),
-        fact(finishing_takes_all_although_the_kernel_does_not_tell_how_many),
+        fact(finishing_takes_all_although_the_kernel_does_not_say_how_many),
         fact(finishing_takes_as_many_as_were_there_between_peers_errors),
     };
     return cmocka_run_group_tests_name("finishing", tests, NULL, NULL);

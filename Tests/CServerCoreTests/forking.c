@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Children of fork() that do not exec: whatever one does with the server it inherited, the parent
 // goes on serving; and what the child may do instead.
 

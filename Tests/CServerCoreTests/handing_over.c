@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Handing the listening socket over: to another server, while clients connect. Each client is
 // served exactly once.
 

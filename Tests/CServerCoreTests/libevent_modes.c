@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The ways a program may set libevent up: its debug mode, which aborts when it is misused, and a
 // base that changes epoll late.
 

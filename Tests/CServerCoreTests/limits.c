@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The limit of live connections, in its three ways.
 
 #include "guests.h"
@@ -78,7 +80,7 @@ static void clients_beyond_the_limit_are_closed_or_reset(void **state) {
     }
 }
 
-static void a_limit_of_nothing_admits_nobody(void **state) {
+static void a_limit_of_nothing_admits_no_client(void **state) {
     fixture *it = *state;
     scene now;
     csc_server_set_max_connections(it->server, 0, CSC_EXCESS_WAIT);
@@ -169,7 +171,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         fact(clients_beyond_the_limit_wait_in_the_kernels_queue),
         fact(clients_beyond_the_limit_are_closed_or_reset),
-        fact(a_limit_of_nothing_admits_nobody),
+        fact(a_limit_of_nothing_admits_no_client),
         fact(a_wait_keeps_the_limit_too),
         fact_without_base(a_wait_keeps_the_limit_too),
         fact(finishing_takes_clients_beyond_the_limit_that_wait),

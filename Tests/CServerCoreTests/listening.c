@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Listening and no longer listening: what is reported, what fails and how, what is left behind.
 
 #include "fixture.h"

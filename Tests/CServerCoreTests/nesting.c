@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // How deep callbacks nest is the program's choice, never the clients'; and nothing is reported
 // within a report, or after free.
 

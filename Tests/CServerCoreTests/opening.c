@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The callback between socket(2) and bind(2), and what it may do.
 
 #include "fixture.h"
@@ -110,7 +112,7 @@ static void listen_within(opening *now, csc_server *server, int descriptor) {
     assert_int_equal(csc_server_release(server), -1);
 }
 
-static void whoever_closes_the_server_in_it_does_not_listen(void **state) {
+static void a_server_that_is_closed_in_it_does_not_listen(void **state) {
     fixture *it = *state;
     opening now = begin(it, close_the_server);
     csc_address address = address_of(own_loopback(), 0);
@@ -170,7 +172,7 @@ int main(void) {
         fact(its_errno_is_the_error_of_listening),
         fact_without_base(its_errno_is_the_error_of_listening),
         fact(each_socket_is_shown),
-        fact(whoever_closes_the_server_in_it_does_not_listen),
+        fact(a_server_that_is_closed_in_it_does_not_listen),
         fact(other_calls_in_it_find_a_server_that_does_not_listen),
         fact(a_number_that_it_gave_to_another_file_is_not_closed),
         fact(a_number_that_it_closed_is_not_closed_again),

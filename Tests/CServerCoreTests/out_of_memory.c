@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Every allocation of a server's life fails once: nothing crashes, nothing leaks, no connection is
 // lost without a counter.
 

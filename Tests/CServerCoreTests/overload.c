@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Running out of descriptors: what each policy does, what is left to the rest of the program, and
 // how accepting goes on.
 

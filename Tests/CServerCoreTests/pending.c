@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The queue of pending connections: order, growth, what is added from outside, what the counters
 // say.
 
@@ -59,7 +61,7 @@ static void what_was_added_comes_out_as_it_went_in(void **state) {
     assert_int_equal(fixture_statistics(it).accepted, 0);
 }
 
-static void what_came_another_way_counts_as_accepted_and_is_told(void **state) {
+static void an_injected_connection_counts_as_accepted_and_is_reported(void **state) {
     fixture *it = *state;
     fixture_watch(it);
     csc_server_set_max_pending(it->server, 0);
@@ -105,7 +107,7 @@ static csc_admission turn_away(csc_server *server, const csc_address *peer, void
     return CSC_CLOSE;
 }
 
-static void what_came_another_way_may_be_turned_away(void **state) {
+static void an_injected_connection_may_be_rejected(void **state) {
     fixture *it = *state;
     int asked = 0;
     fixture_watch(it);
@@ -319,9 +321,9 @@ int main(void) {
         fact(an_empty_queue_has_nothing_to_take),
         fact(connections_are_taken_in_the_order_they_came),
         fact(what_was_added_comes_out_as_it_went_in),
-        fact(what_came_another_way_counts_as_accepted_and_is_told),
+        fact(an_injected_connection_counts_as_accepted_and_is_reported),
         fact(what_came_another_way_counts_against_the_limit),
-        fact(what_came_another_way_may_be_turned_away),
+        fact(an_injected_connection_may_be_rejected),
         fact(a_place_without_a_descriptor_keeps_its_turn),
         fact(adding_ignores_the_limit_but_counts_towards_it),
         fact(the_queue_agrees_with_a_simple_model),

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The descriptors that a server keeps beside its socket: closing one of their numbers breaks the
 // server at worst, and the file that gets the number next is left alone.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Every setting is changed at random from every callback, while clients come from another thread,
 // accepting fails now and then, and connections end on any thread. Each client gets one byte, or is
 // rejected and counted; in the end everybody is served, and nothing turns in vain.

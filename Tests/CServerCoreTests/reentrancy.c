@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Any call from any callback, as a table: every operation (operations.c) in every place a program
 // can be called from, a test of its own each. The sanitizers judge the memory, the fixture the
 // descriptors and the counters; whether the server listens afterwards, and serves the next client,

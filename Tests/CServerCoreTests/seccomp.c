@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A server whose process may not make every system call: where accepting is forbidden it says so
 // and tries again, slowly; where everything is but what CServerCore.h names, it serves.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Two servers of two processes share a listening socket with a third process that was stopped
 // within its accept(2): each client is served once, and no loop turns in vain meanwhile.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // CSC_OVERLOAD_SHED: clients are rejected when descriptors run out.
 
 #include "failing_accept.h"
@@ -142,7 +144,7 @@ static void the_spare_descriptor_comes_and_goes_with_the_policy(void **state) {
     assert_int_equal(csc_server_descriptor_headroom(it->server), headroom);
 }
 
-static void finishing_sheds_nobody_whom_there_are_descriptors_for(void **state) {
+static void finishing_sheds_no_client_that_there_are_descriptors_for(void **state) {
     fixture *it = *state;
     shedding now;
     start_shedding(it, &now, 0);
@@ -243,7 +245,7 @@ int main(void) {
         fact(only_a_lack_of_descriptors_sheds),
         fact(without_its_spare_descriptor_a_server_waits),
         fact(the_spare_descriptor_comes_and_goes_with_the_policy),
-        fact(finishing_sheds_nobody_whom_there_are_descriptors_for),
+        fact(finishing_sheds_no_client_that_there_are_descriptors_for),
         fact(a_server_closed_while_it_sheds_is_closed),
         fact(a_rejected_callback_may_end_the_server_in_every_way),
     };

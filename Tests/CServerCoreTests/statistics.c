@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The counters, and a server that could not be made.
 
 #include "fixture.h"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A server among others: processes and threads that share its listening socket, programs with
 // thousands of descriptors, children, servers that run out of descriptors together, signals.
 
@@ -216,7 +218,7 @@ static void fill_a_server_that_sheds(fixture *it) {
     fixture_take_all(it);
 }
 
-static void whoever_comes_to_a_full_server_that_sheds_is_turned_away(void **state) {
+static void a_client_of_a_full_server_that_sheds_is_rejected(void **state) {
     fixture *it = *state;
     fill_a_server_that_sheds(it);
     for (uint64_t round = 1; round <= 4; round++) {
@@ -242,7 +244,7 @@ static void close_when_rejecting(csc_server *server, const csc_rejection *reject
     csc_server_close(server);
 }
 
-static void a_server_that_is_closed_by_turning_away_in_a_wait_stays_closed(void **state) {
+static void a_server_that_is_closed_by_a_rejection_in_a_wait_stays_closed(void **state) {
     fixture *it = *state;
     fill_a_server_that_sheds(it);
     csc_server_on_rejected(it->server, close_when_rejecting, NULL);
@@ -307,8 +309,8 @@ int main(void) {
         fact(a_program_that_is_executed_inherits_nothing),
         fact(a_child_that_ends_takes_nothing_from_its_parent),
         fact(servers_that_run_out_together_recover_together),
-        fact(whoever_comes_to_a_full_server_that_sheds_is_turned_away),
-        fact(a_server_that_is_closed_by_turning_away_in_a_wait_stays_closed),
+        fact(a_client_of_a_full_server_that_sheds_is_rejected),
+        fact(a_server_that_is_closed_by_a_rejection_in_a_wait_stays_closed),
         fact(signals_disturb_neither_the_loop_nor_a_wait),
     };
     return cmocka_run_group_tests_name("surroundings", tests, NULL, NULL);

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Servers on several threads at once: eight loops with servers of their own, on which every public
 // call is made at random, in callbacks as well, while clients come from all threads. The thread
 // sanitizer judges what the servers share, the counters that no connection is lost.

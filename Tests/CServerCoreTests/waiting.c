@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Waiting for a connection without running the loop.
 
 #include "fixture.h"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Errors of accept in csc_server_wait(): the same classes as through the loop, and each wait says
 // how it ended.
 

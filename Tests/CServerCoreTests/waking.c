@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What other threads and signal handlers may do: end a wait, report the end of a connection.
 
 #include "fixture.h"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The thread that starts all children, and what replaces posix_spawn() to reach it.
 //
 // The actions of a call and the call itself are expected on one thread, which remembers what they

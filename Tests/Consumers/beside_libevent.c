@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A program of libevent's that got a server on its event_base: bufferevents talk on the connections
 // that it accepts, while a timer, a signal and a listener of libevent's own live beside it.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A whole program on the installed library: it serves one connection, to itself, and checks the
 // reply. Built by each of the consumers beside it.
 

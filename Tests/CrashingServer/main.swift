@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A server that listens on a loopback port, says so, waits for a client and is killed with it connected.
 // For a test that the port is free at once. With "standard-descriptors" it does without those, and reports.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // malloc(), calloc(), realloc() and free() that count, and fail on demand. They call glibc's
 // own names for its allocator, because looking up the real functions with dlsym() allocates.
 

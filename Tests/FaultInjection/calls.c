@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The interposing calls. Each has the real one's signature, asks its thread's plans, and calls the
 // real one.
 //

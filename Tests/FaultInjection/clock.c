@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The monotonic clock of a thread: it can be moved forward, and stopped so that nothing else moves
 // it. The kernel's timers that the thread made go by the same clock.
 

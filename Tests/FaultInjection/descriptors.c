@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Who opened which descriptor: a close() of one that is not open, or is another caller's, is
 // reported with the callers. Such a close may hit, unnoticed, what another part of the program has
 // just been given the number for.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Plans and counters, one set for each thread. What the interposing functions call neither
 // allocates nor makes a call that the shim defines: it runs inside malloc().
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What the interposing functions ask of and report to the plans of their thread.
 #ifndef FAULT_PLANS_H
 #define FAULT_PLANS_H

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // How an interposing function calls the one that it hides.
 #ifndef FAULT_REAL_H
 #define FAULT_REAL_H

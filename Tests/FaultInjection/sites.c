@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Where each call comes from: two calls of the same kind from different places are two ways to
 // fail.
 

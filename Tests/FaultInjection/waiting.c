@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The calls that wait: poll() and epoll_wait(). They can move the stopped clock on instead of
 // sleeping, so that a test of an hour takes no time, and a loop that spins does not end by itself.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Fuzzes the addresses. The first byte chooses: the rest is a text to parse, or a sockaddr from
 // outside.
 //

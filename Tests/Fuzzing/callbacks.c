@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The callbacks of a fuzzed server: they make calls as well, those that come next in the input.
 //
 // A call may free the server and put another in its place; the epoch shows it.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What a fuzzed program does when something is wrong: says what, and stops, so that libFuzzer keeps
 // the input.
 #ifndef FUZZING_CHECK_H

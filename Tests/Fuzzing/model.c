@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What must be true of a server, whatever is called in which order; see world.h.
 //
 // Clients connect one after the other, and the kernel's queue is in order, so the model knows who

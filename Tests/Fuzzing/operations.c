@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The calls: each is a few bytes of the input, its number, the server and what the call needs.
 
 #include "world.h"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Fuzzes the server: the input is a sequence of calls on two servers, with clients that come and
 // go, callbacks that make calls themselves, system calls that fail and strangers who break things.
 // No sequence may crash, lose or double a connection, or leave a descriptor open.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Feeds what a proxy might send to the SOCKS5 conversation, in three ways that must come to the same: all at once, byte
 // by byte, and as a connection reads it. The first byte chooses the request; a well-formed answer can be asked for, to be
 // read back as what it was made of.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What a sequence of calls plays on: an event base, two servers, clients, and the descriptors that
 // were taken. Each server has a model: who waits in the kernel's queue, who is
 // pending, what the counters must be. After each call the server is held against its model.

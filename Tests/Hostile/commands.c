@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The commands that drive the subject: a word and at most two numbers a line.
 
 #include "subject.h"

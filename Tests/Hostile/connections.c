@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What the subject does with its connections.
 
 #include "subject.h"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A server that does what its driver says, and reports what it sees.
 //
 // Usage: hostile_subject close|hold|echo|leave [--adopt DESCRIPTOR] [--address A] [--max-pending N]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The server under attack: what its three files share.
 #ifndef HOSTILE_SUBJECT_H
 #define HOSTILE_SUBJECT_H

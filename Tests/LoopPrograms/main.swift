@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Small programs whose loop runs on the main thread, that receive signals, or have an environment of their own: what a
 // test within a process of its own has to look at. Each says what happens, a line at a time.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What happens to the server while the clients come: it has no descriptor left, signals interrupt
 // it, its listening socket breaks, it pauses, its limit changes, it closes with connections
 // pending. See soak.h.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The clients: a thousand at once, in the mix of those who behave and those who do not. Each knows
 // what it must get back. See soak.h.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The soak: clients of all kinds against one server, while things happen to it. In the end every
 // connection that a client had must be one that the server had, its descriptors must be as many as
 // at first, and its memory must not have grown.

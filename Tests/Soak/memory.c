@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Whether the server's memory grows with the number of connections. See soak.h.
 
 #include "soak.h"

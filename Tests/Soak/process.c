@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The server's program: started, given commands, ended. See soak.h.
 
 #include "soak.h"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The C core's server of the soak: sends back what comes, and obeys commands on its standard input,
 // one word a line. Each is answered by a line on the standard output.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What the parts of the soak's client share.
 #ifndef SOAK_H
 #define SOAK_H

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A small server, with the shim linked in, for cross-check: five clients come, each is greeted;
 // their results are printed in one line. Its failures come from the shim, or from strace
 // outside:

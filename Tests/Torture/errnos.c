@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The errnos of each call, as its manual page documents them; for accept also what it passes on
 // from the network, and what a security module or a filter makes it return.
 

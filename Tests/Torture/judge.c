@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The judge: plays a scenario and looks at everything that must hold whichever call failed in it.
 
 #include "torture.h"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // libevent's allocations by the way that it offers for it, which counts and fails them where a
 // sanitizer owns malloc(), too.
 

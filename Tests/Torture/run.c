@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What scenarios are made of: the program around the server, whose own calls never fail.
 
 #include "torture.h"

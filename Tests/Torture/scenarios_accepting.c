@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // How connections come in, wait and are taken.
 
 #include "torture.h"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // How a server ends, and what its callbacks may do to it.
 
 #include "torture.h"

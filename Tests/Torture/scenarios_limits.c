@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Clients that a server rejects, or lets wait, and a process that really runs out of descriptors.
 
 #include "torture.h"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // How a server begins to listen, and what happens to its listening socket.
 
 #include "torture.h"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The driver: plays every scenario with every call failing, each with every errno that it is
 // documented to have; then with every allocation failing.
 //

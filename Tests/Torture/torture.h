@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Torture: a scenario of a server's life runs once to count its calls, then once more for each of
 // them and each way it can fail. Whatever fails, the judge must find the same: every connection
 // accounted for, no descriptor or memory lost, no descriptor of others closed, no spinning, the

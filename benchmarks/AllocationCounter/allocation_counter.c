@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Preloaded into a server, counts what it allocates, in all threads. The numbers are in the file
 // that ALLOCATION_COUNTS names, as it maps them: a server may end in a way that runs no code.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // echo: messages go out and come back. All connections say something once, so that the server has
 // taken every one of them before anything is measured; then only the active ones talk.
 //

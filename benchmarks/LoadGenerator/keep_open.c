@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // drain and hold: open connections, say which, and keep them. What is measured happens in the
 // server meanwhile.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The clients of the benchmarks: one thread, one epoll. benchmarks/README.md says what each mode
 // measures.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // storm: a fixed number of connections at once, each read to its end and checked, then replaced by
 // a new one.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 #ifndef LOAD_GENERATOR_WINDOW_H
 #define LOAD_GENERATOR_WINDOW_H
 

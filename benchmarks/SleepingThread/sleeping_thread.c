@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Preloaded into a server, gives it a second thread that does nothing. Many programs have one; in a
 // process with one, each growth of the table of descriptors waits for the kernel's RCU, inside
 // accept4.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Preloaded into a server whose calls and instructions are counted. Once a second a listening
 // server looks whether its socket is its own; how often that is in a run depends on the machine's
 // speed, so the timer for it never starts.

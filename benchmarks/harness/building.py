@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds the programs. Each builder leaves programs behind, or a reason why not."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Charts, as SVG files that are the same for the same results."""
 
 import matplotlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """benchmarks/run: builds, measures, writes the results and shows them."""
 
 import argparse

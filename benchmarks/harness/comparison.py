@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """benchmarks/compare: whether two runs say the same. Of the same commit they should."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Counts what a server does for a connection or a message: what a machine's speed and its other work cannot change.
 
 Each number is the difference between two runs that differ in nothing but how many connections or messages there were:

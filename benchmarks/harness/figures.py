@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From measurements to what the tables show: medians, extremes, and ratios to the floor of the same round."""
 
 from dataclasses import dataclass

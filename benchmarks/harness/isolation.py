@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A quiet place to measure in: an own network namespace, all descriptors that are allowed, and a core for each side."""
 
 import ctypes

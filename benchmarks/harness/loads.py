@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loads that servers are put under, a row each. README.md says what each kind measures."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The processes of a measurement, each bounded in time and ended in any case."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Says what is going on: one line that changes on a terminal, a line now and then elsewhere."""
 
 import shutil

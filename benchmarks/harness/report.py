@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """benchmarks/report: RESULTS.md and its charts, from a file of results."""
 
 import argparse

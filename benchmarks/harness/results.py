@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The file that a run leaves behind, from which the tables and the report are made."""
 
 import json

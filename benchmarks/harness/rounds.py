@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rounds: each goes once through all servers, A B C, A B C, so that what disturbs the machine for a while disturbs all
 of them; the floor is in each."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The servers that are compared, a row each. README.md says how to add one."""
 
 import glob

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each of our servers may cost at most, kept in thresholds.json, and whether it costs more."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tests of the harness: that it counts right, and that it notices what is wrong with a server."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """benchmarks/run as a program: its end, however it comes."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Counting what a program does, and judging it."""
 
 import tempfile

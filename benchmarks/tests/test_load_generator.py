@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The load generator by itself: what it refuses, what it says, and its open loop."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Servers that do something wrong: each must be noticed, and must not end the run."""
 
 import os

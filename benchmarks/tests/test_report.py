@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report: what it says of a run, and of one that went wrong."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A server that does one thing wrong: `wrong_server.py WRONG drain N | storm | echo`. Without a wrong, it is right."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads what a step has printed: how many tests passed, failed and were skipped, and what a person must see of them."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The steps of `make test`, in their order, and those that .ci/run has after them."""
 
 from dataclasses import dataclass, field

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// Why a request is refused. The connection ends after the answer: where the next request begins is uncertain.
 enum Refusal: Int, Error {
   case badRequest = 400

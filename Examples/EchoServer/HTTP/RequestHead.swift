@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// What matters here of a request line and its header fields.
 struct RequestHead: Equatable {
   /// The methods that are served; RFC 9110 asks for the first two of every server.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import TCPServerKit
 
 /// Cuts the bytes of a connection into requests, whose content it drops.

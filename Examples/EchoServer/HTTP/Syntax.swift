@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import TCPServerKit
 
 // The grammar of RFC 9110, 9112 and 3986, as far as a server has to look.

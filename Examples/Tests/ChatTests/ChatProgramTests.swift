@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 import ProgramTesting
 import Testing
@@ -57,7 +59,7 @@ struct ChatProgramTests {
     }
   }
 
-  @Test("A member that does not read is cut off, and holds up nobody")
+  @Test("A member that does not read is cut off, and delays no other")
   func slowMember() throws {
     let (writer, reader) = (try join("writer", as: 1), try join("reader", as: 2))
     let slow = try join("slow", as: 3)
@@ -78,7 +80,7 @@ struct ChatProgramTests {
     #expect(slow.receiveToEnd() == nil, "reset")
   }
 
-  @Test("Members that leave are told of, and their names are free again")
+  @Test("Members that leave are announced, and their names are free again")
   func leaving() throws {
     let anna = try join("anna", as: 1)
     let second = try #require(Connection(port: port))

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 import ProgramTesting
 import Testing
@@ -23,7 +25,7 @@ struct EchoProgramTests {
     }
   }
 
-  @Test("Too few descriptors are told in words", arguments: waysToServe)
+  @Test("A lack of descriptors is reported as a text", arguments: waysToServe)
   func fewDescriptors(options: [String]) throws {
     let path = try Program.path(of: "EchoServer")
     // With a few more, Swift's own thread pool ends the program before it gets so far.

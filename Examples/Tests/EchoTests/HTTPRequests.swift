@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Testing
 
 /// What a client sends, and the statuses of all that the server answers to that and to a proper request behind it.

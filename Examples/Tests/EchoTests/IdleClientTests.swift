@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 import ProgramTesting
 import Testing
@@ -40,7 +42,7 @@ struct IdleClientTests {
     #expect(end == .init(status: 0, output: "Stopped; connections served: 201.\n", errors: ""))
   }
 
-  @Test("Who has said something has the time of --idle, from each time on", arguments: ways)
+  @Test("A client that has sent something has the time of --idle, again after each message", arguments: ways)
   func idle(options: [String]) throws {
     let server = try RunningEcho(options + ["--first-byte", "3600", "--idle", "2"])
     let silent = try #require(Connection(port: server.port))
@@ -56,7 +58,7 @@ struct IdleClientTests {
     #expect(silent.receive(answer.count) == answer)
   }
 
-  @Test("Who does not take what it is sent is cut off", arguments: EchoProgramTests.waysToServe)
+  @Test("A client that does not read its answers is cut off", arguments: EchoProgramTests.waysToServe)
   func notReading(options: [String]) throws {
     let server = try RunningEcho(options + ["--idle", "0.3"])
     let before = try server.program.openDescriptors()

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import ProgramTesting
 
 /// An EchoServer on a port of the system's choice.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import FortuneWire
 import Glibc
 import ProgramTesting
@@ -54,7 +56,7 @@ struct FortuneProgramTests {
     #expect(client.errors.contains("not a fortune"))
   }
 
-  @Test("The client says that nobody listens")
+  @Test("The client reports a port without a server")
   func nobodyListens() throws {
     let port = try #require(ReservedPort()).number
     let client = try Program("FortuneClient", ["127.0.0.1", "\(port)"]).end()
@@ -73,7 +75,7 @@ struct FortuneProgramTests {
     #expect(second.errors == complaint)
   }
 
-  @Test("Too few descriptors are told in words", arguments: 5...9)
+  @Test("A lack of descriptors is reported as a text", arguments: 5...9)
   func fewDescriptors(count: Int) throws {
     let path = try Program.path(of: "FortuneServer")
     let command = ["--nofile=\(count):", path, "--address", "127.0.0.1", "--port", "0"]

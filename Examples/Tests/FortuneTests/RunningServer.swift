@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import ProgramTesting
 
 /// A Fortune Server of either kind, on a port of the system's choice.

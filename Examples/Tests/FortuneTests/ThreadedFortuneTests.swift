@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import FortuneWire
 import Glibc
 import ProgramTesting
@@ -99,7 +101,7 @@ struct ThreadedFortuneTests {
     #expect(try server.program.comesToDescriptors(atMost: before))
   }
 
-  @Test("A client for whom no thread starts is told of and turned away, the next one is served")
+  @Test("A client for which no thread starts is reported and closed, and the next one is served")
   func noThread() throws {
     let server = try start([])
     // Not enough for the stack of a thread.
@@ -123,7 +125,7 @@ struct ThreadedFortuneTests {
     #expect(try server.program.nextLine() == complaint)
   }
 
-  @Test("A descriptor that is no TCP connection is told of and closed", arguments: [false, true])
+  @Test("A descriptor that is no TCP connection is reported and closed", arguments: [false, true])
   func notAConnection(onLoop: Bool) throws {
     let pair = try LocalPair()
     let told = Told()
@@ -135,7 +137,7 @@ struct ThreadedFortuneTests {
     #expect(told.failures.withLock { $0 } == ["The descriptor is not an IPv4 or IPv6 socket"])
   }
 
-  @Test("A client that nobody serves is told of and closed")
+  @Test("A client that no thread serves is reported and closed")
   func dropped() throws {
     let pair = try LocalPair()
     let told = Told()
@@ -154,7 +156,7 @@ struct ThreadedFortuneTests {
     #expect(second.errors == "Error: Unable to start the server: The bound address is already in use\n")
   }
 
-  @Test("Few descriptors are enough, or it is told that they are not", arguments: 4...28)
+  @Test("A small limit of descriptors is enough, or is reported as too small", arguments: 4...28)
   func fewDescriptors(count: Int) throws {
     let path = try Program.path(of: "ThreadedFortuneServer")
     let command = ["--nofile=\(count):", path, "--address", "127.0.0.1", "--port", "0", "--pool", "3"]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 import ProgramTesting
 import Testing
@@ -22,7 +24,7 @@ struct LoopbackProgramTests {
     #expect(lines.dropLast().last == "Sent 50 MiB, received 50 MiB.")
   }
 
-  @Test("A port that is taken is told")
+  @Test("A port that is taken is reported")
   func portTaken() throws {
     let taken = try #require(ReservedPort(listening: true))
     let end = try Program("Loopback", ["--port", "\(taken.number)"]).end()

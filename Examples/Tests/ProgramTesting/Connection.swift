@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 
 /// A connection on 127.0.0.1, with nothing but the system's calls. 30 seconds of silence end a wait for bytes, and

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 
 /// A port of 127.0.0.1 that no server of another test gets: connections to it are refused, or wait if it listens.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 import ProgramTesting
 import Testing
@@ -69,7 +71,7 @@ struct RelayProgramTests {
     #expect(client.receiveToEnd() == Array("last words".utf8))
   }
 
-  @Test("A client whose server cannot be reached is reset, and it is told")
+  @Test("A client whose server cannot be reached is reset, with a message")
   func unreachable() throws {
     let reserved = try #require(ReservedPort())
     let relay = try Running.relay(to: reserved.number)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// The peers that a torrent knows of, and when to connect to which.
 package struct AddressBook {
   package typealias Instant = ContinuousClock.Instant

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// When to send which announce to which of a torrent's trackers. Sends nothing itself.
 package struct Announcer {
   package typealias Instant = ContinuousClock.Instant

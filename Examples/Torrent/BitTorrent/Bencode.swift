@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// A value as torrent files and trackers write it.
 package indirect enum Bencode: Sendable {
   case integer(Int)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// Finds out who has sent what is wrong.
 ///
 /// When all of a wrong piece is from one peer, that is clear at once. Otherwise the blocks are remembered by their

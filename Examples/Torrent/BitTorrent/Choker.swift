@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// Chooses whom to serve: those who give most, and one at random, who might give more.
 package struct Choker {
   package struct Candidate {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// What a peer did that it was dropped for.
 package enum DropReason: Equatable, CustomStringConvertible {
   case noHandshake

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// What a torrent file says.
 package struct Metainfo: Sendable {
   package struct File: Equatable, Sendable {

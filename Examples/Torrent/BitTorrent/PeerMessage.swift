@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// What peers say to each other after the handshake.
 package enum PeerMessage: Equatable, Sendable {
   case keepAlive

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// Hashes what is on disk, away from the loop: a big piece would hold up all peers.
 enum PieceChecker {
   /// Read at once.

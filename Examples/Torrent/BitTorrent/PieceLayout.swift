@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// How the bytes of a torrent are cut into pieces, and these into blocks.
 package struct PieceLayout: Hashable, Sendable {
   /// What is asked for at once.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// Chooses which blocks to ask which peer for, and knows what is underway.
 ///
 /// Pieces that are underway come first, so that they can be checked and passed on soon; then the one that the fewest

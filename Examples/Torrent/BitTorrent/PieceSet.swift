@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// Which pieces a peer, or this torrent, has.
 package struct PieceSet: Equatable, Sendable {
   package let pieceCount: Int

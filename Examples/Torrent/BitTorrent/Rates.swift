@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// How many bytes may go through, for all peers together.
 package struct RateBudget {
   /// Bytes a second; nil for as many as there are.

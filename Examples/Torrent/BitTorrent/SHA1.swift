@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Crypto
 
 /// Twenty bytes: the hash of a piece, and the name of a torrent.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 
 /// The files of a torrent, as one row of bytes. Each user has one of their own; the files are the same.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// What peers say, and fetching pieces from them.
 extension Torrent {
   /// How many blocks a peer owes at most.

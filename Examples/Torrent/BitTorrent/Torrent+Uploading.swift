@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// Whom to serve, and serving them.
 extension Torrent {
   /// More requests than these are not kept: a peer that sends them does not read.

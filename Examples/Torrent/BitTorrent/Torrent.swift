@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import TCPServerKit
 
 /// One torrent: its files, and the peers that have or want them.

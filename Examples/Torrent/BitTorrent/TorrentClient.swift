@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import TCPServerKit
 
 /// Downloads and serves torrents, all on one event loop, on whose thread everything here is called.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// What is sent to a tracker.
 package struct TrackerRequest: Sendable {
   package enum Event: String, Sendable {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// Reads what a peer sends, without any input or output of its own: bytes go in, in any portions, events come out.
 ///
 /// Holds one message at most, beside what it was given since the last event.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 internal import CServerCore
 
 /// An error with its text and, where a system call failed, its errno: what a server or socket remembers.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 extension HostAddress {
   /// Whether this address is in a subnet, an IPv4-mapped one counting as its IPv4 address.
   ///

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 internal import CServerCore
 
 /// An IPv4 or IPv6 address, one of the addresses that mean every interface, or none.

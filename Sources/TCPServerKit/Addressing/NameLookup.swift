@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 internal import Glibc
 
 /// A host name being looked up by getaddrinfo(3), on a thread of its own because that call blocks.

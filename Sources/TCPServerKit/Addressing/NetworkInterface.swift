@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 internal import Glibc
 
 /// This machine's network interfaces, as far as a server needs to say where it can be reached.

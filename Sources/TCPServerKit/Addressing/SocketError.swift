@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 internal import CServerCore
 
 /// What went wrong on a server or a socket, with the numbers of `QAbstractSocket::SocketError`; what Qt does not have

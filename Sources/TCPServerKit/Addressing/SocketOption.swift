@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 internal import Glibc
 
 /// An option of a socket, with the numbers of `QAbstractSocket::SocketOption`; what Qt does not have begins at 1000.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// What a server or socket asks the application's proxy settings.
 public struct NetworkProxyQuery: Hashable, Sendable {
   /// Who asks, with the numbers of `QNetworkProxyQuery::QueryType`.

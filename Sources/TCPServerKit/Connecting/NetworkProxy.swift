@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// A proxy that a server or socket goes through, or the decision to use none.
 ///
 /// Unlike Qt, nothing is ever taken from the environment or the system: ``default`` means the application's

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// Which way a server or socket takes: the proxy, and who chose it.
 struct ProxyRoute {
   enum Origin: String {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 internal import Glibc
 
 /// The client's side of SOCKS5 (RFC 1928, RFC 1929) without input or output: bytes in, bytes and events out.

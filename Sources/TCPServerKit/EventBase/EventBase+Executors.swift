@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// The loop as an executor of Swift's tasks.
 ///
 /// Two objects on one loop, never one that is both: an executor cannot see in which role a job was queued, and

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 extension EventBase {
   /// Runs the loop on this thread while `body` runs as a task on it; returns or throws what `body` does.
   ///

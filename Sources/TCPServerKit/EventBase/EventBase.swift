@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// The event loop: libevent's `event_base`, on which servers and sockets live.
 ///
 /// An event base belongs to the thread that runs it, and so does everything made with it. While no thread runs it, it

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// One thing for the loop to do between two turns. An enum, because a closure for each would be an allocation.
 ///
 /// `@unchecked Sendable` because of this invariant: `local` is run on the loop's thread, and made there or from

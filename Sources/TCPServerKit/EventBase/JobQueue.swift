@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// The jobs of a loop's own thread, first in, first out.
 ///
 /// A ring in memory of its own, and not an array: each access to an array that is a class's property costs a check

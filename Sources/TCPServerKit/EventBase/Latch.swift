@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// Something that happens once, and one task that waits for it, on whatever executor.
 final class Latch: Sendable {
   private struct State {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// Something that happens on an object, to which any number of handlers can be connected.
 ///
 /// Handlers run synchronously, in the order in which they were connected, on the thread of the object that

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// A loop's ear for signals that the process receives.
 ///
 /// `@unchecked Sendable` because of this invariant: `watch` and `listener` change on the loop's thread alone; made and

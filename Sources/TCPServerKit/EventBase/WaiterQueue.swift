@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// Tasks that wait for the same thing, in order.
 final class WaiterQueue {
   /// One of them.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// A place where one task waits for the loop. Suspending and waking cost no allocation.
 ///
 /// The number distinguishes waits: a cancellation that arrives after its wait has ended finds another number.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 internal import CServerCore
 
 /// One BIND of a listener: asked for, waited on, taken up by a peer, and asked for again.

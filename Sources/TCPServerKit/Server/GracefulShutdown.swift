@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// Ends servers in order: from any thread, for any number of ``TCPServer/serve(maxConnections:shutdown:onError:handler:)``
 /// calls that were given it.
 ///

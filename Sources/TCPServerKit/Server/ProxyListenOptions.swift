@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// How a server behaves that listens through a proxy; see ``TCPServer/proxyListenOptions``.
 public struct ProxyListenOptions: Hashable, Sendable {
   /// Whether the server asks the proxy again each time a peer has come; true at first.

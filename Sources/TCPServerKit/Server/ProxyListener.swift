@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 internal import CServerCore
 
 /// A server's listening through a SOCKS5 proxy: its open requests there, and their results.

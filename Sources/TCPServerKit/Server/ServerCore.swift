@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 internal import CServerCore
 
 /// The core of a server, and what its callbacks need. It stays, on the loop, until the server and the last socket that

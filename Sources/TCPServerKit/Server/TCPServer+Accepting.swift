@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 internal import CServerCore
 
 /// Accepting with async/await: the same queue, with a task in the place of the handler.

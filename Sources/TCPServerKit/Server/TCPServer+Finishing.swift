@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 internal import CServerCore
 
 /// ShutdownRegistration in order: no client whom the kernel has accepted is rejected.

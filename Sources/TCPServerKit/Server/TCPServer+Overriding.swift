@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 internal import CServerCore
 
 /// What an override of ``TCPServer/incomingConnection(_:)`` needs beside the descriptor.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// Bytes waiting to be read or sent, in one piece of memory. Exists only while there are any.
 @safe final class ByteQueue {
   private var memory: UnsafeMutableRawBufferPointer

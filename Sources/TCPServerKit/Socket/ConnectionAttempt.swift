@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// An outgoing connection that a socket is making, directly or through a proxy.
 final class ConnectionAttempt {
   private let connector: TCPConnector?

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 internal import Synchronization
 
 /// A connection's place among those that a server counts, for ``TCPServer/maxConnections`` and

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// What the sockets and servers of one loop share, beside the loop.
 ///
 /// `@unchecked Sendable` because of this invariant: it is used on the loop's thread alone.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// How long a peer has made no progress: it has acknowledged no byte. Timeouts that a slow peer must not run into
 /// are measured by it.
 struct PeerSilence {

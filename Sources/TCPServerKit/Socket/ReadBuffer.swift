@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// A loop's one read buffer. An idle connection holds none; a read borrows this one while its handlers run.
 @safe final class ReadBuffer {
   static let size = 65536

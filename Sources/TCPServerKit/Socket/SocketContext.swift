@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 internal import CServerCore
 
 /// Where a socket lives: its loop, and the server that counts it among its connections, if one does. Shared by all

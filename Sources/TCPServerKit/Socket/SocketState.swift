@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// How far a socket's connection has come, with the numbers of `QAbstractSocket::SocketState`.
 public enum SocketState: Int, Sendable {
   /// Not connected.

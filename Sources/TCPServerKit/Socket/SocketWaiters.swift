@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// The tasks that wait for a socket: one that reads, one that writes, and those who wait for its state.
 ///
 /// `@unchecked Sendable` because of this invariant: other threads only retain and release it, in a `Job`.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 internal import CServerCore
 
 /// Reading with async/await, from any task. On the socket's event base a read that finds data does not suspend, except

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// Writing with async/await, from any task as reading is.
 extension TCPSocket {
   /// How many bytes the socket holds for a slow peer before an async write suspends; 64 KiB at first.

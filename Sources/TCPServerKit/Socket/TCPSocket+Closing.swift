@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// Ways for a connection to end.
 extension TCPSocket {
   /// How long the peer may make no progress while the connection is being closed; 30 seconds at first.

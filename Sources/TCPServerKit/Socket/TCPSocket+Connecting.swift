@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 internal import CServerCore
 
 /// Connecting to a server: the client's side, as far as a server's tests and examples need one.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// What `QTcpSocket` has of `QIODevice`: looking at the input, skipping it, and reading it on trial.
 extension TCPSocket {
   /// Whether nothing is left to read now; more may come. ``read(maxLength:)`` says whether it will.

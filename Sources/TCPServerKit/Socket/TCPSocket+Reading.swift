@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 internal import CServerCore
 
 /// Reading. Bytes wait in one of three places: the kernel, the loop's read buffer while handlers run, and

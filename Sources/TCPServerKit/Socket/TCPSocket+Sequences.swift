@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// The input as sequences, on top of the async reads.
 extension TCPSocket {
   /// The input byte by byte, until its end.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// What a connection that `serve` handed to a task knows of that task.
 ///
 /// The waits of that very task need no handlers for its cancellation, which would be most of what a wait costs:

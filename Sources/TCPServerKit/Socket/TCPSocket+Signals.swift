@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// A signal of a socket that input can raise: the loop watches the socket for it once a handler is connected.
 final class InputSignal<Argument>: Signal<Argument>, @unchecked Sendable {
   /// Until the socket ends.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 internal import CLibevent
 
 /// How a socket is used from any task and thread: what is on its loop already goes on, what is elsewhere goes there.

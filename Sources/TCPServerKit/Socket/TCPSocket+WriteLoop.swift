@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// The one loop of all async writes.
 extension TCPSocket {
   /// Calls `part` on the loop until it has accepted all, and waits for the peer in between.

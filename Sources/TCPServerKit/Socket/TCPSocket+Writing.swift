@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 internal import CServerCore
 
 /// Writing. Bytes go to the kernel at once; only what it does not take is held, and watched for.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /// How much a socket may hold for a slow peer of writes that do not wait.
 public struct WriteBufferLimit: Hashable, Sendable {
   /// What becomes of a write, and of its peer, when the socket holds as much as it may.

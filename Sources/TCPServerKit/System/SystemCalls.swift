@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Every system call of the Swift side, with its flags: what a port to another system changes is here.
 // Descriptors are close-on-exec and non-blocking from the start, and no send raises SIGPIPE.
 

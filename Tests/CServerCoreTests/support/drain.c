@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A server to count the system calls of. `drain serve N` adopts descriptor 3, takes N connections
 // from its queue and ends. `drain N command...` makes that listener with N clients queued, then
 // becomes the command, so that nothing but the serving is counted.

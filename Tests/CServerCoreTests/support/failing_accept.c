@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // See failing_accept.h.
 
 #include "failing_accept.h"

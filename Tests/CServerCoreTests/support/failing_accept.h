@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The errnos of accept by their class, and a server to which they happen.
 #ifndef FAILING_ACCEPT_H
 #define FAILING_ACCEPT_H

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // See fixture.h. Everything a test opens goes through here, so that a failing test cleans up too:
 // cmocka runs the teardown in any case.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What every test starts from: an event base, a server on it that is not yet listening, and
 // clients. The fixture also judges: after each test the server's counters must balance, and the
 // process must have the descriptors it had before.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Clients that a server admits or rejects, and what its callbacks see of them.
 #ifndef GUESTS_H
 #define GUESTS_H

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Nothing to run: that this compiles proves that the Swift module's own declarations of libevent's
 // functions (Sources/CLibevent/shim.h) are libevent's.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // See named_calls.h. With CSC_NAMED_CALLS in the environment a test program runs under a seccomp
 // filter that allows only these, and traps the others: the program ends where the library made one,
 // and makes it where the test did. That needs the library and the shim as shared objects, which

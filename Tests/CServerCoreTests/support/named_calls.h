@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The system calls that CServerCore.h names: the library makes no other.
 #ifndef NAMED_CALLS_H
 #define NAMED_CALLS_H

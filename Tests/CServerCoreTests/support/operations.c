@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // See operations.h. An operation asserts what it must answer itself.
 
 #include "operations.h"

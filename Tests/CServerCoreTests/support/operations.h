@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What a program can do with a server, as a table: the columns of the re-entrancy matrix, and what
 // the threads of threads.c do at random.
 #ifndef OPERATIONS_H

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A server whose process runs out of descriptors.
 #ifndef RUNNING_OUT_H
 #define RUNNING_OUT_H

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Children that copy no descriptor of the tests beside them.
 //
 // Between its creation and exec a child holds a copy of each descriptor of its parent,

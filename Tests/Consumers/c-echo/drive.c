@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Runs the echo server as a process and talks to it as a client would.
 // Usage: drive path/to/c-echo
 

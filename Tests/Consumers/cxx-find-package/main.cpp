@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A C++ program on the installed library, which is its own client.
 
 #include "server.hpp"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // CServerCore as a C++ program may wrap it: what is owned has an owner, an error is an exception, a
 // callback is any callable.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A program that waits for its connections, without a loop: it includes nothing of libevent's.
 
 #include <CServerCore.h>

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Clients that break off at every moment: before a byte, in the middle of an answer, with input
 // unread, by a reset or half-closed; and at the end some that behave.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /**
  * @file FaultInjection.h
  * Makes calls of the C library fail on demand, in the program that this is linked into.

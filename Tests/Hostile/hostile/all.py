@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every scenario, in the order of the run."""
 
 from . import (  # noqa: F401

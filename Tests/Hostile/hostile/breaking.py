@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An administrator who destroys sockets."""
 
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everything that peers do, at once; and the end of a server in the middle of it."""
 
 import random

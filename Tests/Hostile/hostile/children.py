@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A server that starts other processes while clients come."""
 
 import threading

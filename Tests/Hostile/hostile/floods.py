@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packets that are no good: floods and scans."""
 
 import subprocess

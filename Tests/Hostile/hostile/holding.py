@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """As many connections as a process may have."""
 
 import resource

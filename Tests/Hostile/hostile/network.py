@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network of the run: one of its own, with long queues and many ports, and no other traffic."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """No descriptors, no memory, for as long as it takes."""
 
 import errno

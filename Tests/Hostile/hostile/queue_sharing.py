@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who takes which connection: two processes on one listening socket, storms, bursts."""
 
 import select

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clients that have gone before anybody accepted them."""
 
 from . import network

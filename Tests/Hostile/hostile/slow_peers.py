@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Peers who take their time, and a client who should not notice."""
 
 import random

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import TCPServerKit
 import Testing
 
@@ -92,7 +94,7 @@ struct HostAddressTests {
     }
   }
 
-  @Test("A mapped address equals the IPv4 address it stands for, and hashes alike")
+  @Test("A mapped address equals its IPv4 address, and hashes alike")
   func mapped() throws {
     let plain = try #require(HostAddress("192.0.2.1"))
     let mapped = try #require(HostAddress("::ffff:192.0.2.1"))

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import FaultInjection
 import Glibc
 import TCPServerKit
@@ -103,7 +105,7 @@ struct ProxySocketTests {
   }
 
   @Test(
-    "What goes wrong is told after connectToHost(), with its text, and leaves nothing open",
+    "A failure is reported after connectToHost(), with its text, and leaves nothing open",
     arguments: [
       ([.send([5, 0, 5, 4])], SocketError.hostNotFound, "Host not found"),
       ([.send([5, 0, 5, 5])], .connectionRefused, "Connection refused"),

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Testing
 
 @testable import TCPServerKit
@@ -224,7 +226,7 @@ struct SOCKS5HandshakeTests {
   ]
 
   @Test(
-    "Every reply code is told after its second byte, in the first reply, the second and that of CONNECT",
+    "Every reply code is reported after its second byte, in the first reply, the second and that of CONNECT",
     arguments: 1...255 as ClosedRange<UInt8>
   )
   func replies(_ code: UInt8) throws {
@@ -255,7 +257,7 @@ struct SOCKS5HandshakeTests {
     #expect(empty.events == ["18 SOCKS version 5 protocol error"])
   }
 
-  @Test("An IPv4-mapped peer is the IPv4 peer it stands for")
+  @Test("An IPv4-mapped peer is reported as IPv4")
   func mapped() {
     var it = Conversation()
     it.give([5, 0, 5, 0, 0, 4] + [UInt8](repeating: 0, count: 10) + [0xff, 0xff, 192, 0, 2, 1, 0, 9])

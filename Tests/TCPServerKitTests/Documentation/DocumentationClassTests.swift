@@ -1,11 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Synchronization
 import TCPServerKit
 import Testing
 
-/// The description of the class, sentence by sentence. A test's name quotes what it proves.
+/// What Qt's documentation says of the class. A test's name is the member and the fact.
 @Suite("Documentation: the class", .blocking)
 struct DocumentationClassTests {
-  @Test("\"The QTcpServer class provides a TCP-based server.\" Its connections are TCP's.")
+  @Test("TCPServer: its connections are TCP's")
   func tcpBased() throws {
     let loop = try Loop()
     let server = TCPServer(eventBase: loop.base)
@@ -20,7 +22,7 @@ struct DocumentationClassTests {
   }
 
   @Test(
-    "\"All functions in this class are reentrant.\" Servers on several threads do not know of each other."
+    "TCPServer: servers on several threads are independent of each other"
   )
   func reentrant() {
     let served = Atomic(0)
@@ -44,7 +46,7 @@ struct DocumentationClassTests {
     #expect(total == 100)
   }
 
-  @Test("\"This class makes it possible to accept incoming TCP connections.\"")
+  @Test("TCPServer: it accepts incoming connections")
   func accepting() throws {
     let server = TCPServer(eventBase: nil)
     try #require(server.listen(address: .localHost))
@@ -56,7 +58,7 @@ struct DocumentationClassTests {
     expectBalanced(server)
   }
 
-  @Test("\"You can specify the port or have QTcpServer pick one automatically.\"")
+  @Test("listen(): the port may be given, or chosen by the kernel")
   func ports() throws {
     let server = TCPServer(eventBase: nil)
     try #require(server.listen(address: .localHost))
@@ -68,7 +70,7 @@ struct DocumentationClassTests {
     #expect(PlainClient(port: reserved.number) != nil)
   }
 
-  @Test("\"You can listen on a specific address or on all the machine's addresses.\"")
+  @Test("listen(): one address, or all of the machine's")
   func addresses() throws {
     let specific = TCPServer(eventBase: nil)
     try #require(specific.listen(address: .localHost))
@@ -83,10 +85,7 @@ struct DocumentationClassTests {
   }
 
   @Test(
-    """
-    "Call listen() to have the server listen for incoming connections. The newConnection() signal is then \
-    emitted each time a client connects to the server."
-    """
+    "newConnection: emitted once for each client of a listening server"
   )
   func signalForEach() throws {
     let loop = try Loop()
@@ -107,11 +106,7 @@ struct DocumentationClassTests {
   }
 
   @Test(
-    """
-    "Call nextPendingConnection() to accept the pending connection as a connected QTcpSocket. The function \
-    returns a pointer to a QTcpSocket in QAbstractSocket::ConnectedState that you can use for communicating with \
-    the client."
-    """
+    "nextPendingConnection(): a connected socket, for both directions"
   )
   func communicating() throws {
     let loop = try Loop()
@@ -132,10 +127,7 @@ struct DocumentationClassTests {
   }
 
   @Test(
-    """
-    "If an error occurs, serverError() returns the type of error, and errorString() can be called to get a human \
-    readable description of what happened."
-    """
+    "serverError, errorString: what the last error was, as a number and as a text"
   )
   func errors() throws {
     let other = TCPServer(eventBase: nil)
@@ -147,10 +139,7 @@ struct DocumentationClassTests {
   }
 
   @Test(
-    """
-    "When listening for connections, the address and port on which the server is listening are available as \
-    serverAddress() and serverPort()."
-    """
+    "serverAddress, serverPort: where the server listens"
   )
   func whereItListens() throws {
     let server = TCPServer(eventBase: nil)
@@ -160,7 +149,7 @@ struct DocumentationClassTests {
     #expect(server.serverPort == bound.port)
   }
 
-  @Test("\"Calling close() makes QTcpServer stop listening for incoming connections.\"")
+  @Test("close(): the server no longer listens")
   func closing() throws {
     let server = TCPServer(eventBase: nil)
     let reserved = try ReservedPort()
@@ -172,11 +161,7 @@ struct DocumentationClassTests {
   }
 
   @Test(
-    """
-    "Although QTcpServer is mostly designed for use with an event loop, it's possible to use it without one. In \
-    that case, you must use waitForNewConnection(), which blocks until either a connection is available or a \
-    timeout expires."
-    """
+    "waitForNewConnection(): a server without an event loop blocks until a client comes or the time is over"
   )
   func withoutLoop() throws {
     let server = TCPServer(eventBase: nil)
@@ -191,7 +176,7 @@ struct DocumentationClassTests {
   }
 
   @Test(
-    "\"Constructs a QTcpServer object.\" It lives on the thread's event base unless it is given another or none."
+    "init: on the thread's event base, unless another or none is given"
   )
   func constructing() throws {
     let base = try EventBase()
@@ -202,10 +187,7 @@ struct DocumentationClassTests {
   }
 
   @Test(
-    """
-    "Destroys the QTcpServer object. If the server is listening for connections, the socket is automatically \
-    closed."
-    """
+    "deinit: a listening server closes its socket"
   )
   func destroying() throws {
     var server: TCPServer? = TCPServer(eventBase: try Loop().base)
@@ -219,10 +201,7 @@ struct DocumentationClassTests {
   }
 
   @Test(
-    """
-    "Any client QTcpSockets that are still connected must either disconnect or be reparented before the server is \
-    deleted." Better: they need not, they live on.
-    """
+    "deinit: sockets that were taken stay connected, unlike in Qt"
   )
   func socketsLiveOn() throws {
     var server: TCPServer? = TCPServer(eventBase: nil)

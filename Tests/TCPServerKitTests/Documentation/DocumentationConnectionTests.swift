@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 import Synchronization
 import TCPServerKit
@@ -6,7 +8,7 @@ import Testing
 /// Pending connections, newConnection() and incomingConnection().
 @Suite("Documentation: connections", .blocking)
 struct DocumentationConnectionTests {
-  @Test("\"This signal is emitted every time a new connection is available.\"")
+  @Test("newConnection: emitted for every connection")
   func newConnection() throws {
     let fixture = try OverridingFixture()
     var pending: [UInt64] = []
@@ -19,7 +21,7 @@ struct DocumentationConnectionTests {
     expectBalanced(fixture.server)
   }
 
-  @Test("\"Returns true if the server has a pending connection; otherwise returns false.\"")
+  @Test("hasPendingConnections: whether one is pending")
   func hasPendingConnections() throws {
     let fixture = try OverridingFixture()
     #expect(!fixture.server.hasPendingConnections)
@@ -32,7 +34,7 @@ struct DocumentationConnectionTests {
     expectBalanced(fixture.server)
   }
 
-  @Test("\"Returns the next pending connection as a connected QTcpSocket object.\" The oldest comes first.")
+  @Test("nextPendingConnection(): the oldest comes first")
   func nextPendingConnection() throws {
     let fixture = try OverridingFixture()
     let clients = try (0..<5).map { _ in try fixture.connect() }
@@ -48,7 +50,7 @@ struct DocumentationConnectionTests {
     expectBalanced(fixture.server)
   }
 
-  @Test("\"0 is returned if this function is called when there are no pending connections.\"")
+  @Test("nextPendingConnection(): nil when none is pending")
   func nothingPending() throws {
     let fixture = try OverridingFixture()
     #expect(fixture.server.nextPendingConnection() == nil)
@@ -57,10 +59,7 @@ struct DocumentationConnectionTests {
   }
 
   @Test(
-    """
-    "The socket is created as a child of the server, which means that it is automatically deleted when the \
-    QTcpServer object is destroyed." Better: whoever took it owns it, and releasing it ends the connection.
-    """
+    "nextPendingConnection(): the socket belongs to the program, and its release ends the connection, unlike in Qt"
   )
   func ownership() throws {
     let fixture = try OverridingFixture()
@@ -76,7 +75,7 @@ struct DocumentationConnectionTests {
   }
 
   @Test(
-    "\"The returned QTcpSocket object cannot be used from another thread.\" Debug builds stop the program."
+    "nextPendingConnection(): the socket's state on another thread stops the program"
   )
   func wrongThread() async {
     #if DEBUG
@@ -97,7 +96,7 @@ struct DocumentationConnectionTests {
     #endif
   }
 
-  @Test("\"Returns the maximum number of pending accepted connections. The default is 30.\"")
+  @Test("maxPendingConnections: 30 at first")
   func maxPendingConnections() {
     let server = TCPServer(eventBase: nil)
     #expect(server.maxPendingConnections == 30)
@@ -106,10 +105,7 @@ struct DocumentationConnectionTests {
   }
 
   @Test(
-    """
-    "Sets the maximum number of pending accepted connections to numConnections. QTcpServer will accept no more than \
-    numConnections incoming connections before nextPendingConnection() is called."
-    """,
+    "maxPendingConnections: no more are accepted until nextPendingConnection() is called",
     arguments: [1, 2, 7]
   )
   func limit(_ limit: Int) throws {
@@ -127,7 +123,7 @@ struct DocumentationConnectionTests {
     expectBalanced(fixture.server)
   }
 
-  @Test("\"By default, the limit is 30 pending connections.\"")
+  @Test("maxPendingConnections: the default limit is kept")
   func defaultLimit() throws {
     let fixture = try OverridingFixture()
     let clients = try (0..<32).map { _ in try fixture.connect() }
@@ -140,10 +136,7 @@ struct DocumentationConnectionTests {
   }
 
   @Test(
-    """
-    "Clients may still able to connect after the server has reached its maximum number of pending connections (i.e., \
-    QTcpSocket can still emit the connected() signal)."
-    """
+    "maxPendingConnections: beyond it clients still connect"
   )
   func clientsStillConnect() throws {
     let fixture = try OverridingFixture()
@@ -162,10 +155,7 @@ struct DocumentationConnectionTests {
   }
 
   @Test(
-    """
-    "QTcpServer will stop accepting the new connections, but the operating system may still keep them in queue." What \
-    such a client sends is there when it is accepted.
-    """
+    "maxPendingConnections: the kernel queues the clients beyond it, and what they send"
   )
   func kernelKeepsThem() throws {
     let fixture = try OverridingFixture()
@@ -182,10 +172,7 @@ struct DocumentationConnectionTests {
   }
 
   @Test(
-    """
-    "This virtual function is called by QTcpServer when a new connection is available. The socketDescriptor argument \
-    is the native socket descriptor for the accepted connection."
-    """
+    "incomingConnection(): called with the descriptor of each accepted connection"
   )
   func incomingConnection() throws {
     let fixture = try OverridingFixture()
@@ -200,10 +187,7 @@ struct DocumentationConnectionTests {
   }
 
   @Test(
-    """
-    "The base implementation creates a QTcpSocket, sets the socket descriptor and then stores the QTcpSocket in an \
-    internal list of pending connections. Finally newConnection() is emitted."
-    """
+    "incomingConnection(): as it is, it makes a pending connection, and newConnection follows"
   )
   func baseImplementation() throws {
     let fixture = try OverridingFixture()
@@ -225,7 +209,7 @@ struct DocumentationConnectionTests {
     expectBalanced(fixture.server)
   }
 
-  @Test("\"Reimplement this function to alter the server's behavior when a connection is available.\"")
+  @Test("incomingConnection(): an override decides what becomes of a connection")
   func reimplementing() throws {
     let fixture = try OverridingFixture()
     fixture.server.onIncoming = { _, descriptor in
@@ -240,10 +224,7 @@ struct DocumentationConnectionTests {
   }
 
   @Test(
-    """
-    "This function is called by QTcpServer::incomingConnection() to add the socket to the list of pending incoming \
-    connections."
-    """
+    "addPendingConnection(): the socket is pending"
   )
   func addPendingConnection() throws {
     let fixture = try OverridingFixture()
@@ -263,10 +244,7 @@ struct DocumentationConnectionTests {
   }
 
   @Test(
-    """
-    "Don't forget to call this member from reimplemented incomingConnection() if you do not want to break the Pending \
-    Connections mechanism."
-    """
+    "addPendingConnection(): an override that does without it has nothing pending"
   )
   func forgetting() throws {
     let fixture = try OverridingFixture()
@@ -287,11 +265,7 @@ struct DocumentationConnectionTests {
   }
 
   @Test(
-    """
-    "If you want to handle an incoming connection as a new QTcpSocket object in another thread you have to pass the \
-    socketDescriptor to the other thread and create the QTcpSocket object there and use its setSocketDescriptor() \
-    method."
-    """
+    "setSocketDescriptor(): a socket on another thread takes the descriptor of an override"
   )
   func anotherThread() throws {
     let fixture = try OverridingFixture()

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 import TCPServerKit
 import Testing
@@ -5,7 +7,7 @@ import Testing
 /// Listening and its end: listen(), close(), isListening(), the address, port, descriptor and proxy.
 @Suite("Documentation: listening", .blocking)
 struct DocumentationListenTests {
-  @Test("\"Tells the server to listen for incoming connections on address address and port port.\"")
+  @Test("listen(): on the address and port that are given")
   func listening() throws {
     let server = TCPServer(eventBase: nil)
     let reserved = try ReservedPort()
@@ -15,7 +17,7 @@ struct DocumentationListenTests {
     #expect(PlainClient("127.0.0.1", port: reserved.number) != nil)
   }
 
-  @Test("\"If port is 0, a port is chosen automatically.\" It is also the default.")
+  @Test("listen(): port 0, the default, is one that the kernel chooses")
   func automaticPort() throws {
     let (first, second) = (TCPServer(eventBase: nil), TCPServer(eventBase: nil))
     #expect(first.listen(address: .localHost, port: 0))
@@ -26,9 +28,7 @@ struct DocumentationListenTests {
   }
 
   @Test(
-    """
-    "If address is QHostAddress::Any, the server will listen on all network interfaces." It is also the default.
-    """,
+    "listen(): the address any, the default, is every interface",
     arguments: [true, false]
   )
   func anyAddress(byDefault: Bool) throws {
@@ -45,7 +45,7 @@ struct DocumentationListenTests {
     expectBalanced(server)
   }
 
-  @Test("\"Returns true on success; otherwise returns false.\" (listen)")
+  @Test("listen(): true on success, false otherwise")
   func listenResult() throws {
     let server = TCPServer(eventBase: nil)
     #expect(!server.listen(address: try #require(HostAddress("192.0.2.254"))))
@@ -55,7 +55,7 @@ struct DocumentationListenTests {
     #expect(!server.listen(address: .localHost))
   }
 
-  @Test("\"Closes the server. The server will no longer listen for incoming connections.\"")
+  @Test("close(): no client is accepted any more")
   func closing() throws {
     let loop = try Loop()
     let server = TCPServer(eventBase: loop.base)
@@ -104,7 +104,7 @@ struct DocumentationListenTests {
   }
 
   @Test(
-    "\"Returns true if the server is currently listening for incoming connections; otherwise returns false.\""
+    "isListening: true between listen() and close()"
   )
   func isListening() {
     let server = TCPServer(eventBase: nil)
@@ -116,10 +116,7 @@ struct DocumentationListenTests {
   }
 
   @Test(
-    """
-    "Returns the server's address if the server is listening for connections; otherwise returns \
-    QHostAddress::Null."
-    """
+    "serverAddress: null unless the server listens"
   )
   func serverAddress() {
     let server = TCPServer(eventBase: nil)
@@ -131,7 +128,7 @@ struct DocumentationListenTests {
     #expect(server.serverAddress == .null)
   }
 
-  @Test("\"Returns the server's port if the server is listening for connections; otherwise returns 0.\"")
+  @Test("serverPort: 0 unless the server listens")
   func serverPort() throws {
     let server = TCPServer(eventBase: nil)
     #expect(server.serverPort == 0)
@@ -142,10 +139,7 @@ struct DocumentationListenTests {
   }
 
   @Test(
-    """
-    "Returns the native socket descriptor the server uses to listen for incoming instructions, or -1 if the \
-    server is not listening."
-    """
+    "socketDescriptor: the kernel's descriptor of the listening socket, -1 without one"
   )
   func socketDescriptor() {
     let server = TCPServer(eventBase: nil)
@@ -171,10 +165,7 @@ struct DocumentationListenTests {
   }
 
   @Test(
-    """
-    "Sets the socket descriptor this server should use when listening for incoming connections to \
-    socketDescriptor. Returns true if the socket is set successfully; otherwise returns false."
-    """
+    "setSocketDescriptor(): listens on a socket of the program's, and says whether it does"
   )
   func setSocketDescriptor() throws {
     let server = TCPServer(eventBase: nil)
@@ -190,7 +181,7 @@ struct DocumentationListenTests {
     expectBalanced(server)
   }
 
-  @Test("\"The socket is assumed to be in listening state.\" Better: it is checked.")
+  @Test("setSocketDescriptor(): a socket that does not listen is refused, unlike in Qt")
   func listeningStateIsChecked() {
     let server = TCPServer(eventBase: nil)
     let descriptor = Descriptors.stream()
@@ -199,7 +190,7 @@ struct DocumentationListenTests {
     close(descriptor)
   }
 
-  @Test("\"Returns an error code for the last error that occurred.\"")
+  @Test("serverError: the last error")
   func serverError() {
     let server = TCPServer(eventBase: nil)
     #expect(server.serverError == .unknown)
@@ -209,7 +200,7 @@ struct DocumentationListenTests {
     #expect(server.serverError == .unsupportedSocketOperation)
   }
 
-  @Test("\"Returns a human readable description of the last error that occurred.\"")
+  @Test("errorString: the last error as a text")
   func errorString() {
     let server = TCPServer(eventBase: nil)
     #expect(server.errorString == "")

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import FaultInjection
 import Glibc
 import TCPServerKit
@@ -18,7 +20,7 @@ struct DocumentationProxyTests {
     return proxy
   }()
 
-  @Test("\"Returns the network proxy for this socket. By default QNetworkProxy::DefaultProxy is used.\"")
+  @Test("proxy: the default is the application's")
   func defaultProxy() {
     let server = TCPServer(eventBase: nil)
     #expect(server.proxy == .default)
@@ -26,14 +28,14 @@ struct DocumentationProxyTests {
     #expect(NetworkProxy.Kind.default.rawValue == 0)
   }
 
-  @Test("\"Sets the explicit network proxy for this socket to networkProxy.\"", arguments: proxies)
+  @Test("proxy: the server's own takes its place", arguments: proxies)
   func setProxy(_ proxy: NetworkProxy) {
     let server = TCPServer(eventBase: nil)
     server.proxy = proxy
     #expect(server.proxy == proxy)
   }
 
-  @Test("\"To disable the use of a proxy for this socket, use the QNetworkProxy::NoProxy proxy type\"")
+  @Test("proxy: none disables it")
   func noProxy() {
     let server = TCPServer(eventBase: nil)
     server.proxy = Self.proxies[0]
@@ -89,10 +91,7 @@ struct DocumentationProxyTests {
   }
 
   @Test(
-    """
-    "If the server is using QNetworkProxy, the returned descriptor may not be usable with native socket functions." \
-    Better: it always is.
-    """
+    "socketDescriptor: usable with system calls through a proxy, too, unlike in Qt"
   )
   func nativeListeningDescriptor() throws {
     let proxy = ScriptedProxy(ScriptedProxy.binds())
@@ -112,10 +111,7 @@ struct DocumentationProxyTests {
   }
 
   @Test(
-    """
-    "If this server is using QNetworkProxy then the socketDescriptor may not be usable with native socket functions, \
-    and should only be used with QTcpSocket::setSocketDescriptor()." Better: it always is, and with that on any thread.
-    """,
+    "incomingConnection(): its descriptor is usable with system calls and on any thread through a proxy, too",
     arguments: [true, false]
   )
   func nativeConnectionDescriptor(_ natively: Bool) throws {

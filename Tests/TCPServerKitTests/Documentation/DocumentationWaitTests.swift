@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Synchronization
 import TCPServerKit
 import Testing
@@ -22,7 +24,7 @@ struct DocumentationWaitTests {
   }
 
   @Test(
-    "\"Waits for at most msec milliseconds or until an incoming connection is available.\" The time runs out."
+    "waitForNewConnection(): false when the time is over"
   )
   func atMost() throws {
     let server = try makeServer()
@@ -33,7 +35,7 @@ struct DocumentationWaitTests {
   }
 
   @Test(
-    "\"Waits for at most msec milliseconds or until an incoming connection is available.\" A client comes."
+    "waitForNewConnection(): true when a client comes in time"
   )
   func untilConnection() throws {
     let server = try makeServer()
@@ -44,7 +46,7 @@ struct DocumentationWaitTests {
     expectBalanced(server)
   }
 
-  @Test("\"Returns true if a connection is available; otherwise returns false.\"")
+  @Test("waitForNewConnection(): its result is hasPendingConnections")
   func result() throws {
     let server = try makeServer()
     #expect(!server.waitForNewConnection(msec: 1))
@@ -66,7 +68,7 @@ struct DocumentationWaitTests {
     expectBalanced(server)
   }
 
-  @Test("\"If the operation timed out and timedOut is not 0, *timedOut will be set to true.\"")
+  @Test("waitForNewConnection(): timedOut says whether the time ran out")
   func timedOut() throws {
     let server = try makeServer()
     var timedOut = false
@@ -82,10 +84,7 @@ struct DocumentationWaitTests {
   }
 
   @Test(
-    """
-    "This is a blocking function call. Its use is disadvised in a single-threaded GUI application, since the whole \
-    application will stop responding until the function returns." No other handler of the loop runs meanwhile.
-    """
+    "waitForNewConnection(): no other handler of the loop runs meanwhile"
   )
   func blocking() throws {
     let loop = try Loop()
@@ -99,10 +98,7 @@ struct DocumentationWaitTests {
   }
 
   @Test(
-    """
-    "waitForNewConnection() is mostly useful when there is no event loop available." It emits newConnection() as \
-    the loop does.
-    """
+    "waitForNewConnection(): emits newConnection as the loop does"
   )
   func emitsWithoutLoop() throws {
     let server = try makeServer()
@@ -117,7 +113,7 @@ struct DocumentationWaitTests {
     expectBalanced(server)
   }
 
-  @Test("\"The non-blocking alternative is to connect to the newConnection() signal.\"")
+  @Test("newConnection: the way without blocking")
   func nonBlocking() throws {
     let loop = try Loop()
     let server = try makeServer(loop.base)
@@ -129,7 +125,7 @@ struct DocumentationWaitTests {
     expectBalanced(server)
   }
 
-  @Test("\"If msec is -1, this function will not time out.\"")
+  @Test("waitForNewConnection(): -1 waits without a limit")
   func unlimited() throws {
     let server = try makeServer()
     let other = connectWhileAsleep(server)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 import TCPServerKit
 import Testing
@@ -70,7 +72,7 @@ extension EventBaseSignalTests {
     #expect(turned.join())
   }
 
-  @Test("Without an event base nobody takes the signals")
+  @Test("Without an event base no signal is taken")
   func withoutBase() {
     let shutdown = GracefulShutdown()
     #expect(!shutdown.beginOnSignals(SIGUSR1, eventBase: nil))

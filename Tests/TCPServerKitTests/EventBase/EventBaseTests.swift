@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import CLibevent
 import Glibc
 import Synchronization
@@ -280,7 +282,7 @@ struct EventBaseTests {
     }
   }
 
-  @Test("Failed attempts are told on an event_base that C code runs")
+  @Test("Failed attempts are reported on an event_base that C code runs")
   func adoptingLater() throws {
     let plain = try PlainBase()
     let base = unsafe try EventBase(adopting: plain.base)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import FaultInjection
 import TCPServerKit
 import Testing
@@ -109,7 +111,7 @@ struct EventTimerTests {
     #expect(ticks == 1 && calls == 1)
   }
 
-  @Test("Another start, or another interval while it is active, counts anew")
+  @Test("Another start, or another interval while it is active, counts from its own time")
   func restarted() throws {
     let loop = try SteppedLoop()
     let timer = EventTimer(interval: .milliseconds(10), eventBase: loop.base)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import TCPServerKit
 import Testing
 
@@ -5,7 +7,7 @@ import Testing
 /// the executors, the rows of plain functions, `@concurrent` ones and of waiting would cost more.
 @Suite("Jobs of a task on the loop", .timeLimit(.minutes(5)))
 struct ExecutorTests {
-  @Test("No executor has both roles: it could not tell in which one it was given a job")
+  @Test("No executor has both roles, which a job does not name")
   func roles() throws {
     let base = try EventBase()
     let taskExecutor: any Executor = base.taskExecutor

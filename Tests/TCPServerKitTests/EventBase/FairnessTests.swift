@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import TCPServerKit
 import Testing
 
@@ -9,7 +11,7 @@ struct FairnessTests {
     var rounds = 0
   }
 
-  @Test("Tasks that yield for ever keep nobody from being accepted, read and answered", arguments: [1, 200])
+  @Test("Tasks that yield without end delay no accept, read or answer", arguments: [1, 200])
   func tasks(count: Int) async throws {
     try await onLoop { _ in
       let storm = LoopBound(Storm())

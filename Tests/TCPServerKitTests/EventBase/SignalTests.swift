@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import TCPServerKit
 import Testing
 
@@ -36,7 +38,7 @@ struct SignalTests {
     #expect(calls == ["second"])
   }
 
-  @Test("A handler disconnected during an emission is not called by it, wherever it stands", arguments: 0..<3)
+  @Test("A handler disconnected during an emission is not called by it, whatever its place", arguments: 0..<3)
   func disconnectDuringEmission(victim: Int) {
     let signal = Signal<Void>()
     var calls: [Int] = []

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import TCPServerKit
 import Testing
 
@@ -29,7 +31,7 @@ struct QtSocketCasesEnding {
     #expect(socket.waitForReadyRead(msec: 60_000))
   }
 
-  @Test("C13: the peer's close is told once, while still connected; closing within the handler is fine")
+  @Test("C13: the peer's close is reported once, while still connected; closing within the handler is fine")
   func remoteCloseError() throws {
     let loop = try Loop()
     let (accepted, client) = try connectedSockets(loop.base)

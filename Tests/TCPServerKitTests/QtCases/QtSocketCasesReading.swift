@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import TCPServerKit
 import Testing
 
@@ -55,7 +57,10 @@ struct QtSocketCasesReading {
     #expect(text(socket.readAll()) == "firstmore")
   }
 
-  @Test("C15: what waitForReadyRead() has told is not told again by the loop", arguments: [true, false])
+  @Test(
+    "C15: what waitForReadyRead() has reported is not reported again by the loop",
+    arguments: [true, false]
+  )
   func readyReadAfterWait(reads: Bool) throws {
     let loop = try Loop()
     let (socket, peer) = try connectedPair(loop.base)

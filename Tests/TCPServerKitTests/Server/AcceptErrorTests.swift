@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import FaultInjection
 import Glibc
 import TCPServerKit
@@ -52,7 +54,7 @@ struct AcceptErrorTests {
   }
 
   @Test(
-    "An error that passes pauses accepting, is told once, and the client is served later",
+    "An error that passes pauses accepting, is reported once, and the client is served later",
     arguments: recovering
   )
   func recovers(_ row: ErrorRow) throws {
@@ -161,7 +163,7 @@ struct AcceptErrorTests {
     expectBalanced(fixture.server)
   }
 
-  @Test("A second lack of descriptors, after a connection was accepted, is told again")
+  @Test("A second lack of descriptors, after a connection was accepted, is reported again")
   func secondEpisode() throws {
     let fixture = try Fixture()
     for episode in 1...2 {
@@ -175,7 +177,7 @@ struct AcceptErrorTests {
     expectBalanced(fixture.server)
   }
 
-  @Test("EINTR and EAGAIN are nothing to tell", arguments: [EINTR, EAGAIN])
+  @Test("EINTR and EAGAIN are not reported", arguments: [EINTR, EAGAIN])
   func nothing(_ errnum: CInt) throws {
     let fixture = try Fixture()
     fixture.fail(errnum)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 import TCPServerKit
 import Testing
@@ -39,7 +41,7 @@ struct AcceptTests {
     }
   }
 
-  @Test("Is nil when the server closes or does not listen, whoever waits")
+  @Test("Is nil when the server closes or does not listen, for every waiting task")
   func closed() async throws {
     try await onLoop { _ in
       let server = TCPServer()
@@ -129,7 +131,7 @@ struct AcceptTests {
     }
   }
 
-  @Test("A connection that nobody makes a socket of is closed; it becomes a socket once")
+  @Test("A connection that never becomes a socket is closed; it becomes one once")
   func incoming() async throws {
     try await onLoop { _ in
       let server = try listening()

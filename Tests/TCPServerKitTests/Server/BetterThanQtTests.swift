@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import FaultInjection
 import Glibc
 import TCPServerKit
@@ -86,7 +88,7 @@ struct BetterThanQtTests {
     #expect(HostAddress(text) == nil)
   }
 
-  @Test("The null address is refused as not available instead of standing for every interface")
+  @Test("The null address is refused as not available instead of meaning every interface")
   func nullAddress() throws {
     let server = TCPServer(eventBase: try Loop().base)
     #expect(!server.listen(address: .null))
@@ -228,7 +230,7 @@ struct BetterThanQtTests {
     expectBalanced(server)
   }
 
-  @Test("A lack of descriptors is told once, and accepting resumes by itself", arguments: [false, true])
+  @Test("A lack of descriptors is reported once, and accepting resumes by itself", arguments: [false, true])
   func lackOfDescriptors(afterAnAccept: Bool) throws {
     let loop = try Loop()
     let server = try makeServer(loop)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import FaultInjection
 import Glibc
 import TCPServerKit
@@ -60,7 +62,7 @@ struct BrokenListenerTests {
   }
 
   @Test(
-    "accept() throws, once for each who waits, and the server can listen anew",
+    "accept() throws, once for each waiting task, and the server can listen again",
     arguments: Breakage.allCases
   )
   func accept(_ breakage: Breakage) async throws {

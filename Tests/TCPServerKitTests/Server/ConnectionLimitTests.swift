@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 import Synchronization
 import TCPServerKit
@@ -46,7 +48,7 @@ struct ConnectionLimitTests {
     expectBalanced(server)
   }
 
-  @Test("Or they are turned away, and told", arguments: [ExcessConnectionPolicy.close, .reset])
+  @Test("Or they are rejected, and reported", arguments: [ExcessConnectionPolicy.close, .reset])
   func turnsAway(_ excess: ExcessConnectionPolicy) throws {
     var rejected: [RejectedConnection] = []
     server.connectionRejected.connect { rejected.append($0) }
@@ -103,7 +105,9 @@ struct ConnectionLimitTests {
     expectBalanced(server)
   }
 
-  @Test("A socket made in incomingConnection(_:) counts, added or not; a bare descriptor until it is told")
+  @Test(
+    "A socket made in incomingConnection(_:) counts, added or not; a bare descriptor until its permit is released"
+  )
   func overriding() throws {
     var sockets: [TCPSocket] = []
     var bare: CInt = -1

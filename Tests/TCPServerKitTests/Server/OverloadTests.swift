@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import FaultInjection
 import Glibc
 import TCPServerKit
@@ -81,7 +83,7 @@ final class OverloadTests {
     expectBalanced(server)
   }
 
-  @Test("Every server of the loop is told, each time until it has accepted")
+  @Test("Every server of the loop is notified, each time until it has accepted")
   func several() throws {
     let servers = try (0..<3).map { _ in
       let server = TCPServer(eventBase: loop.base)
@@ -115,7 +117,7 @@ final class OverloadTests {
     expectBalanced(server)
   }
 
-  @Test("Nobody told, the back-off ends by itself; closed meanwhile, a server is left alone")
+  @Test("Without a notice the back-off ends by itself; closed meanwhile, a server is left alone")
   func byItself() throws {
     let clients = try starve([server])
     fault_advance_clock(1000)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 import Synchronization
 import TCPServerKit
@@ -263,7 +265,7 @@ struct OverridingTests {
     expectBalanced(fixture.server)
   }
 
-  @Test("Releasing the server ends added connections that nobody has taken")
+  @Test("Releasing the server ends added connections that were not taken")
   func releasingWithAdded() throws {
     let loop = try Loop()
     var server: OverridingServer? = OverridingServer(eventBase: loop.base)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 import TCPServerKit
 import Testing
@@ -71,7 +73,7 @@ struct ProxyAcceptTests {
     expectBalanced(server)
   }
 
-  @Test("A port that stays is not told as changed; second reply and data in one packet with the first")
+  @Test("A port that stays is not reported as changed; second reply and data in one packet with the first")
   func samePort() throws {
     let loop = try Loop()
     let proxy = ScriptedProxy(
@@ -322,7 +324,7 @@ struct ProxyAcceptTests {
     expectBalanced(server)
   }
 
-  @Test("Only the expected peer: the proxy is told, and another is not let in")
+  @Test("Only the expected peer: the proxy gets its address, and another is not let in")
   func expectedPeer() throws {
     let loop = try Loop()
     let request: [UInt8] = [5, 2, 0, 1, 192, 0, 2, 7, 0, 0]

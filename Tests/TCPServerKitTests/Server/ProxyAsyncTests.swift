@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import FaultInjection
 import Glibc
 import TCPServerKit
@@ -61,7 +63,7 @@ struct ProxyAsyncTests {
     }
   }
 
-  @Test("A silent proxy ends it at the deadline; the loop's timer tells")
+  @Test("A silent proxy ends it at the deadline, by the loop's timer")
   func deadline() async throws {
     try await onLoop { _ in
       let proxy = ScriptedProxy([.expect([5, 1, 0])])
@@ -166,7 +168,7 @@ struct ProxyAsyncTests {
     }
   }
 
-  @Test("A lost proxy that is not asked anew ends whoever waits, with the error")
+  @Test("A lost proxy that is not asked again ends the waiting task, with the error")
   func lost() async throws {
     try await onLoop { _ in
       let proxy = ScriptedProxy(ScriptedProxy.binds())

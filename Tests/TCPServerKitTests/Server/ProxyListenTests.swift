@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import FaultInjection
 import Glibc
 import TCPServerKit
@@ -206,7 +208,7 @@ struct ProxyListenTests {
     }
   }
 
-  @Test("Credentials are 1 to 255 bytes long each; nobody is asked otherwise", arguments: [0, 256])
+  @Test("Credentials are 1 to 255 bytes long each; otherwise no proxy is asked", arguments: [0, 256])
   func badCredentials(_ length: Int) {
     let text = String(repeating: "x", count: length)
     for (user, password) in [(text, "p"), ("u", text)] {
@@ -250,7 +252,7 @@ struct ProxyListenTests {
   }
 
   @Test(
-    "The kernel's errors on the way to the proxy are told, and leave nothing open",
+    "The kernel's errors on the way to the proxy are reported, and leave nothing open",
     arguments: [EMFILE, ENETUNREACH]
   )
   func kernel(_ errnum: CInt) {

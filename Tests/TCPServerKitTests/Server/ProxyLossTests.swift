@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import FaultInjection
 import Glibc
 import TCPServerKit
@@ -44,7 +46,7 @@ struct ProxyLossTests {
   }
 
   @Test(
-    "Told once, and the proxy is asked anew after a back-off, for the same port; what comes then is served",
+    "Reported once, and the proxy is asked again after a back-off, for the same port; what comes then is served",
     arguments: [
       ([.close], SocketError.proxyConnectionClosed, "Connection to proxy closed prematurely"),
       ([.reset], .proxyConnectionClosed, "Connection to proxy closed prematurely"),
@@ -81,7 +83,7 @@ struct ProxyLossTests {
     expectBalanced(it.server)
   }
 
-  @Test("An episode is told once however long it lasts, with longer and longer pauses up to 10 seconds")
+  @Test("An episode is reported once however long it lasts, with longer and longer pauses up to 10 seconds")
   func backOff() throws {
     fault_stop_clock()
     defer { fault_reset_clock() }
@@ -183,7 +185,7 @@ struct ProxyLossTests {
   }
 
   @Test(
-    "Asking anew fails at once, and the error's handler ends the server: so does the peer's connection",
+    "Asking again fails at once, and the error's handler ends the server: so does the peer's connection",
     arguments: [true, false]
   )
   func endedWhileAskingAnew(_ closes: Bool) throws {
@@ -230,7 +232,7 @@ struct ProxyLossTests {
     }
   }
 
-  @Test("Without asking anew a lost proxy ends the server, with one error")
+  @Test("Without asking again a lost proxy ends the server, with one error")
   func ends() throws {
     let proxy = ScriptedProxy(ScriptedProxy.binds() + [.close])
     let it = try Fixture(proxy) { $0.rebinds = false }
@@ -259,7 +261,7 @@ struct ProxyLossTests {
     #expect(it.loop.turn { !it.server.proxyBindings.isEmpty })
   }
 
-  @Test("A wait without a loop tells the loss, and the next one asks the proxy anew")
+  @Test("A wait without a loop reports the loss, and the next one asks the proxy again")
   func waiting() throws {
     let proxy = ScriptedProxy(
       ScriptedProxy.binds() + [.close],

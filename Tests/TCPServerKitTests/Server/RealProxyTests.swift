@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 import TCPServerKit
 import Testing
@@ -125,7 +127,7 @@ struct RealProxyTests {
   }
 
   @Test(
-    "Dante goes away: told once, and a new one on its port is found",
+    "Dante goes away: reported once, and a new one on its port is found",
     .enabled(if: RealProxy.isWanted(RealProxy.dantePath), "Dante is not installed")
   )
   func goesAway() throws {

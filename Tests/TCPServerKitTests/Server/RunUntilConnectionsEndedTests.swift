@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 import TCPServerKit
 import Testing
@@ -23,7 +25,7 @@ struct RunUntilConnectionsEndedTests {
     server.close()
   }
 
-  @Test("The loop runs, as the current one, until the last has ended, however often it is told to stop")
+  @Test("The loop runs, as the current one, until the last has ended, however often stop() is called")
   func runs() throws {
     var current: EventBase?
     socket.readChannelFinished.connect { [socket, loop] in

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import FaultInjection
 import Glibc
 import TCPServerKit
@@ -52,7 +54,7 @@ struct ServeErrorTests {
     }
   }
 
-  @Test("So it does when the socket is shut down under it, with nobody to wait for")
+  @Test("So it does when the socket is shut down under it, without a connection to wait for")
   func listenerShutDown() async throws {
     try await onLoop { _ in
       let server = try listening()

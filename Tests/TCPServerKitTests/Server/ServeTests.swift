@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 import TCPServerKit
 import Testing
@@ -82,7 +84,7 @@ struct ServeTests {
 
   private typealias Handler = @Sendable (TCPSocket) async throws -> Void
 
-  @Test("A handler's socket ends with it, also where somebody keeps it", arguments: [false, true])
+  @Test("A handler's socket ends with it, also where another reference is kept", arguments: [false, true])
   func keptSocket(cancelled: Bool) async throws {
     try await onLoop { base in
       let kept = LoopBound(Kept())

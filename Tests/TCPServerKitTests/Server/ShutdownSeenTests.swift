@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import TCPServerKit
 import Testing
 
 @Suite("A shutdown, seen by the program", .timeLimit(.minutes(5)))
 struct ShutdownSeenTests {
-  @Test("Handlers and their child tasks find it, and nobody else does")
+  @Test("Handlers and their child tasks find it, and no other task does")
   func current() async throws {
     try await onLoop { _ in
       let server = try listening()

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import TCPServerKit
 import Testing
 
@@ -75,7 +77,7 @@ struct HalfCloseTests {
     #expect(peer.readToEnd() == .whole(Array("late reply".utf8)))
   }
 
-  @Test("The end is told as an error, then as the end of the channel, while still connected")
+  @Test("The end is reported as an error, then as the end of the channel, while still connected")
   func order() throws {
     let loop = try Loop()
     let (socket, peer) = try connectedPair(loop.base)
@@ -149,7 +151,7 @@ struct HalfCloseTests {
     #expect(peer.readToEnd() == .whole(Array("reply".utf8)))
   }
 
-  @Test("Handlers connected after a read has found the end are still told of it")
+  @Test("Handlers connected after a read has found the end are still called for it")
   func handlersAfterTheEnd() throws {
     let loop = try Loop()
     let (socket, peer) = try connectedPair(loop.base)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 import TCPServerKit
 import Testing
@@ -224,7 +226,7 @@ struct PeerGoneTests {
     #expect(socket.state != .connected)
   }
 
-  @Test("The same with handlers, which are told once", arguments: End.allCases)
+  @Test("The same with handlers, which are called once", arguments: End.allCases)
   func blockingLoopWithHandlers(end: End) throws {
     let (socket, peer) = try connectedPair(nil)
     let recorder = Recorder(socket)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import FaultInjection
 import Glibc
 import TCPServerKit
@@ -43,7 +45,7 @@ struct SocketConnectingTests {
     #expect(text(client.readAll()) == "hello")
   }
 
-  @Test("HostAddress.any stands for this machine, and so do 0.0.0.0 and a mapped address")
+  @Test("HostAddress.any means this machine, and so do 0.0.0.0 and a mapped address")
   func anyIsLocal() throws {
     let server = TCPServer(eventBase: nil)
     #expect(server.listen(address: .localHost))
@@ -92,7 +94,7 @@ struct SocketConnectingTests {
     return (error, recorder.events)
   }
 
-  @Test("A port on which nobody listens refuses", arguments: Way.allCases)
+  @Test("A port without a server refuses", arguments: Way.allCases)
   func refused(way: Way) throws {
     let closed = try ReservedPort()
     let (_, events) = try attempt(way) { $0.connectToHost(.localHost, port: closed.number) }
@@ -194,7 +196,7 @@ struct SocketConnectingTests {
     }
   }
 
-  @Test("A handler of errorOccurred may abort and connect anew, and that connection lives")
+  @Test("A handler of errorOccurred may abort and connect again, and that connection lives")
   func reconnectInErrorHandler() throws {
     let loop = try Loop()
     let server = TCPServer(eventBase: loop.base)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 import TCPServerKit
 import Testing
@@ -97,7 +99,7 @@ struct SocketDeviceTests {
     }
   }
 
-  @Test("stateChanged tells each state, in order")
+  @Test("stateChanged has each state, in order")
   func stateChanged() throws {
     let loop = try Loop()
     let server = TCPServer(eventBase: loop.base)

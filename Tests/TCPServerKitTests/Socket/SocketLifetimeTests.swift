@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 import TCPServerKit
 import Testing
@@ -146,7 +148,7 @@ struct SocketLifetimeTests {
     #expect(text(peer.receive(exactly: 10)) == "still here")
   }
 
-  @Test("Releasing the loop aborts the sockets that wait on it, and tells them")
+  @Test("Releasing the loop aborts the sockets that wait on it, and calls their handlers")
   func loopReleased() throws {
     var base: EventBase? = try EventBase()
     weak let watchedBase = base

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import FaultInjection
 import Glibc
 import TCPServerKit
@@ -116,7 +118,7 @@ struct SocketReadingTests {
     #expect(socket.readLine() == nil)
   }
 
-  @Test("readyRead is told once for an arrival, not again for what was left unread")
+  @Test("readyRead is emitted once for an arrival, not again for what was left unread")
   func oncePerArrival() throws {
     let loop = try Loop()
     let (socket, peer) = try connectedPair(loop.base)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import TCPServerKit
 import Testing
 
@@ -55,7 +57,7 @@ struct SocketWritingTests {
     #expect(recorder.bytesWritten == all.count)
   }
 
-  @Test("After disconnected nothing is told of what was written before", arguments: [false, true])
+  @Test("After disconnected nothing is reported of what was written before", arguments: [false, true])
   func nothingAfterTheEnd(isAccepted: Bool) throws {
     let loop = try Loop()
     let (accepted, client) = try connectedSockets(loop.base)
@@ -68,7 +70,7 @@ struct SocketWritingTests {
     #expect(recorder.events == [.disconnected])
   }
 
-  @Test("Bytes that flush() sends are told as well")
+  @Test("Bytes that flush() sends are reported as well")
   func accountingOfFlush() throws {
     let loop = try Loop()
     let (socket, peer) = try connectedPair(loop.base, tight: true)
@@ -87,7 +89,7 @@ struct SocketWritingTests {
     #expect(delivery.join() == .whole(all))
   }
 
-  @Test("bytesWritten is not told from within itself, and none of its bytes are lost")
+  @Test("bytesWritten is not emitted from within itself, and none of its bytes are lost")
   func notRecursive() throws {
     let loop = try Loop()
     let (socket, peer) = try connectedPair(loop.base)
@@ -112,7 +114,7 @@ struct SocketWritingTests {
     #expect(peer.receive(exactly: 17).count == 17)
   }
 
-  @Test("Waiting for all to be written within a bytesWritten handler ends, and all of it is told")
+  @Test("Waiting for all to be written within a bytesWritten handler ends, and all of it is reported")
   func waitWithinBytesWritten() throws {
     let loop = try Loop()
     let (socket, peer) = try connectedPair(loop.base, tight: true)
@@ -214,7 +216,7 @@ struct SocketWritingTests {
     #expect(socket.state == .unconnected)
   }
 
-  @Test("A reset while bytes are held is told although the input has ended or is not read")
+  @Test("A reset while bytes are held is reported although the input has ended or is not read")
   func resetWhileNotReading() throws {
     for endsFirst in [true, false] {
       let loop = try Loop()

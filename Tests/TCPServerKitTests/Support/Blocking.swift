@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import TCPServerKit
 
 /// The blocking calls, for tests in async functions, as the bodies of exit tests are: each test has a thread to block.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 
 // What the kernel knows of a descriptor: waiting for it, and taking it.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 
 /// The file of a descriptor number now. Numbers are used again at once, by tests on other threads as well,

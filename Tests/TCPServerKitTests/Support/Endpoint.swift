@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 
 /// An address and port in the kernel's form, read by the C library rather than by the code under test.

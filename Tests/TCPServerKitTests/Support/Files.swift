@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 
 /// A small file as text, such as the kernel's in /proc; empty when it cannot be read.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Synchronization
 
 /// Keeps tasks waiting until it opens, for good. Waiting gives a loop no jobs but the one that goes on.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import TCPServerKit
 
 /// A loop for one test. Nothing in a test waits longer than `limit`; nothing sleeps.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Synchronization
 
 /// The tasks that a test has started and that have not ended. Cancelling the test alone would leave it waiting for

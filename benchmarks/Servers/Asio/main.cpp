@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Boost.Asio: one async_accept after the other, and sessions that live by the handlers they wait
 // for.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // libevent as its book shows it: evconnlistener, and a bufferevent for each connection.
 
 #include "protocol.h"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // libuv as its guide shows it: a uv_tcp_t on the heap for each connection, a buffer for each read,
 // a request for each write.
 

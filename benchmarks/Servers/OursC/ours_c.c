@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // CServerCore as its own examples use it: the server hands out descriptors with the peer's address,
 // and a connection that is to be read has a struct event inside.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 #ifndef SERVERS_PROTOCOL_H
 #define SERVERS_PROTOCOL_H
 

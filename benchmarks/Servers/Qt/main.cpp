@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Qt's QTcpServer, as its documentation uses it: newConnection and nextPendingConnection().
 
 #include <QCoreApplication>

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The floor: epoll and accept4 until EAGAIN, and as little else as the protocol allows. With
 // REGISTERS_AT_ONCE drain and storm also make each connection ready to read, as a server that waits
 // for a request must.

@@ -1,4 +1,5 @@
 // swift-tools-version: 6.2
+// SPDX-License-Identifier: Apache-2.0
 import PackageDescription
 
 // Other servers in Swift, in a package of their own: what they need is no dependency of the library or of its servers.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // io_uring: one multishot accept for all connections. It cannot deliver addresses, so drain asks
 // with getpeername. Storm queues send and close as one chain; echo goes back and forth between recv
 // and send.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import NIOCore
 
 /// Sends back what comes, up to its end or a long silence, then closes the channel.

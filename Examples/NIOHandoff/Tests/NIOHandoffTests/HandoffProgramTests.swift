@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Glibc
 import ProgramTesting
 import Testing
@@ -69,7 +71,7 @@ struct HandoffProgramTests {
     #expect(idle.receiveToEnd() == [])
   }
 
-  @Test("A port that is taken is told", arguments: waysToListen)
+  @Test("A port that is taken is reported", arguments: waysToListen)
   func portTaken(options: [String]) throws {
     let server = try RunningHandoff(Self.waysToListen[0])
     let end = try Program("NIOHandoff", options + ["--port", "\(server.port)"]).end()

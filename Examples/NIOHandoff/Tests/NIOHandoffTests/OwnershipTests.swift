@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import NIOCore
 import NIOPosix
 import ProgramTesting
@@ -12,12 +14,12 @@ import Testing
 struct OwnershipTests {
   private struct Refusal: Error {}
 
-  @Test("A channel that cannot be set up is closed, and the server is told why and that it has ended")
+  @Test("A channel that cannot be set up is closed, and the server gets its error and its end")
   func failedInitializer() throws {
     #expect(try failures { $0.eventLoop.makeFailedFuture(Refusal()) } == 10)
   }
 
-  @Test("A server that is gone before its channels is told nothing")
+  @Test("A server that is released before its channels gets no report of their end")
   func serverEndsFirst() throws {
     let loop = try EventBase()
     let client = try {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import ProgramTesting
 
 /// A NIOHandoff on a port of the system's choice.

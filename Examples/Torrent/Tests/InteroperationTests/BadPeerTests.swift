@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Foundation
 import ProgramTesting
 import Testing
@@ -5,7 +7,7 @@ import Testing
 @Suite("Torrent among bad peers", .blocking, .timeLimit(.minutes(5)))
 struct BadPeerTests {
   @Test(
-    "Who comes and does what they must not is dropped, and the download completes from another",
+    "An incoming peer that breaks the protocol is dropped, and the download completes from another",
     .needsTools,
     arguments: BadPeer.ofDownloaders
   )
@@ -22,7 +24,7 @@ struct BadPeerTests {
   }
 
   @Test(
-    "Who we come to and who does what they must not is dropped, too",
+    "A peer that we connect to is dropped, too, when it breaks the protocol",
     .needsTools,
     arguments: BadPeer.ofDownloaders.prefix(5)
   )
@@ -59,7 +61,7 @@ struct BadPeerTests {
     #expect(content.isComplete(in: folder))
   }
 
-  @Test("Who says they are us is us, and is dropped", .needsTools)
+  @Test("A peer with our own ID is dropped: we have connected to ourselves", .needsTools)
   func ourselves() throws {
     let content = try Content()
     let folder = try content.workplace.folder("ours")
@@ -73,7 +75,7 @@ struct BadPeerTests {
   }
 
   @Test(
-    "Who asks for ever and reads nothing is dropped before it costs much memory",
+    "A peer that requests without end and reads nothing is dropped before it costs much memory",
     .needsTools
   )
   func endlessRequests() throws {

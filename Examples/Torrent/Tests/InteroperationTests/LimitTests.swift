@@ -1,10 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Foundation
 import ProgramTesting
 import Testing
 
 @Suite("Torrent and its limits", .blocking, .timeLimit(.minutes(5)))
 struct LimitTests {
-  @Test("Who comes when all connections are taken is refused", .needsTools)
+  @Test("A peer beyond the limit of connections is refused", .needsTools)
   func connections() throws {
     let content = try Content()
     let options = ["--seed", "--connections", "3"]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Foundation
 import ProgramTesting
 import Testing
@@ -64,7 +66,7 @@ struct ResumeTests {
     #expect(seeder.requestedPieces == [5, 32])
   }
 
-  @Test("Who has all of it is done at once", .needsTools)
+  @Test("A complete download ends at once", .needsTools)
   func complete() throws {
     let content = try Content()
     let (ours, found) = try resume(content, content.seed, [])

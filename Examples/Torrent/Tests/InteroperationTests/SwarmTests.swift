@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Foundation
 import Testing
 
@@ -42,7 +44,7 @@ struct SwarmTests {
     #expect(seeded.uploaded < 2 * Double(content.bytes.count), "of seven times that they got together")
   }
 
-  @Test("Who stops is no longer in the tracker's list", .needsTools)
+  @Test("A client that stops is no longer in the tracker's list", .needsTools)
   func stopped() throws {
     var content = try Content()
     let tracker = try content.startTracker()

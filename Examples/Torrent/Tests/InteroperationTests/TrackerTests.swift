@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Foundation
 import Testing
 
 @Suite("Torrent and what trackers answer", .blocking, .timeLimit(.minutes(5)))
 struct TrackerTests {
-  @Test("A tracker is told what happens, and names the peers", .needsTools)
+  @Test("A tracker gets each event, and names the peers", .needsTools)
   func questions() throws {
     let content = try Content()
     let seeder = try ScriptedSeeder(of: content)
@@ -100,7 +102,7 @@ struct TrackerTests {
     #expect(strange == [])
   }
 
-  @Test("Bad answers are told, and the download goes on", .needsTools, arguments: Answer.bad)
+  @Test("Bad answers are reported, and the download goes on", .needsTools, arguments: Answer.bad)
   func bad(answer: Answer) throws {
     let tracker = try ScriptedTracker(answer: answer.bytes)
     try download(asking: tracker) { lines in

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Testing
 
 @testable import BitTorrent
@@ -8,7 +10,7 @@ struct BencodeTests {
     try BencodeParser.parse(Array(text.utf8))
   }
 
-  @Test("Values of all four kinds are read, however they stand in each other")
+  @Test("Values of all four kinds are read, nested in any way")
   func values() throws {
     let root = try #require(try parse("d3:agei-42e4:listl0:i0ed1:k1:vee3:keyi7ee").dictionary)
     #expect(root["age"]?.integer == -42)
@@ -21,7 +23,7 @@ struct BencodeTests {
     #expect(root["none"] == nil)
   }
 
-  @Test("A dictionary knows where each value stood")
+  @Test("A dictionary has the place of each value")
   func source() throws {
     let input = Array("d1:a2:xx4:infod1:bi1eee".utf8)
     let root = try #require(try BencodeParser.parse(input).dictionary)
@@ -49,7 +51,7 @@ struct BencodeTests {
     #expect(try parse("i-9223372036854775807e").integer == -Int.max)
   }
 
-  @Test("Whoever nests a million lists gets an error")
+  @Test("A million nested lists are an error")
   func depth() throws {
     #expect(throws: BencodeError.self) { try parse(String(repeating: "l", count: 1_000_000)) }
     #expect(throws: BencodeError.self) { try parse(String(repeating: "d1:a", count: 1_000_000)) }

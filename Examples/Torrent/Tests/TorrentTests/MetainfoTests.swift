@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Testing
 
 @testable import BitTorrent
@@ -67,7 +69,7 @@ struct MetainfoTests {
     #expect(throws: MetainfoError.self) { try metainfo(files("d6:lengthi3e4:pathl1:a\(name)ee")) }
   }
 
-  @Test("What is missing or wrong is told")
+  @Test("Missing and wrong values are reported")
   func wrong() {
     let texts: [String: String] = [
       "le": "there is no dictionary",

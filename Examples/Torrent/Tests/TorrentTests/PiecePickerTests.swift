@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Testing
 
 @testable import BitTorrent
@@ -90,7 +92,7 @@ struct PiecePickerTests {
     #expect(askForAll(1, having: all).map(\.piece) == [2, 2])
   }
 
-  @Test("Who leaves owes nothing any more: others are asked")
+  @Test("What a leaving peer owed is requested from others")
   mutating func release() {
     let blocks = askForAll(1, having: all)
     receiveAll(Array(blocks.prefix(1)), from: 1)
@@ -98,7 +100,9 @@ struct PiecePickerTests {
     #expect(Set(askForAll(2, having: all)) == Set(blocks.dropFirst()))
   }
 
-  @Test("In the end others are asked for what is owed, and told when it has come")
+  @Test(
+    "At the end of a download several peers are asked for one block, and the request is cancelled when it has come"
+  )
   mutating func endGame() {
     // All asked for, but by one peer only: the others help.
     let first = askForAll(1, having: all)
@@ -111,13 +115,13 @@ struct PiecePickerTests {
     #expect(picker.receive(third[0], from: 1) == .unwanted)
   }
 
-  @Test("While there are pieces that nobody was asked for, nobody is asked twice")
+  @Test("While there are pieces without a request, no block is requested twice")
   mutating func noEarlyEndGame() {
     #expect(askForAll(1, having: only(0)).count == 2)
     #expect(askForAll(2, having: only(0)) == [])
   }
 
-  @Test("What nobody asked for, or somebody else was asked for, is unwanted")
+  @Test("A block without a request, or requested from another peer, is unwanted")
   mutating func unwanted() throws {
     let block = try ask(1, having: all)
     #expect(picker.receive(block, from: 2) == .unwanted)
@@ -143,7 +147,7 @@ struct PiecePickerTests {
     #expect(picker.have.contains(1))
   }
 
-  @Test("Who sent all of a wrong piece is to blame, and it is fetched again")
+  @Test("The only sender of a wrong piece is to blame, and the piece is fetched again")
   mutating func soleLiar() {
     receiveAll(askForAll(1, having: only(1)), from: 1)
     #expect(picker.takeToCheck(1) == true)
@@ -182,7 +186,7 @@ struct PiecePickerTests {
     #expect(askForAll(4, having: all) == [])
   }
 
-  @Test("When the one who was to send all of a suspected piece leaves, it begins anew")
+  @Test("When the only sender of a suspected piece leaves, the piece begins again")
   mutating func suspectedPieceChangesHands() throws {
     receiveAll([try ask(1, having: only(1))], from: 1)
     receiveAll([try ask(2, having: only(1))], from: 2)

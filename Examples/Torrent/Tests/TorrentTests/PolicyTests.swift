@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Testing
 
 @testable import BitTorrent
@@ -28,7 +30,7 @@ struct ChokerTests {
     #expect(seen == [0, 1, 2])
   }
 
-  @Test("Few are all served, nobody needs nobody")
+  @Test("A few peers are all served")
   func few() {
     var choker = Choker()
     #expect(choker.choose([]) == [])
@@ -116,7 +118,7 @@ struct AddressBookTests {
     #expect(book.next(now: now, connected: []) == nil)
   }
 
-  @Test("Who was not there is tried again after one second, two, four, up to thirty")
+  @Test("An absent peer is tried again after one second, two, four, up to thirty")
   mutating func retries() {
     var now = now
     for pause in [1, 2, 4, 8, 16, 30, 30, 30, 30, 30, 30, 30, 30] {
@@ -128,7 +130,7 @@ struct AddressBookTests {
     }
   }
 
-  @Test("Who has connected to us needs no connection the other way")
+  @Test("A peer that has connected to us needs no connection the other way")
   mutating func connected() {
     _ = book.next(now: now, connected: [])
     book.identify(endpoint, [1, 2])
@@ -140,7 +142,7 @@ struct AddressBookTests {
     #expect(book.next(now: later + .seconds(599), connected: []) == nil)
   }
 
-  @Test("Who was banned is not tried again, and the book does not grow for ever")
+  @Test("A banned peer is not tried again, and the list does not grow without end")
   mutating func limits() {
     book.ban(endpoint, [1])
     #expect(book.next(now: now + .seconds(10_000), connected: []) == nil)
@@ -195,7 +197,7 @@ struct AnnouncerTests {
     }
   }
 
-  @Test("Completion and end are told at once, one after the other")
+  @Test("Completion and end are announced at once, one after the other")
   mutating func events() throws {
     announcer.add(.started, now: now)
     _ = announcer.next(now: now)
@@ -210,7 +212,7 @@ struct AnnouncerTests {
     #expect(announcer.isIdle)
   }
 
-  @Test("A tracker that cannot be told that we go is not told again")
+  @Test("An announcement of the end that fails is not repeated")
   mutating func farewellFails() throws {
     announcer.add(.started, now: now)
     _ = announcer.next(now: now)
@@ -222,7 +224,7 @@ struct AnnouncerTests {
     #expect(announcer.isIdle)
   }
 
-  @Test("Who never heard of us does not hear that we go")
+  @Test("A tracker without our start gets no announcement of the end")
   mutating func unknown() {
     announcer.add(.started, now: now)
     announcer.add(.stopped, now: now)

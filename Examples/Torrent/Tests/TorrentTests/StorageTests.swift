@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Foundation
 import Testing
 
@@ -95,7 +97,7 @@ struct StorageTests {
     #expect((0..<4).filter { census.pieces.contains($0) } == [0])
   }
 
-  @Test("A piece that is wrong is told with the hashes of its blocks, a right one only when asked")
+  @Test("A wrong piece is reported with the hashes of its blocks, a right one only on request")
   func verdicts() throws {
     try storage.write(Self.bytes, at: 0)
     let folder = folder.path + "/new"

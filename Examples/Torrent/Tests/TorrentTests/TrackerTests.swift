@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Testing
 
 @testable import BitTorrent
@@ -35,7 +37,7 @@ struct TrackerTests {
     #expect(try reply("de").interval == .seconds(1800))
   }
 
-  @Test("What the tracker complains of is told, and what is no reply, too")
+  @Test("The tracker's failure reason is reported, and so is what is no reply")
   func failures() {
     #expect(throws: TrackerError("go away\u{fffd}")) { try reply("d14:failure reason8:go away\u{7}e") }
     #expect(throws: TrackerError.self) { try reply("<html>") }

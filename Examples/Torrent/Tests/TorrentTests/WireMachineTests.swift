@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import Testing
 
 @testable import BitTorrent
@@ -51,7 +53,7 @@ struct WireMachineTests {
     #expect(try Self.events(of: all.map { [$0] }) == Self.events)
   }
 
-  @Test("The info hash is told at 48 bytes, the peer ID at 68")
+  @Test("The info hash is known after 48 bytes, the peer ID after 68")
   func handshake() throws {
     let hash = try #require(SHA1Hash(Self.hash))
     let portions = [0..<47, 47..<48, 48..<67, 67..<68].map { Array(Self.handshake[$0]) }
@@ -61,7 +63,7 @@ struct WireMachineTests {
     #expect(try Self.events(of: portions) == [.infoHash(hash), .peerID(Self.peerID)])
   }
 
-  @Test("Something else than a handshake is told at its first wrong byte")
+  @Test("What is no handshake is reported at its first wrong byte")
   func noHandshake() {
     for index in Handshake.prefix.indices {
       var bytes = Array(Handshake.prefix[...index])
@@ -80,7 +82,7 @@ struct WireMachineTests {
   }
 
   @Test(
-    "Messages of a wrong length are malformed, told before they have come",
+    "Messages of a wrong length are malformed, which is reported before they have come",
     arguments: [
       ([0, 0, 0, 2, 0], "choke"), ([0, 0, 0, 9, 1], "unchoke"), ([0, 0, 0, 2, 2], "interested"),
       ([0, 0, 0, 2, 3], "not interested"), ([0, 0, 0, 4, 4], "have"), ([0, 0, 0, 6, 4], "have"),
@@ -113,7 +115,7 @@ struct WireMachineTests {
     }
   }
 
-  @Test("A message of more than 200000 bytes is told by its length, whatever its kind")
+  @Test("A message of more than 200000 bytes is reported by its length, of any kind")
   func tooLong() throws {
     let longest: [UInt8] = [0, 3, 0x0d, 0x40]
     #expect(try Self.events(of: [Self.handshake + longest]).count == 2)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /**
  * @file CServerCore/base.h
  * What all headers of the library begin with; include CServerCore.h.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /**
  * @file CServerCore/connections.h
  * Taking connections. Include CServerCore.h.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /**
  * @file CServerCore/error.h
  * Errors, as numbers and texts. Include CServerCore.h.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /**
  * @file CServerCore/limits.h
  * Limits. Include CServerCore.h.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /**
  * @file CServerCore/server.h
  * A server, listening, and its last error. Include CServerCore.h.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A server with callbacks, and a client of it on the same loop.
 
 import TCPServerKit

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A server with async/await, its clients, and a second loop on a thread of its own that takes some of them.
 
 import TCPServerKit

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The same in Swift 5's language mode with complete checks: a server with both styles on one loop.
 
 import TCPServerKit
