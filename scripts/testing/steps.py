@@ -49,6 +49,7 @@ STEPS = (
 
 # What .ci/run adds: programs that others wrote, and what takes long.
 LONG_STEPS = (
+    Step("check-commits", "Subjects of commits", ("scripts/check-commits",)),
     Step("test-c-clang", "What uses the C library, built by clang", ("scripts/test-c", "clang"), results.ctest,
          {"folder": "build/dev-clang"}),
     swift("test-qt-client", "Qt's own Fortune Client", "Examples", test=("--filter", "QtClientTests")),
