@@ -17,44 +17,47 @@
  * Rules that hold for every function here:
  *
  * - Thread: a server belongs to the thread that runs its event_base (without a base: to one thread
- * at a time). No function that is given a server may be called from another thread but
- * csc_server_wake() and csc_server_connection_ended(); those without a server may be called from
- * any. Different servers on different threads are independent.
+ *   at a time). No function that is given a server may be called from another thread but
+ *   csc_server_wake() and csc_server_connection_ended(); those without a server may be called from
+ *   any. Different servers on different threads are independent.
  * - Callbacks: any function may be called from any callback, csc_server_close() and
- * csc_server_free() included. A callback returns: no C++ exception and no longjmp() may leave it.
- * How deep callbacks nest is the program's choice, never the clients'.
+ *   csc_server_free() included. A callback returns: no C++ exception and no longjmp() may leave
+ *   it. How deep callbacks nest is the program's choice, never the clients'.
  * - SIGPIPE: a client may be gone before it is answered, and a write then ends the process unless
- * SIGPIPE is ignored. Write with send(2) and MSG_NOSIGNAL, or call signal(SIGPIPE, SIG_IGN) where
- * write(2), dprintf(3) or libevent's bufferevents are used. The library writes to no connection.
+ *   SIGPIPE is ignored. Write with send(2) and MSG_NOSIGNAL, or call signal(SIGPIPE, SIG_IGN)
+ *   where write(2), dprintf(3) or libevent's bufferevents are used. The library writes to no
+ *   connection.
  * - Errors: a function that can fail returns false (or -1, or NULL); csc_server_error() and
- *   csc_server_error_string() then say why. Nothing aborts, prints, or touches signal dispositions.
+ *   csc_server_error_string() then say why. Nothing aborts, prints, or touches signal
+ *   dispositions.
  * - Parameters: `server` is the server that a call is about or a callback comes from, *borrowed*;
- * `context` is what the program gave with the callback, never looked at, and still the program's.
+ *   `context` is what the program gave with the callback, never looked at, and still the
+ *   program's.
  * - NULL for the server is allowed everywhere and means a server that could not be made: it does
- * not listen, has nothing pending, its settings are what they are at first, and its error is
- * CSC_ERROR_SOCKET_RESOURCE.
+ *   not listen, has nothing pending, its settings are what they are at first, and its error is
+ *   CSC_ERROR_SOCKET_RESOURCE.
  * - Descriptors are close-on-exec and non-blocking from their first moment.
  * - System calls: to listen, a server makes socket, setsockopt, bind, listen, getsockname, fstat,
- * fcntl, getrlimit, timerfd_create, timerfd_settime and epoll_ctl; addresses with a scope make
- * socket and ioctl; a child of fork() makes eventfd and dup3. Once it listens, a server makes
- * accept4, epoll_wait and epoll_ctl (by libevent), poll, read, fstat, fcntl, getsockopt,
- * clock_gettime, close, and what malloc() needs; timerfd_settime and write where other threads end
- * connections or wake a wait. A wait makes one eventfd; when descriptors run out getrlimit is
- * called, and with CSC_OVERLOAD_SHED eventfd. Clients that are rejected cost getsockname where
- * there is a csc_rejected_fn, and a reset setsockopt. csc_server_descriptor_headroom() reads
- * /proc/self/fd: getrlimit, openat, getdents64. Where a filter forbids one to accept, that is an
- * error like a lack of resources, with longer pauses.
+ *   fcntl, getrlimit, timerfd_create, timerfd_settime and epoll_ctl; addresses with a scope make
+ *   socket and ioctl; a child of fork() makes eventfd and dup3. Once it listens, a server makes
+ *   accept4, epoll_wait and epoll_ctl (by libevent), poll, read, fstat, fcntl, getsockopt,
+ *   clock_gettime, close, and what malloc() needs; timerfd_settime and write where other threads
+ *   end connections or wake a wait. A wait makes one eventfd; when descriptors run out getrlimit
+ *   is called, and with CSC_OVERLOAD_SHED eventfd. Clients that are rejected cost getsockname
+ *   where there is a csc_rejected_fn, and a reset setsockopt. csc_server_descriptor_headroom()
+ *   reads /proc/self/fd: getrlimit, openat, getdents64. Where a filter forbids one to accept, that
+ *   is an error like a lack of resources, with longer pauses.
  * - Descriptors of the process that the library keeps are closed only while they are its own: a
- * program that closes a number which is not its own breaks the server, but no other file.
+ *   program that closes a number which is not its own breaks the server, but no other file.
  * - A server stays with the process that made it. In a child of fork() that does not exec it no
- * longer listens, csc_server_listen(), csc_server_adopt() and csc_server_wait() fail with
- * CSC_ERROR_OPERATION, and csc_server_free() closes the child's copies of its descriptors; nothing
- * of that reaches the parent. The loop of the parent is libevent's to protect: the child leaves the
- * inherited event_base alone, or calls event_reinit(); a loop that it runs all the same reports
- * CSC_ERROR_OPERATION to the csc_accept_error_fn. A child that is to accept from the same queue
- * makes an event_base, or calls event_reinit(), and makes a server of its own, which adopts what
- * csc_server_release() of the inherited server returns. So does a program that calls daemon(3)
- * after csc_server_listen(); simpler is daemon(3) first.
+ *   longer listens, csc_server_listen(), csc_server_adopt() and csc_server_wait() fail with
+ *   CSC_ERROR_OPERATION, and csc_server_free() closes the child's copies of its descriptors;
+ *   nothing of that reaches the parent. The loop of the parent is libevent's to protect: the child
+ *   leaves the inherited event_base alone, or calls event_reinit(); a loop that it runs all the
+ *   same reports CSC_ERROR_OPERATION to the csc_accept_error_fn. A child that is to accept from
+ *   the same queue makes an event_base, or calls event_reinit(), and makes a server of its own,
+ *   which adopts what csc_server_release() of the inherited server returns. So does a program that
+ *   calls daemon(3) after csc_server_listen(); simpler is daemon(3) first.
  *
  * Exactly once: at any time outside a callback `accepted + added == delivered + pending +
  * discarded_on_close + shed + rejected_by_admission + rejected_by_limit` (see csc_statistics).
