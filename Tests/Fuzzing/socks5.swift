@@ -14,7 +14,7 @@ private enum Told: Equatable {
   case connected(HostAddress, UInt16)
   case failed(SocketError)
 
-  init(_ event: SOCKS5Machine.Event) {
+  init(_ event: SOCKS5Handshake.Event) {
     switch event {
     case .send(let bytes): self = .send(bytes)
     case .bound(let address, let port): self = .bound(address, port)
@@ -31,39 +31,39 @@ private enum Told: Equatable {
 private struct Outcome: Equatable {
   var events: [Told] = []
   var taken = 0
-  var wants = 0
+  var bytesNeeded = 0
 }
 
-private let user = SOCKS5Machine.authenticationMessage(user: "user", password: "password")
+private let user = SOCKS5Handshake.authenticationMessage(user: "user", password: "password")
 
 private struct Request {
   let bits: UInt8
 
-  var command: SOCKS5Machine.Command {
+  var command: SOCKS5Handshake.Command {
     bits & 1 == 0 ? .bind : .connect
   }
 
-  func makeMachine() -> SOCKS5Machine {
+  func makeMachine() -> SOCKS5Handshake {
     let credentials = bits & 2 == 0 ? nil : user.map { Array($0[...]) }
-    let destination: SOCKS5Machine.Destination =
+    let destination: SOCKS5Handshake.Destination =
       switch bits >> 2 & 3 {
       case 0: .address(.anyIPv4, port: 0)
       case 1: .address(.localHostIPv6, port: 65535)
       case 2: .name(Array("host.example".utf8), port: 80)
       default: .name([UInt8](repeating: 97, count: Int(bits) << 1), port: 80)
       }
-    return SOCKS5Machine(command, to: destination, credentials: credentials)
+    return SOCKS5Handshake(command, to: destination, credentials: credentials)
   }
 
-  /// Feeds pieces, each as long as `length` says, given what the machine wants.
+  /// Feeds pieces, each as long as `length` says, given how many bytes are needed.
   func feed(_ input: ArraySlice<UInt8>, pieces length: (Int) -> Int) -> Outcome {
     var machine = makeMachine()
     var outcome = Outcome()
     var rest = input
     check(machine.greeting.count == (bits & 2 == 0 ? 3 : 4))
-    while !rest.isEmpty && machine.wants > 0 {
-      check(machine.wants <= SOCKS5Machine.longestReply)
-      let wanted = machine.wants
+    while !rest.isEmpty && machine.bytesNeeded > 0 {
+      check(machine.bytesNeeded <= SOCKS5Handshake.longestReply)
+      let wanted = machine.bytesNeeded
       let piece = rest.prefix(max(length(wanted), 1))
       let (taken, event) = machine.receive(piece)
       check(taken > 0 && taken <= piece.count)
@@ -71,20 +71,20 @@ private struct Request {
       rest = rest.dropFirst(taken)
       outcome.taken += taken
       if let event { outcome.events.append(Told(event)) }
-      // What it wants it takes, or else it fails: the rest would be the user's, and lost.
+      // What it needs it takes, or else it fails: the rest would be the user's, and lost.
       if piece.count <= wanted && taken < piece.count {
         guard case .failed = event else { abort() }
       }
     }
-    check(machine.wants > 0 || machine.receive([5, 0]).taken == 0)
+    check(machine.bytesNeeded > 0 || machine.receive([5, 0]).taken == 0)
     // Method, authentication, two replies.
-    check(!machine.connectsToHost || machine.wants > 0)
-    check(outcome.events.count <= 4 && outcome.taken <= 4 + 2 * SOCKS5Machine.longestReply)
-    outcome.wants = machine.wants
-    if machine.wants > 0 {
+    check(!machine.connectsToHost || machine.bytesNeeded > 0)
+    check(outcome.events.count <= 4 && outcome.taken <= 4 + 2 * SOCKS5Handshake.longestReply)
+    outcome.bytesNeeded = machine.bytesNeeded
+    if machine.bytesNeeded > 0 {
       var ending = machine
       outcome.events.append(Told(ending.endOfInput()))
-      check(ending.wants == 0)
+      check(ending.bytesNeeded == 0)
     }
     return outcome
   }
@@ -126,6 +126,6 @@ public func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   }
   let whole = request.feed(input) { _ in input.count }
   check(whole == request.feed(input) { _ in 1 })
-  check(whole == request.feed(input) { wants in wants })
+  check(whole == request.feed(input) { needed in needed })
   return 0
 }
