@@ -29,7 +29,7 @@ struct EndedLoopTests {
 
   /// Waits for the global pool.
   private static func until(_ condition: () -> Bool) async -> Bool {
-    let deadline = ContinuousClock.now + Loop.limitWithPool
+    let deadline = ContinuousClock.now + Loop.limit
     while !condition() {
       guard ContinuousClock.now < deadline else { return false }
       await Task.yield()

@@ -39,7 +39,7 @@ struct EnqueueElsewhereTests {
 
   @Test("A read that finds data, and a write, cost the one job that brings them to the loop")
   func withoutWait() async throws {
-    try await onLoop(limit: Loop.limitWithPool) { base in
+    try await onLoop { base in
       let pair = try await Pair()
       pair.client.send([UInt8](repeating: 7, count: Self.rounds + 1))
       #expect(try await pair.socket.waitForMessage())
@@ -54,7 +54,7 @@ struct EnqueueElsewhereTests {
 
   @Test("A read that waits, and accept(), cost one more on the loop's thread")
   func withWait() async throws {
-    try await onLoop(limit: Loop.limitWithPool) { base in
+    try await onLoop { base in
       let pair = try await Pair()
       let reading = try await each(base) {
         try await Self.whileWaiting(base) {
@@ -104,7 +104,7 @@ struct EnqueueElsewhereTests {
 
   @Test("A handler of serve() costs none, wherever serve() is called")
   func serving() async throws {
-    try await onLoop(limit: Loop.limitWithPool) { base in
+    try await onLoop { base in
       let server = LoopBound(try listening())
       let record = LoopBound(Record())
       let atFirst = base.statistics.jobsFromOtherThreads

@@ -61,7 +61,7 @@ struct ExecutorTests {
 
   @Test("An actor pinned to the loop hops from an ordinary task, and queues more from one on the loop")
   func actors() async throws {
-    try await onLoop(limit: Loop.limitWithPool) { base in
+    try await onLoop { base in
       let actor = Pinned(to: base)
       let fromLoop = await Jobs.each(base) { await actor.wait() }
       report("a wait in a pinned actor, called by a task on the loop", fromLoop)

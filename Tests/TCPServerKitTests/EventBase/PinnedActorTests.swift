@@ -54,7 +54,7 @@ struct PinnedActorTests {
 
   @Test("Calls from the pool, from the main thread and from another loop run on the actor's thread")
   func calledFromElsewhere() async throws {
-    try await onLoop(limit: Loop.limitWithPool) { base in
+    try await onLoop { base in
       let loopThread = OtherThread.currentID
       let actor = Pinned(to: base)
       let callers: [@Sendable () async throws -> [String]] = [
@@ -73,7 +73,7 @@ struct PinnedActorTests {
 
   @Test("Callers from many threads at once are in the actor one at a time")
   func exclusive() async throws {
-    try await onLoop(limit: Loop.limitWithPool) { base in
+    try await onLoop { base in
       let (actor, loopThread) = (Pinned(to: base), OtherThread.currentID)
       await withTaskGroup { group in
         for _ in 0..<8 {
@@ -111,7 +111,7 @@ struct PinnedActorTests {
 
   @Test("The executor knows its isolation: the loop's thread while it runs, no other")
   func isIsolating() async throws {
-    let (base, executor) = try await onLoop(limit: Loop.limitWithPool) { base in
+    let (base, executor) = try await onLoop { base in
       let executor = base.serialExecutor
       #expect(executor.isIsolatingCurrentContext() == true)
       #expect(Background { executor.isIsolatingCurrentContext() }.join() == false)

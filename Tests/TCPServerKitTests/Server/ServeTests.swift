@@ -61,7 +61,7 @@ struct ServeTests {
 
   @Test("Called from the pool or from the main actor, it runs on the server's loop all the same")
   func calledFromElsewhere() async throws {
-    try await onLoop(limit: Loop.limitWithPool) { _ in
+    try await onLoop { _ in
       let callers: [@Sendable (LoopBound<TCPServer>, @escaping Handler) async throws -> ServingReport] = [
         { server, handler in try await Task.detached { try await server.value.serve(handler: handler) }.value
         },

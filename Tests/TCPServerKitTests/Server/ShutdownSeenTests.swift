@@ -66,7 +66,7 @@ struct ShutdownSeenTests {
 
   @Test("waitUntilDeadline() returns when the time is over, also one that became shorter, or cancelled")
   func waitsForDeadline() async throws {
-    try await onLoop(limit: Loop.limitWithPool) { _ in
+    try await onLoop { _ in
       let (shutdown, returned) = (GracefulShutdown(), Counter())
       let waiting = [
         start {
@@ -95,7 +95,7 @@ struct ShutdownSeenTests {
 
   @Test("waitUntilBegun() returns when it begins, on the loop, in the pool and on the main actor")
   func waits() async throws {
-    try await onLoop(limit: Loop.limitWithPool) { _ in
+    try await onLoop { _ in
       let (shutdown, returned) = (GracefulShutdown(), Counter())
       let loopThread = OtherThread.currentID
       let onLoop = start {
@@ -142,7 +142,7 @@ struct ShutdownSeenTests {
 
   @Test("Cancelled at the very moment it begins, waitUntilBegun() returns once")
   func race() async throws {
-    try await onLoop(limit: Loop.limitWithPool) { _ in
+    try await onLoop { _ in
       for _ in 0..<200 {
         let shutdown = GracefulShutdown()
         let waiting = Task.detached { await shutdown.waitUntilBegun() }

@@ -28,7 +28,7 @@ struct DeliveryTests {
     "A reader that is slower than the limit of silence, but steady, gets all, and so does one that pauses"
   )
   func slowReader() async throws {
-    try await onLoop(limit: .seconds(40)) { base in
+    try await onLoop { base in
       let report = try await whileServing { socket in
         socket.deliveryTimeout = .milliseconds(400)
         socket.hold(Self.size)
@@ -46,7 +46,7 @@ struct DeliveryTests {
 
   @Test("A reader that pauses for somewhat more than the silence gets all: its kernel has answered meanwhile")
   func pausingReader() async throws {
-    try await onLoop(limit: .seconds(60)) { base in
+    try await onLoop { base in
       let report = try await whileServing { socket in
         socket.deliveryTimeout = .seconds(10)
         socket.hold(16 << 20)

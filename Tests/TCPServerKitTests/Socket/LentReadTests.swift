@@ -52,7 +52,7 @@ struct LentReadTests {
 
   @Test("In a task elsewhere both forms lend the same")
   func elsewhere() async throws {
-    try await onLoop(limit: Loop.limitWithPool) { base in
+    try await onLoop { base in
       let (socket, peer) = try connectedPair(base)
       peer.send("abcdef")
       let lent = Task.detached { try await socket.read(upTo: 4) { $0.byteCount } }

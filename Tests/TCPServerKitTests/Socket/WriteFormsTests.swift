@@ -80,7 +80,7 @@ struct WriteFormsTests {
 
   @Test("In a task elsewhere, too", arguments: WriteForm.allCases)
   func waitsElsewhere(_ form: WriteForm) async throws {
-    try await onLoop(limit: Loop.limitWithPool) { _ in
+    try await onLoop { _ in
       let pair = try await Pair(tight: true)
       let bytes = WriteForm.bytes(1 << 20)
       let socket = pair.socket

@@ -68,7 +68,7 @@ final class ChildProcess {
     var entry = pollfd(fd: output, events: Int16(POLLIN), revents: 0)
     while line.last != UInt8(ascii: "\n") {
       var byte: UInt8 = 0
-      guard unsafe poll(&entry, 1, CInt(Loop.limitWithPool / .milliseconds(1))) == 1,
+      guard unsafe poll(&entry, 1, CInt(Loop.limit / .milliseconds(1))) == 1,
         unsafe read(output, &byte, 1) == 1
       else { break }
       line.append(byte)

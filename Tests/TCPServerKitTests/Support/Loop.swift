@@ -2,12 +2,10 @@
 
 import TCPServerKit
 
-/// A loop for one test. Nothing in a test waits longer than `limit`; nothing sleeps.
+/// A loop for one test. Nothing in a test waits longer than `limit`, which no test that works comes near; nothing sleeps.
 struct Loop {
-  static let limit: Duration = .seconds(60)
-  /// For tests that need a thread of the pool, or the main one: all the others run there first. And for programs that
-  /// have much to do.
-  static let limitWithPool: Duration = .seconds(240)
+  /// Minutes, because a test may wait for a thread of the pool, where all the others run first.
+  static let limit: Duration = .seconds(240)
 
   let base: EventBase
 
