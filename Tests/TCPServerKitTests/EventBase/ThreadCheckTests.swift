@@ -43,6 +43,18 @@ import Testing
       #expect(text(result?.standardErrorContent)?.contains(Self.advice) == true)
     }
 
+    @Test("An async call of a socket without an event base stops the program on a second thread")
+    func withoutEventBase() async {
+      let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+        let socket = TCPSocket(eventBase: nil)
+        OtherThread { _ = socket.bytesAvailable }.join()
+        _ = try? await socket.read(maxLength: 1)
+        exit(0)
+      }
+      let call = "An async call of a TCPSocket without an EventBase"
+      #expect(text(result?.standardErrorContent)?.contains(call) == true)
+    }
+
     @Test("A loop that a second thread runs meanwhile stops the program", arguments: [0, 1, 2])
     func loop(call: Int) async {
       let result = await #expect(

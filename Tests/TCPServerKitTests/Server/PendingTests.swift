@@ -148,4 +148,27 @@ struct PendingTests {
       }
     }
   }
+
+  @Test(
+    "The sequence of connections takes sockets that were added, with their peers, and their places count on"
+  )
+  func addedSocketInSequence() async throws {
+    try await onLoop { base in
+      let server = try listening(on: base)
+      let (added, peer) = try connectedPair(base)
+      server.addPendingConnection(added)
+      var iterator = server.incomingConnections.makeAsyncIterator()
+      let connection = try #require(try await iterator.next())
+      #expect(added.state == .unconnected, "the connection has left it")
+      #expect(connection.peerAddress == .localHost)
+      #expect(connection.peerPort == peer.port)
+      #expect(server.statistics.live == 1)
+      let socket = try connection.socket(on: base)
+      peer.send("x")
+      #expect(try await socket.read(exactly: 1) == Array("x".utf8))
+      socket.abort()
+      #expect(server.statistics.live == 0)
+      expectBalanced(server)
+    }
+  }
 }

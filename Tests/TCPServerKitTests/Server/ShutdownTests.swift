@@ -184,4 +184,21 @@ struct ShutdownTests {
       #expect(!late.isListening)
     }
   }
+
+  @Test("A server that listens again after a shutdown lets connections wait between two messages again")
+  func waitsBetweenMessagesAgain() async throws {
+    try await onLoop { base in
+      let server = try listening(on: base)
+      let shutdown = GracefulShutdown()
+      shutdown.begin()
+      _ = try await server.serve(shutdown: shutdown) { _ in }
+      try #require(server.listen(address: .localHost))
+      let client = try #require(PlainClient(to: server))
+      let socket = try #require(try await server.accept())
+      let waiting = start { try await socket.waitForMessage() }
+      await turns()
+      client.send("x")
+      #expect(try await waiting.value)
+    }
+  }
 }

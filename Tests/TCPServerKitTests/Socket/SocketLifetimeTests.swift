@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
+import Synchronization
 import TCPServerKit
 import Testing
 
@@ -23,6 +24,27 @@ struct SocketLifetimeTests {
     }
     peer.end()
     #expect(loop.run { watched == nil })
+  }
+
+  @Test("A socket whose last reference another thread releases ends on its loop, while that runs")
+  func releasedElsewhere() throws {
+    let loop = try Loop()
+    let server = TCPServer(eventBase: loop.base)
+    try #require(server.listen(address: .localHost))
+    let client = try #require(PlainClient(to: server))
+    #expect(loop.run { server.hasPendingConnections })
+    let kept = Mutex<TCPSocket?>(server.nextPendingConnection())
+    #expect(server.statistics.live == 1)
+    loop.base.execute { OtherThread { kept.withLock { $0 = nil } }.join() }
+    var input = PlainClient.Input.nothing
+    #expect(
+      loop.run {
+        input = client.input()
+        return input != .nothing
+      }
+    )
+    #expect(input == .end)
+    #expect(server.statistics.live == 0)
   }
 
   @Test("A strong capture of an accepted socket in all its handlers does not leak", arguments: 0..<4)
