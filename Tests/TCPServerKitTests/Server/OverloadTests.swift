@@ -2,6 +2,7 @@
 
 import FaultInjection
 import Glibc
+import Synchronization
 import TCPServerKit
 import Testing
 
@@ -101,6 +102,23 @@ final class OverloadTests {
     #expect(servers.allSatisfy { $0.hasPendingConnections })
     withExtendedLifetime(clients) {}
     servers.forEach { expectBalanced($0) }
+  }
+
+  @Test("A socket that another thread releases while the loop runs frees its descriptor for the server, too")
+  func releasedElsewhere() throws {
+    let kept = Mutex<TCPSocket?>(nil)
+    let peer: PlainClient
+    do {
+      let pair = try connectedPair(loop.base)
+      kept.withLock { $0 = pair.socket }
+      peer = pair.peer
+    }
+    let clients = try starve([server])
+    loop.base.execute { OtherThread { kept.withLock { $0 = nil } }.join() }
+    turn()
+    #expect(server.hasPendingConnections)
+    withExtendedLifetime((clients, peer)) {}
+    expectBalanced(server)
   }
 
   @Test("A server that is released meanwhile does not take the others' turn with it")

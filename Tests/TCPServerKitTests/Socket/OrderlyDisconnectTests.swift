@@ -6,7 +6,7 @@ import Testing
 /// Disconnecting delivers what was written, whatever the peer does meanwhile.
 @Suite("Orderly disconnect", .blocking)
 struct OrderlyDisconnectTests {
-  enum ShutdownRegistration: CaseIterable, Sendable {
+  enum Ending: CaseIterable, Sendable {
     case disconnectFromHost, close
 
     func end(_ socket: TCPSocket) {
@@ -17,8 +17,8 @@ struct OrderlyDisconnectTests {
     }
   }
 
-  @Test("8 MB reach a slow reader through the loop", arguments: ShutdownRegistration.allCases)
-  func slowReader(ending: ShutdownRegistration) throws {
+  @Test("8 MB reach a slow reader through the loop", arguments: Ending.allCases)
+  func slowReader(ending: Ending) throws {
     let loop = try Loop()
     let (socket, peer) = try connectedPair(loop.base, tight: true)
     let file = try #require(OpenFile(socket.socketDescriptor))
@@ -49,8 +49,8 @@ struct OrderlyDisconnectTests {
     #expect(!file.isOpen)
   }
 
-  @Test("8 MB reach a reader without a loop", arguments: ShutdownRegistration.allCases)
-  func withoutLoop(ending: ShutdownRegistration) throws {
+  @Test("8 MB reach a reader without a loop", arguments: Ending.allCases)
+  func withoutLoop(ending: Ending) throws {
     let (socket, peer) = try connectedPair(nil, tight: true)
     let file = try #require(OpenFile(socket.socketDescriptor))
     let all = pattern(8 << 20)
@@ -65,9 +65,9 @@ struct OrderlyDisconnectTests {
 
   @Test(
     "With nothing left to send, both ways end when the peer ends",
-    arguments: ShutdownRegistration.allCases
+    arguments: Ending.allCases
   )
-  func whenThePeerEnds(ending: ShutdownRegistration) throws {
+  func whenThePeerEnds(ending: Ending) throws {
     let loop = try Loop()
     let (socket, peer) = try connectedPair(loop.base)
     let recorder = Recorder(socket)
@@ -86,9 +86,9 @@ struct OrderlyDisconnectTests {
 
   @Test(
     "With nothing left to send, and the peer's end there, both ways end within the call",
-    arguments: ShutdownRegistration.allCases
+    arguments: Ending.allCases
   )
-  func atOnce(ending: ShutdownRegistration) throws {
+  func atOnce(ending: Ending) throws {
     let (socket, peer) = try connectedPair(nil)
     peer.end()
     #expect(Descriptors.waitEnded(socket.socketDescriptor))
@@ -130,8 +130,8 @@ struct OrderlyDisconnectTests {
 
   // MARK: - Input that the program has not read
 
-  @Test("1 MiB that was never read does not destroy the reply", arguments: ShutdownRegistration.allCases)
-  func unreadInput(ending: ShutdownRegistration) throws {
+  @Test("1 MiB that was never read does not destroy the reply", arguments: Ending.allCases)
+  func unreadInput(ending: Ending) throws {
     let loop = try Loop()
     let (socket, peer) = try connectedPair(loop.base)
     let file = try #require(OpenFile(socket.socketDescriptor))
@@ -153,8 +153,8 @@ struct OrderlyDisconnectTests {
     #expect(!file.isOpen)
   }
 
-  @Test("Neither does it without a loop", arguments: ShutdownRegistration.allCases)
-  func unreadInputWithoutLoop(ending: ShutdownRegistration) throws {
+  @Test("Neither does it without a loop", arguments: Ending.allCases)
+  func unreadInputWithoutLoop(ending: Ending) throws {
     let (socket, peer) = try connectedPair(nil)
     let file = try #require(OpenFile(socket.socketDescriptor))
     let request = peer.sendWhatFits(1 << 20)
@@ -259,5 +259,23 @@ struct OrderlyDisconnectTests {
     #expect(released == nil)
     #expect(peer.nextInput() == .end)
     #expect(!file.isOpen)
+  }
+
+  @Test("Without a loop, a wait for the end delivers what is held, ends this side and sees the peer's end")
+  func waitDeliversTheRest() throws {
+    let server = TCPServer(eventBase: nil)
+    try #require(server.listen(address: .localHost))
+    let client = try #require(PlainClient(to: server))
+    #expect(server.waitForNewConnection(msec: 60_000))
+    let socket = try #require(server.nextPendingConnection())
+    // Silence is not what ends it.
+    socket.deliveryTimeout = .seconds(3600)
+    let count = 16 << 20
+    #expect(socket.write([UInt8](repeating: 7, count: count)) == count)
+    #expect(socket.bytesToWrite > 0)
+    socket.disconnectFromHost()
+    let reading = client.readToEndElsewhere(thenEnds: true)
+    #expect(socket.waitForDisconnected(msec: 60_000))
+    #expect(reading.join().bytes.count == count)
   }
 }

@@ -166,7 +166,7 @@ final class PlainClient {
     }
   }
 
-  // MARK: - ShutdownRegistration
+  // MARK: - Ending
 
   /// Ends this side: the server sees the end of input.
   func endWriting() {
