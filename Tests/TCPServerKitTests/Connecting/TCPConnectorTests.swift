@@ -61,6 +61,17 @@ private final class TwoHosts {
 
 @Suite("One connection out of several addresses")
 struct TCPConnectorTests {
+  /// Expects a connection to the second host, which it closes.
+  private func expectSecondHost(_ connector: TCPConnector, _ hosts: TwoHosts) {
+    guard case .connected(let descriptor) = finish(connector) else {
+      Issue.record("It has failed")
+      return
+    }
+    #expect(Endpoint(peerOf: descriptor)?.port == hosts.port)
+    #expect(connector.address?.host == TwoHosts.second)
+    close(descriptor)
+  }
+
   /// Goes on until the end, as a blocking caller does.
   private func finish(_ connector: TCPConnector) -> TCPConnector.Progress {
     while true {
@@ -79,13 +90,7 @@ struct TCPConnectorTests {
       port: hosts.port,
       attemptDelay: .milliseconds(1)
     )
-    guard case .connected(let descriptor) = finish(connector) else {
-      Issue.record("It has failed")
-      return
-    }
-    defer { close(descriptor) }
-    #expect(connector.address?.host == TwoHosts.second)
-    #expect(Endpoint(peerOf: descriptor)?.port == hosts.port)
+    expectSecondHost(connector, hosts)
     #expect(connector.attemptCount == 2)
     #expect(connector.awaited.count == 1, "the silent attempt is open until the connector goes")
   }
@@ -100,12 +105,7 @@ struct TCPConnectorTests {
       port: hosts.port,
       attemptDelay: .seconds(3600)
     )
-    guard case .connected(let descriptor) = finish(connector) else {
-      Issue.record("It has failed")
-      return
-    }
-    close(descriptor)
-    #expect(connector.address?.host == TwoHosts.second)
+    expectSecondHost(connector, hosts)
   }
 
   @Test("A socket that is bound to a port tries one address at a time")
@@ -140,12 +140,7 @@ struct TCPConnectorTests {
     ) {
       $0 == TwoHosts.first ? refusal : nil
     }
-    guard case .connected(let descriptor) = finish(connector) else {
-      Issue.record("It has failed")
-      return
-    }
-    close(descriptor)
-    #expect(connector.address?.host == TwoHosts.second)
+    expectSecondHost(connector, hosts)
     #expect(connector.attemptCount == 1)
 
     let hopeless = TCPConnector(to: "host", addresses: [TwoHosts.first], port: hosts.port) { _ in refusal }
