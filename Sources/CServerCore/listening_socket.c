@@ -54,21 +54,28 @@ static uint64_t cookie_of(int descriptor) {
     return getsockopt(descriptor, SOL_SOCKET, SO_COOKIE, &cookie, &length) == 0 ? cookie : 0;
 }
 
-// Reads back what the kernel knows: the identity that close is checked against, and the bound
-// address.
-static bool identify(csc__listening_socket *socket, int descriptor) {
+// The identity that close is checked against.
+static bool remember(csc__listening_socket *socket, int descriptor) {
     struct stat status;
+    if (fstat(descriptor, &status) != 0) {
+        return false;
+    }
+    socket->device = status.st_dev;
+    socket->inode = status.st_ino;
+    socket->cookie = cookie_of(descriptor);
+    return true;
+}
+
+// Reads back what the kernel knows: the identity and the bound address.
+static bool identify(csc__listening_socket *socket, int descriptor) {
     struct sockaddr_storage name;
     socklen_t length = sizeof name;
-    if (fstat(descriptor, &status) != 0 ||
+    if (!remember(socket, descriptor) ||
         getsockname(descriptor, (struct sockaddr *)&name, &length) != 0) {
         return false;
     }
     socket->descriptor = descriptor;
     socket->private_fd = -1;
-    socket->device = status.st_dev;
-    socket->inode = status.st_ino;
-    socket->cookie = cookie_of(descriptor);
     csc_address_from_sockaddr((struct sockaddr *)&name, length, &socket->address);
 
     static const uint8_t unspecified[16];
@@ -79,6 +86,25 @@ static bool identify(csc__listening_socket *socket, int descriptor) {
         socket->address.family = CSC_FAMILY_ANY;
     }
     return true;
+}
+
+typedef enum holder { OURS, STRANGER, NOT_KNOWN } holder;
+
+static holder holder_of(const csc__listening_socket *listening, int descriptor) {
+    struct stat status;
+    if (fstat(descriptor, &status) == 0) {
+        bool same = status.st_dev == listening->device && status.st_ino == listening->inode;
+        return same ? OURS : STRANGER;
+    }
+    if (errno == EBADF) {
+        return STRANGER;
+    }
+    // Without another criterion, a socket whose inode cannot be asked would never be closed.
+    uint64_t cookie = cookie_of(descriptor);
+    if (cookie == 0 || listening->cookie == 0) {
+        return NOT_KNOWN;
+    }
+    return cookie == listening->cookie ? OURS : STRANGER;
 }
 
 static bool bind_and_listen(csc__listening_socket *listening, int descriptor,
@@ -117,16 +143,13 @@ static bool open_address(csc__listening_socket *listening, const csc_address *ad
         return fail(failure, CSC_CALL_SOCKET, errno);
     }
     descriptor = csc__above_standard(descriptor);
-    struct stat made = {0};
-    struct stat now = {0};
-    bool guards = opening->made && fstat(descriptor, &made) == 0;
+    csc__listening_socket made;
+    bool is_known = opening->made && remember(&made, descriptor);
     if (bind_and_listen(listening, descriptor, address, opening, failure)) {
         return true;
     }
     // The program had the number, too: it may be another file's now.
-    bool is_gone = guards && (fstat(descriptor, &now) != 0 || made.st_ino != now.st_ino ||
-                              made.st_dev != now.st_dev);
-    if (!is_gone) {
+    if (!is_known || holder_of(&made, descriptor) == OURS) {
         close(descriptor);
     }
     return false;
@@ -218,25 +241,6 @@ void csc__listening_socket_give_back(const csc__listening_socket *listening,
 bool csc__listening_socket_duplicate(csc__listening_socket *listening, csc__failure *failure) {
     listening->private_fd = fcntl(listening->descriptor, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     return listening->private_fd >= 0 || fail(failure, CSC_CALL_SOCKET, errno);
-}
-
-typedef enum holder { OURS, STRANGER, NOT_KNOWN } holder;
-
-static holder holder_of(const csc__listening_socket *listening, int descriptor) {
-    struct stat status;
-    if (fstat(descriptor, &status) == 0) {
-        bool same = status.st_dev == listening->device && status.st_ino == listening->inode;
-        return same ? OURS : STRANGER;
-    }
-    if (errno == EBADF) {
-        return STRANGER;
-    }
-    // Without another criterion, a socket whose inode cannot be asked would never be closed.
-    uint64_t cookie = cookie_of(descriptor);
-    if (cookie == 0 || listening->cookie == 0) {
-        return NOT_KNOWN;
-    }
-    return cookie == listening->cookie ? OURS : STRANGER;
 }
 
 bool csc__listening_socket_was_taken(const csc__listening_socket *listening) {

@@ -88,7 +88,7 @@ final class TCPConnector {
 
   /// Ends the attempts that have failed. After a failure the next address is tried at once.
   private func finishedAttempt() -> Progress? {
-    for attempt in attempts where SystemCalls.isWritable(attempt.descriptor) {
+    for attempt in attempts where !SystemCalls.isConnecting(attempt.descriptor) {
       let errnum = SystemCalls.option(attempt.descriptor, SOL_SOCKET, SO_ERROR) ?? EBADF
       attempts.removeAll { $0.descriptor == attempt.descriptor }
       if errnum == 0 {

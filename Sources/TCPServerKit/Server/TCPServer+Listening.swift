@@ -26,8 +26,7 @@ extension TCPServer {
   }
 
   func listenDirectly(_ address: HostAddress, _ port: UInt16) -> Bool {
-    context.isDraining = false
-    serverCore.listenerFailure = nil
+    forgetLastEnd()
     refusedOption = false
     var address = address.core(port: port)
     unsafe serverCore.listener = self
@@ -35,6 +34,12 @@ extension TCPServer {
     unsafe serverCore.listener = nil
     if !listens && refusedOption { fail(.unsupportedSocketOperation, "A socket option was refused") }
     return listens
+  }
+
+  /// What the end of the last listening has left: why it broke, and that its connections are not to begin anything new.
+  func forgetLastEnd() {
+    serverCore.listenerFailure = nil
+    context.isDraining = false
   }
 
   /// A pause ends with the listening that it interrupted. One that is asked for before the next holds for that.
@@ -105,7 +110,7 @@ extension TCPServer {
       fail(.operation, "setSocketDescriptor() called when already listening")
       return false
     }
-    serverCore.listenerFailure = nil
+    forgetLastEnd()
     guard unsafe csc_server_adopt(core, socketDescriptor) else { return false }
     // The connections inherit it, as from a socket of the server's own.
     SystemCalls.keepUrgentBytesInLine(socketDescriptor)

@@ -109,7 +109,7 @@ extension TCPServer {
     case .impossible(let failure):
       return .refused(fail(failure))
     case .through(let route):
-      serverCore.listenerFailure = nil
+      forgetLastEnd()
       let family: HostAddress = address.isIPv6 && address.ipv4 == nil ? .anyIPv6 : .anyIPv4
       let requested = SocketAddress(host: family, port: port)
       let listener = ProxyListener(for: self, through: route, on: requested, listenOptions)

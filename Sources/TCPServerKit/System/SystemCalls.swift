@@ -208,6 +208,18 @@ enum SystemCalls {
     isReady(wait(for: descriptor, POLLOUT, until: .now))
   }
 
+  /// Whether a connection is still being made. Asked of the connection itself: a poll that fails says nothing, and a
+  /// loop that has seen the end of the attempt would see it for ever.
+  static func isConnecting(_ descriptor: CInt) -> Bool {
+    // struct tcp_info of <linux/tcp.h> begins with tcpi_state.
+    var state: UInt8 = 0
+    var length = socklen_t(MemoryLayout<UInt8>.size)
+    guard unsafe getsockopt(descriptor, CInt(IPPROTO_TCP), TCP_INFO, &state, &length) == 0 else {
+      return !isWritable(descriptor)
+    }
+    return CInt(state) == CInt(TCP_SYN_SENT)
+  }
+
   private static func isReady(_ events: Outcome) -> Bool {
     if case .value(let events) = events { events != 0 } else { false }
   }

@@ -185,20 +185,36 @@ struct ShutdownTests {
     }
   }
 
-  @Test("A server that listens again after a shutdown lets connections wait between two messages again")
-  func waitsBetweenMessagesAgain() async throws {
+  enum Way: CaseIterable {
+    case directly, adopted, throughProxy
+  }
+
+  @Test(
+    "A server that listens again after a shutdown lets connections wait between two messages again",
+    arguments: Way.allCases
+  )
+  func waitsBetweenMessagesAgain(_ way: Way) async throws {
     try await onLoop { base in
       let server = try listening(on: base)
       let shutdown = GracefulShutdown()
       shutdown.begin()
       _ = try await server.serve(shutdown: shutdown) { _ in }
-      try #require(server.listen(address: .localHost))
-      let client = try #require(PlainClient(to: server))
+      let proxy = ScriptedProxy(ScriptedProxy.binds(), [.expect([5, 1, 0])])
+      switch way {
+      case .directly: try #require(server.listen(address: .localHost))
+      case .adopted: try #require(server.setSocketDescriptor(Descriptors.listening()))
+      case .throughProxy:
+        server.proxy = proxy.proxy
+        try await server.startListening()
+      }
+      let client = try #require(way == .throughProxy ? proxy.takeControl() : PlainClient(to: server))
+      if way == .throughProxy { client.send(ScriptedProxy.reply()) }
       let socket = try #require(try await server.accept())
       let waiting = start { try await socket.waitForMessage() }
       await turns()
       client.send("x")
       #expect(try await waiting.value)
+      server.close()
     }
   }
 }
