@@ -17,6 +17,7 @@
 
 #include "admission.h"
 #include "clock.h"
+#include "group.h"
 #include "notify.h"
 #include "server.h"
 
@@ -69,7 +70,18 @@ static void reject(csc_server *server, const csc_connection *connection,
         server->statistics.shed++;
         break;
     }
+    if (server->group) {
+        csc__group_publish(server);
+    }
     csc__notify(server, CSC__REJECTION, &rejection);
+}
+
+void csc__refuse(csc_server *server, const csc_connection *connection) {
+    if (server->handed_over_fd == connection->descriptor) {
+        server->handed_over_fd = -1;
+    }
+    server->live--;
+    reject(server, connection, CSC_REJECTED_BY_OVERLOAD, false);
 }
 
 static csc__admission_verdict ask(csc_server *server, const csc_address *peer) {
@@ -100,6 +112,9 @@ static bool admit(csc_server *server, int descriptor, const struct sockaddr *pee
     } else if (verdict.entry == CSC__DISCARD) {
         server->statistics.discarded_on_close++;
         close(descriptor);
+    }
+    if (verdict.entry != CSC__LET_IN && server->member) {
+        csc__member_count_ended(server->member, 1);
     }
     return verdict.entry == CSC__LET_IN;
 }
@@ -240,6 +255,10 @@ void csc__accept_stop(csc_server *server) {
     csc__listening_socket_release(&server->socket);
     csc__reserve_fd_keep(server);
     csc__note_overload(server);
+    server->no_room = false;
+    if (server->group) {
+        atomic_store(&server->group->listens, false);
+    }
 }
 
 void csc__accept_close(csc_server *server) {

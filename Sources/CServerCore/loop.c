@@ -7,6 +7,7 @@
 // brought no client, the loop would find the socket ready again and again, and accept nothing.
 
 #include "clock.h"
+#include "group.h"
 #include "notify.h"
 #include "server.h"
 
@@ -135,6 +136,9 @@ static void on_poll(evutil_socket_t descriptor, short events, void *context) {
         }
     }
     server->accepted_this_turn = 0;
+    if (server->group) {
+        csc__collect_ended(server); // what the limit of connections is compared with
+    }
     csc__settle(server);
     // Ready, and yet nothing may be accepted: only leaving the poll set keeps the loop asleep. Not
     // in the turn that disabled the listener: the program may yet make room.
@@ -204,6 +208,9 @@ bool csc__accept_start(csc_server *server, csc__failure *failure) {
     csc__reserve_fd_keep(server);
     csc__descriptors_are_short(server);
     atomic_store(&server->can_be_alerted, true);
+    if (server->group) {
+        atomic_store(&server->group->listens, true);
+    }
     csc__collect_ended(server);
     return true;
 }

@@ -6,8 +6,8 @@
 // is borrowed. csc_server_free() in a callback closes at once and leaves the memory to the
 // outermost frame.
 
-#include "server.h"
 #include "clock.h"
+#include "group.h"
 #include "notify.h"
 
 #include <errno.h>
@@ -53,6 +53,13 @@ void csc_server_free(csc_server *server) {
     csc__server_enter(server);
     server->freed = true;
     csc_server_close(server);
+    // In a forked child the epoll is the parent's own, and so are the events in it.
+    bool is_inherited = server->process != csc__process();
+    if (server->member) {
+        csc__member_leave(server, is_inherited);
+    } else if (server->group) {
+        csc__group_abandon(server, is_inherited);
+    }
     csc__server_leave(server);
 }
 
@@ -71,6 +78,12 @@ static bool may_start(csc_server *server, const char *text_when_listening) {
     }
     if (server->process != csc__process()) {
         csc__fail_after_fork(server);
+        return false;
+    }
+    if (server->member) {
+        csc_server_set_error(
+            server, CSC_ERROR_OPERATION,
+            "A member of a group gets its connections from the server that accepts");
         return false;
     }
     if (csc__server_is_listening(server) || server->opening) {
@@ -163,6 +176,9 @@ void csc_server_close(csc_server *server) {
             csc__end_connections(server, 1);
         }
     }
+    if (server->member) {
+        csc__member_discard_all(server);
+    }
 }
 
 int csc_server_release(csc_server *server) {
@@ -201,6 +217,10 @@ void csc_server_finish(csc_server *server) {
     if (!csc_server_is_listening(server)) {
         return;
     }
+    if (server->member) {
+        csc__member_receive_all(server);
+        return;
+    }
     server->finish_generation = server->generation;
     if (server->finishing) {
         return;
@@ -220,12 +240,16 @@ void csc_server_finish(csc_server *server) {
 }
 
 bool csc_server_is_listening(const csc_server *server) {
+    if (server && server->member) {
+        return atomic_load(&server->member->group->listens) ||
+               csc__mailbox_length(&server->member->mailbox) > 0;
+    }
     return server && csc__server_is_listening(server);
 }
 
 csc_address csc_server_address(const csc_server *server) {
-    return csc_server_is_listening(server) ? server->socket.address
-                                           : (csc_address){.family = CSC_FAMILY_NONE};
+    return server && csc__server_is_listening(server) ? server->socket.address
+                                                      : (csc_address){.family = CSC_FAMILY_NONE};
 }
 
 uint16_t csc_server_port(const csc_server *server) {
@@ -233,7 +257,7 @@ uint16_t csc_server_port(const csc_server *server) {
 }
 
 int csc_server_descriptor(const csc_server *server) {
-    return csc_server_is_listening(server) ? server->socket.descriptor : -1;
+    return server && csc__server_is_listening(server) ? server->socket.descriptor : -1;
 }
 
 bool csc_server_has_pending(const csc_server *server) {
@@ -267,6 +291,9 @@ bool csc_server_add_pending(csc_server *server, const csc_connection *connection
     } else {
         server->statistics.added++;
         server->live++;
+        if (server->member) {
+            csc__member_count_ended(server->member, -1);
+        }
     }
     csc__settle(server);
     return true;
@@ -337,6 +364,9 @@ void csc_server_connection_ended(csc_server *server) {
     } else if (atomic_fetch_add(&server->ended_elsewhere, 1) == 0) {
         csc__fork_guard_alert(server);
         poke(server);
+        if (server->member) {
+            csc__mailbox_wake(&server->member->mailbox);
+        }
     }
 }
 
@@ -362,6 +392,9 @@ void csc_server_statistics(const csc_server *server, csc_statistics *statistics,
         snapshot = server->statistics;
         snapshot.pending = server->pending.count;
         snapshot.live = csc_server_live(server);
+        if (server->member) {
+            snapshot.in_mailbox = csc__mailbox_length(&server->member->mailbox);
+        }
         if (server->overloaded) {
             snapshot.overload_milliseconds +=
                 (uint64_t)(csc__monotonic_milliseconds() - server->overload_start);

@@ -2,12 +2,14 @@
 
 // What the files of the server share: the server itself. Calls go one way, from the top down:
 //
-//      server.c  settings.c  wait.c        the API
-//      loop.c                              the loop's side, with wait.c the two drivers
+//      group.c                             a group of servers on several loops
+//      server.c  settings.c  wait.c        the API of one
+//      loop.c  placing.c  member.c         the loop's side, with wait.c the drivers; see group.h
 //      accept.c                            the one actor
 //      settle.c  listener.c  notify.c      what the state asks for; events; callbacks
-//      descriptor_reserve.c  fork_guard.c  state.c
-//      pause  admission  pending_queue  listening_socket  watchdog  private_fd: no csc_server
+//      state.c  group_state.c  descriptor_reserve.c  fork_guard.c
+//      pause  admission  pending_queue  mailbox  listening_socket  watchdog  private_fd:
+//                                          no csc_server
 #ifndef CSC_SERVER_H
 #define CSC_SERVER_H
 
@@ -21,6 +23,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+struct csc__member;
 struct event;
 struct evconnlistener;
 
@@ -96,6 +99,11 @@ struct csc_server {
     bool inherited_by_fork;      // listened when the process forked, and this is the child
     csc__private_fd placeholder; // has the socket's private number then
     bool freed;                  // csc_server_free() was called; memory goes when depth is 0
+
+    // Several loops; see group.h.
+    csc_group *group;           // that places this server's connections on its members; or NULL
+    struct csc__member *member; // of the group that this server gets its connections from; or NULL
+    bool no_room;               // no member takes another connection
 
     // What other threads may touch.
     _Atomic pthread_t thread;    // the server's, as far as is known
@@ -183,6 +191,9 @@ void csc__listener_stop(csc_server *server);
 // Whether the limits let another connection in; csc_server_pause() is none of them.
 bool csc__limits_allow(const csc_server *server);
 
+// Whether another connection may be accepted, or received from a mailbox.
+bool csc__may_accept(const csc_server *server);
+
 // Enables or disables the listener, and computes its budget. False with errno when the loop cannot
 // watch the socket, or there is no memory for the queue: csc__settle() is for that.
 bool csc__apply(csc_server *server);
@@ -236,6 +247,9 @@ void csc__settle_for_room(csc_server *server);
 // is closed too.
 void csc__accept_stop(csc_server *server);
 void csc__accept_close(csc_server *server);
+
+// Closes a connection that was handed over and cannot be kept, for lack of memory.
+void csc__refuse(csc_server *server, const csc_connection *connection);
 
 void csc__begin_back_off(csc_server *server, const csc__verdict *verdict);
 

@@ -5,6 +5,7 @@
 // in pieces, and nothing here calls the program.
 
 #include "clock.h"
+#include "group.h"
 #include "server.h"
 
 #include <errno.h>
@@ -15,11 +16,11 @@ static bool below_connection_limit(const csc_server *server) {
 }
 
 bool csc__limits_allow(const csc_server *server) {
-    return server->max_pending > 0 && below_connection_limit(server) &&
+    return server->max_pending > 0 && !server->no_room && below_connection_limit(server) &&
            server->pending.count + server->admissions_in_progress < (size_t)server->max_pending;
 }
 
-static bool may_accept(const csc_server *server) {
+bool csc__may_accept(const csc_server *server) {
     return !server->paused && !server->pause.strict && !server->pause.backing_off &&
            (csc__limits_allow(server) || csc__is_finishing(server));
 }
@@ -31,7 +32,7 @@ static int least(int64_t one, int64_t other) {
 // How many connections may come, as far as can be said now; at least 1 when any may.
 static int compute_budget(const csc_server *server) {
     int64_t batch = (int64_t)server->accept_batch - server->accepted_this_turn;
-    if (batch <= 0 || !may_accept(server)) {
+    if (batch <= 0 || !csc__may_accept(server)) {
         return 0;
     }
     if (csc__is_finishing(server)) {
@@ -55,6 +56,9 @@ void csc__note_overload(csc_server *server) {
     if (overloaded) {
         server->statistics.overload_pauses++;
         server->overload_start = now;
+        if (server->group) {
+            csc__group_await_room(server->group);
+        }
     } else {
         server->statistics.overload_milliseconds += (uint64_t)(now - server->overload_start);
     }
@@ -72,6 +76,11 @@ void csc__settle_soon(csc_server *server) {
 // False with errno when the loop cannot watch the socket, or there is no memory for the queue.
 bool csc__apply(csc_server *server) {
     csc__note_overload(server);
+    if (server->member) {
+        csc__member_settle(server, !server->freed && csc__may_accept(server));
+    } else if (server->group) {
+        csc__group_publish(server);
+    }
     if (!server->listener || server->inherited_by_fork) {
         return true;
     }
@@ -95,7 +104,11 @@ bool csc__apply(csc_server *server) {
 }
 
 void csc__end_connections(csc_server *server, uint32_t count) {
-    server->live -= count < server->live ? count : server->live;
+    uint32_t ended = count < server->live ? count : server->live;
+    server->live -= ended;
+    if (server->member) {
+        csc__member_count_ended(server->member, ended);
+    }
     if (server->overloaded) {
         csc__note_overload(server);
     }
@@ -107,8 +120,15 @@ void csc__end_connections(csc_server *server, uint32_t count) {
 }
 
 void csc__collect_ended(csc_server *server) {
+    uint32_t ended = 0;
     if (atomic_load_explicit(&server->ended_elsewhere, memory_order_relaxed) > 0) {
-        csc__end_connections(server, atomic_exchange(&server->ended_elsewhere, 0));
+        ended = atomic_exchange(&server->ended_elsewhere, 0);
+    }
+    if (server->group) {
+        ended += csc__group_collect_ended(server);
+    }
+    if (ended > 0) {
+        csc__end_connections(server, ended);
     }
 }
 

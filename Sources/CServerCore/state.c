@@ -2,12 +2,15 @@
 
 // The end of a server's memory, and its last error.
 
-#include "server.h"
+#include "group.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 void csc__server_destroy(csc_server *server) {
+    if (server->group || server->member) {
+        csc__group_release(server->group ? server->group : server->member->group);
+    }
     csc__pending_free(&server->pending);
     csc__private_fd_close(&server->wake);
     free(server);

@@ -12,14 +12,14 @@
  *
  * All of it is included by CServerCore.h: @ref listening, @ref callbacks, @ref connections, @ref
  * limits,
- * @ref errors, @ref addresses, @ref statistics.
+ * @ref groups, @ref errors, @ref addresses, @ref statistics.
  *
  * Rules that hold for every function here:
  *
  * - Thread: a server belongs to the thread that runs its event_base (without a base: to one thread
  *   at a time). No function that is given a server may be called from another thread but
  *   csc_server_wake() and csc_server_connection_ended(); those without a server may be called from
- *   any. Different servers on different threads are independent.
+ *   any, as far as they do not say otherwise. Different servers on different threads are independent.
  * - Callbacks: any function may be called from any callback, csc_server_close() and
  *   csc_server_free() included. A callback returns: no C++ exception and no longjmp() may leave
  *   it. How deep callbacks nest is the program's choice, never the clients'.
@@ -75,6 +75,7 @@
 #include "CServerCore/callbacks.h"
 #include "CServerCore/connections.h"
 #include "CServerCore/error.h"
+#include "CServerCore/group.h"
 #include "CServerCore/limits.h"
 #include "CServerCore/server.h"
 #include "CServerCore/statistics.h"

@@ -43,6 +43,8 @@ typedef struct csc_statistics {
     uint64_t overload_milliseconds; /**< how long all those were, one that lasts included */
     uint64_t accept_queue;          /**< completed connections in the kernel's queue now */
     uint64_t accept_queue_limit;    /**< length of that queue */
+    uint64_t in_mailbox;            /**< on their way to the members of a group now */
+    uint64_t taken_back; /**< of a group: times that one was taken from a loop that was busy */
 } csc_statistics;
 
 /**

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// A member of a group: a server that has no socket, and a mailbox in its place. What limits
+// accepting, limits receiving: what a member must not take stays in its mailbox, from where the
+// accepting thread places it elsewhere.
+
+#include "group.h"
+
+#include <unistd.h>
+
+bool csc__member_receive(csc_server *server, const csc_connection *connection) {
+    if (server->freed || !csc__pending_reserve(&server->pending)) {
+        return false;
+    }
+    csc__server_enter(server);
+    csc__step_with(server, connection);
+    csc__settle(server);
+    csc__server_leave(server);
+    return true;
+}
+
+// It counts as accepted here, although nobody gets it.
+static void discard(csc_server *server, const csc_connection *connection, uint64_t *counter) {
+    close(connection->descriptor);
+    server->statistics.accepted++;
+    (*counter)++;
+    csc__member_count_ended(server->member, 1);
+}
+
+static void receive(csc_server *server, const csc_connection *connection) {
+    if (!csc__member_receive(server, connection)) {
+        discard(server, connection, &server->statistics.shed);
+    }
+}
+
+void csc__member_receive_all(csc_server *server) {
+    csc_connection connection;
+    if (server->finishing) {
+        return; // depth is not for clients to choose: the call on the stack takes the rest
+    }
+    csc__server_enter(server);
+    server->finishing = true;
+    while (!server->freed && csc__mailbox_receive(&server->member->mailbox, &connection)) {
+        receive(server, &connection);
+    }
+    server->finishing = false;
+    csc__server_leave(server);
+}
+
+void csc__member_discard_all(csc_server *server) {
+    csc_connection connection;
+    while (csc__mailbox_receive(&server->member->mailbox, &connection)) {
+        discard(server, &connection, &server->statistics.discarded_on_close);
+    }
+    csc__group_publish(server);
+}
+
+void csc__member_leave(csc_server *server, bool forget_event) {
+    csc__member *member = server->member;
+    atomic_store(&member->open, false);
+    csc__mailbox_close(&member->mailbox, forget_event);
+    csc__member_discard_all(server);
+}
+
+// One by one, each with a look at the limits, and no more than a listening server accepts in a turn.
+static void receive_some(csc_server *server) {
+    csc_connection connection;
+    int left = server->accept_batch;
+    while (!server->freed && csc__may_accept(server) && left > 0 &&
+           csc__mailbox_receive(&server->member->mailbox, &connection)) {
+        receive(server, &connection);
+        left--;
+    }
+    if (!server->freed && csc__may_accept(server)) {
+        csc__mailbox_end(&server->member->mailbox);
+    }
+}
+
+void csc__member_on_arrival(int descriptor, short events, void *context) {
+    (void)descriptor, (void)events;
+    csc_server *server = context;
+    csc__member *member = server->member;
+    csc__server_enter(server);
+    atomic_store_explicit(&server->thread, pthread_self(), memory_order_relaxed);
+    csc__mailbox_begin(&member->mailbox);
+    csc__collect_ended(server);
+    receive_some(server);
+    if (!server->freed) {
+        csc__group_offer_room(member->group);
+    }
+    csc__server_leave(server);
+}

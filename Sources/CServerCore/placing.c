@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Which member of a group gets a connection: the accepting thread's part.
+//
+// A connection that its loop has not fetched within the stall limit is taken back and placed on
+// another member; the loop that left it gets none until it has looked into its mailbox again. So
+// the mailbox itself is the gauge, and loops that are well do nothing for it. Where the program
+// chooses the loop, or the peer's address does, connections stay where they belong.
+
+#include "clock.h"
+#include "group.h"
+
+#include <event2/event.h>
+#include <limits.h>
+#include <unistd.h>
+
+enum { FALLBACK_MS = 1000 }; // a look without having been woken
+
+static csc__member *member_at(const csc_group *group, size_t index) {
+    return group->members[index];
+}
+
+static size_t member_count(const csc_group *group) {
+    return atomic_load_explicit(&group->count, memory_order_acquire);
+}
+
+// On the accepting thread itself: connections need no mailbox.
+static bool is_local(const csc_group *group, const csc__member *member) {
+    return member->base == group->acceptor->base;
+}
+
+static int64_t load_of(const csc__member *member) {
+    return member->placed - atomic_load_explicit(&member->ended, memory_order_relaxed);
+}
+
+static bool is_full(const csc_group *group, const csc__member *member) {
+    int limit = group->acceptor->max_pending;
+    return csc__mailbox_length(&member->mailbox) >= (size_t)(limit < 0 ? 0 : limit);
+}
+
+static bool takes_more(const csc_group *group, const csc__member *member) {
+    return atomic_load(&member->open) && !atomic_load(&member->mailbox.stalled) &&
+           !is_full(group, member);
+}
+
+// Whether another member may get a connection than the one it was placed on.
+static bool may_move(const csc_group *group) {
+    return group->distribution == CSC_LEAST_CONNECTIONS || group->distribution == CSC_ROUND_ROBIN;
+}
+
+// Whether the next connection can be placed, whichever member it is for.
+static bool has_room(const csc_group *group) {
+    size_t count = member_count(group);
+    size_t rooms = 0;
+    for (size_t index = 0; index < count; index++) {
+        rooms += takes_more(group, member_at(group, index));
+    }
+    return may_move(group) ? rooms > 0 : rooms == count;
+}
+
+// Beginning after the one that got the last connection. `takes_any`: also one that takes no more
+// now.
+static csc__member *choose(csc_group *group, const csc__member *except, bool takes_any) {
+    size_t count = member_count(group);
+    size_t index = group->last;
+    csc__member *best = NULL;
+    int64_t least = INT64_MAX;
+    for (size_t looked = 0; looked < count; looked++) {
+        index = index + 1 < count ? index + 1 : 0;
+        csc__member *member = member_at(group, index);
+        if (member == except || (!takes_any && !takes_more(group, member))) {
+            continue;
+        }
+        if (group->distribution == CSC_ROUND_ROBIN && best) {
+            continue;
+        }
+        int64_t load = load_of(member);
+        if (!best || load < least || (load == least && is_local(group, member))) {
+            best = member;
+            least = load;
+            group->last = index;
+        }
+    }
+    return best;
+}
+
+static uint32_t hash_of(const csc_address *peer) {
+    uint32_t hash = 2166136261U; // FNV-1a
+    for (size_t index = 0; index < sizeof peer->bytes; index++) {
+        hash = (hash ^ peer->bytes[index]) * 16777619U;
+    }
+    return hash;
+}
+
+static csc__member *choose_for(csc_group *group, const csc_address *peer) {
+    size_t count = member_count(group);
+    if (count == 0) {
+        return NULL;
+    }
+    if (group->distribution == CSC_BY_PEER) {
+        return member_at(group, hash_of(peer) % count);
+    }
+    if (group->distribution == CSC_CUSTOM && group->choice) {
+        size_t index = group->choice(group->acceptor, peer, group->choice_context);
+        if (!group->acceptor) {
+            return NULL; // freed by the callback
+        }
+        if (index < member_count(group)) {
+            return member_at(group, index);
+        }
+    }
+    csc__member *member = choose(group, NULL, false);
+    return member ? member : choose(group, NULL, true);
+}
+
+static void start_timer(csc_group *group, int64_t delay) {
+    const struct timeval time = {.tv_sec = delay / 1000, .tv_usec = delay % 1000 * 1000};
+    // Without memory for it, the next connection tries again.
+    group->timer_runs = event_add(group->timer, &time) == 0;
+}
+
+static bool moves_back(const csc_group *group) {
+    return may_move(group) && group->stall_limit >= 0;
+}
+
+// False when the member has been freed, and when memory is short.
+static bool deliver(csc_group *group, csc__member *member, const csc_connection *connection) {
+    member->placed++;
+    // Not past those that wait in the mailbox, nor past the member's limits.
+    if (is_local(group, member) && atomic_load_explicit(&member->open, memory_order_relaxed) &&
+        csc__mailbox_length(&member->mailbox) == 0) {
+        if (csc__member_receive(member->server, connection)) {
+            return true;
+        }
+    } else if (csc__mailbox_send(&member->mailbox, connection, csc__monotonic_milliseconds())) {
+        if (!group->timer_runs && moves_back(group)) {
+            start_timer(group, group->stall_limit);
+        }
+        return true;
+    }
+    member->placed--;
+    return false;
+}
+
+static bool deliver_to_any(csc_group *group, const csc_connection *connection) {
+    size_t count = member_count(group);
+    for (size_t index = 0; index < count; index++) {
+        if (deliver(group, member_at(group, index), connection)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// While there is no room, clients wait in the kernel's queue.
+static void look_for_room(csc_group *group) {
+    csc_server *acceptor = group->acceptor;
+    if (!acceptor) {
+        return; // freed by a callback
+    }
+    bool has = has_room(group);
+    if (!has) {
+        csc__group_await_room(group);
+        has = has_room(group); // since the last look
+    }
+    if (!has && !group->timer_runs) {
+        start_timer(group, FALLBACK_MS);
+    }
+    if (acceptor->no_room == has) {
+        acceptor->no_room = !has;
+        csc__settle(acceptor);
+    }
+}
+
+void csc__group_place(csc_server *acceptor, const csc_connection *connection, void *context) {
+    csc_group *group = context;
+    csc__member *member = choose_for(group, &connection->peer);
+    bool placed = group->acceptor && ((member && deliver(group, member, connection)) ||
+                                      deliver_to_any(group, connection));
+    if (!placed) {
+        csc__refuse(acceptor, connection);
+    }
+    csc__group_publish(acceptor);
+    look_for_room(group);
+}
+
+// Places elsewhere what the member has left in its mailbox since `latest` or before.
+static void take_back(csc_group *group, csc__member *member, int64_t latest) {
+    csc_connection connection;
+    while (group->acceptor && csc__mailbox_oldest(&member->mailbox) <= latest) {
+        csc__member *other = choose(group, member, false);
+        if (!other || !csc__mailbox_take_back(&member->mailbox, latest, &connection)) {
+            return;
+        }
+        member->placed--;
+        atomic_fetch_add_explicit(&group->taken_back, 1, memory_order_relaxed);
+        if (!deliver(group, other, &connection) && !deliver_to_any(group, &connection)) {
+            group->acceptor->statistics.delivered--; // as it was counted
+            csc__refuse(group->acceptor, &connection);
+        }
+    }
+}
+
+// Milliseconds until the next connection will have waited too long; INT64_MAX when none waits.
+static int64_t take_back_from_all(csc_group *group) {
+    int64_t now = csc__monotonic_milliseconds();
+    int64_t latest = now - group->stall_limit;
+    int64_t wait = INT64_MAX;
+    size_t count = member_count(group);
+    for (size_t index = 0; index < count && group->acceptor; index++) {
+        csc__member *member = member_at(group, index);
+        take_back(group, member, latest);
+        int64_t oldest = csc__mailbox_oldest(&member->mailbox);
+        int64_t due = oldest > latest ? oldest - latest : group->stall_limit + 1;
+        if (oldest < INT64_MAX && due < wait) {
+            wait = due;
+        }
+    }
+    return wait;
+}
+
+// Those that wait for a busy loop come before those in the kernel's queue.
+static void look_at_members(csc_group *group) {
+    csc_server *acceptor = group->acceptor;
+    csc__server_enter(acceptor);
+    int64_t wait = moves_back(group) ? take_back_from_all(group) : INT64_MAX;
+    if (group->acceptor && wait < INT64_MAX) {
+        start_timer(group, wait);
+    }
+    look_for_room(group);
+    csc__server_leave(acceptor);
+}
+
+void csc__group_on_timer(int descriptor, short events, void *context) {
+    (void)descriptor, (void)events;
+    csc_group *group = context;
+    group->timer_runs = false;
+    look_at_members(group);
+}
+
+void csc__group_on_wake(int descriptor, short events, void *context) {
+    (void)descriptor, (void)events;
+    csc_group *group = context;
+    csc_server *acceptor = group->acceptor;
+    csc__collect_ended(acceptor);
+    if (acceptor->overloaded) {
+        csc__group_await_room(group);
+    }
+    look_at_members(group);
+}

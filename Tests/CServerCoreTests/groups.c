@@ -1,0 +1,495 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Groups: which member gets a connection, and what its limits and its end mean for the others.
+
+#include "group_fixture.h"
+
+#include <arpa/inet.h>
+#include <event2/event.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void connections_go_to_the_member_with_the_fewest(void **state) {
+    test_group *group = group_setup(*state, 2);
+    group_connect(group, 10);
+    assert_loads(group, 5, 5);
+    group_run_all(group);
+    assert_loads(group, 5, 5);
+    assert_int_equal(group_take(group, 0, true), 5);
+    group_connect(group, 4);
+    assert_loads(group, 4, 5);
+    group_connect(group, 3);
+    assert_loads(group, 6, 6);
+    group_run_all(group);
+    group_take(group, 0, false);
+    group_take(group, 1, false);
+    assert_int_equal(group_statistics(group).accepted, 17);
+    assert_int_equal(group_statistics(group).delivered, 17);
+    assert_int_equal(group_statistics(group).live, 12);
+    group_teardown(group);
+}
+
+static void the_acceptors_own_loop_comes_first_and_needs_no_mailbox(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 1);
+    test_member *local = group_add(group, it->base);
+    group_connect(group, 1);
+    assert_int_equal(local->new_connections, 1);
+    assert_loads(group, 0, 1);
+    group_connect(group, 2);
+    assert_loads(group, 1, 2);
+    assert_int_equal(local->new_connections, 2);
+    assert_int_equal(group->members[0].new_connections, 0);
+    group_run_all(group);
+    assert_int_equal(group->members[0].new_connections, 1);
+    group_teardown(group);
+}
+
+static void a_round_gives_each_member_one(void **state) {
+    test_group *group = group_setup(*state, 2);
+    csc_group_set_distribution(group->group, CSC_ROUND_ROBIN);
+    group_connect(group, 6);
+    assert_loads(group, 3, 3);
+    group_run_all(group);
+    group_take(group, 0, true);
+    group_connect(group, 4); // although one has fewer
+    assert_loads(group, 2, 5);
+    group_teardown(group);
+}
+
+// A client from that address of the loopback network.
+static void connect_from(test_group *group, const char *source) {
+    struct sockaddr_in own = {.sin_family = AF_INET};
+    csc_address address = csc_server_address(group->it->server);
+    struct sockaddr_storage name;
+    socklen_t length = csc_address_to_sockaddr(&address, &name);
+    assert_int_equal(inet_pton(AF_INET, source, &own.sin_addr), 1);
+    int client = fixture_own(group->it, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    assert_int_equal(bind(client, (struct sockaddr *)&own, sizeof own), 0);
+    assert_int_equal(connect(client, (struct sockaddr *)&name, length), 0);
+    group_run_acceptor(group);
+}
+
+static void a_peers_connections_stay_together(void **state) {
+    test_group *group = group_setup(*state, 2);
+    csc_group_set_distribution(group->group, CSC_BY_PEER);
+    int seen[2] = {0};
+    for (int host = 1; host < 20; host++) {
+        char source[32];
+        snprintf(source, sizeof source, "127.0.9.%d", host);
+        uint64_t before = member_statistics(group, 0).in_mailbox;
+        connect_from(group, source);
+        bool is_first = member_statistics(group, 0).in_mailbox > before;
+        connect_from(group, source);
+        assert_int_equal(member_statistics(group, 0).in_mailbox, before + (is_first ? 2 : 0));
+        seen[is_first]++;
+        group_run_all(group);
+        group_take(group, 0, true);
+        group_take(group, 1, true);
+    }
+    assert_true(seen[0] > 0 && seen[1] > 0);
+    group_teardown(group);
+}
+
+typedef struct chooser {
+    size_t choice;
+    uint16_t port; // of the last peer
+} chooser;
+
+static size_t choose(csc_server *acceptor, const csc_address *peer, void *context) {
+    chooser *now = context;
+    assert_true(csc_server_is_listening(acceptor));
+    now->port = peer->port;
+    return now->choice;
+}
+
+static void the_program_chooses_or_leaves_the_choice(void **state) {
+    test_group *group = group_setup(*state, 2);
+    chooser now = {.choice = 1};
+    csc_group_set_distribution(group->group, CSC_CUSTOM);
+    group_connect(group, 2); // no callback yet
+    assert_loads(group, 1, 1);
+    csc_group_on_choice(group->group, choose, &now);
+    group_connect(group, 3);
+    assert_loads(group, 1, 4);
+    assert_int_not_equal(now.port, 0);
+    now.choice = 2;
+    group_connect(group, 2);
+    assert_loads(group, 3, 4);
+    group_teardown(group);
+}
+
+static void the_limit_of_connections_is_that_of_all_members(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 2);
+    csc_server_set_max_connections(it->server, 3, CSC_EXCESS_WAIT);
+    group_connect(group, 5);
+    assert_loads(group, 2, 1);
+    group_run_all(group);
+    assert_int_equal(csc_server_live(it->server), 3);
+    assert_int_equal(fixture_statistics(it).accept_queue, 2);
+    assert_int_equal(group_take(group, 1, true), 1);
+    group_run_all(group);
+    assert_loads(group, 2, 1);
+    assert_int_equal(fixture_statistics(it).accept_queue, 1);
+    assert_int_equal(group_take(group, 0, true), 2);
+    group_run_all(group);
+    assert_int_equal(fixture_statistics(it).accept_queue, 0);
+    assert_int_equal(csc_server_live(it->server), 2);
+
+    csc_server_set_max_connections(it->server, 2, CSC_EXCESS_CLOSE);
+    group_connect(group, 2);
+    assert_int_equal(group_statistics(group).rejected_by_limit, 2);
+    group_teardown(group);
+}
+
+static void clients_wait_in_the_kernel_when_all_mailboxes_are_full(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 2);
+    csc_server_set_max_pending(it->server, 3);
+    fixture_connect_many(it, 10);
+    group_run_acceptor(group);
+    assert_int_equal(group_statistics(group).in_mailbox, 6);
+    assert_int_equal(fixture_statistics(it).accept_queue, 4);
+    group_run_member(group, 1);
+    assert_int_equal(group->members[1].new_connections, 3);
+    group_run_acceptor(group);
+    assert_int_equal(member_statistics(group, 1).in_mailbox, 3);
+    assert_int_equal(fixture_statistics(it).accept_queue, 1);
+    group_run_all(group);
+    assert_int_equal(group_statistics(group).pending, 10);
+    group_teardown(group);
+}
+
+static void a_member_at_its_own_limit_gets_none(void **state) {
+    test_group *group = group_setup(*state, 2);
+    csc_server *limited = group->members[0].server;
+    csc_server_set_max_pending(limited, 1);
+    group_connect(group, 2);
+    group_run_all(group);
+    group_connect(group, 3);
+    assert_loads(group, 1, 4);
+    group_run_all(group);
+
+    assert_int_equal(group_take(group, 0, false), 1);
+    csc_server_pause(limited);
+    group_connect(group, 1);
+    assert_loads(group, 1, 5);
+    csc_server_resume(limited);
+    group_connect(group, 1);
+    assert_loads(group, 2, 5);
+
+    // Of two that are on their way it takes one.
+    csc_server_set_max_connections(limited, 10, CSC_EXCESS_WAIT);
+    group_connect(group, 1);
+    assert_loads(group, 3, 5);
+    group_run_member(group, 0);
+    assert_int_equal(member_statistics(group, 0).pending, 1);
+    assert_int_equal(member_statistics(group, 0).in_mailbox, 1);
+    assert_int_equal(group_take(group, 0, false), 1);
+    group_run_member(group, 0);
+    assert_int_equal(group_take(group, 0, false), 1);
+    group_teardown(group);
+}
+
+static void accepting_waits_while_no_member_takes_any(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 1);
+    csc_server_pause(group->members[0].server);
+    fixture_connect_many(it, 3);
+    group_run_all(group);
+    // One had been accepted before that was known.
+    assert_int_equal(group_statistics(group).in_mailbox, 1);
+    assert_int_equal(fixture_statistics(it).accept_queue, 2);
+    assert_int_equal(group->members[0].new_connections, 0);
+    csc_server_resume(group->members[0].server);
+    group_run_all(group);
+    assert_int_equal(group->members[0].new_connections, 3);
+    group_teardown(group);
+}
+
+static csc_admission reject_first(csc_server *server, const csc_address *peer, void *context) {
+    (void)server, (void)peer;
+    int *asked = context;
+    return (*asked)++ == 0 ? CSC_CLOSE : CSC_ADMIT;
+}
+
+static void a_client_that_a_member_rejects_counts_no_longer(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 1);
+    int asked = 0;
+    csc_server_on_admission(group->members[0].server, reject_first, &asked);
+    csc_server_set_max_connections(it->server, 1, CSC_EXCESS_WAIT);
+    fixture_connect_many(it, 2);
+    group_run_all(group);
+    assert_int_equal(asked, 2);
+    csc_statistics now = group_statistics(group);
+    assert_int_equal(now.rejected_by_admission, 1);
+    assert_int_equal(now.live, 1);
+    assert_int_equal(csc_server_live(it->server), 1);
+    group_teardown(group);
+}
+
+static void a_connection_that_was_added_counts_for_the_group(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 2);
+    csc_connection place = {.descriptor = -1};
+    csc_server *member = group->members[0].server;
+    csc_server_set_max_connections(it->server, 2, CSC_EXCESS_WAIT);
+    assert_true(csc_server_add_pending(member, &place));
+    group_connect(group, 2);
+    assert_int_equal(group_statistics(group).accepted, 1);
+    assert_loads(group, 1, 1);
+    assert_int_equal(csc_server_live(it->server), 2);
+    assert_true(csc_server_next_pending(member, &place));
+    csc_server_connection_ended(member);
+    group_run_all(group);
+    assert_int_equal(group_statistics(group).accepted, 2);
+    assert_int_equal(csc_server_live(it->server), 2);
+    group_teardown(group);
+}
+
+static void finishing_loses_nothing_although_no_loop_has_looked(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 2);
+    fixture_connect_many(it, 1000);
+    csc_server_finish(it->server);
+    assert_int_equal(group_statistics(group).in_mailbox, 1000);
+    for (int index = 0; index < 2; index++) {
+        csc_server *member = group->members[index].server;
+        assert_true(csc_server_is_listening(member));
+        csc_server_finish(member);
+        assert_false(csc_server_is_listening(member));
+        csc_server_finish(member);
+        assert_int_equal(group_take(group, index, true), 500);
+    }
+    group_teardown(group);
+}
+
+static void finish_again(csc_server *server, void *context) {
+    (void)context;
+    csc_server_finish(server);
+}
+
+static void finishing_does_not_nest(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 1);
+    csc_server_on_new_connection(group->members[0].server, finish_again, NULL);
+    fixture_connect_many(it, 4000);
+    csc_server_finish(it->server);
+    csc_server_finish(group->members[0].server);
+    assert_int_equal(group_take(group, 0, true), 4000);
+    group_teardown(group);
+}
+
+static void closing_discards_what_is_on_its_way(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 2);
+    group_connect(group, 6);
+    csc_server_close(it->server);
+    group_run_member(group, 0);
+    for (int index = 0; index < 2; index++) {
+        csc_server_close(group->members[index].server);
+        assert_false(csc_server_is_listening(group->members[index].server));
+    }
+    assert_int_equal(group_statistics(group).discarded_on_close, 6);
+    assert_int_equal(group_statistics(group).live, 0);
+
+    // It listens again with the same members.
+    fixture_listen(it);
+    assert_true(csc_server_is_listening(group->members[0].server));
+    group_connect(group, 2);
+    assert_loads(group, 1, 1);
+    group_teardown(group);
+}
+
+static void a_member_that_is_freed_gets_no_more(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 2);
+    group_connect(group, 4);
+    csc_server_free(group->members[0].server);
+    group->members[0].server = NULL;
+    assert_int_equal(group_statistics(group).discarded_on_close, 2);
+    assert_int_equal(csc_group_size(group->group), 2);
+    group_connect(group, 2);
+    assert_loads(group, 0, 4);
+    // Not even where it is the only one that could.
+    csc_server_pause(group->members[1].server);
+    group_connect(group, 1);
+    assert_loads(group, 0, 5);
+    csc_server_free(group->members[1].server);
+    group->members[1].server = NULL;
+    csc_server_set_max_connections(it->server, -1, CSC_EXCESS_WAIT);
+    group_add(group, NULL);
+    group_run_acceptor(group);
+    group_connect(group, 1);
+    group_run_member(group, 2);
+    assert_int_equal(group->members[2].new_connections, 1);
+    group_teardown(group);
+}
+
+static void without_members_clients_are_shed_and_then_wait(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 0);
+    fixture_connect_many(it, 2);
+    group_run_acceptor(group);
+    assert_int_equal(group_statistics(group).shed, 1);
+    assert_int_equal(fixture_statistics(it).accept_queue, 1);
+    group_add(group, NULL);
+    group_run_all(group);
+    assert_int_equal(group->members[0].new_connections, 1);
+    group_teardown(group);
+}
+
+static void the_acceptor_may_be_freed_first(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 2);
+    group_connect(group, 4);
+    fixture_free_server(it);
+    group_run_member(group, 0);
+    assert_false(csc_server_is_listening(group->members[0].server));
+    assert_int_equal(group_take(group, 0, true), 2);
+    assert_true(csc_server_is_listening(group->members[1].server));
+    csc_connection place = {.descriptor = -1};
+    assert_true(csc_server_add_pending(group->members[1].server, &place));
+    group_teardown(group);
+}
+
+static void free_acceptor(csc_server *server, void *context) {
+    fixture *it = context;
+    (void)server;
+    csc_server_free(it->server);
+    it->server = NULL;
+}
+
+static size_t free_acceptor_instead(csc_server *acceptor, const csc_address *peer, void *context) {
+    (void)peer;
+    free_acceptor(acceptor, context);
+    return 0;
+}
+
+static void the_acceptor_may_be_freed_in_a_callback(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 1);
+    test_member *local = group_add(group, it->base);
+    csc_server_on_new_connection(local->server, free_acceptor, it);
+    fixture_connect_many(it, 3);
+    group_run_all(group);
+    assert_null(it->server);
+    assert_int_equal(group_statistics(group).accepted, 1);
+    assert_int_equal(group_take(group, 1, true), 1);
+    group_teardown(group);
+}
+
+static void the_acceptor_may_be_freed_while_choosing(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 1);
+    csc_group_set_distribution(group->group, CSC_CUSTOM);
+    csc_group_on_choice(group->group, free_acceptor_instead, it);
+    fixture_connect_many(it, 3);
+    group_run_all(group);
+    assert_null(it->server);
+    assert_int_equal(group_statistics(group).shed, 1);
+    group_teardown(group);
+}
+
+static void free_member(csc_server *server, void *context) {
+    ((test_member *)context)->server = NULL;
+    csc_server_free(server);
+}
+
+static void a_member_may_be_freed_in_its_callback(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 1);
+    for (int index = 0; index < 2; index++) {
+        test_member *member = index == 0 ? &group->members[0] : group_add(group, it->base);
+        csc_server_on_new_connection(member->server, free_member, member);
+    }
+    fixture_connect_many(it, 4);
+    group_run_all(group);
+    assert_null(group->members[0].server);
+    assert_null(group->members[1].server);
+    group_teardown(group);
+}
+
+static void a_member_does_not_listen_itself(void **state) {
+    test_group *group = group_setup(*state, 1);
+    csc_server *member = group->members[0].server;
+    csc_address address = address_of("127.0.0.1", 0);
+    const char *text = "A member of a group gets its connections from the server that accepts";
+    assert_false(csc_server_listen(member, &address));
+    assert_int_equal(csc_server_error(member), CSC_ERROR_OPERATION);
+    assert_string_equal(csc_server_error_string(member), text);
+    assert_false(csc_server_adopt(member, 0));
+    assert_false(csc_server_wait(member, 0, NULL));
+    assert_int_equal(csc_server_release(member), -1);
+    assert_int_equal(csc_server_port(member), 0);
+    assert_int_equal(csc_server_descriptor(member), -1);
+    group_teardown(group);
+}
+
+static void a_group_needs_a_server_of_its_own(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 1);
+    assert_null(csc_group_new(NULL, 1));
+    assert_null(csc_group_new(it->server, 1));
+    fixture_assert_error(it, CSC_ERROR_OPERATION,
+                         "A group needs a server with an event_base that is in no other group");
+    assert_null(csc_group_new(group->members[0].server, 1));
+    csc_server *without_base = csc_server_new(NULL);
+    assert_null(csc_group_new(without_base, 1));
+    csc_server_free(without_base);
+
+    for (int count = 1; count < MOST_MEMBERS; count++) {
+        group_add(group, it->base);
+    }
+    assert_null(csc_group_add_member(group->group, it->base));
+    assert_int_equal(csc_group_size(group->group), MOST_MEMBERS);
+    csc_statistics none = {.live = 1};
+    csc_group_member_statistics(group->group, MOST_MEMBERS, &none, sizeof none);
+    assert_int_equal(none.live, 0);
+    group_teardown(group);
+}
+
+static void a_server_that_listens_already_can_be_shared(void **state) {
+    fixture *it = *state;
+    fixture_listen(it);
+    test_group group = {.it = it, .group = csc_group_new(it->server, 1)};
+    group_add(&group, NULL);
+    assert_true(csc_server_is_listening(group.members[0].server));
+    group_connect(&group, 1);
+    group_run_member(&group, 0);
+    assert_int_equal(group_take(&group, 0, true), 1);
+    csc_server_free(group.members[0].server);
+    event_base_free(group.members[0].base);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        fact(connections_go_to_the_member_with_the_fewest),
+        fact(the_acceptors_own_loop_comes_first_and_needs_no_mailbox),
+        fact(a_round_gives_each_member_one),
+        fact(a_peers_connections_stay_together),
+        fact(the_program_chooses_or_leaves_the_choice),
+        fact(the_limit_of_connections_is_that_of_all_members),
+        fact(clients_wait_in_the_kernel_when_all_mailboxes_are_full),
+        fact(a_member_at_its_own_limit_gets_none),
+        fact(accepting_waits_while_no_member_takes_any),
+        fact(a_client_that_a_member_rejects_counts_no_longer),
+        fact(a_connection_that_was_added_counts_for_the_group),
+        fact(finishing_loses_nothing_although_no_loop_has_looked),
+        fact(finishing_does_not_nest),
+        fact(closing_discards_what_is_on_its_way),
+        fact(a_member_that_is_freed_gets_no_more),
+        fact(without_members_clients_are_shed_and_then_wait),
+        fact(the_acceptor_may_be_freed_first),
+        fact(the_acceptor_may_be_freed_in_a_callback),
+        fact(the_acceptor_may_be_freed_while_choosing),
+        fact(a_member_may_be_freed_in_its_callback),
+        fact(a_member_does_not_listen_itself),
+        fact(a_group_needs_a_server_of_its_own),
+        fact(a_server_that_listens_already_can_be_shared),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

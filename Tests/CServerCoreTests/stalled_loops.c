@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Groups whose loops are busy: what they leave in their mailboxes is placed elsewhere. The clock
+// stands still but where a test moves it.
+
+#include "group_fixture.h"
+
+#include <event2/event.h>
+
+enum { STALL_LIMIT = 10 };
+
+static test_group *stopped_setup(fixture *it, int count) {
+    fault_stop_clock();
+    test_group *group = group_setup(it, count);
+    csc_group_set_stall_limit(group->group, STALL_LIMIT);
+    return group;
+}
+
+static void stopped_teardown(test_group *group) {
+    group_teardown(group);
+    fault_reset_clock();
+}
+
+static void pass_time(test_group *group, int msec) {
+    fault_advance_clock(msec);
+    group_run_acceptor(group);
+}
+
+static void what_a_busy_loop_leaves_is_placed_elsewhere(void **state) {
+    test_group *group = stopped_setup(*state, 2);
+    group_connect(group, 6);
+    assert_loads(group, 3, 3);
+    group_run_member(group, 1);
+    pass_time(group, STALL_LIMIT - 1);
+    assert_loads(group, 3, 3);
+    pass_time(group, 1);
+    assert_loads(group, 0, 6);
+    assert_int_equal(group_statistics(group).taken_back, 3);
+    group_run_member(group, 1);
+    assert_int_equal(group->members[1].new_connections, 6);
+    stopped_teardown(group);
+}
+
+static void a_loop_gets_none_until_it_has_looked_again(void **state) {
+    test_group *group = stopped_setup(*state, 2);
+    group_connect(group, 2);
+    group_run_member(group, 1);
+    pass_time(group, STALL_LIMIT);
+    group_connect(group, 2);
+    assert_loads(group, 0, 4);
+    group_run_member(group, 1);
+    group_run_member(group, 0); // to which nothing is left
+    assert_int_equal(group->members[0].new_connections, 0);
+    group_connect(group, 1);
+    assert_loads(group, 1, 4);
+    stopped_teardown(group);
+}
+
+static void where_all_are_busy_connections_wait(void **state) {
+    fixture *it = *state;
+    test_group *group = stopped_setup(it, 2);
+    csc_server_set_max_pending(it->server, 3);
+    fixture_connect_many(it, 10);
+    group_run_acceptor(group);
+    pass_time(group, STALL_LIMIT);
+    // Full ones are no better.
+    assert_loads(group, 3, 3);
+    group_run_member(group, 1);
+    pass_time(group, STALL_LIMIT);
+    assert_int_equal(member_statistics(group, 0).in_mailbox, 0);
+    assert_int_equal(group_statistics(group).taken_back, 3);
+    for (int round = 0; round < 3; round++) {
+        group_run_member(group, 1);
+        pass_time(group, STALL_LIMIT);
+    }
+    assert_int_equal(group->members[1].new_connections, 10);
+    stopped_teardown(group);
+}
+
+static void the_timer_ends_with_what_waits(void **state) {
+    fixture *it = *state;
+    test_group *group = stopped_setup(it, 1);
+    int before = event_base_get_num_events(it->base, EVENT_BASE_COUNT_ADDED);
+    group_connect(group, 1);
+    assert_int_equal(event_base_get_num_events(it->base, EVENT_BASE_COUNT_ADDED), before + 1);
+    group_run_member(group, 0);
+    pass_time(group, STALL_LIMIT);
+    assert_int_equal(event_base_get_num_events(it->base, EVENT_BASE_COUNT_ADDED), before);
+    stopped_teardown(group);
+}
+
+static void those_that_came_later_stay_as_long(void **state) {
+    test_group *group = stopped_setup(*state, 2);
+    csc_group_set_distribution(group->group, CSC_ROUND_ROBIN);
+    group_connect(group, 2);
+    pass_time(group, STALL_LIMIT / 2);
+    group_connect(group, 2);
+    group_run_member(group, 1);
+    pass_time(group, STALL_LIMIT / 2);
+    assert_loads(group, 1, 3);
+    pass_time(group, STALL_LIMIT / 2);
+    assert_loads(group, 0, 4);
+    stopped_teardown(group);
+}
+
+static void a_peers_connections_stay_where_they_belong(void **state) {
+    fixture *it = *state;
+    test_group *group = stopped_setup(it, 2);
+    csc_group_set_distribution(group->group, CSC_BY_PEER);
+    csc_server_set_max_pending(it->server, 2);
+    fixture_connect_many(it, 5);
+    group_run_acceptor(group);
+    pass_time(group, 10 * STALL_LIMIT);
+    csc_statistics now = group_statistics(group);
+    assert_int_equal(now.taken_back, 0);
+    // The next one may be for the mailbox that is full.
+    assert_int_equal(now.in_mailbox, 2);
+    assert_int_equal(fixture_statistics(it).accept_queue, 3);
+    for (int round = 0; round < 3; round++) {
+        group_run_all(group);
+    }
+    assert_int_equal(group_statistics(group).pending, 5);
+    stopped_teardown(group);
+}
+
+static void room_is_found_without_being_woken(void **state) {
+    fixture *it = *state;
+    test_group *group = stopped_setup(it, 1);
+    csc_server_set_max_pending(it->server, 1);
+    fixture_connect_many(it, 2);
+    group_run_acceptor(group);
+    fault_fail(FAULT_WRITE, 1, -1, EAGAIN);
+    group_run_member(group, 0);
+    fault_clear();
+    group_run_acceptor(group);
+    assert_int_equal(group_statistics(group).accepted, 1);
+    pass_time(group, 1000);
+    assert_int_equal(group_statistics(group).accepted, 2);
+    stopped_teardown(group);
+}
+
+static void a_loop_whose_limits_do_not_let_it_take_is_as_one_that_is_busy(void **state) {
+    test_group *group = stopped_setup(*state, 2);
+    csc_server_set_max_pending(group->members[0].server, 1);
+    csc_group_set_distribution(group->group, CSC_ROUND_ROBIN);
+    group_connect(group, 4);
+    assert_loads(group, 2, 2);
+    group_run_member(group, 0);
+    group_run_member(group, 1);
+    assert_int_equal(member_statistics(group, 0).in_mailbox, 1);
+    pass_time(group, STALL_LIMIT);
+    assert_loads(group, 1, 3);
+    // And takes more once they do.
+    assert_int_equal(group_take(group, 0, true), 1);
+    group_connect(group, 2);
+    assert_loads(group, 1, 4);
+    stopped_teardown(group);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        fact(what_a_busy_loop_leaves_is_placed_elsewhere),
+        fact(a_loop_gets_none_until_it_has_looked_again),
+        fact(where_all_are_busy_connections_wait),
+        fact(the_timer_ends_with_what_waits),
+        fact(those_that_came_later_stay_as_long),
+        fact(a_peers_connections_stay_where_they_belong),
+        fact(room_is_found_without_being_woken),
+        fact(a_loop_whose_limits_do_not_let_it_take_is_as_one_that_is_busy),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
