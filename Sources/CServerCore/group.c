@@ -40,11 +40,15 @@ static void free_events(csc_group *group) {
     }
 }
 
+static bool is_free(const csc_server *server) {
+    return server->base && !server->group && !server->member;
+}
+
 csc_group *csc_group_new(csc_server *acceptor, size_t capacity) {
     if (!acceptor || acceptor->freed) {
         return NULL;
     }
-    if (!acceptor->base || acceptor->group || acceptor->member) {
+    if (!is_free(acceptor)) {
         csc_server_set_error(acceptor, CSC_ERROR_OPERATION,
                              "A group needs a server with an event_base that is in no other group");
         return NULL;
@@ -86,42 +90,54 @@ static csc__member *make_member(csc_group *group, csc_server *server) {
     member->server = server;
     member->base = server->base;
     if (!csc__mailbox_open(&member->mailbox, server->base, csc__member_on_arrival, server)) {
+        int errnum = errno;
         free(member);
+        errno = errnum;
         return NULL;
     }
     return member;
 }
 
-csc_server *csc_group_add_member(csc_group *group, struct event_base *base) {
-    csc_server *server = csc_server_new(base);
-    if (!server) {
-        return NULL;
-    }
-    csc__member *member = make_member(group, server);
-    if (!member) {
-        csc_server_free(server);
-        return NULL;
-    }
+// False when there are as many as there can be.
+static bool enter(csc_group *group, csc__member *member) {
     pthread_mutex_lock(&group->lock);
     size_t count = atomic_load_explicit(&group->count, memory_order_relaxed);
     bool has_place = count < group->capacity;
     if (has_place) {
         group->members[count] = member;
         atomic_fetch_add(&group->references, 1);
-        server->member = member;
-        atomic_store(&member->open, true);
         atomic_store_explicit(&group->count, count + 1, memory_order_release);
     }
     pthread_mutex_unlock(&group->lock);
-    if (!has_place) {
+    return has_place;
+}
+
+bool csc_group_add(csc_group *group, csc_server *server) {
+    if (!server || server->freed) {
+        return false;
+    }
+    if (!is_free(server) || csc__server_is_listening(server)) {
+        csc_server_set_error(
+            server, CSC_ERROR_OPERATION,
+            "A member needs an event_base, is in no other group and does not listen");
+        return false;
+    }
+    csc__member *member = make_member(group, server);
+    if (!member) {
+        csc__fail(server, CSC_CALL_WATCH, errno);
+        return false;
+    }
+    server->member = member; // before anything can be placed on it
+    if (!enter(group, member)) {
+        server->member = NULL;
         csc__mailbox_close(&member->mailbox, false);
         csc__mailbox_destroy(&member->mailbox);
         free(member);
-        csc_server_free(server);
-        return NULL;
+        csc_server_set_error(server, CSC_ERROR_OPERATION, "The group has no place for it");
+        return false;
     }
-    csc__group_offer_room(group);
-    return server;
+    csc__settle(server);
+    return true;
 }
 
 void csc_group_set_distribution(csc_group *group, csc_distribution distribution) {
@@ -135,6 +151,10 @@ void csc_group_on_choice(csc_group *group, csc_choice_fn callback, void *context
 
 void csc_group_set_stall_limit(csc_group *group, int msec) {
     group->stall_limit = msec < 0 ? -1 : msec;
+}
+
+bool csc_group_is_listening(const csc_group *group) {
+    return atomic_load(&((csc_group *)group)->listens);
 }
 
 size_t csc_group_size(const csc_group *group) {

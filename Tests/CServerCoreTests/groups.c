@@ -444,7 +444,18 @@ static void a_group_needs_a_server_of_its_own(void **state) {
     for (int count = 1; count < MOST_MEMBERS; count++) {
         group_add(group, it->base);
     }
-    assert_null(csc_group_add_member(group->group, it->base));
+    assert_false(csc_group_add(group->group, NULL));
+    assert_false(csc_group_add(group->group, it->server));
+    assert_false(csc_group_add(group->group, group->members[0].server));
+    csc_server *another = csc_server_new(it->base);
+    assert_false(csc_group_add(group->group, another));
+    assert_string_equal(csc_server_error_string(another), "The group has no place for it");
+    csc_address address = address_of("127.0.0.1", 0);
+    assert_true(csc_server_listen(another, &address));
+    assert_false(csc_group_add(group->group, another));
+    assert_string_equal(csc_server_error_string(another),
+                        "A member needs an event_base, is in no other group and does not listen");
+    csc_server_free(another);
     assert_int_equal(csc_group_size(group->group), MOST_MEMBERS);
     csc_statistics none = {.live = 1};
     csc_group_member_statistics(group->group, MOST_MEMBERS, &none, sizeof none);
@@ -457,6 +468,7 @@ static void a_server_that_listens_already_can_be_shared(void **state) {
     fixture_listen(it);
     test_group group = {.it = it, .group = csc_group_new(it->server, 1)};
     group_add(&group, NULL);
+    assert_true(csc_group_is_listening(group.group));
     assert_true(csc_server_is_listening(group.members[0].server));
     group_connect(&group, 1);
     group_run_member(&group, 0);

@@ -14,8 +14,8 @@ static void on_new_connection(csc_server *server, void *context) {
 test_member *group_add(test_group *group, struct event_base *base) {
     test_member *member = &group->members[group->count++];
     member->base = base ? base : event_base_new();
-    member->server = csc_group_add_member(group->group, member->base);
-    assert_non_null(member->server);
+    member->server = csc_server_new(member->base);
+    assert_true(csc_group_add(group->group, member->server));
     csc_server_on_new_connection(member->server, on_new_connection, member);
     return member;
 }

@@ -69,17 +69,24 @@ typedef enum csc_distribution {
 CSC_API csc_group *CSC_NULLABLE csc_group_new(csc_server *CSC_NULLABLE acceptor, size_t capacity);
 
 /**
- * Makes a member: a server on a loop of its own, or on the acceptor's.
+ * Makes a server a member, for as long as it lives.
  *
- * Call it on the thread that runs the base, or before any thread does; other threads may add
- * members at the same time. Every thread of the group ends its use of it before the last server is
- * freed.
+ * Call it on the server's thread, which may be the acceptor's; other threads may add members at the
+ * same time. The group lives until the acceptor and all members are freed, and is not to be used
+ * afterwards.
  *
- * @param base *borrowed*, must outlive the member
- * @return freed by the caller, on its thread, with csc_server_free(); NULL when the group is full,
- *   and when memory or descriptors are short
+ * @param server *borrowed*, with an event_base, not listening and in no other group
+ * @return false when it cannot be a member, the group is full, or memory or descriptors are short,
+ *   as the server's error says
  */
-CSC_API csc_server *CSC_NULLABLE csc_group_add_member(csc_group *group, struct event_base *base);
+CSC_API bool csc_group_add(csc_group *group, csc_server *CSC_NULLABLE server);
+
+/**
+ * Whether the acceptor listens. Any thread may ask.
+ *
+ * @return true as csc_server_is_listening() of the acceptor
+ */
+CSC_API bool csc_group_is_listening(const csc_group *group);
 
 /**
  * How many members there are, those that were freed included. Any thread may ask.
