@@ -20,21 +20,17 @@ static csc_group *fail(csc_server *acceptor, int errnum) {
 }
 
 static bool make_events(csc_group *group, struct event_base *base) {
-    group->wake = csc__private_eventfd(0);
-    if (group->wake.number < 0) {
+    if (!csc__waker_open(&group->waker, base, csc__group_on_wake, group)) {
         return false;
     }
     errno = ENOMEM; // libevent's allocations do not set it
-    group->wake_event = event_new(base, group->wake.number, EV_READ | EV_PERSIST | EV_ET,
-                                  csc__group_on_wake, group);
     group->timer = event_new(base, -1, 0, csc__group_on_timer, group);
-    return group->wake_event && group->timer && event_add(group->wake_event, NULL) == 0;
+    return group->timer && csc__waker_start(&group->waker);
 }
 
 static void free_events(csc_group *group) {
-    if (group->wake_event) {
-        event_free(group->wake_event);
-    }
+    csc__waker_free_event(&group->waker);
+    csc__waker_close(&group->waker);
     if (group->timer) {
         event_free(group->timer);
     }
@@ -59,12 +55,11 @@ csc_group *csc_group_new(csc_server *acceptor, size_t capacity) {
     }
     group->capacity = capacity;
     group->members = calloc(capacity > 0 ? capacity : 1, sizeof(csc__member *));
-    group->wake = CSC__NO_PRIVATE_FD;
+    group->waker.eventfd = CSC__NO_PRIVATE_FD;
     errno = ENOMEM;
     if (!group->members || !make_events(group, acceptor->base)) {
         int errnum = errno;
         free_events(group);
-        csc__private_fd_close(&group->wake);
         free(group->members);
         free(group);
         return fail(acceptor, errnum);

@@ -34,16 +34,15 @@ struct csc_group {
     size_t capacity;
     atomic_size_t count;   // of members, those that have left included
     csc__member **members; // owned, as are they; in the order in which they were added
-    pthread_mutex_t lock;  // for adding members, and for `wake`
+    pthread_mutex_t lock;  // for adding members, and for `waker`
 
     // The accepting thread's.
     csc_server *acceptor; // NULL once it was freed
     csc_distribution distribution;
     csc_choice_fn choice;
     void *choice_context;
-    int stall_limit; // milliseconds; less than 0 for none
-    size_t last;     // index of the member that got the last connection; SIZE_MAX for none
-    struct event *wake_event;
+    int stall_limit;     // milliseconds; less than 0 for none
+    size_t last;         // index of the member that got the last connection; SIZE_MAX for none
     struct event *timer; // to take back what a member leaves in its mailbox
     bool timer_runs;
 
@@ -51,7 +50,7 @@ struct csc_group {
     atomic_bool listens;    // the acceptor does
     _Atomic int64_t ended;  // connections of all members, until the accepting thread collects them
     atomic_bool wants_room; // the accepting thread waits for room
-    csc__private_fd wake;   // an eventfd that its loop watches
+    csc__waker waker;       // of its loop
     _Atomic uint64_t taken_back;
     csc_statistics published; // the acceptor's
 };

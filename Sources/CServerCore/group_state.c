@@ -9,7 +9,6 @@
 
 #include <event2/event.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 void csc__group_release(csc_group *group) {
     if (atomic_fetch_sub(&group->references, 1) > 1) {
@@ -29,11 +28,11 @@ void csc__group_abandon(csc_server *acceptor, bool forget_events) {
     csc_group *group = acceptor->group;
     group->acceptor = NULL;
     if (!forget_events) {
-        event_free(group->wake_event);
+        csc__waker_free_event(&group->waker);
         event_free(group->timer);
     }
     pthread_mutex_lock(&group->lock);
-    csc__private_fd_close(&group->wake);
+    csc__waker_close(&group->waker);
     pthread_mutex_unlock(&group->lock);
 }
 
@@ -81,13 +80,9 @@ void csc__member_count_ended(csc__member *member, int64_t count) {
 }
 
 static void wake(csc_group *group) {
-    const uint64_t one = 1;
     // The lock keeps the accepting thread from closing the number meanwhile.
     pthread_mutex_lock(&group->lock);
-    if (csc__private_fd_is_ours(&group->wake)) {
-        ssize_t size = write(group->wake.number, &one, sizeof one);
-        (void)size;
-    }
+    csc__waker_wake(&group->waker);
     pthread_mutex_unlock(&group->lock);
 }
 

@@ -14,43 +14,36 @@
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { FIRST_CAPACITY = 256 };
 
 bool csc__mailbox_open(csc__mailbox *it, struct event_base *base,
                        void (*arrived)(int, short, void *), void *context) {
-    *it = (csc__mailbox){.capacity = FIRST_CAPACITY, .wake = csc__private_eventfd(0)};
-    if (it->wake.number < 0) {
+    *it = (csc__mailbox){.capacity = FIRST_CAPACITY};
+    it->ring = calloc(it->capacity, sizeof *it->ring);
+    if (!it->ring) {
+        errno = ENOMEM;
         return false;
     }
-    errno = ENOMEM; // libevent's allocations do not set it
-    it->ring = calloc(it->capacity, sizeof *it->ring);
-    // Edge-triggered, the eventfd need not be read, which would be one more call for each burst.
-    it->event =
-        it->ring ? event_new(base, it->wake.number, EV_READ | EV_PERSIST | EV_ET, arrived, context)
-                 : NULL;
-    if (it->event && event_add(it->event, NULL) == 0) {
+    if (csc__waker_open(&it->waker, base, arrived, context) && csc__waker_start(&it->waker)) {
         pthread_mutex_init(&it->lock, NULL); // cannot fail on Linux
         return true;
     }
     int errnum = errno;
-    if (it->event) {
-        event_free(it->event);
-    }
+    csc__waker_free_event(&it->waker);
+    csc__waker_close(&it->waker);
     free(it->ring);
-    csc__private_fd_close(&it->wake);
     errno = errnum;
     return false;
 }
 
 void csc__mailbox_close(csc__mailbox *it, bool forget_event) {
-    if (it->event && !forget_event) {
-        event_free(it->event);
+    if (forget_event) {
+        it->waker.event = NULL;
     }
-    it->event = NULL;
+    csc__waker_free_event(&it->waker);
     pthread_mutex_lock(&it->lock);
-    csc__private_fd_close(&it->wake);
+    csc__waker_close(&it->waker);
     pthread_mutex_unlock(&it->lock);
 }
 
@@ -76,17 +69,11 @@ static bool grow(csc__mailbox *it) {
 
 // With the lock.
 static void wake(csc__mailbox *it) {
-    const uint64_t one = 1;
-    // A number that is a stranger's now is left alone.
-    if (!it->wake_pending && csc__private_fd_is_ours(&it->wake)) {
-        ssize_t size = write(it->wake.number, &one, sizeof one);
-        (void)size; // its counter takes more wake-ups than there will ever be
-        it->wake_pending = true;
-    }
+    it->wake_pending = it->wake_pending || csc__waker_wake(&it->waker);
 }
 
 static bool push(csc__mailbox *it, const csc_connection *connection, int64_t now) {
-    if (it->wake.number < 0) {
+    if (it->waker.eventfd.number < 0) {
         errno = EPIPE;
         return false;
     }
@@ -121,6 +108,7 @@ void csc__mailbox_wake(csc__mailbox *it) {
 void csc__mailbox_begin(csc__mailbox *it) {
     pthread_mutex_lock(&it->lock);
     it->wake_pending = false;
+    csc__waker_clear(&it->waker);
     pthread_mutex_unlock(&it->lock);
 }
 
@@ -165,7 +153,7 @@ int64_t csc__mailbox_oldest(csc__mailbox *it) {
 void csc__mailbox_end(csc__mailbox *it) {
     if (csc__mailbox_length(it) == 0) {
         atomic_store_explicit(&it->stalled, false, memory_order_relaxed);
-    } else if (it->event) {
-        event_active(it->event, EV_READ, 0);
+    } else if (it->waker.event) {
+        event_active(it->waker.event, EV_READ, 0);
     }
 }

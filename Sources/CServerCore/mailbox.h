@@ -5,12 +5,11 @@
 #define CSC_MAILBOX_H
 
 #include "CServerCore.h"
-#include "private_fd.h"
+#include "waker.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
-struct event;
 struct event_base;
 
 typedef struct csc__letter {
@@ -25,10 +24,9 @@ typedef struct csc__mailbox {
     size_t head;          // position of the oldest
     size_t count;
     bool wake_pending;    // the loop was woken, and has not looked since
-    csc__private_fd wake; // an eventfd that the loop watches
+    csc__waker waker;     // its event is the loop's thread's alone
     atomic_size_t length; // the same as `count`, for a look without the lock
     atomic_bool stalled;  // something was taken back, and the loop has not looked since
-    struct event *event;  // the loop's thread alone
 } csc__mailbox;
 
 // `arrived` is called on the loop when there is something in it, and after csc__mailbox_wake().

@@ -242,6 +242,7 @@ void csc__group_on_wake(int descriptor, short events, void *context) {
     (void)descriptor, (void)events;
     csc_group *group = context;
     csc_server *acceptor = group->acceptor;
+    csc__waker_clear(&group->waker);
     csc__collect_ended(acceptor);
     if (acceptor->overloaded) {
         csc__group_await_room(group);

@@ -8,7 +8,7 @@
 //      accept.c                            the one actor
 //      settle.c  listener.c  notify.c      what the state asks for; events; callbacks
 //      state.c  group_state.c  descriptor_reserve.c  fork_guard.c
-//      pause  admission  pending_queue  mailbox  listening_socket  watchdog  private_fd:
+//      pause  admission  pending_queue  mailbox  waker  listening_socket  watchdog  private_fd:
 //                                          no csc_server
 #ifndef CSC_SERVER_H
 #define CSC_SERVER_H

@@ -157,6 +157,20 @@ static void a_loop_whose_limits_do_not_let_it_take_is_as_one_that_is_busy(void *
     stopped_teardown(group);
 }
 
+static void a_write_that_fails_is_made_up_for_by_the_next(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 1);
+    fault_fail(FAULT_WRITE, 1, 1, EAGAIN);
+    group_connect(group, 1);
+    group_run_member(group, 0);
+    assert_loads(group, 1, 0);
+    assert_int_equal(group->members[0].new_connections, 0);
+    group_connect(group, 1);
+    group_run_member(group, 0);
+    assert_int_equal(group->members[0].new_connections, 2);
+    group_teardown(group);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(what_a_busy_loop_leaves_is_placed_elsewhere),
@@ -167,6 +181,7 @@ int main(void) {
         fact(a_peers_connections_stay_where_they_belong),
         fact(room_is_found_without_being_woken),
         fact(a_loop_whose_limits_do_not_let_it_take_is_as_one_that_is_busy),
+        fact(a_write_that_fails_is_made_up_for_by_the_next),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

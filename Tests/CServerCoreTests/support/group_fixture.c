@@ -46,7 +46,7 @@ csc_statistics member_statistics(const test_group *group, int index) {
     return now;
 }
 
-static void assert_balance(const test_group *group) {
+void group_assert_balance(const test_group *group) {
     csc_statistics now = group_statistics(group);
     assert_int_equal(now.accepted + now.added,
                      now.delivered + now.pending + now.in_mailbox + now.discarded_on_close +
@@ -54,12 +54,12 @@ static void assert_balance(const test_group *group) {
 }
 
 void group_teardown(test_group *group) {
-    assert_balance(group);
+    group_assert_balance(group);
     for (int index = 0; index < group->count; index++) {
         csc_server_free(group->members[index].server);
     }
     if (group->it->server) {
-        assert_balance(group); // otherwise the group is gone
+        group_assert_balance(group); // otherwise the group is gone
     }
     for (int index = 0; index < group->count; index++) {
         if (group->members[index].base != group->it->base) {

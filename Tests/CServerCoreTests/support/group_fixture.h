@@ -43,6 +43,9 @@ void group_connect(test_group *group, int count);
 // Takes what is pending at a member, and ends it if `ends`. Returns how many that was.
 int group_take(test_group *group, int index, bool ends);
 
+// Every connection is accounted for, while no loop runs.
+void group_assert_balance(const test_group *group);
+
 csc_statistics group_statistics(const test_group *group);
 csc_statistics member_statistics(const test_group *group, int index);
 

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The loops of a group: those without epoll, those that end by themselves, members on the
+// acceptor's own loop, and an acceptor that waits in place of its loop.
+
+#include "group_fixture.h"
+
+#include <event2/event.h>
+#include <pthread.h>
+#include <unistd.h>
+
+static void end_run(evutil_socket_t descriptor, short events, void *base) {
+    (void)descriptor, (void)events;
+    event_base_loopbreak(base);
+}
+
+// Runs the loop for a while and returns how often it polled.
+static uint64_t polls_of(struct event_base *base) {
+    const struct timeval time = {.tv_usec = 100000};
+    event_base_once(base, -1, EV_TIMEOUT, end_run, base, &time);
+    fault_reset_counts();
+    event_base_dispatch(base);
+    return fault_calls(FAULT_POLL) + fault_calls(FAULT_EPOLL_WAIT);
+}
+
+static struct event_base *base_without_epoll(void) {
+    struct event_config *config = event_config_new();
+    event_config_avoid_method(config, "epoll");
+    struct event_base *base = event_base_new_with_config(config);
+    event_config_free(config);
+    assert_non_null(base);
+    assert_false(event_base_get_features(base) & EV_FEATURE_ET);
+    return base;
+}
+
+// Nothing is edge-triggered there: what wakes the loop must not go on waking it.
+static void loops_without_epoll_sleep(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 0);
+    struct event_base *base = base_without_epoll();
+    group_add(group, base);
+    group_connect(group, 1);
+    assert_true(polls_of(base) < 20);
+    assert_int_equal(group_take(group, 0, true), 1);
+    group_connect(group, 1);
+    group_run_member(group, 0);
+    assert_int_equal(group_take(group, 0, true), 1);
+    group_teardown(group);
+}
+
+static void so_does_an_acceptors_loop_that_was_woken(void **state) {
+    fixture *it = *state;
+    struct event_base *base = base_without_epoll();
+    csc_server *acceptor = csc_server_new(base);
+    csc_group *group = csc_group_new(acceptor, 1);
+    csc_server *member = csc_server_new(it->base);
+    csc_address address = address_of(own_loopback(), 0);
+    assert_true(csc_group_add(group, member));
+    csc_server_set_max_connections(acceptor, 1, CSC_EXCESS_WAIT);
+    assert_true(csc_server_listen(acceptor, &address));
+    address = csc_server_address(acceptor);
+    int clients[] = {connect_to(&address), connect_to(&address)};
+    for (int served = 0; served < 2; served++) {
+        csc_connection connection;
+        event_base_loop(base, EVLOOP_NONBLOCK);
+        fixture_run_ready(it);
+        assert_true(csc_server_next_pending(member, &connection));
+        close(connection.descriptor);
+        csc_server_connection_ended(member);
+        assert_true(polls_of(base) < 20);
+        close(clients[served]);
+    }
+    csc_server_free(member);
+    csc_server_free(acceptor);
+    event_base_free(base);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        fact(loops_without_epoll_sleep),
+        fact(so_does_an_acceptors_loop_that_was_woken),
+    };
+    return cmocka_run_group_tests_name("group loops", tests, NULL, NULL);
+}
