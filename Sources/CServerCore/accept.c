@@ -255,9 +255,9 @@ void csc__accept_stop(csc_server *server) {
     csc__listening_socket_release(&server->socket);
     csc__reserve_fd_keep(server);
     csc__note_overload(server);
-    server->no_room = false;
     if (server->group) {
-        atomic_store(&server->group->listens, false);
+        // In a forked child the epoll is the parent's own, and so are the events in it.
+        csc__group_stop(server->group, server->process != csc__process());
     }
 }
 

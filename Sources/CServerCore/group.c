@@ -19,13 +19,13 @@ static csc_group *fail(csc_server *acceptor, int errnum) {
     return NULL;
 }
 
-static bool make_events(csc_group *group, struct event_base *base) {
-    if (!csc__waker_open(&group->waker, base, csc__group_on_wake, group)) {
+static bool make_events(csc_group *group, csc_server *acceptor) {
+    if (!csc__waker_open(&group->waker, acceptor->base, csc__group_on_wake, group)) {
         return false;
     }
     errno = ENOMEM; // libevent's allocations do not set it
-    group->timer = event_new(base, -1, 0, csc__group_on_timer, group);
-    return group->timer && csc__waker_start(&group->waker);
+    group->timer = event_new(acceptor->base, -1, 0, csc__group_on_timer, group);
+    return group->timer;
 }
 
 static void free_events(csc_group *group) {
@@ -57,7 +57,8 @@ csc_group *csc_group_new(csc_server *acceptor, size_t capacity) {
     group->members = calloc(capacity > 0 ? capacity : 1, sizeof(csc__member *));
     group->waker.eventfd = CSC__NO_PRIVATE_FD;
     errno = ENOMEM;
-    if (!group->members || !make_events(group, acceptor->base)) {
+    bool listens = csc__server_is_listening(acceptor);
+    if (!group->members || !make_events(group, acceptor) || (listens && !csc__group_start(group))) {
         int errnum = errno;
         free_events(group);
         free(group->members);
@@ -69,7 +70,6 @@ csc_group *csc_group_new(csc_server *acceptor, size_t capacity) {
     group->acceptor = acceptor;
     group->last = SIZE_MAX; // the first one is next
     group->stall_limit = DEFAULT_STALL_LIMIT_MS;
-    atomic_store(&group->listens, csc__server_is_listening(acceptor));
     acceptor->group = group;
     acceptor->incoming_connection = csc__group_place;
     acceptor->incoming_connection_context = group;

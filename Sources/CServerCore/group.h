@@ -62,6 +62,11 @@ struct csc_group {
 void csc__group_abandon(csc_server *acceptor, bool forget_events);
 void csc__group_release(csc_group *group);
 
+// The server that accepts listens from now on; false with errno when its loop cannot be woken. And
+// no more: then the group leaves nothing on its loop, and what is on its way stays on it.
+bool csc__group_start(csc_group *group);
+void csc__group_stop(csc_group *group, bool forget_events);
+
 // Copies counters for other threads to read: those of a member, or of the server that accepts.
 void csc__group_publish(csc_server *server);
 void csc__group_read(const csc_statistics *published, csc_statistics *statistics);

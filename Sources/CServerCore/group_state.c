@@ -36,6 +36,21 @@ void csc__group_abandon(csc_server *acceptor, bool forget_events) {
     pthread_mutex_unlock(&group->lock);
 }
 
+bool csc__group_start(csc_group *group) {
+    atomic_store(&group->listens, csc__waker_start(&group->waker));
+    return atomic_load(&group->listens);
+}
+
+void csc__group_stop(csc_group *group, bool forget_events) {
+    atomic_store(&group->listens, false);
+    group->acceptor->no_room = false;
+    if (!forget_events) {
+        csc__waker_stop(&group->waker);
+        event_del(group->timer);
+        group->timer_runs = false;
+    }
+}
+
 enum { WORDS = sizeof(csc_statistics) / sizeof(uint64_t) };
 
 void csc__group_publish(csc_server *server) {

@@ -184,7 +184,8 @@ static bool start_events(csc_server *server) {
                                                       on_retry};
     return csc__listener_start(server, &callbacks) &&
            csc__watchdog_start(&server->watchdog, server->base, csc__monotonic_milliseconds(),
-                               on_watchdog, server);
+                               on_watchdog, server) &&
+           (!server->group || csc__group_start(server->group));
 }
 
 bool csc__accept_start(csc_server *server, csc__failure *failure) {
@@ -208,9 +209,6 @@ bool csc__accept_start(csc_server *server, csc__failure *failure) {
     csc__reserve_fd_keep(server);
     csc__descriptors_are_short(server);
     atomic_store(&server->can_be_alerted, true);
-    if (server->group) {
-        atomic_store(&server->group->listens, true);
-    }
     csc__collect_ended(server);
     return true;
 }

@@ -119,8 +119,9 @@ static void start_timer(csc_group *group, int64_t delay) {
     group->timer_runs = event_add(group->timer, &time) == 0;
 }
 
+// Not once the acceptor has finished: a member that has, too, would get one more.
 static bool moves_back(const csc_group *group) {
-    return may_move(group) && group->stall_limit >= 0;
+    return may_move(group) && group->stall_limit >= 0 && csc__server_is_listening(group->acceptor);
 }
 
 // False when the member has been freed, and when memory is short.
@@ -155,8 +156,8 @@ static bool deliver_to_any(csc_group *group, const csc_connection *connection) {
 // While there is no room, clients wait in the kernel's queue.
 static void look_for_room(csc_group *group) {
     csc_server *acceptor = group->acceptor;
-    if (!acceptor) {
-        return; // freed by a callback
+    if (!acceptor || !csc__server_is_listening(acceptor)) {
+        return; // freed or closed by a callback
     }
     bool has = has_room(group);
     if (!has) {

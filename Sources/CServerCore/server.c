@@ -382,8 +382,11 @@ uint64_t csc_server_live(const csc_server *server) {
     if (!server) {
         return 0;
     }
-    uint32_t ended = atomic_load(&((csc_server *)server)->ended_elsewhere);
-    return server->live - (ended < server->live ? ended : server->live);
+    int64_t ended = atomic_load(&((csc_server *)server)->ended_elsewhere);
+    if (server->group) {
+        ended += atomic_load(&server->group->ended);
+    }
+    return ended < server->live ? (uint64_t)(server->live - ended) : 0;
 }
 
 void csc_server_statistics(const csc_server *server, csc_statistics *statistics, size_t size) {

@@ -32,6 +32,10 @@ bool csc__waker_start(csc__waker *it) {
     return event_add(it->event, NULL) == 0;
 }
 
+void csc__waker_stop(csc__waker *it) {
+    event_del(it->event);
+}
+
 bool csc__waker_wake(const csc__waker *it) {
     const uint64_t one = 1;
     // A number that is a stranger's now is left alone.

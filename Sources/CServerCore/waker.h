@@ -22,6 +22,7 @@ bool csc__waker_open(csc__waker *it, struct event_base *base, void (*woken)(int,
 
 // From now on the loop watches; false with errno when it cannot.
 bool csc__waker_start(csc__waker *it);
+void csc__waker_stop(csc__waker *it);
 
 // Any thread, with the owner's lock; false when the loop is not woken.
 bool csc__waker_wake(const csc__waker *it);

@@ -75,10 +75,32 @@ static void so_does_an_acceptors_loop_that_was_woken(void **state) {
     event_base_free(base);
 }
 
+// As that of any server that closes.
+static void the_acceptors_loop_ends_when_it_closes(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 1);
+    group_connect(group, 2);
+    csc_server_close(it->server);
+    assert_int_equal(event_base_loop(it->base, EVLOOP_NONBLOCK), 1); // for want of events
+    group_run_member(group, 0);
+    assert_int_equal(group_take(group, 0, true), 2);
+    assert_int_equal(csc_server_live(it->server), 0);
+
+    fixture_listen(it);
+    csc_server_set_max_connections(it->server, 1, CSC_EXCESS_WAIT);
+    fixture_connect_many(it, 2);
+    for (int served = 0; served < 2; served++) {
+        group_run_all(group);
+        assert_int_equal(group_take(group, 0, true), 1);
+    }
+    group_teardown(group);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(loops_without_epoll_sleep),
         fact(so_does_an_acceptors_loop_that_was_woken),
+        fact(the_acceptors_loop_ends_when_it_closes),
     };
     return cmocka_run_group_tests_name("group loops", tests, NULL, NULL);
 }

@@ -157,6 +157,22 @@ static void a_loop_whose_limits_do_not_let_it_take_is_as_one_that_is_busy(void *
     stopped_teardown(group);
 }
 
+// What a member's csc_server_finish() does not find must not come to it later.
+static void nothing_is_placed_elsewhere_when_the_acceptor_has_finished(void **state) {
+    fixture *it = *state;
+    test_group *group = stopped_setup(it, 2);
+    group_connect(group, 4);
+    csc_server_finish(it->server);
+    csc_server_finish(group->members[0].server);
+    assert_false(csc_server_is_listening(group->members[0].server));
+    pass_time(group, STALL_LIMIT);
+    assert_false(csc_server_is_listening(group->members[0].server));
+    assert_loads(group, 2, 2);
+    csc_server_finish(group->members[1].server);
+    assert_int_equal(group_statistics(group).pending, 4);
+    stopped_teardown(group);
+}
+
 static void a_write_that_fails_is_made_up_for_by_the_next(void **state) {
     fixture *it = *state;
     test_group *group = group_setup(it, 1);
@@ -181,6 +197,7 @@ int main(void) {
         fact(a_peers_connections_stay_where_they_belong),
         fact(room_is_found_without_being_woken),
         fact(a_loop_whose_limits_do_not_let_it_take_is_as_one_that_is_busy),
+        fact(nothing_is_placed_elsewhere_when_the_acceptor_has_finished),
         fact(a_write_that_fails_is_made_up_for_by_the_next),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
