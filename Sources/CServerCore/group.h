@@ -43,8 +43,8 @@ struct csc_group {
     void *choice_context;
     int stall_limit;     // milliseconds; less than 0 for none
     size_t last;         // index of the member that got the last connection; SIZE_MAX for none
-    struct event *timer; // to take back what a member leaves in its mailbox
-    bool timer_runs;
+    struct event *timer; // to take back what a member leaves in its mailbox, or to look for room
+    bool takes_back;     // the timer is for what waits longest
 
     // For all threads.
     atomic_bool listens;    // the acceptor does

@@ -47,7 +47,7 @@ void csc__group_stop(csc_group *group, bool forget_events) {
     if (!forget_events) {
         csc__waker_stop(&group->waker);
         event_del(group->timer);
-        group->timer_runs = false;
+        group->takes_back = false;
     }
 }
 

@@ -113,10 +113,14 @@ static csc__member *choose_for(csc_group *group, const csc_address *peer) {
     return member ? member : choose(group, NULL, true);
 }
 
-static void start_timer(csc_group *group, int64_t delay) {
+static bool start_timer(csc_group *group, int64_t delay) {
     const struct timeval time = {.tv_sec = delay / 1000, .tv_usec = delay % 1000 * 1000};
-    // Without memory for it, the next connection tries again.
-    group->timer_runs = event_add(group->timer, &time) == 0;
+    return event_add(group->timer, &time) == 0;
+}
+
+static void take_back_after(csc_group *group, int64_t delay) {
+    group->takes_back =
+        start_timer(group, delay); // without memory, the next connection tries again
 }
 
 // Not once the acceptor has finished: a member that has, too, would get one more.
@@ -134,8 +138,8 @@ static bool deliver(csc_group *group, csc__member *member, const csc_connection 
             return true;
         }
     } else if (csc__mailbox_send(&member->mailbox, connection, csc__monotonic_milliseconds())) {
-        if (!group->timer_runs && moves_back(group)) {
-            start_timer(group, group->stall_limit);
+        if (!group->takes_back && moves_back(group)) {
+            take_back_after(group, group->stall_limit);
         }
         return true;
     }
@@ -164,7 +168,7 @@ static void look_for_room(csc_group *group) {
         csc__group_await_room(group);
         has = has_room(group); // since the last look
     }
-    if (!has && !group->timer_runs) {
+    if (!has && !group->takes_back) {
         start_timer(group, FALLBACK_MS);
     }
     if (acceptor->no_room == has) {
@@ -226,7 +230,7 @@ static void look_at_members(csc_group *group) {
     csc__server_enter(acceptor);
     int64_t wait = moves_back(group) ? take_back_from_all(group) : INT64_MAX;
     if (group->acceptor && wait < INT64_MAX) {
-        start_timer(group, wait);
+        take_back_after(group, wait);
     }
     look_for_room(group);
     csc__server_leave(acceptor);
@@ -235,7 +239,7 @@ static void look_at_members(csc_group *group) {
 void csc__group_on_timer(int descriptor, short events, void *context) {
     (void)descriptor, (void)events;
     csc_group *group = context;
-    group->timer_runs = false;
+    group->takes_back = false;
     look_at_members(group);
 }
 

@@ -157,6 +157,29 @@ static void a_loop_whose_limits_do_not_let_it_take_is_as_one_that_is_busy(void *
     stopped_teardown(group);
 }
 
+// The look a second later that a lack of room asks for must not put this one off.
+static void a_lack_of_room_before_delays_nothing(void **state) {
+    fixture *it = *state;
+    test_group *group = stopped_setup(it, 1);
+    group_add(group, it->base);
+    for (int index = 0; index < 2; index++) {
+        csc_server_set_max_connections(group->members[index].server, 1, CSC_EXCESS_WAIT);
+    }
+    group_connect(group, 2);
+    group_run_all(group);
+    pass_time(group, STALL_LIMIT);
+    group_connect(group, 1);
+    assert_int_equal(fixture_statistics(it).accept_queue, 1); // there is no room
+    assert_int_equal(group_take(group, 0, true), 1);
+    group_run_acceptor(group);
+    group_run_acceptor(group);
+    assert_loads(group, 1, 1);
+    assert_int_equal(group_take(group, 1, true), 1);
+    pass_time(group, STALL_LIMIT);
+    assert_loads(group, 0, 1);
+    stopped_teardown(group);
+}
+
 // What a member's csc_server_finish() does not find must not come to it later.
 static void nothing_is_placed_elsewhere_when_the_acceptor_has_finished(void **state) {
     fixture *it = *state;
@@ -197,6 +220,7 @@ int main(void) {
         fact(a_peers_connections_stay_where_they_belong),
         fact(room_is_found_without_being_woken),
         fact(a_loop_whose_limits_do_not_let_it_take_is_as_one_that_is_busy),
+        fact(a_lack_of_room_before_delays_nothing),
         fact(nothing_is_placed_elsewhere_when_the_acceptor_has_finished),
         fact(a_write_that_fails_is_made_up_for_by_the_next),
     };
