@@ -21,6 +21,8 @@ typedef struct csc__member {
     csc_server *server; // its own thread's; what it left stays when that is freed
     struct event_base *base;
     csc__mailbox mailbox;
+    // The member's own thread's.
+    bool left_some; // the limits did not let it take all that was in the mailbox
     // The accepting thread's.
     int64_t placed; // connections placed here, less those taken back
     // For all threads.

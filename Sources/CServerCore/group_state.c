@@ -75,12 +75,14 @@ void csc__group_read(const csc_statistics *published, csc_statistics *statistics
 
 void csc__member_settle(csc_server *server, bool open) {
     csc__member *member = server->member;
+    bool was_open = atomic_load_explicit(&member->open, memory_order_relaxed);
     csc__group_publish(server);
-    if (open == atomic_load_explicit(&member->open, memory_order_relaxed)) {
-        return;
+    if (open != was_open) {
+        atomic_store(&member->open, open);
     }
-    atomic_store(&member->open, open);
-    if (open) {
+    // The limits may have been met only while a callback ran, when nothing was stored.
+    if (open && (!was_open || member->left_some)) {
+        member->left_some = false;
         csc__mailbox_end(&member->mailbox); // which may have filled meanwhile
         csc__group_offer_room(member->group);
     }

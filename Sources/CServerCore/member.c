@@ -13,6 +13,7 @@ bool csc__member_receive(csc_server *server, const csc_connection *connection) {
         return false;
     }
     csc__server_enter(server);
+    atomic_store_explicit(&server->thread, pthread_self(), memory_order_relaxed);
     csc__step_with(server, connection);
     csc__settle(server);
     csc__server_leave(server);
@@ -44,6 +45,10 @@ void csc__member_receive_all(csc_server *server) {
         receive(server, &connection);
     }
     server->finishing = false;
+    if (!server->freed) {
+        csc__settle(server); // the limits hold again
+        csc__group_offer_room(server->member->group);
+    }
     csc__server_leave(server);
 }
 
@@ -71,7 +76,11 @@ static void receive_some(csc_server *server) {
         receive(server, &connection);
         left--;
     }
-    if (!server->freed && csc__may_accept(server)) {
+    if (server->freed) {
+        return;
+    }
+    server->member->left_some = !csc__may_accept(server);
+    if (!server->member->left_some) {
         csc__mailbox_end(&server->member->mailbox);
     }
 }

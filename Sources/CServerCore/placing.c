@@ -128,12 +128,17 @@ static bool moves_back(const csc_group *group) {
     return may_move(group) && group->stall_limit >= 0 && csc__server_is_listening(group->acceptor);
 }
 
+// Whether a member of the same loop takes a connection at once: not past those that wait in its
+// mailbox, nor past its limits. One that was freed is not open.
+static bool receives_now(const csc__member *member) {
+    return atomic_load_explicit(&member->open, memory_order_relaxed) &&
+           csc__may_accept(member->server) && csc__mailbox_length(&member->mailbox) == 0;
+}
+
 // False when the member has been freed, and when memory is short.
 static bool deliver(csc_group *group, csc__member *member, const csc_connection *connection) {
     member->placed++;
-    // Not past those that wait in the mailbox, nor past the member's limits.
-    if (is_local(group, member) && atomic_load_explicit(&member->open, memory_order_relaxed) &&
-        csc__mailbox_length(&member->mailbox) == 0) {
+    if (is_local(group, member) && receives_now(member)) {
         if (csc__member_receive(member->server, connection)) {
             return true;
         }

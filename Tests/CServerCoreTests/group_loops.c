@@ -96,11 +96,104 @@ static void the_acceptors_loop_ends_when_it_closes(void **state) {
     group_teardown(group);
 }
 
+typedef struct waiter {
+    test_group *group;
+    int depth;
+    int most_pending;
+    bool takes;
+} waiter;
+
+static void wait_within(csc_server *member, void *context) {
+    waiter *self = context;
+    csc_statistics now;
+    csc_server_statistics(member, &now, sizeof now);
+    self->most_pending =
+        (int)now.pending > self->most_pending ? (int)now.pending : self->most_pending;
+    if (self->depth < 3) {
+        self->depth++;
+        csc_server_wait(self->group->it->server, 0, NULL);
+        self->depth--;
+    }
+    if (self->takes) {
+        group_take(self->group, 0, true);
+    }
+}
+
+static void a_wait_within_a_members_callback_keeps_its_limits(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 0);
+    waiter self = {.group = group};
+    csc_server *member = group_add(group, it->base)->server;
+    csc_server_on_new_connection(member, wait_within, &self);
+    csc_server_set_max_pending(member, 1);
+    fixture_connect_many(it, 3);
+    group_run_acceptor(group);
+    assert_int_equal(self.most_pending, 1);
+    // What came meanwhile is not forgotten when the callback has made room.
+    self.takes = true;
+    assert_int_equal(group_take(group, 0, true), 1);
+    group_run_acceptor(group);
+    group_run_acceptor(group);
+    assert_int_equal(self.most_pending, 1);
+    assert_int_equal(group_statistics(group).delivered, 3);
+    group_teardown(group);
+}
+
+static csc_admission wait_before(csc_server *member, const csc_address *peer, void *context) {
+    (void)peer;
+    wait_within(member, context);
+    return CSC_ADMIT;
+}
+
+static void so_does_one_within_the_admission_callback(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 0);
+    waiter self = {.group = group};
+    csc_server *member = group_add(group, it->base)->server;
+    csc_server_on_admission(member, wait_before, &self);
+    csc_server_set_max_connections(member, 1, CSC_EXCESS_WAIT);
+    fixture_connect_many(it, 3);
+    for (int served = 1; served <= 3; served++) {
+        group_run_acceptor(group);
+        assert_int_equal(member_statistics(group, 0).live, 1);
+        assert_int_equal(group_take(group, 0, true), 1);
+    }
+    group_teardown(group);
+}
+
+static void *run_once(void *base) {
+    event_base_loop(base, EVLOOP_NONBLOCK);
+    return NULL;
+}
+
+// A loop and its servers may be made on one thread and run on another.
+static void an_end_on_the_thread_that_made_a_local_member_is_elsewhere(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 0);
+    csc_server *member = group_add(group, it->base)->server;
+    csc_connection connection;
+    pthread_t thread;
+    fixture_connect(it);
+    assert_int_equal(pthread_create(&thread, NULL, run_once, it->base), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(csc_server_next_pending(member, &connection));
+    close(connection.descriptor);
+    fault_reset_counts();
+    csc_server_connection_ended(member);
+    assert_int_equal(fault_calls(FAULT_WRITE), 1);
+    group_run_acceptor(group);
+    assert_int_equal(group_statistics(group).live, 0);
+    group_teardown(group);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(loops_without_epoll_sleep),
         fact(so_does_an_acceptors_loop_that_was_woken),
         fact(the_acceptors_loop_ends_when_it_closes),
+        fact(a_wait_within_a_members_callback_keeps_its_limits),
+        fact(so_does_one_within_the_admission_callback),
+        fact(an_end_on_the_thread_that_made_a_local_member_is_elsewhere),
     };
     return cmocka_run_group_tests_name("group loops", tests, NULL, NULL);
 }

@@ -329,6 +329,24 @@ static void a_member_that_is_freed_gets_no_more(void **state) {
     group_teardown(group);
 }
 
+// More than the limit may come in then, and the next one waits until the limit allows it.
+static void limits_hold_again_after_finishing(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 1);
+    csc_server *member = group->members[0].server;
+    csc_server_set_max_connections(member, 1, CSC_EXCESS_WAIT);
+    group_connect(group, 3);
+    csc_server_finish(member);
+    assert_int_equal(group->members[0].new_connections, 3);
+    group_connect(group, 1);
+    group_run_all(group);
+    assert_int_equal(group->members[0].new_connections, 3);
+    csc_server_set_max_connections(member, 10, CSC_EXCESS_WAIT);
+    group_run_all(group);
+    assert_int_equal(group->members[0].new_connections, 4);
+    group_teardown(group);
+}
+
 static void without_members_clients_are_shed_and_then_wait(void **state) {
     fixture *it = *state;
     test_group *group = group_setup(it, 0);
@@ -494,6 +512,7 @@ int main(void) {
         fact(finishing_does_not_nest),
         fact(closing_discards_what_is_on_its_way),
         fact(a_member_that_is_freed_gets_no_more),
+        fact(limits_hold_again_after_finishing),
         fact(without_members_clients_are_shed_and_then_wait),
         fact(the_acceptor_may_be_freed_first),
         fact(the_acceptor_may_be_freed_in_a_callback),
