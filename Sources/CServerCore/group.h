@@ -28,6 +28,7 @@ typedef struct csc__member {
     // For all threads.
     _Atomic int64_t ended;    // connections that have ended here, less those that were added here
     atomic_bool open;         // the server's limits let another connection in
+    atomic_bool has_left;     // the server was freed
     csc_statistics published; // words that are stored and loaded without order; see publish()
 } csc__member;
 

@@ -63,8 +63,10 @@ void csc__member_discard_all(csc_server *server) {
 void csc__member_leave(csc_server *server, bool forget_event) {
     csc__member *member = server->member;
     atomic_store(&member->open, false);
+    atomic_store(&member->has_left, true);
     csc__mailbox_close(&member->mailbox, forget_event);
     csc__member_discard_all(server);
+    csc__group_offer_room(member->group); // its peers' connections go to others
 }
 
 // One by one, each with a look at the limits, and no more than a listening server accepts in a turn.

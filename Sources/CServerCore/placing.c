@@ -48,14 +48,20 @@ static bool may_move(const csc_group *group) {
     return group->distribution == CSC_LEAST_CONNECTIONS || group->distribution == CSC_ROUND_ROBIN;
 }
 
+static bool has_left(const csc__member *member) {
+    return atomic_load_explicit(&member->has_left, memory_order_relaxed);
+}
+
 // Whether the next connection can be placed, whichever member it is for.
 static bool has_room(const csc_group *group) {
     size_t count = member_count(group);
+    size_t members = 0;
     size_t rooms = 0;
     for (size_t index = 0; index < count; index++) {
+        members += !has_left(member_at(group, index));
         rooms += takes_more(group, member_at(group, index));
     }
-    return may_move(group) ? rooms > 0 : rooms == count;
+    return rooms > 0 && (may_move(group) || rooms == members);
 }
 
 // Beginning after the one that got the last connection. `takes_any`: also one that takes no more
@@ -68,7 +74,7 @@ static csc__member *choose(csc_group *group, const csc__member *except, bool tak
     for (size_t looked = 0; looked < count; looked++) {
         index = index + 1 < count ? index + 1 : 0;
         csc__member *member = member_at(group, index);
-        if (member == except || (!takes_any && !takes_more(group, member))) {
+        if (member == except || (takes_any ? has_left(member) : !takes_more(group, member))) {
             continue;
         }
         if (group->distribution == CSC_ROUND_ROBIN && best) {
@@ -92,24 +98,38 @@ static uint32_t hash_of(const csc_address *peer) {
     return hash;
 }
 
-static csc__member *choose_for(csc_group *group, const csc_address *peer) {
+// The peer's, or the next one that is there.
+static csc__member *choose_by_peer(const csc_group *group, const csc_address *peer) {
     size_t count = member_count(group);
-    if (count == 0) {
-        return NULL;
+    size_t first = count > 0 ? hash_of(peer) % count : 0;
+    for (size_t looked = 0; looked < count; looked++) {
+        csc__member *member = member_at(group, (first + looked) % count);
+        if (!has_left(member)) {
+            return member;
+        }
     }
+    return NULL;
+}
+
+// NULL where the program leaves the choice to us.
+static csc__member *ask_for_choice(csc_group *group, const csc_address *peer) {
+    size_t index = group->choice(group->acceptor, peer, group->choice_context);
+    csc__member *member = index < member_count(group) ? member_at(group, index) : NULL;
+    return member && !has_left(member) ? member : NULL;
+}
+
+static csc__member *choose_for(csc_group *group, const csc_address *peer) {
+    csc__member *member = NULL;
     if (group->distribution == CSC_BY_PEER) {
-        return member_at(group, hash_of(peer) % count);
+        return choose_by_peer(group, peer);
     }
     if (group->distribution == CSC_CUSTOM && group->choice) {
-        size_t index = group->choice(group->acceptor, peer, group->choice_context);
+        member = ask_for_choice(group, peer);
         if (!group->acceptor) {
             return NULL; // freed by the callback
         }
-        if (index < member_count(group)) {
-            return member_at(group, index);
-        }
     }
-    csc__member *member = choose(group, NULL, false);
+    member = member ? member : choose(group, NULL, false);
     return member ? member : choose(group, NULL, true);
 }
 

@@ -329,6 +329,66 @@ static void a_member_that_is_freed_gets_no_more(void **state) {
     group_teardown(group);
 }
 
+// Its peers' connections go to another one from then on, and always to the same.
+static void a_peers_member_may_be_freed(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 2);
+    csc_group_set_distribution(group->group, CSC_BY_PEER);
+    csc_server_free(group->members[0].server);
+    group->members[0].server = NULL;
+    for (int host = 1; host < 10; host++) {
+        char source[32];
+        snprintf(source, sizeof source, "127.0.9.%d", host);
+        connect_from(group, source);
+        group_run_all(group);
+        assert_int_equal(group_take(group, 1, true), 1);
+    }
+    group_teardown(group);
+}
+
+static void the_others_go_on_when_a_member_that_was_full_is_freed(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 2);
+    csc_group_set_distribution(group->group, CSC_BY_PEER);
+    csc_server_pause(group->members[0].server);
+    group_connect(group, 2);
+    assert_int_equal(fixture_statistics(it).accept_queue, 1);
+    csc_server_free(group->members[0].server);
+    group->members[0].server = NULL;
+    group_run_all(group);
+    assert_int_equal(fixture_statistics(it).accept_queue, 0);
+    group_teardown(group);
+}
+
+static void a_choice_of_one_that_was_freed_is_none(void **state) {
+    test_group *group = group_setup(*state, 3);
+    chooser now = {.choice = 1};
+    csc_group_set_distribution(group->group, CSC_CUSTOM);
+    csc_group_on_choice(group->group, choose, &now);
+    csc_server_free(group->members[1].server);
+    group->members[1].server = NULL;
+    for (int round = 1; round <= 3; round++) {
+        group_connect(group, 2);
+        assert_int_equal(member_statistics(group, 0).in_mailbox, round);
+        assert_int_equal(member_statistics(group, 2).in_mailbox, round);
+    }
+    group_teardown(group);
+}
+
+static void without_members_for_a_peer_clients_wait(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 0);
+    csc_group_set_distribution(group->group, CSC_BY_PEER);
+    fixture_connect_many(it, 3);
+    group_run_acceptor(group);
+    assert_int_equal(group_statistics(group).shed, 1);
+    assert_int_equal(fixture_statistics(it).accept_queue, 2);
+    group_add(group, NULL);
+    group_run_all(group);
+    assert_int_equal(group->members[0].new_connections, 2);
+    group_teardown(group);
+}
+
 // More than the limit may come in then, and the next one waits until the limit allows it.
 static void limits_hold_again_after_finishing(void **state) {
     fixture *it = *state;
@@ -512,6 +572,10 @@ int main(void) {
         fact(finishing_does_not_nest),
         fact(closing_discards_what_is_on_its_way),
         fact(a_member_that_is_freed_gets_no_more),
+        fact(a_peers_member_may_be_freed),
+        fact(the_others_go_on_when_a_member_that_was_full_is_freed),
+        fact(a_choice_of_one_that_was_freed_is_none),
+        fact(without_members_for_a_peer_clients_wait),
         fact(limits_hold_again_after_finishing),
         fact(without_members_clients_are_shed_and_then_wait),
         fact(the_acceptor_may_be_freed_first),

@@ -50,7 +50,7 @@ typedef enum csc_distribution {
     /** One after the other. */
     CSC_ROUND_ROBIN,
     /** Always the same for one address of a peer, whatever its port: what is kept of a client stays
-     * on one loop. */
+     * on one loop, until a member is added, or that member is freed. */
     CSC_BY_PEER,
     /** The one that a csc_choice_fn chooses. */
     CSC_CUSTOM
@@ -106,8 +106,8 @@ CSC_API void csc_group_set_distribution(csc_group *group, csc_distribution distr
  *
  * @param acceptor the server that has accepted it
  * @param peer the client's address and port, *borrowed* for the call
- * @return the member's index, in the order in which they were added; any other number leaves the
- *   choice to CSC_LEAST_CONNECTIONS
+ * @return the member's index, in the order in which they were added; any other number, and that of
+ *   a member that was freed, leaves the choice to CSC_LEAST_CONNECTIONS
  */
 typedef size_t (*csc_choice_fn)(csc_server *acceptor, const csc_address *peer,
                                 void *CSC_NULLABLE context);
