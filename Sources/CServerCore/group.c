@@ -137,6 +137,7 @@ bool csc_group_add(csc_group *group, csc_server *server) {
 
 void csc_group_set_distribution(csc_group *group, csc_distribution distribution) {
     group->distribution = distribution;
+    csc__group_look_soon(group);
 }
 
 void csc_group_on_choice(csc_group *group, csc_choice_fn callback, void *context) {
@@ -146,6 +147,7 @@ void csc_group_on_choice(csc_group *group, csc_choice_fn callback, void *context
 
 void csc_group_set_stall_limit(csc_group *group, int msec) {
     group->stall_limit = msec < 0 ? -1 : msec;
+    csc__group_look_soon(group);
 }
 
 bool csc_group_is_listening(const csc_group *group) {

@@ -86,6 +86,9 @@ void csc__group_offer_room(csc_group *group);
 // From now on the accepting thread is woken when there may be room.
 void csc__group_await_room(csc_group *group);
 
+// The accepting thread looks at the members after this turn of its loop: a setting has changed.
+void csc__group_look_soon(csc_group *group);
+
 // How many connections have ended since the last call.
 uint32_t csc__group_collect_ended(csc_server *acceptor);
 
@@ -109,5 +112,8 @@ void csc__member_on_arrival(int descriptor, short events, void *context);
 void csc__group_place(csc_server *acceptor, const csc_connection *connection, void *context);
 void csc__group_on_wake(int descriptor, short events, void *context);
 void csc__group_on_timer(int descriptor, short events, void *context);
+
+// Places elsewhere what waits for busy loops, and looks whether there is room.
+void csc__group_look(csc_group *group);
 
 #endif

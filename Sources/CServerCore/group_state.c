@@ -36,8 +36,15 @@ void csc__group_abandon(csc_server *acceptor, bool forget_events) {
     pthread_mutex_unlock(&group->lock);
 }
 
+void csc__group_look_soon(csc_group *group) {
+    if (atomic_load(&group->listens)) {
+        event_active(group->timer, EV_TIMEOUT, 0);
+    }
+}
+
 bool csc__group_start(csc_group *group) {
     atomic_store(&group->listens, csc__waker_start(&group->waker));
+    csc__group_look_soon(group); // before the first client, who waits where there are no members
     return atomic_load(&group->listens);
 }
 

@@ -99,6 +99,9 @@ static bool look_after_socket(csc_server *server, int64_t now) {
 bool csc__tend(csc_server *server, int64_t now) {
     uint64_t generation = server->generation;
     csc__collect_ended(server);
+    if (server->group) {
+        csc__group_look(server->group); // no event does in a wait
+    }
     if (csc__pause_is_over(&server->pause, now) && end_back_off(server)) {
         csc__settle(server);
     }

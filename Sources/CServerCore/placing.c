@@ -182,11 +182,11 @@ static bool deliver_to_any(csc_group *group, const csc_connection *connection) {
     return false;
 }
 
-// While there is no room, clients wait in the kernel's queue.
-static void look_for_room(csc_group *group) {
+// While there is no room, clients wait in the kernel's queue. True when that has changed.
+static bool look_for_room(csc_group *group) {
     csc_server *acceptor = group->acceptor;
     if (!acceptor || !csc__server_is_listening(acceptor)) {
-        return; // freed or closed by a callback
+        return false; // freed or closed by a callback
     }
     bool has = has_room(group);
     if (!has) {
@@ -196,10 +196,9 @@ static void look_for_room(csc_group *group) {
     if (!has && !group->takes_back) {
         start_timer(group, FALLBACK_MS);
     }
-    if (acceptor->no_room == has) {
-        acceptor->no_room = !has;
-        csc__settle(acceptor);
-    }
+    bool changes = acceptor->no_room == has;
+    acceptor->no_room = !has;
+    return changes;
 }
 
 void csc__group_place(csc_server *acceptor, const csc_connection *connection, void *context) {
@@ -211,7 +210,9 @@ void csc__group_place(csc_server *acceptor, const csc_connection *connection, vo
         csc__refuse(acceptor, connection);
     }
     csc__group_publish(acceptor);
-    look_for_room(group);
+    if (look_for_room(group)) {
+        csc__settle(acceptor);
+    }
 }
 
 // Places elsewhere what the member has left in its mailbox since `latest` or before.
@@ -250,7 +251,7 @@ static int64_t take_back_from_all(csc_group *group) {
 }
 
 // Those that wait for a busy loop come before those in the kernel's queue.
-static void look_at_members(csc_group *group) {
+void csc__group_look(csc_group *group) {
     csc_server *acceptor = group->acceptor;
     csc__server_enter(acceptor);
     int64_t wait = moves_back(group) ? take_back_from_all(group) : INT64_MAX;
@@ -258,6 +259,7 @@ static void look_at_members(csc_group *group) {
         take_back_after(group, wait);
     }
     look_for_room(group);
+    csc__settle(acceptor);
     csc__server_leave(acceptor);
 }
 
@@ -265,7 +267,7 @@ void csc__group_on_timer(int descriptor, short events, void *context) {
     (void)descriptor, (void)events;
     csc_group *group = context;
     group->takes_back = false;
-    look_at_members(group);
+    csc__group_look(group);
 }
 
 void csc__group_on_wake(int descriptor, short events, void *context) {
@@ -277,5 +279,5 @@ void csc__group_on_wake(int descriptor, short events, void *context) {
     if (acceptor->overloaded) {
         csc__group_await_room(group);
     }
-    look_at_members(group);
+    csc__group_look(group);
 }

@@ -3,7 +3,7 @@
 // What a program sets and asks of a server: callbacks and limits. Each may be called at any time;
 // what a change means for accepting is csc__settle()'s business.
 
-#include "server.h"
+#include "group.h"
 
 #include <limits.h>
 
@@ -75,6 +75,9 @@ void csc_server_set_max_pending(csc_server *server, int count) {
     if (server) {
         server->max_pending = count;
         csc__settle(server);
+        if (server->group) {
+            csc__group_look_soon(server->group);
+        }
     }
 }
 

@@ -186,6 +186,19 @@ static void an_end_on_the_thread_that_made_a_local_member_is_elsewhere(void **st
     group_teardown(group);
 }
 
+static void an_acceptor_that_waits_finds_room(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 1);
+    csc_server_set_max_pending(it->server, 1);
+    fixture_connect_many(it, 3);
+    for (int served = 1; served <= 3; served++) {
+        assert_true(csc_server_wait(it->server, 10000, NULL));
+        group_run_member(group, 0);
+        assert_int_equal(group_take(group, 0, true), 1);
+    }
+    group_teardown(group);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(loops_without_epoll_sleep),
@@ -194,6 +207,7 @@ int main(void) {
         fact(a_wait_within_a_members_callback_keeps_its_limits),
         fact(so_does_one_within_the_admission_callback),
         fact(an_end_on_the_thread_that_made_a_local_member_is_elsewhere),
+        fact(an_acceptor_that_waits_finds_room),
     };
     return cmocka_run_group_tests_name("group loops", tests, NULL, NULL);
 }

@@ -80,6 +80,7 @@ static void where_all_are_busy_connections_wait(void **state) {
 static void the_timer_ends_with_what_waits(void **state) {
     fixture *it = *state;
     test_group *group = stopped_setup(it, 1);
+    group_run_acceptor(group);
     int before = event_base_get_num_events(it->base, EVENT_BASE_COUNT_ADDED);
     group_connect(group, 1);
     assert_int_equal(event_base_get_num_events(it->base, EVENT_BASE_COUNT_ADDED), before + 1);
@@ -196,6 +197,41 @@ static void nothing_is_placed_elsewhere_when_the_acceptor_has_finished(void **st
     stopped_teardown(group);
 }
 
+static void a_longer_queue_is_used_at_once(void **state) {
+    fixture *it = *state;
+    test_group *group = stopped_setup(it, 1);
+    csc_server_set_max_pending(it->server, 1);
+    fixture_connect_many(it, 3);
+    group_run_acceptor(group);
+    assert_loads(group, 1, 0);
+    csc_server_set_max_pending(it->server, 3);
+    group_run_acceptor(group);
+    group_run_acceptor(group);
+    assert_int_equal(member_statistics(group, 0).in_mailbox, 3);
+    stopped_teardown(group);
+}
+
+static void a_change_of_settings_holds_for_what_is_on_its_way(void **state) {
+    fixture *it = *state;
+    test_group *group = stopped_setup(it, 2);
+    csc_server_set_max_pending(it->server, 2);
+    csc_group_set_stall_limit(group->group, -1);
+    csc_group_set_distribution(group->group, CSC_BY_PEER);
+    fixture_connect_many(it, 4);
+    group_run_acceptor(group);
+    assert_int_equal(group_statistics(group).in_mailbox, 2);
+    csc_group_set_distribution(group->group, CSC_LEAST_CONNECTIONS);
+    group_run_acceptor(group);
+    group_run_acceptor(group);
+    assert_loads(group, 2, 2);
+    group_run_member(group, 0);
+    pass_time(group, STALL_LIMIT);
+    csc_group_set_stall_limit(group->group, STALL_LIMIT);
+    group_run_acceptor(group);
+    assert_loads(group, 4, 0);
+    stopped_teardown(group);
+}
+
 static void a_write_that_fails_is_made_up_for_by_the_next(void **state) {
     fixture *it = *state;
     test_group *group = group_setup(it, 1);
@@ -222,6 +258,8 @@ int main(void) {
         fact(a_loop_whose_limits_do_not_let_it_take_is_as_one_that_is_busy),
         fact(a_lack_of_room_before_delays_nothing),
         fact(nothing_is_placed_elsewhere_when_the_acceptor_has_finished),
+        fact(a_longer_queue_is_used_at_once),
+        fact(a_change_of_settings_holds_for_what_is_on_its_way),
         fact(a_write_that_fails_is_made_up_for_by_the_next),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
