@@ -4,6 +4,9 @@
 // receiver has not taken yet does not wait behind what it does with the last one, because the
 // sender may take it back.
 //
+// `length` and `stalled` are stored and loaded in one order with what the receiver and the sender
+// look at next, see group_state.c: a weaker order would lose a wake-up.
+//
 // The lock is held for a few instructions. A burst costs one write: the loop is woken once until it
 // has looked. The ring is allocated once; it grows only where the limits do not hold, in
 // csc_server_finish() for instance.
@@ -85,7 +88,7 @@ static bool push(csc__mailbox *it, const csc_connection *connection, int64_t now
     letter->connection = *connection;
     letter->sent = now;
     it->count++;
-    atomic_store_explicit(&it->length, it->count, memory_order_relaxed);
+    atomic_store(&it->length, it->count);
     return true;
 }
 
@@ -120,8 +123,7 @@ static bool pop(csc__mailbox *it, int64_t latest, csc_connection *connection) {
     *connection = it->ring[it->head].connection;
     it->head = (it->head + 1) & (it->capacity - 1);
     it->count--;
-    // After `stalled`: who sees that nothing is left sees also why.
-    atomic_store_explicit(&it->length, it->count, memory_order_release);
+    atomic_store(&it->length, it->count);
     return true;
 }
 
@@ -136,7 +138,7 @@ bool csc__mailbox_take_back(csc__mailbox *it, int64_t latest, csc_connection *co
     pthread_mutex_lock(&it->lock);
     bool is_late = it->count > 0 && it->ring[it->head].sent <= latest;
     if (is_late) {
-        atomic_store_explicit(&it->stalled, true, memory_order_relaxed);
+        atomic_store(&it->stalled, true); // before nothing is left
         pop(it, latest, connection);
     }
     pthread_mutex_unlock(&it->lock);
@@ -152,7 +154,7 @@ int64_t csc__mailbox_oldest(csc__mailbox *it) {
 
 void csc__mailbox_end(csc__mailbox *it) {
     if (csc__mailbox_length(it) == 0) {
-        atomic_store_explicit(&it->stalled, false, memory_order_relaxed);
+        atomic_store(&it->stalled, false);
     } else if (it->waker.event) {
         event_active(it->waker.event, EV_READ, 0);
     }

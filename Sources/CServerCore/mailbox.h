@@ -62,7 +62,7 @@ int64_t csc__mailbox_oldest(csc__mailbox *it);
 void csc__mailbox_end(csc__mailbox *it);
 
 static inline size_t csc__mailbox_length(const csc__mailbox *it) {
-    return atomic_load_explicit(&it->length, memory_order_acquire);
+    return atomic_load(&it->length);
 }
 
 #endif
