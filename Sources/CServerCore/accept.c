@@ -70,16 +70,11 @@ static void reject(csc_server *server, const csc_connection *connection,
         server->statistics.shed++;
         break;
     }
-    if (server->group) {
-        csc__group_publish(server);
-    }
+    csc__group_publish(server);
     csc__notify(server, CSC__REJECTION, &rejection);
 }
 
 void csc__refuse(csc_server *server, const csc_connection *connection) {
-    if (server->handed_over_fd == connection->descriptor) {
-        server->handed_over_fd = -1;
-    }
     server->live--;
     reject(server, connection, CSC_REJECTED_BY_OVERLOAD, false);
 }
@@ -101,6 +96,9 @@ static csc__admission_verdict ask(csc_server *server, const csc_address *peer) {
 static bool admit(csc_server *server, int descriptor, const struct sockaddr *peer, size_t length) {
     csc_connection connection = {.descriptor = descriptor};
     csc_address_from_sockaddr(peer, length, &connection.peer);
+    if (server->group) {
+        csc__collect_ended(server); // places on other loops that have become free
+    }
     const csc__admission_limits limits = {server->max_connections, server->excess,
                                           csc__is_finishing(server)};
     csc__admission_verdict verdict = csc__admission_by_limit(&limits, server->live);
@@ -204,6 +202,7 @@ static bool shed_one(csc_server *server) {
         close(descriptor);
         server->statistics.accepted++;
         server->statistics.shed++;
+        csc__group_publish(server);
     }
     csc__reserve_fd_take(server);
     if (descriptor >= 0) {
@@ -258,6 +257,7 @@ void csc__accept_stop(csc_server *server) {
     if (server->group) {
         // In a forked child the epoll is the parent's own, and so are the events in it.
         csc__group_stop(server->group, server->process != csc__process());
+        csc__group_publish(server);
     }
 }
 

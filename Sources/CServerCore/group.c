@@ -73,6 +73,7 @@ csc_group *csc_group_new(csc_server *acceptor, size_t capacity) {
     acceptor->group = group;
     acceptor->incoming_connection = csc__group_place;
     acceptor->incoming_connection_context = group;
+    csc__group_publish(acceptor);
     return group;
 }
 
@@ -131,6 +132,7 @@ bool csc_group_add(csc_group *group, csc_server *server) {
         csc_server_set_error(server, CSC_ERROR_OPERATION, "The group has no place for it");
         return false;
     }
+    csc__member_count_others(member, server->statistics.accepted, server->live);
     csc__settle(server);
     return true;
 }
@@ -174,15 +176,14 @@ static void read_member(const csc__member *member, csc_statistics *statistics) {
 void csc_group_statistics(const csc_group *group, csc_statistics *statistics, size_t size) {
     csc_statistics sum;
     csc__group_read(&group->published, &sum);
-    uint64_t accepted = sum.accepted;
-    sum.delivered = 0; // to members, which is what they have accepted
-    sum.live = 0;
     for (size_t index = 0; index < csc_group_size(group); index++) {
+        csc__member *member = group->members[index];
         csc_statistics one;
-        read_member(group->members[index], &one);
+        read_member(member, &one);
+        // The rest was accepted by the acceptor.
+        one.accepted = atomic_load_explicit(&member->accepted_otherwise, memory_order_relaxed);
         add(&sum, &one);
     }
-    sum.accepted = accepted;
     sum.live += sum.in_mailbox;
     sum.taken_back = atomic_load_explicit(&((csc_group *)group)->taken_back, memory_order_relaxed);
     memcpy(statistics, &sum, size < sizeof sum ? size : sizeof sum);

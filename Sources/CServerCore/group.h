@@ -26,9 +26,10 @@ typedef struct csc__member {
     // The accepting thread's.
     int64_t placed; // connections placed here, less those taken back
     // For all threads.
-    _Atomic int64_t ended;    // connections that have ended here, less those that were added here
-    atomic_bool open;         // the server's limits let another connection in
-    atomic_bool has_left;     // the server was freed
+    _Atomic int64_t ended; // connections that have ended here, less those that were added here
+    _Atomic uint64_t accepted_otherwise; // connections that were not placed here
+    atomic_bool open;                    // the server's limits let another connection in
+    atomic_bool has_left;                // the server was freed
     csc_statistics published; // words that are stored and loaded without order; see publish()
 } csc__member;
 
@@ -45,13 +46,15 @@ struct csc_group {
     csc_choice_fn choice;
     void *choice_context;
     int stall_limit;     // milliseconds; less than 0 for none
+    int64_t placed;      // connections placed on members, less those taken back
+    int64_t collected;   // of `ended`
     size_t last;         // index of the member that got the last connection; SIZE_MAX for none
     struct event *timer; // to take back what a member leaves in its mailbox, or to look for room
     bool takes_back;     // the timer is for what waits longest
 
     // For all threads.
     atomic_bool listens;    // the acceptor does
-    _Atomic int64_t ended;  // connections of all members, until the accepting thread collects them
+    _Atomic int64_t ended;  // the same of all members, until the accepting thread collects them
     atomic_bool wants_room; // the accepting thread waits for room
     csc__waker waker;       // of its loop
     _Atomic uint64_t taken_back;
@@ -71,6 +74,7 @@ bool csc__group_start(csc_group *group);
 void csc__group_stop(csc_group *group, bool forget_events);
 
 // Copies counters for other threads to read: those of a member, or of the server that accepts.
+// Nothing for a server in no group.
 void csc__group_publish(csc_server *server);
 void csc__group_read(const csc_statistics *published, csc_statistics *statistics);
 
@@ -79,6 +83,9 @@ void csc__member_settle(csc_server *server, bool open);
 
 // Connections of a member have ended; less than 0 for those that were added.
 void csc__member_count_ended(csc__member *member, int64_t count);
+
+// Connections that a member has not got from the group: of so many accepted, so many are live.
+void csc__member_count_others(csc__member *member, uint64_t accepted, uint32_t live);
 
 // There may be room again: wakes the accepting thread if it waits for that.
 void csc__group_offer_room(csc_group *group);
@@ -89,8 +96,8 @@ void csc__group_await_room(csc_group *group);
 // The accepting thread looks at the members after this turn of its loop: a setting has changed.
 void csc__group_look_soon(csc_group *group);
 
-// How many connections have ended since the last call.
-uint32_t csc__group_collect_ended(csc_server *acceptor);
+// How many connections have ended since the last call, less those that were added to members.
+int64_t csc__group_collect_ended(csc_group *group);
 
 // member.c: receiving.
 

@@ -61,12 +61,20 @@ void csc__group_stop(csc_group *group, bool forget_events) {
 enum { WORDS = sizeof(csc_statistics) / sizeof(uint64_t) };
 
 void csc__group_publish(csc_server *server) {
+    const csc_group *group = server->group;
     csc_statistics now = server->statistics;
     now.pending = server->pending.count;
     now.live = server->live;
+    if (group) {
+        // What was placed is counted by the members.
+        int64_t placed_live = group->placed - group->collected;
+        now.delivered -= (uint64_t)group->placed;
+        now.live -= placed_live < server->live ? (uint64_t)placed_live : server->live;
+    } else if (!server->member) {
+        return;
+    }
     const uint64_t *from = (const uint64_t *)&now;
-    uint64_t *to =
-        (uint64_t *)(server->member ? &server->member->published : &server->group->published);
+    uint64_t *to = (uint64_t *)(group ? &server->group->published : &server->member->published);
     for (int word = 0; word < WORDS; word++) {
         __atomic_store_n(to + word, from[word], __ATOMIC_RELAXED);
     }
@@ -83,7 +91,6 @@ void csc__group_read(const csc_statistics *published, csc_statistics *statistics
 void csc__member_settle(csc_server *server, bool open) {
     csc__member *member = server->member;
     bool was_open = atomic_load_explicit(&member->open, memory_order_relaxed);
-    csc__group_publish(server);
     if (open != was_open) {
         atomic_store(&member->open, open);
     }
@@ -91,14 +98,6 @@ void csc__member_settle(csc_server *server, bool open) {
     if (open && (!was_open || member->left_some)) {
         member->left_some = false;
         csc__mailbox_end(&member->mailbox); // which may have filled meanwhile
-        csc__group_offer_room(member->group);
-    }
-}
-
-void csc__member_count_ended(csc__member *member, int64_t count) {
-    atomic_fetch_add_explicit(&member->ended, count, memory_order_relaxed);
-    atomic_fetch_add(&member->group->ended, count);
-    if (count > 0) {
         csc__group_offer_room(member->group);
     }
 }
@@ -116,6 +115,21 @@ void csc__group_offer_room(csc_group *group) {
     }
 }
 
+void csc__member_count_ended(csc__member *member, int64_t count) {
+    atomic_fetch_add_explicit(&member->ended, count, memory_order_relaxed);
+    atomic_fetch_add(&member->group->ended, count);
+    if (count > 0) {
+        csc__group_offer_room(member->group);
+    } else if (count < 0) {
+        wake(member->group); // the limit of connections may be met
+    }
+}
+
+void csc__member_count_others(csc__member *member, uint64_t accepted, uint32_t live) {
+    atomic_fetch_add_explicit(&member->accepted_otherwise, accepted, memory_order_relaxed);
+    csc__member_count_ended(member, -(int64_t)live);
+}
+
 void csc__group_await_room(csc_group *group) {
     atomic_store(&group->wants_room, true);
     if (atomic_load(&group->ended) > 0) {
@@ -123,11 +137,11 @@ void csc__group_await_room(csc_group *group) {
     }
 }
 
-uint32_t csc__group_collect_ended(csc_server *acceptor) {
-    int64_t ended = atomic_exchange(&acceptor->group->ended, 0);
-    if (ended < 0) {
-        acceptor->live += (uint32_t)-ended; // more were added than have ended
+int64_t csc__group_collect_ended(csc_group *group) {
+    if (atomic_load_explicit(&group->ended, memory_order_relaxed) == 0) {
         return 0;
     }
-    return (uint32_t)ended;
+    int64_t ended = atomic_exchange(&group->ended, 0);
+    group->collected += ended;
+    return ended;
 }

@@ -57,7 +57,6 @@ void csc__member_discard_all(csc_server *server) {
     while (csc__mailbox_receive(&server->member->mailbox, &connection)) {
         discard(server, &connection, &server->statistics.discarded_on_close);
     }
-    csc__group_publish(server);
 }
 
 void csc__member_leave(csc_server *server, bool forget_event) {
@@ -66,6 +65,7 @@ void csc__member_leave(csc_server *server, bool forget_event) {
     atomic_store(&member->has_left, true);
     csc__mailbox_close(&member->mailbox, forget_event);
     csc__member_discard_all(server);
+    csc__group_publish(server);
     csc__group_offer_room(member->group); // its peers' connections go to others
 }
 

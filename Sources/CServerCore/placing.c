@@ -155,9 +155,14 @@ static bool receives_now(const csc__member *member) {
            csc__may_accept(member->server) && csc__mailbox_length(&member->mailbox) == 0;
 }
 
+static void count_placed(csc_group *group, csc__member *member, int count) {
+    member->placed += count;
+    group->placed += count;
+}
+
 // False when the member has been freed, and when memory is short.
 static bool deliver(csc_group *group, csc__member *member, const csc_connection *connection) {
-    member->placed++;
+    count_placed(group, member, 1);
     if (is_local(group, member) && receives_now(member)) {
         if (csc__member_receive(member->server, connection)) {
             return true;
@@ -168,7 +173,7 @@ static bool deliver(csc_group *group, csc__member *member, const csc_connection 
         }
         return true;
     }
-    member->placed--;
+    count_placed(group, member, -1);
     return false;
 }
 
@@ -201,15 +206,27 @@ static bool look_for_room(csc_group *group) {
     return changes;
 }
 
+// No member takes it.
+static void refuse(csc_server *acceptor, const csc_connection *connection) {
+    acceptor->statistics.delivered--;
+    csc__refuse(acceptor, connection);
+}
+
 void csc__group_place(csc_server *acceptor, const csc_connection *connection, void *context) {
     csc_group *group = context;
     csc__member *member = choose_for(group, &connection->peer);
+    // Counted first: a callback of a member on this loop may look at the counters.
+    acceptor->handed_over_fd = -1;
+    acceptor->statistics.delivered++;
     bool placed = group->acceptor && ((member && deliver(group, member, connection)) ||
                                       deliver_to_any(group, connection));
     if (!placed) {
-        csc__refuse(acceptor, connection);
+        refuse(acceptor, connection);
     }
     csc__group_publish(acceptor);
+    if (group->acceptor) {
+        csc__collect_ended(acceptor); // members may have added some, beyond the limit
+    }
     if (look_for_room(group)) {
         csc__settle(acceptor);
     }
@@ -223,11 +240,10 @@ static void take_back(csc_group *group, csc__member *member, int64_t latest) {
         if (!other || !csc__mailbox_take_back(&member->mailbox, latest, &connection)) {
             return;
         }
-        member->placed--;
+        count_placed(group, member, -1);
         atomic_fetch_add_explicit(&group->taken_back, 1, memory_order_relaxed);
         if (!deliver(group, other, &connection) && !deliver_to_any(group, &connection)) {
-            group->acceptor->statistics.delivered--; // as it was counted
-            csc__refuse(group->acceptor, &connection);
+            refuse(group->acceptor, &connection);
         }
     }
 }

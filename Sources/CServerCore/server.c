@@ -179,6 +179,7 @@ void csc_server_close(csc_server *server) {
     if (server->member) {
         csc__member_discard_all(server);
     }
+    csc__group_publish(server);
 }
 
 int csc_server_release(csc_server *server) {
@@ -271,6 +272,8 @@ bool csc_server_next_pending(csc_server *server, csc_connection *connection) {
     server->statistics.delivered++;
     if (!server->listener_enabled) {
         csc__settle_for_room(server);
+    } else if (server->group) {
+        csc__group_publish(server);
     }
     return true;
 }
@@ -308,6 +311,9 @@ bool csc_server_inject(csc_server *server, const csc_connection *connection) {
         return false;
     }
     csc__server_enter(server);
+    if (server->member) {
+        csc__member_count_others(server->member, 1, 1);
+    }
     csc__step_with(server, connection);
     csc__settle(server);
     csc__server_leave(server);

@@ -76,10 +76,9 @@ void csc__settle_soon(csc_server *server) {
 // False with errno when the loop cannot watch the socket, or there is no memory for the queue.
 bool csc__apply(csc_server *server) {
     csc__note_overload(server);
+    csc__group_publish(server);
     if (server->member) {
         csc__member_settle(server, !server->freed && csc__may_accept(server));
-    } else if (server->group) {
-        csc__group_publish(server);
     }
     if (!server->listener || server->inherited_by_fork) {
         return true;
@@ -109,6 +108,9 @@ void csc__end_connections(csc_server *server, uint32_t count) {
     if (server->member) {
         csc__member_count_ended(server->member, ended);
     }
+    if (server->group) {
+        csc__group_publish(server);
+    }
     if (server->overloaded) {
         csc__note_overload(server);
     }
@@ -120,15 +122,18 @@ void csc__end_connections(csc_server *server, uint32_t count) {
 }
 
 void csc__collect_ended(csc_server *server) {
-    uint32_t ended = 0;
+    int64_t ended = 0;
     if (atomic_load_explicit(&server->ended_elsewhere, memory_order_relaxed) > 0) {
         ended = atomic_exchange(&server->ended_elsewhere, 0);
     }
     if (server->group) {
-        ended += csc__group_collect_ended(server);
+        ended += csc__group_collect_ended(server->group);
     }
     if (ended > 0) {
-        csc__end_connections(server, ended);
+        csc__end_connections(server, (uint32_t)ended);
+    } else if (ended < 0) {
+        server->live += (uint32_t)-ended;
+        csc__apply(server); // which disables the listener at most
     }
 }
 

@@ -131,10 +131,10 @@ CSC_API void csc_group_on_choice(csc_group *group, csc_choice_fn CSC_NULLABLE ca
 CSC_API void csc_group_set_stall_limit(csc_group *group, int msec);
 
 /**
- * The counters of all servers of the group, as one server would have them: `accepted` and the
- * errors are the acceptor's, what became of the connections the members'. Any thread may ask, as
- * long as the group is there; accept_queue is left out, which csc_server_statistics() of the
- * acceptor has.
+ * The counters of all servers of the group, as one server would have them: each connection counts
+ * once, also those from before its server was in the group. Any thread may ask, as long as the group
+ * is there. What csc_server_statistics() of the acceptor has beyond that is left out: accept_queue,
+ * and of overload_milliseconds a pause that lasts.
  *
  * @param statistics filled
  * @param size as for csc_server_statistics()
