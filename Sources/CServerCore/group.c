@@ -44,6 +44,10 @@ csc_group *csc_group_new(csc_server *acceptor, size_t capacity) {
     if (!acceptor || acceptor->freed) {
         return NULL;
     }
+    if (acceptor->process != csc__process()) {
+        csc__fail_after_fork(acceptor);
+        return NULL;
+    }
     if (!is_free(acceptor)) {
         csc_server_set_error(acceptor, CSC_ERROR_OPERATION,
                              "A group needs a server with an event_base that is in no other group");
@@ -67,6 +71,7 @@ csc_group *csc_group_new(csc_server *acceptor, size_t capacity) {
     }
     pthread_mutex_init(&group->lock, NULL); // cannot fail on Linux
     atomic_store(&group->references, 1);
+    group->process = csc__process();
     group->acceptor = acceptor;
     group->last = SIZE_MAX; // the first one is next
     group->stall_limit = DEFAULT_STALL_LIMIT_MS;
@@ -74,6 +79,7 @@ csc_group *csc_group_new(csc_server *acceptor, size_t capacity) {
     acceptor->incoming_connection = csc__group_place;
     acceptor->incoming_connection_context = group;
     csc__group_publish(acceptor);
+    csc__group_list_add(group);
     return group;
 }
 
@@ -110,6 +116,10 @@ static bool enter(csc_group *group, csc__member *member) {
 
 bool csc_group_add(csc_group *group, csc_server *server) {
     if (!server || server->freed) {
+        return false;
+    }
+    if (server->process != csc__process() || group->process != csc__process()) {
+        csc__fail_after_fork(server);
         return false;
     }
     if (!is_free(server) || csc__server_is_listening(server)) {
@@ -153,7 +163,7 @@ void csc_group_set_stall_limit(csc_group *group, int msec) {
 }
 
 bool csc_group_is_listening(const csc_group *group) {
-    return atomic_load(&((csc_group *)group)->listens);
+    return atomic_load(&((csc_group *)group)->listens) && group->process == csc__process();
 }
 
 size_t csc_group_size(const csc_group *group) {

@@ -10,6 +10,7 @@
 //          |   `ended`, `open`   counters for the accepting thread
 //          v
 //      group_state.c             both: whether there is room, and waking who waits for it
+//      group_list.c              the process: what fork() does to groups
 #ifndef CSC_GROUP_H
 #define CSC_GROUP_H
 
@@ -39,6 +40,8 @@ struct csc_group {
     atomic_size_t count;   // of members, those that have left included
     csc__member **members; // owned, as are they; in the order in which they were added
     pthread_mutex_t lock;  // for adding members, and for `waker`
+    csc_group *next;       // in the process's list of groups
+    unsigned process;      // csc__process() when it was made
 
     // The accepting thread's.
     csc_server *acceptor; // NULL once it was freed
@@ -60,6 +63,10 @@ struct csc_group {
     _Atomic uint64_t taken_back;
     csc_statistics published; // the acceptor's
 };
+
+// group_list.c: the process's list of groups. A group is in it as long as it has its locks.
+void csc__group_list_add(csc_group *group);
+void csc__group_list_remove(const csc_group *group);
 
 // group_state.c
 

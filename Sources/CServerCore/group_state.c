@@ -14,6 +14,7 @@ void csc__group_release(csc_group *group) {
     if (atomic_fetch_sub(&group->references, 1) > 1) {
         return;
     }
+    csc__group_list_remove(group);
     size_t count = atomic_load(&group->count);
     for (size_t index = 0; index < count; index++) {
         csc__mailbox_destroy(&group->members[index]->mailbox);

@@ -91,6 +91,9 @@ void csc__member_on_arrival(int descriptor, short events, void *context) {
     (void)descriptor, (void)events;
     csc_server *server = context;
     csc__member *member = server->member;
+    if (server->process != csc__process()) {
+        return; // what is in the mailbox is the parent's
+    }
     csc__server_enter(server);
     atomic_store_explicit(&server->thread, pthread_self(), memory_order_relaxed);
     csc__mailbox_begin(&member->mailbox);

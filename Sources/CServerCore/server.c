@@ -242,8 +242,9 @@ void csc_server_finish(csc_server *server) {
 
 bool csc_server_is_listening(const csc_server *server) {
     if (server && server->member) {
-        return atomic_load(&server->member->group->listens) ||
-               csc__mailbox_length(&server->member->mailbox) > 0;
+        return server->process == csc__process() &&
+               (atomic_load(&server->member->group->listens) ||
+                csc__mailbox_length(&server->member->mailbox) > 0);
     }
     return server && csc__server_is_listening(server);
 }
