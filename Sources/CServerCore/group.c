@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Making a group, its settings, and its statistics.
+// Making a group, and its settings.
 //
 // The group's memory is shared by the server that accepts and by the members, and goes with the
 // last of them.
@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { DEFAULT_STALL_LIMIT_MS = 10 };
 
@@ -168,42 +167,4 @@ bool csc_group_is_listening(const csc_group *group) {
 
 size_t csc_group_size(const csc_group *group) {
     return atomic_load_explicit(&((csc_group *)group)->count, memory_order_acquire);
-}
-
-static void add(csc_statistics *sum, const csc_statistics *other) {
-    const uint64_t *from = (const uint64_t *)other;
-    uint64_t *to = (uint64_t *)sum;
-    for (size_t word = 0; word < sizeof *sum / sizeof *to; word++) {
-        to[word] += from[word];
-    }
-}
-
-static void read_member(const csc__member *member, csc_statistics *statistics) {
-    csc__group_read(&member->published, statistics);
-    statistics->in_mailbox = csc__mailbox_length(&member->mailbox);
-}
-
-void csc_group_statistics(const csc_group *group, csc_statistics *statistics, size_t size) {
-    csc_statistics sum;
-    csc__group_read(&group->published, &sum);
-    for (size_t index = 0; index < csc_group_size(group); index++) {
-        csc__member *member = group->members[index];
-        csc_statistics one;
-        read_member(member, &one);
-        // The rest was accepted by the acceptor.
-        one.accepted = atomic_load_explicit(&member->accepted_otherwise, memory_order_relaxed);
-        add(&sum, &one);
-    }
-    sum.live += sum.in_mailbox;
-    sum.taken_back = atomic_load_explicit(&((csc_group *)group)->taken_back, memory_order_relaxed);
-    memcpy(statistics, &sum, size < sizeof sum ? size : sizeof sum);
-}
-
-void csc_group_member_statistics(const csc_group *group, size_t index, csc_statistics *statistics,
-                                 size_t size) {
-    csc_statistics one = {0};
-    if (index < csc_group_size(group)) {
-        read_member(group->members[index], &one);
-    }
-    memcpy(statistics, &one, size < sizeof one ? size : sizeof one);
 }

@@ -6,16 +6,12 @@
 // is borrowed. csc_server_free() in a callback closes at once and leaves the memory to the
 // outermost frame.
 
-#include "clock.h"
 #include "group.h"
 #include "notify.h"
 
 #include <errno.h>
 #include <limits.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -383,40 +379,4 @@ bool csc_server_descriptor_freed(csc_server *server) {
     }
     csc__descriptor_freed(server);
     return server->pause.reported;
-}
-
-uint64_t csc_server_live(const csc_server *server) {
-    if (!server) {
-        return 0;
-    }
-    int64_t ended = atomic_load(&((csc_server *)server)->ended_elsewhere);
-    if (server->group) {
-        ended += atomic_load(&server->group->ended);
-    }
-    return ended < server->live ? (uint64_t)(server->live - ended) : 0;
-}
-
-void csc_server_statistics(const csc_server *server, csc_statistics *statistics, size_t size) {
-    csc_statistics snapshot = {0};
-    if (server) {
-        snapshot = server->statistics;
-        snapshot.pending = server->pending.count;
-        snapshot.live = csc_server_live(server);
-        if (server->member) {
-            snapshot.in_mailbox = csc__mailbox_length(&server->member->mailbox);
-        }
-        if (server->overloaded) {
-            snapshot.overload_milliseconds +=
-                (uint64_t)(csc__monotonic_milliseconds() - server->overload_start);
-        }
-        // For a listening socket TCP_INFO has the length of the accept queue now, and its limit.
-        struct tcp_info info;
-        socklen_t length = sizeof info;
-        if (csc__server_is_listening(server) &&
-            getsockopt(server->socket.private_fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0) {
-            snapshot.accept_queue = info.tcpi_unacked;
-            snapshot.accept_queue_limit = info.tcpi_sacked;
-        }
-    }
-    memcpy(statistics, &snapshot, size < sizeof snapshot ? size : sizeof snapshot);
 }

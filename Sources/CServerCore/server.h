@@ -2,12 +2,12 @@
 
 // What the files of the server share: the server itself. Calls go one way, from the top down:
 //
-//      group.c                             a group of servers on several loops
-//      server.c  settings.c  wait.c        the API of one
-//      loop.c  placing.c  member.c         the loop's side, with wait.c the drivers; see group.h
+//      server.c  settings.c  wait.c        the API of one server
+//      statistics.c  group.c               and of several; see group.h
+//      loop.c  placing.c  member.c         the loop's side, with wait.c the drivers
 //      accept.c                            the one actor
 //      settle.c  listener.c  notify.c      what the state asks for; events; callbacks
-//      state.c  group_state.c  descriptor_reserve.c  fork_guard.c
+//      state.c  group_state.c  group_list.c  descriptor_reserve.c  fork_guard.c
 //      pause  admission  pending_queue  mailbox  waker  listening_socket  watchdog  private_fd:
 //                                          no csc_server
 #ifndef CSC_SERVER_H
