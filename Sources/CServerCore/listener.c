@@ -97,6 +97,8 @@ bool csc__listener_start(csc_server *server, const csc__listener_callbacks *call
 bool csc__listener_enable(csc_server *server) {
     errno = ENOMEM;
     if (!server->poll_event_added) {
+        event_del(
+            server->poll_event); // while csc__settle_soon() has it active, libevent adds nothing
         server->poll_event_added = event_add(server->poll_event, NULL) == 0;
     }
     server->listener_enabled =

@@ -268,6 +268,25 @@ static void a_queue_that_is_always_found_empty_does_not_make_it_spin(void **stat
     fixture_run_until(it, &it->new_connections, 1);
 }
 
+// The loop is to look at the room in its next turn, and the setting has it accept at once.
+static void a_setting_that_changes_when_room_was_made_does_not_make_it_spin(void **state) {
+    fixture *it = *state;
+    fixture_listen(it);
+    csc_server_set_max_connections(it->server, 1, CSC_EXCESS_WAIT);
+    fixture_connect_many(it, 2);
+    fixture_run_ready(it);
+    fixture_take(it);
+    csc_server_connection_ended(it->server);
+    csc_server_set_max_pending(it->server, 10);
+    fail_accept(-1, EAGAIN);
+    fault_reset_counts();
+    fault_stop_clock();
+    for (int turn = 0; turn < 500; turn++) {
+        event_base_loop(it->base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
+    }
+    assert_in_range(fault_calls(FAULT_ACCEPT4), 1, 100);
+}
+
 static void a_pause_during_a_back_off_holds_when_it_ends(void **state) {
     fixture *it = *state;
     start_failing(it);
@@ -469,6 +488,7 @@ int main(void) {
         fact(twenty_failures_in_a_row_lose_nothing),
         fact(while_an_error_lasts_the_loop_does_not_spin),
         fact(a_queue_that_is_always_found_empty_does_not_make_it_spin),
+        fact(a_setting_that_changes_when_room_was_made_does_not_make_it_spin),
         fact(a_pause_during_a_back_off_holds_when_it_ends),
         fact(resume_ends_a_back_off_at_once),
         fact(close_ends_a_back_off),
