@@ -25,6 +25,7 @@ static void discard(csc_server *server, const csc_connection *connection, uint64
     close(connection->descriptor);
     server->statistics.accepted++;
     (*counter)++;
+    csc__group_publish(server);
     csc__member_count_ended(server->member, 1);
 }
 
@@ -65,7 +66,6 @@ void csc__member_leave(csc_server *server, bool forget_event) {
     atomic_store(&member->has_left, true);
     csc__mailbox_close(&member->mailbox, forget_event);
     csc__member_discard_all(server);
-    csc__group_publish(server);
     csc__group_offer_room(member->group); // its peers' connections go to others
 }
 

@@ -161,6 +161,44 @@ static void clients_that_are_shed_count_at_once(void **state) {
     group_teardown(group);
 }
 
+static void so_do_those_that_a_member_has_no_memory_for(void **state) {
+    fixture *it = *state;
+    if (!fault_counts_allocations()) {
+        print_message("skipped: malloc is not the shim's here\n");
+        skip();
+    }
+    test_group *group = group_setup(it, 1);
+    group_connect(group, 2);
+    fault_fail_allocation(1, -1);
+    group_run_member(group, 0);
+    fault_clear();
+    assert_int_equal(group_statistics(group).shed, 2);
+    group_assert_balance(group);
+    assert_int_equal(csc_server_live(it->server), 0);
+    group_teardown(group);
+}
+
+// When the acceptor finishes, whose limits do not hold then.
+static void so_do_those_that_a_mailbox_has_no_memory_for(void **state) {
+    enum { CLIENTS = 300, CAPACITY = 256 };
+    fixture *it = *state;
+    if (!fault_counts_allocations()) {
+        print_message("skipped: malloc is not the shim's here\n");
+        skip();
+    }
+    test_group *group = group_setup(it, 1);
+    fixture_connect_many(it, CLIENTS);
+    fault_fail_allocation(1, -1);
+    csc_server_finish(it->server);
+    fault_clear();
+    assert_int_equal(group_statistics(group).in_mailbox, CAPACITY);
+    assert_int_equal(group_statistics(group).shed, CLIENTS - CAPACITY);
+    group_assert_balance(group);
+    csc_server_finish(group->members[0].server);
+    assert_int_equal(group_take(group, 0, true), CAPACITY);
+    group_teardown(group);
+}
+
 // The limit holds for what is accepted after that was known.
 static void what_is_added_takes_places_at_once(void **state) {
     fixture *it = *state;
@@ -186,6 +224,8 @@ int main(void) {
         fact(the_next_client_gets_the_place_of_one_that_has_ended),
         fact(errors_count_at_once),
         fact(clients_that_are_shed_count_at_once),
+        fact(so_do_those_that_a_member_has_no_memory_for),
+        fact(so_do_those_that_a_mailbox_has_no_memory_for),
         fact(what_is_added_takes_places_at_once),
     };
     return cmocka_run_group_tests_name("group counting", tests, NULL, NULL);

@@ -32,6 +32,7 @@ static const int of_socket[] = {EACCES,  EAFNOSUPPORT, EINVAL,          EMFILE, 
                                 ENOBUFS, ENOMEM,       EPROTONOSUPPORT, 0};
 static const int of_timerfd_create[] = {EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EPERM, 0};
 static const int of_timerfd_settime[] = {EBADF, ECANCELED, EFAULT, EINVAL, 0};
+static const int of_write[] = {EAGAIN, EBADF, EFAULT, EINTR, EINVAL, EIO, 0};
 
 const int *errnos_of(fault_call call) {
     static const int none[] = {0};
@@ -57,6 +58,7 @@ const int *errnos_of(fault_call call) {
         [FAULT_SOCKETPAIR] = of_pipe2,
         [FAULT_TIMERFD_CREATE] = of_timerfd_create,
         [FAULT_TIMERFD_SETTIME] = of_timerfd_settime,
+        [FAULT_WRITE] = of_write,
     };
     return lists[call] ? lists[call] : none;
 }

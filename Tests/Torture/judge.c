@@ -77,6 +77,9 @@ static void must_serve(run *it) {
     if (it->server && csc_server_overload_policy(it->server) == CSC_OVERLOAD_STRICT) {
         csc_server_resume(it->server);
     }
+    if (it->group && !run_complete_group(it)) {
+        run_object(it, "a member cannot be added");
+    }
     run_serve(it, true);
     if (!run_is_listening(it)) {
         if (!it->told && !it->closed) {
@@ -145,6 +148,9 @@ void judge_run(run *it, const scenario *what, bool faults_last) {
     account(it);
     if (it->base) {
         event_base_free(it->base);
+    }
+    if (it->members_base) {
+        event_base_free(it->members_base);
     }
     if (fault_bad_closes() > 0) {
         account(it);

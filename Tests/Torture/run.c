@@ -37,25 +37,35 @@ csc_statistics run_statistics(const run *it) {
         csc_server_statistics(it->server, &statistics, sizeof statistics);
         fault_resume();
     }
+    if (it->group) {
+        csc_group_statistics(it->group, &statistics, sizeof statistics);
+    }
     return statistics;
 }
 
-// The one place that knows the equation of CServerCore.h.
+// The one place that knows the equation of CServerCore.h, and that of its groups.
 static void check_balance(run *it) {
     csc_statistics now = run_statistics(it);
     uint64_t turned_away = now.shed + now.rejected_by_admission + now.rejected_by_limit;
     if (now.accepted + now.added !=
-        now.delivered + now.pending + now.discarded_on_close + turned_away) {
-        run_object(it, "%lu accepted + %lu added are not %lu delivered + %lu pending + %lu closed",
-                   now.accepted, now.added, now.delivered, now.pending, now.discarded_on_close);
+        now.delivered + now.pending + now.in_mailbox + now.discarded_on_close + turned_away) {
+        run_object(it,
+                   "%lu accepted + %lu added are not %lu delivered + %lu pending + %lu on their "
+                   "way + %lu closed",
+                   now.accepted, now.added, now.delivered, now.pending, now.in_mailbox,
+                   now.discarded_on_close);
+    }
+}
+
+static void must_explain_of(run *it, const csc_server *server, const char *what) {
+    it->told++;
+    if (csc_server_error_string(server)[0] == '\0') {
+        run_object(it, "%s failed without a text", what);
     }
 }
 
 static void must_explain(run *it, const char *what) {
-    it->told++;
-    if (csc_server_error_string(it->server)[0] == '\0') {
-        run_object(it, "%s failed without a text", what);
-    }
+    must_explain_of(it, it->server, what);
 }
 
 static void on_new_connection(csc_server *server, void *context) {
@@ -84,6 +94,46 @@ bool run_start(run *it) {
     csc_server_on_new_connection(it->server, on_new_connection, it);
     csc_server_on_accept_error(it->server, on_accept_error, it);
     return it->server;
+}
+
+static csc_server *add_member(run *it, struct event_base *base) {
+    csc_server *member = base ? csc_server_new(base) : NULL;
+    csc_server_on_new_connection(member, on_new_connection, it);
+    if (member && csc_group_add(it->group, member)) {
+        return member;
+    }
+    must_explain_of(it, member, "adding a member");
+    csc_server_free(member);
+    return NULL;
+}
+
+bool run_complete_group(run *it) {
+    if (!it->members_base) {
+        it->members_base = event_base_new();
+    }
+    struct event_base *bases[MEMBERS] = {it->base, it->members_base};
+    bool is_complete = true;
+    for (int index = 0; index < MEMBERS; index++) {
+        if (!it->members[index]) {
+            it->members[index] = add_member(it, bases[index]);
+        }
+        is_complete = is_complete && it->members[index];
+    }
+    return is_complete;
+}
+
+bool run_start_group(run *it) {
+    enum { CAPACITY = 8 };
+    if (!run_start(it)) {
+        return false;
+    }
+    it->group = csc_group_new(it->server, CAPACITY);
+    if (!it->group) {
+        must_explain(it, "a group"); // and the server serves alone
+    } else {
+        run_complete_group(it);
+    }
+    return true;
 }
 
 static bool started(run *it, bool success, const char *what) {
@@ -173,7 +223,7 @@ void run_connect(run *it, int count) {
     fault_resume();
 }
 
-void run_took(run *it, const csc_connection *connection) {
+void run_took(run *it, csc_server *server, const csc_connection *connection) {
     it->taken++;
     if (connection->descriptor >= 0) {
         fault_take(connection->descriptor);
@@ -181,21 +231,40 @@ void run_took(run *it, const csc_connection *connection) {
         close(connection->descriptor);
         fault_resume();
         if (it->ends_connections) {
-            csc_server_connection_ended(it->server);
+            csc_server_connection_ended(server);
         }
     }
 }
 
-void run_take_all(run *it) {
+static void take_all_of(run *it, csc_server *server) {
     csc_connection connection;
-    while (csc_server_next_pending(it->server, &connection)) {
-        run_took(it, &connection);
+    while (csc_server_next_pending(server, &connection)) {
+        run_took(it, server, &connection);
     }
+}
+
+void run_take_all(run *it) {
+    take_all_of(it, it->server);
+    for (int index = 0; index < MEMBERS; index++) {
+        take_all_of(it, it->members[index]);
+    }
+}
+
+static void turn(run *it, struct event_base *base) {
+    it->told += event_base_loop(base, EVLOOP_NONBLOCK | EVLOOP_ONCE) < 0;
+}
+
+void run_turn_of_server(run *it) {
+    turn(it, it->base);
+    check_balance(it);
 }
 
 void run_turn(run *it) {
     if (it->base) {
-        it->told += event_base_loop(it->base, EVLOOP_NONBLOCK | EVLOOP_ONCE) < 0;
+        turn(it, it->base);
+        if (it->members_base) {
+            turn(it, it->members_base);
+        }
     } else if (run_is_listening(it) && !csc_server_has_pending(it->server)) {
         bool timed_out = false;
         if (!csc_server_wait(it->server, 1, &timed_out) && !timed_out) {
@@ -212,7 +281,8 @@ void run_serve(run *it, bool take) {
         if (take) {
             run_take_all(it);
         }
-        if (!run_is_listening(it) || run_statistics(it).accepted >= it->connected) {
+        csc_statistics now = run_statistics(it);
+        if (!run_is_listening(it) || (now.accepted >= it->connected && now.in_mailbox == 0)) {
             break;
         }
         fault_advance_clock(STEP_MS);
@@ -246,17 +316,29 @@ void run_close(run *it) {
     it->may_lose = it->connected - run_statistics(it).accepted;
     it->closed = true;
     csc_server_close(it->server);
+    for (int index = 0; index < MEMBERS; index++) {
+        csc_server_close(it->members[index]);
+    }
     check_balance(it);
     if (run_is_listening(it)) {
         run_object(it, "it listens after close");
     }
 }
 
+void run_free_member(run *it, int index) {
+    csc_server_free(it->members[index]);
+    it->members[index] = NULL;
+}
+
 void run_free(run *it) {
     it->last = run_statistics(it);
-    it->last.discarded_on_close += it->last.pending;
+    it->last.discarded_on_close += it->last.pending + it->last.in_mailbox;
     it->last.pending = 0;
+    it->last.in_mailbox = 0;
     it->may_lose += it->connected - it->may_lose - it->last.accepted;
+    it->group = NULL; // goes with the last of these
+    run_free_member(it, 1);
     csc_server_free(it->server);
     it->server = NULL;
+    run_free_member(it, 0);
 }

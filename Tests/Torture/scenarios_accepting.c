@@ -26,7 +26,7 @@ static void take_or_give_back(csc_server *server, const csc_connection *connecti
     if (it->taken % 2 == 1 && csc_server_add_pending(server, connection)) {
         return;
     }
-    run_took(it, connection);
+    run_took(it, server, connection);
 }
 
 static void take_incoming(run *it) {

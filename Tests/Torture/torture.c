@@ -242,6 +242,7 @@ int main(int argument_count, char **arguments) {
     torture_all(accepting_scenarios, names, name_count, mode_count);
     torture_all(ending_scenarios, names, name_count, mode_count);
     torture_all(limiting_scenarios, names, name_count, mode_count);
+    torture_all(grouping_scenarios, names, name_count, mode_count);
     print_table(mode_count);
     return objections > 0;
 }

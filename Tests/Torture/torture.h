@@ -16,13 +16,18 @@
 
 struct event_base;
 
-enum { MOST_CLIENTS = 256 };
+enum { MOST_CLIENTS = 256, MEMBERS = 2 };
 
 // One run of a scenario.
 typedef struct run {
     struct event_base *base; // NULL for none, or where there was no memory for one
     csc_server *server;      // NULL where there was no memory for one, or when it has been freed
     bool without_base;
+
+    // A group's, whose acceptor the server is: the first member is on its base.
+    csc_group *group;                // NULL for none
+    csc_server *members[MEMBERS];    // NULL where there was no memory for it, or when it was freed
+    struct event_base *members_base; // of the second one
 
     int clients[MOST_CLIENTS];
     int client_count;
@@ -53,11 +58,17 @@ extern const scenario listening_scenarios[];
 extern const scenario accepting_scenarios[];
 extern const scenario ending_scenarios[];
 extern const scenario limiting_scenarios[];
+extern const scenario grouping_scenarios[];
 
 // What a scenario is made of. Each tolerates that anything fails and records what it must.
 
 // Makes the loop and the server; false where there is no memory for them.
 bool run_start(run *it);
+
+// The same, and a group with its members, as far as there is memory. The second one adds those that
+// are missing; false where one is missing still.
+bool run_start_group(run *it);
+bool run_complete_group(run *it);
 
 bool run_listen(run *it);                              // on loopback
 bool run_listen_on(run *it, const csc_address *where); // records and checks a failure
@@ -67,22 +78,25 @@ int run_raw_listener(void); // a listening socket made by other code
 // So many clients connect, if the server listens.
 void run_connect(run *it, int count);
 
-// Turns the loop, or waits where there is none, and checks the balance each time.
+// Turns the loops, or waits where there is none, and checks the balance each time. The second one
+// turns the server's loop alone.
 void run_turn(run *it);
+void run_turn_of_server(run *it);
 
 // Turns until all clients are accepted, four seconds of the clock at most; may take them.
 void run_serve(run *it, bool take);
 void run_take_all(run *it);
 
-// The program's side of a connection that came out.
-void run_took(run *it, const csc_connection *connection);
+// The program's side of a connection that came out of a server.
+void run_took(run *it, csc_server *server, const csc_connection *connection);
 
 // Leaves so many descriptors to the process, in truth and not by a plan; and all of them again.
 void run_limit_descriptors(run *it, int count);
 void run_lift_limit(run *it);
 
 void run_close(run *it);
-void run_free(run *it);
+void run_free(run *it); // the members of its group, too
+void run_free_member(run *it, int index);
 void run_object(run *it, const char *format, ...) __attribute__((format(printf, 2, 3)));
 csc_statistics run_statistics(const run *it);
 bool run_is_listening(const run *it);
