@@ -102,10 +102,12 @@ bool csc__mailbox_send(csc__mailbox *it, const csc_connection *connection, int64
     return sent;
 }
 
-void csc__mailbox_wake(csc__mailbox *it) {
+bool csc__mailbox_wake(csc__mailbox *it) {
     pthread_mutex_lock(&it->lock);
     wake(it);
+    bool is_woken = it->wake_pending;
     pthread_mutex_unlock(&it->lock);
+    return is_woken;
 }
 
 void csc__mailbox_begin(csc__mailbox *it) {
@@ -152,10 +154,11 @@ int64_t csc__mailbox_oldest(csc__mailbox *it) {
     return sent;
 }
 
+// An event that is made active runs in the same turn: only a write lets the loop poll before.
 void csc__mailbox_end(csc__mailbox *it) {
     if (csc__mailbox_length(it) == 0) {
         atomic_store(&it->stalled, false);
-    } else if (it->waker.event) {
+    } else if (!csc__mailbox_wake(it) && it->waker.event) {
         event_active(it->waker.event, EV_READ, 0);
     }
 }

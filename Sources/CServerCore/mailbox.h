@@ -42,7 +42,7 @@ void csc__mailbox_destroy(csc__mailbox *it);
 // Any thread may call these two. Sending fails with errno when the mailbox is closed (EPIPE), and
 // when it has to grow and memory is short.
 bool csc__mailbox_send(csc__mailbox *it, const csc_connection *connection, int64_t now);
-void csc__mailbox_wake(csc__mailbox *it);
+bool csc__mailbox_wake(csc__mailbox *it); // false when that fails
 
 // The loop looks now: whatever is sent after this wakes it again.
 void csc__mailbox_begin(csc__mailbox *it);

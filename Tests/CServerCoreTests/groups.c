@@ -497,6 +497,67 @@ static void a_member_may_be_freed_in_its_callback(void **state) {
     group_teardown(group);
 }
 
+static void a_member_may_be_freed_while_it_finishes(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 1);
+    test_member *member = &group->members[0];
+    group_connect(group, 3);
+    csc_server_on_new_connection(member->server, free_member, member);
+    csc_server_finish(member->server);
+    assert_null(member->server);
+    assert_int_equal(group_statistics(group).discarded_on_close, 3);
+    group_teardown(group);
+}
+
+static void a_turn_of_the_loop_receives_a_batch(void **state) {
+    test_group *group = group_setup(*state, 1);
+    csc_server_set_accept_batch(group->members[0].server, 2);
+    group_connect(group, 5);
+    for (int turn = 1; turn <= 3; turn++) {
+        event_base_loop(group->members[0].base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
+        assert_int_equal(group->members[0].new_connections, turn < 3 ? 2 * turn : 5);
+    }
+    group_teardown(group);
+}
+
+// Nor does what comes after it, on the acceptor's own loop.
+static void what_waits_in_a_mailbox_is_not_overtaken(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 0);
+    csc_server *local = group_add(group, it->base)->server;
+    csc_server_pause(local);
+    csc_connection connection;
+    uint16_t ports[3];
+    fixture_connect_many(it, 3);
+    csc_server_finish(it->server); // two wait, and the third comes when they might have been taken
+    csc_server_resume(local);
+    group_run_acceptor(group);
+    for (int client = 0; client < 3; client++) {
+        assert_true(csc_server_next_pending(local, &connection));
+        ports[client] = connection.peer.port;
+        fixture_own(it, connection.descriptor);
+    }
+    for (int client = 0; client < 3; client++) {
+        struct sockaddr_in name;
+        socklen_t length = sizeof name;
+        assert_int_equal(getsockname(it->owned[client], (struct sockaddr *)&name, &length), 0);
+        assert_int_equal(ntohs(name.sin_port), ports[client]);
+    }
+    group_teardown(group);
+}
+
+static void a_queue_of_nothing_takes_nobody(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 2);
+    csc_server_set_max_pending(it->server, -1);
+    group_connect(group, 2);
+    assert_int_equal(fixture_statistics(it).accept_queue, 2);
+    csc_server_set_max_pending(it->server, 1);
+    group_run_all(group);
+    assert_int_equal(group_statistics(group).pending, 2);
+    group_teardown(group);
+}
+
 static void a_member_does_not_listen_itself(void **state) {
     test_group *group = group_setup(*state, 1);
     csc_server *member = group->members[0].server;
@@ -589,6 +650,10 @@ int main(void) {
         fact(the_acceptor_may_be_freed_in_a_callback),
         fact(the_acceptor_may_be_freed_while_choosing),
         fact(a_member_may_be_freed_in_its_callback),
+        fact(a_member_may_be_freed_while_it_finishes),
+        fact(a_turn_of_the_loop_receives_a_batch),
+        fact(what_waits_in_a_mailbox_is_not_overtaken),
+        fact(a_queue_of_nothing_takes_nobody),
         fact(a_member_does_not_listen_itself),
         fact(a_group_needs_a_server_of_its_own),
         fact(a_server_that_listens_already_can_be_shared),
