@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 bool csc__member_receive(csc_server *server, const csc_connection *connection) {
-    if (server->freed || !csc__pending_reserve(&server->pending)) {
+    if (!csc__pending_reserve(&server->pending)) {
         return false;
     }
     csc__server_enter(server);

@@ -206,10 +206,13 @@ static bool look_for_room(csc_group *group) {
     return changes;
 }
 
-// No member takes it.
-static void refuse(csc_server *acceptor, const csc_connection *connection) {
-    acceptor->statistics.delivered--;
-    csc__refuse(acceptor, connection);
+// On the member that was chosen, or else on any; closes the connection where none takes it.
+static void place(csc_group *group, csc__member *member, const csc_connection *connection) {
+    csc_server *acceptor = group->acceptor;
+    if (!(member && deliver(group, member, connection)) && !deliver_to_any(group, connection)) {
+        acceptor->statistics.delivered--;
+        csc__refuse(acceptor, connection);
+    }
 }
 
 void csc__group_place(csc_server *acceptor, const csc_connection *connection, void *context) {
@@ -217,11 +220,11 @@ void csc__group_place(csc_server *acceptor, const csc_connection *connection, vo
     csc__member *member = choose_for(group, &connection->peer);
     // Counted first: a callback of a member on this loop may look at the counters.
     acceptor->handed_over_fd = -1;
-    acceptor->statistics.delivered++;
-    bool placed = group->acceptor && ((member && deliver(group, member, connection)) ||
-                                      deliver_to_any(group, connection));
-    if (!placed) {
-        refuse(acceptor, connection);
+    if (group->acceptor) {
+        acceptor->statistics.delivered++;
+        place(group, member, connection);
+    } else {
+        csc__refuse(acceptor, connection); // freed by the callback that chooses
     }
     csc__group_publish(acceptor);
     if (group->acceptor) {
@@ -242,9 +245,7 @@ static void take_back(csc_group *group, csc__member *member, int64_t latest) {
         }
         count_placed(group, member, -1);
         atomic_fetch_add_explicit(&group->taken_back, 1, memory_order_relaxed);
-        if (!deliver(group, other, &connection) && !deliver_to_any(group, &connection)) {
-            refuse(group->acceptor, &connection);
-        }
+        place(group, other, &connection);
     }
 }
 

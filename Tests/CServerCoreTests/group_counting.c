@@ -134,6 +134,18 @@ static void the_next_client_gets_the_place_of_one_that_has_ended(void **state) {
     group_teardown(group);
 }
 
+static void a_program_gets_as_much_as_it_knows(void **state) {
+    test_group *group = group_setup(*state, 1);
+    csc_statistics now = {.added = 7};
+    group_connect(group, 1);
+    csc_group_statistics(group->group, &now, sizeof now.accepted);
+    assert_int_equal(now.accepted, 1);
+    csc_group_member_statistics(group->group, 0, &now, sizeof now.accepted);
+    assert_int_equal(now.accepted, 0);
+    assert_int_equal(now.added, 7);
+    group_teardown(group);
+}
+
 static void errors_count_at_once(void **state) {
     fixture *it = *state;
     test_group *group = group_setup(it, 1);
@@ -222,6 +234,7 @@ int main(void) {
         fact(what_is_injected_at_a_member_counts_for_the_group),
         fact(what_is_injected_at_the_acceptor_is_placed),
         fact(the_next_client_gets_the_place_of_one_that_has_ended),
+        fact(a_program_gets_as_much_as_it_knows),
         fact(errors_count_at_once),
         fact(clients_that_are_shed_count_at_once),
         fact(so_do_those_that_a_member_has_no_memory_for),

@@ -246,6 +246,28 @@ static void a_write_that_fails_is_made_up_for_by_the_next(void **state) {
     group_teardown(group);
 }
 
+static void free_acceptor(csc_server *server, void *context) {
+    fixture *it = context;
+    (void)server;
+    csc_server_free(it->server);
+    it->server = NULL;
+}
+
+// It is placed on the acceptor's own loop, where the callback ends the acceptor.
+static void the_acceptor_may_be_freed_while_it_takes_back(void **state) {
+    fixture *it = *state;
+    test_group *group = stopped_setup(it, 2);
+    group_connect(group, 4);
+    test_member *local = group_add(group, it->base);
+    csc_server_on_new_connection(local->server, free_acceptor, it);
+    pass_time(group, STALL_LIMIT);
+    assert_null(it->server);
+    assert_int_equal(group_take(group, 2, true), 1);
+    group_run_all(group);
+    assert_int_equal(group_take(group, 0, true) + group_take(group, 1, true), 3);
+    stopped_teardown(group);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(what_a_busy_loop_leaves_is_placed_elsewhere),
@@ -261,6 +283,7 @@ int main(void) {
         fact(a_longer_queue_is_used_at_once),
         fact(a_change_of_settings_holds_for_what_is_on_its_way),
         fact(a_write_that_fails_is_made_up_for_by_the_next),
+        fact(the_acceptor_may_be_freed_while_it_takes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
