@@ -158,7 +158,7 @@ int64_t csc__mailbox_oldest(csc__mailbox *it) {
 void csc__mailbox_end(csc__mailbox *it) {
     if (csc__mailbox_length(it) == 0) {
         atomic_store(&it->stalled, false);
-    } else if (!csc__mailbox_wake(it) && it->waker.event) {
+    } else if (!csc__mailbox_wake(it)) {
         event_active(it->waker.event, EV_READ, 0);
     }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // What a connection costs: one accept4, no allocation, and nothing else that grows with their
-// number.
+// number; where it is placed on another loop one write for a burst.
 
-#include "fixture.h"
+#include "group_fixture.h"
 
 #include <event2/event.h>
 #include <unistd.h>
@@ -153,6 +153,81 @@ static void a_connection_that_comes_alone_costs_no_allocation(void **state) {
     assert_int_equal(fixture_statistics(it).delivered, taken);
 }
 
+/* ---------------------------------------------------------------------------------------------- */
+// Connections that are placed on another loop
+
+enum { BURST = 16 };
+
+// One connection has gone its way before: what is allocated once for all is there.
+static test_group *warm_group(fixture *it) {
+    test_group *group = group_setup(it, 1);
+    csc_group_set_stall_limit(group->group, 1000);
+    csc_server_set_accept_batch(it->server, BURST); // no accept4 finds the queue empty
+    group_connect(group, BURST);
+    group_run_all(group);
+    assert_int_equal(group_take(group, 0, true), BURST);
+    group_run_acceptor(group);
+    return group;
+}
+
+static void a_burst_to_another_loop_costs_one_write_and_no_allocation(void **state) {
+    fixture *it = *state;
+    test_group *group = warm_group(it);
+    fixture_connect_many(it, BURST);
+    fault_reset_counts();
+    group_run_acceptor(group);
+    assert_int_equal(fault_calls(FAULT_ACCEPT4), BURST);
+    assert_int_equal(fault_calls(FAULT_WRITE), 1);
+    assert_int_equal(fault_calls(FAULT_FCNTL), 1); // whether the eventfd is ours
+    assert_int_equal(other_calls(), 2 + fault_calls(FAULT_EPOLL_WAIT));
+    assert_int_equal(fault_allocations(), 0);
+
+    fault_reset_counts();
+    group_run_member(group, 0);
+    assert_int_equal(group->members[0].new_connections, 2 * BURST);
+    assert_int_equal(fault_calls(FAULT_ACCEPT4), 0);
+    assert_int_equal(other_calls(), fault_calls(FAULT_EPOLL_WAIT));
+    assert_int_equal(fault_allocations(), 0);
+    group_teardown(group);
+}
+
+static void an_end_on_another_loop_costs_nothing_while_there_is_room(void **state) {
+    fixture *it = *state;
+    csc_connection connection;
+    test_group *group = warm_group(it);
+    csc_server *member = group->members[0].server;
+    fixture_connect_many(it, BURST);
+    group_run_all(group);
+    fault_reset_counts();
+    while (csc_server_next_pending(member, &connection)) {
+        fixture_own(it, connection.descriptor);
+        csc_server_connection_ended(member);
+    }
+    assert_int_equal(other_calls(), 0);
+    assert_int_equal(fault_allocations(), 0);
+    group_teardown(group);
+}
+
+static void places_that_the_acceptor_waits_for_cost_one_write(void **state) {
+    fixture *it = *state;
+    csc_connection connection;
+    test_group *group = warm_group(it);
+    csc_server *member = group->members[0].server;
+    csc_server_set_max_connections(it->server, BURST, CSC_EXCESS_WAIT);
+    fixture_connect_many(it, BURST + 1);
+    group_run_all(group);
+    fault_reset_counts();
+    while (csc_server_next_pending(member, &connection)) {
+        fixture_own(it, connection.descriptor);
+        csc_server_connection_ended(member);
+    }
+    assert_int_equal(fault_calls(FAULT_WRITE), 1);
+    assert_int_equal(other_calls(), 2); // with the fcntl
+    group_run_all(group);
+    assert_int_equal(group_take(group, 0, true), 1);
+    group_teardown(group);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(a_connection_taken_in_the_callback_costs_one_accept4),
@@ -161,6 +236,9 @@ int main(void) {
         fact(a_limit_that_stays_met_lets_the_loop_sleep),
         fact_without_base(a_wait_costs_one_accept4_for_a_connection),
         fact(a_connection_that_comes_alone_costs_no_allocation),
+        fact(a_burst_to_another_loop_costs_one_write_and_no_allocation),
+        fact(an_end_on_another_loop_costs_nothing_while_there_is_room),
+        fact(places_that_the_acceptor_waits_for_cost_one_write),
     };
     return cmocka_run_group_tests_name("costs", tests, NULL, NULL);
 }
