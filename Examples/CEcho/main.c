@@ -3,13 +3,14 @@
 // An echo server on the C core: what a client sends comes back, until the client has no more.
 //
 // With the library installed, this builds it:
-//   cc main.c -o c-echo $(pkg-config --cflags --libs cservercore libevent_core)
+//   cc -pthread main.c -o c-echo $(pkg-config --cflags --libs cservercore libevent_core)
 //
-// Usage: c-echo [-c connections] [-f seconds] [-i seconds] [address [port]], for example
+// Usage: c-echo [-c connections] [-f seconds] [-i seconds] [-l loops] [address [port]], for example
 // `c-echo 127.0.0.1 7007`. Ctrl-C ends it.
 //   -c  how many connections may be open at once (1000); further clients wait
 //   -f  how many seconds a client may take to send its first byte (10)
 //   -i  how many seconds a connection may be silent after that (60)
+//   -l  how many loops serve them, each on a thread of its own (1)
 
 #include <CServerCore.h>
 
@@ -17,6 +18,7 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +29,16 @@
 
 static struct timeval first_byte = {.tv_sec = 10};
 static struct timeval idle = {.tv_sec = 60};
+static int stop[2]; // a pipe: its end is the end of all loops
+
+// A loop, and the server that receives this loop's share of the connections.
+typedef struct loop {
+    struct event_base *base;
+    csc_server *server;
+    LIST_HEAD(, client) clients;
+    struct event stopped;
+    pthread_t thread;
+} loop;
 
 // A client's bytes are on their way in or, while the kernel takes no more, on their way out. Never
 // both, so nothing is read from a client that does not read.
@@ -37,8 +49,6 @@ typedef struct client {
     size_t start, end; // what the buffer holds that is not sent yet
     char buffer[16384];
 } client;
-
-static LIST_HEAD(, client) clients = LIST_HEAD_INITIALIZER(clients);
 
 static void drop(client *self) {
     event_del(&self->readable);
@@ -98,7 +108,8 @@ static void receive(int descriptor, short events, void *context) {
     }
 }
 
-static void on_new_connection(csc_server *server, void *base) {
+static void on_new_connection(csc_server *server, void *context) {
+    loop *here = context;
     csc_connection connection;
     while (csc_server_next_pending(server, &connection)) {
         int descriptor = connection.descriptor;
@@ -109,9 +120,9 @@ static void on_new_connection(csc_server *server, void *base) {
             continue;
         }
         self->server = server;
-        LIST_INSERT_HEAD(&clients, self, others);
-        event_assign(&self->readable, base, descriptor, EV_READ | EV_PERSIST, receive, self);
-        event_assign(&self->writable, base, descriptor, EV_WRITE, send_rest, self);
+        LIST_INSERT_HEAD(&here->clients, self, others);
+        event_assign(&self->readable, here->base, descriptor, EV_READ | EV_PERSIST, receive, self);
+        event_assign(&self->writable, here->base, descriptor, EV_WRITE, send_rest, self);
         wait_for(self, &self->readable, &first_byte);
     }
 }
@@ -122,10 +133,32 @@ static void on_accept_error(csc_server *server, csc_error error, void *context) 
     fprintf(stderr, "cannot accept: %s\n", csc_server_error_string(server));
 }
 
-static void on_interrupt(int number, short events, void *base) {
+// Of Ctrl-C, and of the pipe that ends the other loops then.
+static void end_loop(int number, short events, void *base) {
     (void)number;
     (void)events;
     event_base_loopbreak(base);
+}
+
+static bool open_loop(loop *self, struct event_base *base, csc_group *group) {
+    LIST_INIT(&self->clients);
+    self->base = base;
+    self->server = base ? csc_server_new(base) : NULL;
+    csc_server_on_new_connection(self->server, on_new_connection, self);
+    return self->server && csc_group_add(group, self->server) &&
+           event_assign(&self->stopped, base, stop[0], EV_READ, end_loop, base) == 0 &&
+           event_add(&self->stopped, NULL) == 0;
+}
+
+static void *run_loop(void *context) {
+    loop *self = context;
+    event_base_dispatch(self->base);
+    while (!LIST_EMPTY(&self->clients)) {
+        drop(LIST_FIRST(&self->clients));
+    }
+    event_del(&self->stopped);
+    csc_server_free(self->server);
+    return NULL;
 }
 
 // Reads a whole number of at most so much; nothing else counts as one, no sign and no blank.
@@ -142,44 +175,77 @@ static int refuse(const char *what, const char *text) {
 }
 
 static int usage(void) {
-    fputs("usage: c-echo [-c connections] [-f seconds] [-i seconds] [address [port]]\n", stderr);
+    fputs("usage: c-echo [-c connections] [-f seconds] [-i seconds] [-l loops] [address [port]]\n",
+          stderr);
     return EX_USAGE;
 }
 
-static int serve(const csc_address *wanted, int most) {
+// Each client has a descriptor. A limit costs less than to find out, again and again, that none is
+// left, which the last one before the reserve counts as.
+static void limit_connections(csc_server *acceptor, int most) {
+    int room = csc_server_descriptor_headroom(acceptor) - 1;
+    csc_server_set_max_connections(acceptor, room < most ? (room > 1 ? room : 1) : most,
+                                   CSC_EXCESS_WAIT);
+}
+
+static bool start_listening(csc_server *acceptor, const csc_address *wanted, int most) {
+    if (!csc_server_listen(acceptor, wanted)) {
+        fprintf(stderr, "cannot listen: %s\n", csc_server_error_string(acceptor));
+        return false;
+    }
+    limit_connections(acceptor, most);
+    csc_address address = csc_server_address(acceptor);
+    char text[CSC_ADDRESS_TEXT_SIZE];
+    csc_address_format(&address, text, sizeof text);
+    printf("listening on %s port %u\n", text, (unsigned)address.port);
+    fflush(stdout);
+    return true;
+}
+
+// The first one is this thread's, which goes on to accept for all of them.
+static bool start_loops(loop *loops, size_t count, csc_server *acceptor, struct event_base *base) {
+    csc_group *group = csc_group_new(acceptor, count);
+    bool opened = group && loops && pipe(stop) == 0;
+    for (size_t i = 0; opened && i < count; i++) {
+        opened = open_loop(&loops[i], i == 0 ? base : event_base_new(), group);
+    }
+    for (size_t i = 1; opened && i < count; i++) {
+        opened = pthread_create(&loops[i].thread, NULL, run_loop, &loops[i]) == 0;
+    }
+    return opened;
+}
+
+static void end_loops(loop *loops, size_t count) {
+    close(stop[1]);
+    run_loop(&loops[0]); // to its end
+    for (size_t i = 1; i < count; i++) {
+        pthread_join(loops[i].thread, NULL);
+        event_base_free(loops[i].base);
+    }
+    free(loops);
+    close(stop[0]);
+}
+
+static int serve(const csc_address *wanted, int most, size_t count) {
     struct event_base *base = event_base_new();
-    csc_server *server = base ? csc_server_new(base) : NULL;
-    if (!server) {
-        fputs("c-echo: no memory or no descriptors for an event loop\n", stderr);
+    csc_server *acceptor = base ? csc_server_new(base) : NULL;
+    loop *loops = calloc(count, sizeof *loops);
+    if (!start_loops(loops, count, acceptor, base)) {
+        fputs("c-echo: no memory, no descriptors or no threads for the event loops\n", stderr);
         return EX_OSERR;
     }
-    csc_server_on_new_connection(server, on_new_connection, base);
-    csc_server_on_accept_error(server, on_accept_error, NULL);
-    bool listening = csc_server_listen(server, wanted);
+    csc_server_on_accept_error(acceptor, on_accept_error, NULL);
+    struct event interrupt;
+    event_assign(&interrupt, base, SIGINT, EV_SIGNAL | EV_PERSIST, end_loop, base);
+    event_add(&interrupt, NULL); // before it says that it listens: Ctrl-C works from then on
+    bool listening = start_listening(acceptor, wanted, most);
     if (listening) {
-        struct event interrupt;
-        event_assign(&interrupt, base, SIGINT, EV_SIGNAL | EV_PERSIST, on_interrupt, base);
-        event_add(&interrupt, NULL); // before it says that it listens: Ctrl-C works from then on
-        // Each client has a descriptor. A limit costs less than to find out, again and again, that
-        // none is left, which the last one before the reserve counts as.
-        int room = csc_server_descriptor_headroom(server) - 1;
-        csc_server_set_max_connections(server, room < most ? (room > 1 ? room : 1) : most,
-                                       CSC_EXCESS_WAIT);
-        csc_address address = csc_server_address(server);
-        char text[CSC_ADDRESS_TEXT_SIZE];
-        csc_address_format(&address, text, sizeof text);
-        printf("listening on %s port %u\n", text, (unsigned)address.port);
-        fflush(stdout);
         event_base_dispatch(base);
-        event_del(&interrupt);
-    } else {
-        fprintf(stderr, "cannot listen: %s\n", csc_server_error_string(server));
     }
-
-    while (!LIST_EMPTY(&clients)) {
-        drop(LIST_FIRST(&clients));
-    }
-    csc_server_free(server);
+    csc_server_close(acceptor);
+    end_loops(loops, count);
+    event_del(&interrupt);
+    csc_server_free(acceptor);
     event_base_free(base);
     return listening ? EX_OK : EXIT_FAILURE;
 }
@@ -187,9 +253,10 @@ static int serve(const csc_address *wanted, int most) {
 int main(int argc, char *argv[]) {
     long most = 1000;
     long seconds = 0;
+    long loops = 1;
     int option;
     // The + ends the options at the address, so that a port of -1 is not taken for one.
-    while ((option = getopt(argc, argv, "+c:f:i:")) != -1) {
+    while ((option = getopt(argc, argv, "+c:f:i:l:")) != -1) {
         if (option == 'c') {
             if (!parse_number(optarg, INT_MAX, &most) || most == 0) {
                 return refuse("-c takes a number from 1 on", optarg);
@@ -199,6 +266,10 @@ int main(int argc, char *argv[]) {
                 return refuse("-f and -i take a number of seconds from 1 to 1000000", optarg);
             }
             *(option == 'f' ? &first_byte : &idle) = (struct timeval){.tv_sec = seconds};
+        } else if (option == 'l') {
+            if (!parse_number(optarg, 1024, &loops) || loops == 0) {
+                return refuse("-l takes a number of loops from 1 to 1024", optarg);
+            }
         } else {
             return usage();
         }
@@ -218,5 +289,5 @@ int main(int argc, char *argv[]) {
     }
     // The reader of what this prints may have gone; sockets are written to with MSG_NOSIGNAL.
     signal(SIGPIPE, SIG_IGN);
-    return serve(&address, (int)most);
+    return serve(&address, (int)most, (size_t)loops);
 }

@@ -135,8 +135,9 @@ static void refuse_arguments(void) {
         {{"-f", "1.5"},
          "c-echo: -f and -i take a number of seconds from 1 to 1000000, not '1.5'\n"},
         {{"-i", "0"}, "c-echo: -f and -i take a number of seconds from 1 to 1000000, not '0'\n"},
+        {{"-l", "0"}, "c-echo: -l takes a number of loops from 1 to 1024, not '0'\n"},
         {{"127.0.0.1", "0", "0"},
-         "usage: c-echo [-c connections] [-f seconds] [-i seconds] [address [port]]\n"},
+         "usage: c-echo [-c connections] [-f seconds] [-i seconds] [-l loops] [address [port]]\n"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         pid_t process;
@@ -189,6 +190,49 @@ static void outlast_idle_clients(void) {
     fclose(errors);
 }
 
+static int count_threads(pid_t process) {
+    char path[64];
+    char line[256];
+    int count = 0;
+    snprintf(path, sizeof path, "/proc/%d/status", (int)process);
+    FILE *status = fopen(path, "r");
+    CHECK(status);
+    while (fgets(line, sizeof line, status) && sscanf(line, "Threads: %d", &count) != 1) {
+    }
+    fclose(status);
+    return count;
+}
+
+// Clients at the same time, so that each loop gets some, and more than there may be.
+static void serve_on_several_loops(void) {
+    enum { LOOPS = 4, COUNT = 16 };
+    pid_t server;
+    unsigned port = 0;
+    int clients[COUNT];
+    FILE *output = start_with(&server, STDOUT_FILENO,
+                              (char *[]){"-l", "4", "-c", "8", "127.0.0.1", "0", NULL});
+    CHECK(fscanf(output, "listening on 127.0.0.1 port %u", &port) == 1 && port > 0);
+    CHECK(count_threads(server) >= LOOPS); // a sanitizer has one of its own
+    for (int i = 0; i < COUNT; i++) {
+        clients[i] = connect_to(port);
+        CHECK(send(clients[i], "x", 1, MSG_NOSIGNAL) == 1);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        char byte = 0;
+        CHECK(recv(clients[i], &byte, 1, 0) == 1 && byte == 'x');
+        close(clients[i]); // makes room for the next one
+    }
+    echo(port, 1000000);
+    int silent = connect_to(port);
+    echo(port, 1000);
+    CHECK(kill(server, SIGINT) == 0);
+    CHECK(exit_code(server) == 0);
+    char byte;
+    CHECK(recv(silent, &byte, 1, 0) == 0);
+    close(silent);
+    fclose(output);
+}
+
 int main(int argc, char *argv[]) {
     CHECK(argc == 2);
     program = argv[1];
@@ -196,6 +240,7 @@ int main(int argc, char *argv[]) {
 
     refuse_arguments();
     outlast_idle_clients();
+    serve_on_several_loops();
 
     pid_t server;
     unsigned port = 0;
