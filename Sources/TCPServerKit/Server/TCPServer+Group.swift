@@ -29,9 +29,15 @@ extension TCPServer {
   }
 
   /// Places the connections on members from now on.
-  final func acceptForGroup(of count: Int, _ distribution: Distribution) -> Result<GroupCore, SocketError> {
+  final func acceptForGroup(
+    of count: Int,
+    _ distribution: Distribution,
+    _ stallLimit: Duration?
+  ) -> Result<GroupCore, SocketError> {
     guard let group = unsafe csc_group_new(core, count) else { return .failure(serverError) }
     unsafe csc_group_set_distribution(group, distribution.core)
+    let limit = stallLimit.map { CInt(clamping: Int($0.limited / .milliseconds(1))) }
+    unsafe csc_group_set_stall_limit(group, limit ?? -1)
     if case .custom(let choose) = distribution {
       serverCore.choice = choose
       unsafe csc_group_on_choice(group, onChoice, Unmanaged.passUnretained(serverCore).toOpaque())

@@ -133,7 +133,8 @@ private final class Serving: CancellableWait {
   }
 
   func run() async {
-    guard server.isListening || server.hasPendingConnections else {
+    // One of a group may have ended by now; the group has looked whether it listened.
+    guard server.group != nil || server.isListening || server.hasPendingConnections else {
       error = server.fail(.operation, "serve() called on a server that does not listen")
       return
     }

@@ -63,7 +63,8 @@ extension TCPServerGroup {
     if let registration { shutdown?.forget(registration) }
     if Task.isCancelled { await discardRest(of: members) }
     if maxConnections != nil { members.acceptor.maxConnections = before }
-    return result
+    // A loop may have seen that nothing listens before it was told why.
+    return members.acceptor.serverCore.listenerFailure.map { .failure($0) } ?? result
   }
 
   private func serve(

@@ -16,7 +16,7 @@ internal import CServerCore
 ///
 /// One loop accepts, ``EventBaseGroup/acceptingEventBase``, and places each connection on one of
 /// ``EventBaseGroup/eventBases``, where a ``TCPServer`` of that loop receives it as if it had accepted it. A connection
-/// stays on its loop. One that its loop has not fetched within 10 milliseconds, because a handler blocks the loop's thread
+/// stays on its loop. One that its loop has not fetched within the stall limit, because a handler blocks the loop's thread
 /// for instance, is taken back and placed on another loop; the loop that left it gets no more until it goes on.
 /// ``Distribution/byPeer`` and ``Distribution/custom(_:)`` leave it where it belongs.
 ///
@@ -45,6 +45,7 @@ public final class TCPServerGroup: Sendable {
   /// The loops.
   public let eventBases: EventBaseGroup
   let distribution: Distribution
+  let stallLimit: Duration?
   private let makeServer: @Sendable (EventBase) -> TCPServer
   private let state = Locked(State.idle)
   private let place = Locked((address: HostAddress.null, port: UInt16(0)))
@@ -67,13 +68,16 @@ public final class TCPServerGroup: Sendable {
   /// - Parameters:
   ///   - eventBases: the loops.
   ///   - distribution: which of them gets a connection.
+  ///   - stallLimit: how long a connection may wait for its loop before it is placed on another; 10 milliseconds at first,
+  ///     nil for as long as it takes.
   ///   - configure: is called once on each loop, with its server, before the group listens for the first time.
   public convenience init(
     on eventBases: EventBaseGroup,
     distribution: Distribution = .leastConnections,
+    stallLimit: Duration? = .milliseconds(10),
     configure: @escaping @Sendable (TCPServer) -> Void = { _ in }
   ) {
-    self.init(on: eventBases, distribution: distribution) { eventBase in
+    self.init(on: eventBases, distribution: distribution, stallLimit: stallLimit) { eventBase in
       let server = TCPServer(eventBase: eventBase)
       configure(server)
       return server
@@ -85,15 +89,19 @@ public final class TCPServerGroup: Sendable {
   /// - Parameters:
   ///   - eventBases: the loops.
   ///   - distribution: which of them gets a connection.
+  ///   - stallLimit: how long a connection may wait for its loop before it is placed on another; 10 milliseconds at first,
+  ///     nil for as long as it takes.
   ///   - make: is called once on each loop, before the group listens for the first time, and makes a server on that loop
   ///     that does not listen.
   public init(
     on eventBases: EventBaseGroup,
     distribution: Distribution = .leastConnections,
+    stallLimit: Duration? = .milliseconds(10),
     make: @escaping @Sendable (EventBase) -> TCPServer
   ) {
     self.eventBases = eventBases
     self.distribution = distribution
+    self.stallLimit = stallLimit
     makeServer = make
   }
 
@@ -215,8 +223,10 @@ public final class TCPServerGroup: Sendable {
     let count = eventBases.eventBases.count
     let accepting = eventBases.acceptingEventBase
     let acceptor = await accepting.engine.run { TCPServer(eventBase: accepting) }
-    let core = try await acceptor.onLoop { [distribution] in $0.acceptForGroup(of: count, distribution) }
-      .get()
+    let core = try await acceptor.onLoop { [distribution, stallLimit] in
+      $0.acceptForGroup(of: count, distribution, stallLimit)
+    }
+    .get()
     var servers: [TCPServer] = []
     for eventBase in eventBases.eventBases {
       let server = await eventBase.engine.run { makeServer(eventBase) }

@@ -10,7 +10,7 @@ struct TCPServerGroupTests {
   @Test("Handlers run on all loops, each connection on one, and the report is the sum")
   func serves() async throws {
     try await onLoops(3) { group in
-      let server = TCPServerGroup(on: group)
+      let server = TCPServerGroup(on: group, stallLimit: nil)
       let ports = Mutex<[[UInt16]]>([[], [], []])
       let report = try await whileServing(server) { socket in
         let loop = group.eventBases.firstIndex { $0 === EventBase.current }
@@ -37,7 +37,7 @@ struct TCPServerGroupTests {
   func acceptsElsewhere() async throws {
     try await onLoops(2, accepting: .ownThread) { group in
       #expect(!group.eventBases.contains { $0 === group.acceptingEventBase })
-      let server = TCPServerGroup(on: group)
+      let server = TCPServerGroup(on: group, stallLimit: nil)
       try await whileServing(server) { socket in
         #expect(EventBase.current !== group.acceptingEventBase)
         try await socket.write("x")
@@ -156,7 +156,7 @@ struct TCPServerGroupTests {
   func configuration() async throws {
     try await onLoops(2) { group in
       let seen = Counter()
-      let server = TCPServerGroup(on: group, distribution: .roundRobin) { server in
+      let server = TCPServerGroup(on: group, distribution: .roundRobin, stallLimit: nil) { server in
         #expect(server.eventBase === EventBase.current)
         seen.increment()
         server.maxConnections = 7
