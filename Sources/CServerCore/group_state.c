@@ -27,7 +27,7 @@ void csc__group_release(csc_group *group) {
 
 void csc__group_abandon(csc_server *acceptor, bool forget_events) {
     csc_group *group = acceptor->group;
-    group->acceptor = NULL;
+    group->acceptor = NULL; // which does not listen any more
     if (!forget_events) {
         event_free(group->wake_event);
         event_free(group->timer);

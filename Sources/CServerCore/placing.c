@@ -119,8 +119,10 @@ static void start_timer(csc_group *group, int64_t delay) {
     group->timer_runs = event_add(group->timer, &time) == 0;
 }
 
+// Not once the acceptor has ended: members that have received their last connection may have ended,
+// too.
 static bool moves_back(const csc_group *group) {
-    return may_move(group) && group->stall_limit >= 0;
+    return may_move(group) && group->stall_limit >= 0 && atomic_load(&group->listens);
 }
 
 // False when the member has been freed, and when memory is short.
@@ -187,7 +189,7 @@ void csc__group_place(csc_server *acceptor, const csc_connection *connection, vo
 // Places elsewhere what the member has left in its mailbox since `latest` or before.
 static void take_back(csc_group *group, csc__member *member, int64_t latest) {
     csc_connection connection;
-    while (group->acceptor && csc__mailbox_oldest(&member->mailbox) <= latest) {
+    while (moves_back(group) && csc__mailbox_oldest(&member->mailbox) <= latest) {
         csc__member *other = choose(group, member, false);
         if (!other || !csc__mailbox_take_back(&member->mailbox, latest, &connection)) {
             return;
@@ -207,7 +209,7 @@ static int64_t take_back_from_all(csc_group *group) {
     int64_t latest = now - group->stall_limit;
     int64_t wait = INT64_MAX;
     size_t count = member_count(group);
-    for (size_t index = 0; index < count && group->acceptor; index++) {
+    for (size_t index = 0; index < count && moves_back(group); index++) {
         csc__member *member = member_at(group, index);
         take_back(group, member, latest);
         int64_t oldest = csc__mailbox_oldest(&member->mailbox);

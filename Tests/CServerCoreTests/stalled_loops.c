@@ -157,6 +157,20 @@ static void a_loop_whose_limits_do_not_let_it_take_is_as_one_that_is_busy(void *
     stopped_teardown(group);
 }
 
+static void nothing_is_placed_elsewhere_when_the_acceptor_has_ended(void **state) {
+    fixture *it = *state;
+    test_group *group = stopped_setup(it, 2);
+    group_connect(group, 4);
+    csc_server_finish(it->server);
+    csc_server_finish(group->members[1].server);
+    assert_false(csc_server_is_listening(group->members[1].server));
+    pass_time(group, 2 * STALL_LIMIT);
+    assert_loads(group, 2, 2);
+    csc_server_finish(group->members[0].server);
+    assert_int_equal(group_take(group, 0, true), 2);
+    stopped_teardown(group);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(what_a_busy_loop_leaves_is_placed_elsewhere),
@@ -166,6 +180,7 @@ int main(void) {
         fact(those_that_came_later_stay_as_long),
         fact(a_peers_connections_stay_where_they_belong),
         fact(room_is_found_without_being_woken),
+        fact(nothing_is_placed_elsewhere_when_the_acceptor_has_ended),
         fact(a_loop_whose_limits_do_not_let_it_take_is_as_one_that_is_busy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -381,10 +381,12 @@ private let baseMembers: [Member] = [
 ]
 
 /// A group that listens, looked at from a thread that is none of its loops'.
-private func ofGroup(_ name: String, _ call: @escaping @Sendable (TCPServerGroup) async throws -> Void)
-  -> Member
-{
-  anywhereAwaited(name) { _ in
+private func ofGroup(
+  _ name: String,
+  _ threadClass: ThreadClass = .anywhere,
+  _ call: @escaping @Sendable (TCPServerGroup) async throws -> Void
+) -> Member {
+  let called: @Sendable (Scene) async throws -> Void = { _ in
     try await EventBaseGroup.withThreads(loops: 1) { loops in
       let group = TCPServerGroup(on: loops)
       try await group.listen(address: .localHost)
