@@ -28,7 +28,9 @@ static bool make_events(csc_group *group, struct event_base *base) {
     group->wake_event = event_new(base, group->wake.number, EV_READ | EV_PERSIST | EV_ET,
                                   csc__group_on_wake, group);
     group->timer = event_new(base, -1, 0, csc__group_on_timer, group);
-    return group->wake_event && group->timer && event_add(group->wake_event, NULL) == 0;
+    group->flush = event_new(base, -1, 0, csc__group_on_flush, group);
+    return group->wake_event && group->timer && group->flush &&
+           event_add(group->wake_event, NULL) == 0;
 }
 
 static void free_events(csc_group *group) {
@@ -37,6 +39,9 @@ static void free_events(csc_group *group) {
     }
     if (group->timer) {
         event_free(group->timer);
+    }
+    if (group->flush) {
+        event_free(group->flush);
     }
 }
 

@@ -46,6 +46,9 @@ struct csc_group {
     struct event *wake_event;
     struct event *timer; // to take back what a member leaves in its mailbox
     bool timer_runs;
+    struct event *flush; // to wake the members after a batch
+    bool flush_due;
+    int64_t batch_start; // monotonic milliseconds; when the first of those was sent
 
     // For all threads.
     atomic_bool listens;    // the acceptor does
@@ -63,8 +66,10 @@ struct csc_group {
 void csc__group_abandon(csc_server *acceptor, bool forget_events);
 void csc__group_release(csc_group *group);
 
-// Copies counters for other threads to read: those of a member, or of the server that accepts.
+// Copies counters for other threads to read: those of a member, or of the server that accepts. All;
+// or those that change with each connection.
 void csc__group_publish(csc_server *server);
+void csc__group_publish_flow(csc_server *server);
 void csc__group_read(const csc_statistics *published, csc_statistics *statistics);
 
 // A member's limits have changed what they say.
@@ -78,6 +83,9 @@ void csc__group_offer_room(csc_group *group);
 
 // From now on the accepting thread is woken when there may be room.
 void csc__group_await_room(csc_group *group);
+
+// Wakes the members that have mail.
+void csc__group_flush(csc_group *group);
 
 // How many connections have ended since the last call.
 uint32_t csc__group_collect_ended(csc_server *acceptor);
@@ -102,5 +110,6 @@ void csc__member_on_arrival(int descriptor, short events, void *context);
 void csc__group_place(csc_server *acceptor, const csc_connection *connection, void *context);
 void csc__group_on_wake(int descriptor, short events, void *context);
 void csc__group_on_timer(int descriptor, short events, void *context);
+void csc__group_on_flush(int descriptor, short events, void *context);
 
 #endif

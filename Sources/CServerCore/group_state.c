@@ -31,10 +31,25 @@ void csc__group_abandon(csc_server *acceptor, bool forget_events) {
     if (!forget_events) {
         event_free(group->wake_event);
         event_free(group->timer);
+        event_free(group->flush);
     }
     pthread_mutex_lock(&group->lock);
     csc__private_fd_close(&group->wake);
     pthread_mutex_unlock(&group->lock);
+}
+
+static void store(uint64_t *word, uint64_t value) {
+    __atomic_store_n(word, value, __ATOMIC_RELAXED);
+}
+
+void csc__group_publish_flow(csc_server *server) {
+    const csc_statistics *now = &server->statistics;
+    csc_statistics *to = server->member ? &server->member->published : &server->group->published;
+    store(&to->accepted, now->accepted);
+    store(&to->added, now->added);
+    store(&to->delivered, now->delivered);
+    store(&to->pending, server->pending.count);
+    store(&to->live, server->live);
 }
 
 enum { WORDS = sizeof(csc_statistics) / sizeof(uint64_t) };
@@ -47,7 +62,7 @@ void csc__group_publish(csc_server *server) {
     uint64_t *to =
         (uint64_t *)(server->member ? &server->member->published : &server->group->published);
     for (int word = 0; word < WORDS; word++) {
-        __atomic_store_n(to + word, from[word], __ATOMIC_RELAXED);
+        store(to + word, from[word]);
     }
 }
 
@@ -61,7 +76,7 @@ void csc__group_read(const csc_statistics *published, csc_statistics *statistics
 
 void csc__member_settle(csc_server *server, bool open) {
     csc__member *member = server->member;
-    csc__group_publish(server);
+    csc__group_publish_flow(server);
     if (open == atomic_load_explicit(&member->open, memory_order_relaxed)) {
         return;
     }
@@ -89,6 +104,17 @@ static void wake(csc_group *group) {
         (void)size;
     }
     pthread_mutex_unlock(&group->lock);
+}
+
+void csc__group_flush(csc_group *group) {
+    size_t count = atomic_load(&group->count);
+    group->flush_due = false;
+    for (size_t index = 0; index < count; index++) {
+        csc__mailbox *mailbox = &group->members[index]->mailbox;
+        if (csc__mailbox_length(mailbox) > 0) {
+            csc__mailbox_wake(mailbox);
+        }
+    }
 }
 
 void csc__group_offer_room(csc_group *group) {

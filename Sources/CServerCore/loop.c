@@ -169,6 +169,9 @@ static void on_watchdog(evutil_socket_t descriptor, short events, void *context)
     atomic_store_explicit(&server->thread, pthread_self(), memory_order_relaxed);
     if (!was_abandoned(server)) {
         csc__watchdog_reset(&server->watchdog);
+        if (server->group) {
+            csc__group_publish(server); // errors that did not pause accepting
+        }
         csc__collect_ended(server);
         int64_t now = csc__monotonic_milliseconds();
         if (!look_after_socket(server, now) && csc__pause_is_over(&server->pause, now) &&

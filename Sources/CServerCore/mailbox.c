@@ -4,8 +4,8 @@
 // receiver has not taken yet does not wait behind what it does with the last one, because the
 // sender may take it back.
 //
-// The lock is held for a few instructions. A burst costs one write: the loop is woken once until it
-// has looked. The ring is allocated once; it grows only where the limits do not hold, in
+// The lock is held for a few instructions. A burst costs one write: the sender wakes the loop when it
+// has sent all, and not again until that has looked. The ring is allocated once; it grows only where the limits do not hold, in
 // csc_server_finish() for instance.
 
 #include "mailbox.h"
@@ -75,16 +75,6 @@ static bool grow(csc__mailbox *it) {
 }
 
 // With the lock.
-static void wake(csc__mailbox *it) {
-    const uint64_t one = 1;
-    // A number that is a stranger's now is left alone.
-    if (!it->wake_pending && csc__private_fd_is_ours(&it->wake)) {
-        ssize_t size = write(it->wake.number, &one, sizeof one);
-        (void)size; // its counter takes more wake-ups than there will ever be
-        it->wake_pending = true;
-    }
-}
-
 static bool push(csc__mailbox *it, const csc_connection *connection, int64_t now) {
     if (it->wake.number < 0) {
         errno = EPIPE;
@@ -98,30 +88,35 @@ static bool push(csc__mailbox *it, const csc_connection *connection, int64_t now
     letter->connection = *connection;
     letter->sent = now;
     it->count++;
-    atomic_store_explicit(&it->length, it->count, memory_order_relaxed);
+    atomic_store(&it->length, it->count);
     return true;
 }
 
 bool csc__mailbox_send(csc__mailbox *it, const csc_connection *connection, int64_t now) {
     pthread_mutex_lock(&it->lock);
     bool sent = push(it, connection, now);
-    if (sent) {
-        wake(it);
-    }
     pthread_mutex_unlock(&it->lock);
     return sent;
 }
 
+// After what the loop is to find was stored: it looks after csc__mailbox_begin().
 void csc__mailbox_wake(csc__mailbox *it) {
+    const uint64_t one = 1;
+    if (atomic_exchange(&it->wake_pending, true)) {
+        return;
+    }
+    // The lock keeps the loop from closing the number meanwhile. One that is a stranger's now is left
+    // alone.
     pthread_mutex_lock(&it->lock);
-    wake(it);
+    if (!csc__private_fd_is_ours(&it->wake) ||
+        write(it->wake.number, &one, sizeof one) != sizeof one) {
+        atomic_store(&it->wake_pending, false); // the next one tries again
+    }
     pthread_mutex_unlock(&it->lock);
 }
 
 void csc__mailbox_begin(csc__mailbox *it) {
-    pthread_mutex_lock(&it->lock);
-    it->wake_pending = false;
-    pthread_mutex_unlock(&it->lock);
+    atomic_store(&it->wake_pending, false);
 }
 
 // With the lock.
@@ -138,6 +133,9 @@ static bool pop(csc__mailbox *it, int64_t latest, csc_connection *connection) {
 }
 
 bool csc__mailbox_receive(csc__mailbox *it, csc_connection *connection) {
+    if (atomic_load(&it->length) == 0) {
+        return false;
+    }
     pthread_mutex_lock(&it->lock);
     bool received = pop(it, INT64_MAX, connection);
     pthread_mutex_unlock(&it->lock);

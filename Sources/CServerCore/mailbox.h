@@ -19,16 +19,16 @@ typedef struct csc__letter {
 } csc__letter;
 
 typedef struct csc__mailbox {
-    pthread_mutex_t lock; // for what follows, up to `length`
-    csc__letter *ring;    // owned; NULL once it is closed
-    size_t capacity;      // a power of two
-    size_t head;          // position of the oldest
+    pthread_mutex_t lock; // for what follows, up to `count`
+    csc__letter *ring;    // owned; a power of two
+    size_t capacity;
+    size_t head; // position of the oldest
     size_t count;
-    bool wake_pending;    // the loop was woken, and has not looked since
-    csc__private_fd wake; // an eventfd that the loop watches
-    atomic_size_t length; // the same as `count`, for a look without the lock
-    atomic_bool stalled;  // something was taken back, and the loop has not looked since
-    struct event *event;  // the loop's thread alone
+    csc__private_fd wake;     // an eventfd that the loop watches; with the lock it may be closed
+    atomic_size_t length;     // the same as `count`, for a look without the lock
+    atomic_bool wake_pending; // the loop was woken, and has not looked since
+    atomic_bool stalled;      // something was taken back, and the loop has not looked since
+    struct event *event;      // the loop's thread alone
 } csc__mailbox;
 
 // `arrived` is called on the loop when there is something in it, and after csc__mailbox_wake().
@@ -41,8 +41,9 @@ bool csc__mailbox_open(csc__mailbox *it, struct event_base *base,
 void csc__mailbox_close(csc__mailbox *it, bool forget_event);
 void csc__mailbox_destroy(csc__mailbox *it);
 
-// Any thread may call these two. Sending fails with errno when the mailbox is closed (EPIPE), and
-// when it has to grow and memory is short.
+// Any thread may call these two. Sending does not wake the loop; it fails with errno when the
+// mailbox is closed (EPIPE), and when it has to grow and memory is short. Waking costs nothing while
+// a wake-up is under way.
 bool csc__mailbox_send(csc__mailbox *it, const csc_connection *connection, int64_t now);
 void csc__mailbox_wake(csc__mailbox *it);
 

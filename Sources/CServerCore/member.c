@@ -8,15 +8,20 @@
 
 #include <unistd.h>
 
-bool csc__member_receive(csc_server *server, const csc_connection *connection) {
-    if (server->freed || !csc__pending_reserve(&server->pending)) {
-        return false;
+static bool receive(csc_server *server, const csc_connection *connection) {
+    bool has_memory = !server->freed && csc__pending_reserve(&server->pending);
+    if (has_memory) {
+        csc__step_with(server, connection);
     }
+    return has_memory;
+}
+
+bool csc__member_receive(csc_server *server, const csc_connection *connection) {
     csc__server_enter(server);
-    csc__step_with(server, connection);
+    bool received = receive(server, connection);
     csc__settle(server);
     csc__server_leave(server);
-    return true;
+    return received;
 }
 
 // It counts as accepted here, although nobody gets it.
@@ -25,10 +30,11 @@ static void discard(csc_server *server, const csc_connection *connection, uint64
     server->statistics.accepted++;
     (*counter)++;
     csc__member_count_ended(server->member, 1);
+    csc__group_publish(server);
 }
 
-static void receive(csc_server *server, const csc_connection *connection) {
-    if (!csc__member_receive(server, connection)) {
+static void receive_or_discard(csc_server *server, const csc_connection *connection) {
+    if (!receive(server, connection)) {
         discard(server, connection, &server->statistics.shed);
     }
 }
@@ -41,9 +47,10 @@ void csc__member_receive_all(csc_server *server) {
     csc__server_enter(server);
     server->finishing = true;
     while (!server->freed && csc__mailbox_receive(&server->member->mailbox, &connection)) {
-        receive(server, &connection);
+        receive_or_discard(server, &connection);
     }
     server->finishing = false;
+    csc__settle(server);
     csc__server_leave(server);
 }
 
@@ -52,7 +59,7 @@ void csc__member_discard_all(csc_server *server) {
     while (csc__mailbox_receive(&server->member->mailbox, &connection)) {
         discard(server, &connection, &server->statistics.discarded_on_close);
     }
-    csc__group_publish(server);
+    csc__group_publish(server); // also what close() has discarded before
 }
 
 void csc__member_leave(csc_server *server, bool forget_event) {
@@ -68,9 +75,10 @@ static void receive_some(csc_server *server) {
     int left = server->accept_batch;
     while (!server->freed && csc__may_accept(server) && left > 0 &&
            csc__mailbox_receive(&server->member->mailbox, &connection)) {
-        receive(server, &connection);
+        receive_or_discard(server, &connection);
         left--;
     }
+    csc__settle(server);
     if (!server->freed && csc__may_accept(server)) {
         csc__mailbox_end(&server->member->mailbox);
     }

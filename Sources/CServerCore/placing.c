@@ -125,6 +125,16 @@ static bool moves_back(const csc_group *group) {
     return may_move(group) && group->stall_limit >= 0 && atomic_load(&group->listens);
 }
 
+// Members are woken once for all that are accepted in one go.
+static void begin_batch(csc_group *group) {
+    group->flush_due = true;
+    group->batch_start = csc__monotonic_milliseconds();
+    event_active(group->flush, EV_TIMEOUT, 0);
+    if (!group->timer_runs && moves_back(group)) {
+        start_timer(group, group->stall_limit);
+    }
+}
+
 // False when the member has been freed, and when memory is short.
 static bool deliver(csc_group *group, csc__member *member, const csc_connection *connection) {
     member->placed++;
@@ -134,11 +144,13 @@ static bool deliver(csc_group *group, csc__member *member, const csc_connection 
         if (csc__member_receive(member->server, connection)) {
             return true;
         }
-    } else if (csc__mailbox_send(&member->mailbox, connection, csc__monotonic_milliseconds())) {
-        if (!group->timer_runs && moves_back(group)) {
-            start_timer(group, group->stall_limit);
+    } else {
+        if (!group->flush_due) {
+            begin_batch(group);
         }
-        return true;
+        if (csc__mailbox_send(&member->mailbox, connection, group->batch_start)) {
+            return true;
+        }
     }
     member->placed--;
     return false;
@@ -177,13 +189,15 @@ static void look_for_room(csc_group *group) {
 void csc__group_place(csc_server *acceptor, const csc_connection *connection, void *context) {
     csc_group *group = context;
     csc__member *member = choose_for(group, &connection->peer);
-    bool placed = group->acceptor && ((member && deliver(group, member, connection)) ||
-                                      deliver_to_any(group, connection));
-    if (!placed) {
+    bool placed = member && deliver(group, member, connection);
+    if (!placed && !(group->acceptor && deliver_to_any(group, connection))) {
         csc__refuse(acceptor, connection);
     }
-    csc__group_publish(acceptor);
-    look_for_room(group);
+    csc__group_publish_flow(acceptor);
+    // If this one takes another, there is room.
+    if (!placed || !may_move(group) || !group->acceptor || !takes_more(group, member)) {
+        look_for_room(group);
+    }
 }
 
 // Places elsewhere what the member has left in its mailbox since `latest` or before.
@@ -238,6 +252,11 @@ void csc__group_on_timer(int descriptor, short events, void *context) {
     csc_group *group = context;
     group->timer_runs = false;
     look_at_members(group);
+}
+
+void csc__group_on_flush(int descriptor, short events, void *context) {
+    (void)descriptor, (void)events;
+    csc__group_flush(context);
 }
 
 void csc__group_on_wake(int descriptor, short events, void *context) {

@@ -236,6 +236,9 @@ void csc_server_finish(csc_server *server) {
         }
     }
     server->finishing = false;
+    if (server->group) {
+        csc__group_flush(server->group); // its loop need not run any more
+    }
     csc__server_leave(server);
 }
 

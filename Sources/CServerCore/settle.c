@@ -75,11 +75,13 @@ void csc__settle_soon(csc_server *server) {
 
 // False with errno when the loop cannot watch the socket, or there is no memory for the queue.
 bool csc__apply(csc_server *server) {
-    csc__note_overload(server);
     if (server->member) {
         csc__member_settle(server, !server->freed && csc__may_accept(server));
-    } else if (server->group) {
-        csc__group_publish(server);
+        return true;
+    }
+    csc__note_overload(server);
+    if (server->group) {
+        csc__group_publish_flow(server);
     }
     if (!server->listener || server->inherited_by_fork) {
         return true;

@@ -48,14 +48,13 @@ extension TCPServer {
   }
 
   /// The members report what accepting meets; where the socket broke, their tasks have nothing to wait for.
-  final func passErrors(to servers: [TCPServer]) {
-    let members = servers.map { WeakServer($0) }
-    acceptError.connect { [unowned self] error in
+  final func passErrors(to group: TCPServerGroup?) {
+    // Of the group, not of its servers: references to what is referred to weakly cost several times as much.
+    acceptError.connect { [unowned self, weak group] error in
       let isListening = isListeningNow
-      for member in isListening ? members.prefix(1) : members[...] {
-        member.engine?.post(
-          .closure { member.server?.serverCore.announceError(error, isListening: isListening) }
-        )
+      guard let servers = group?.members?.servers else { return }
+      for server in isListening ? servers.prefix(1) : servers[...] {
+        server.soon { $0.serverCore.announceError(error, isListening: isListening) }
       }
     }
   }
@@ -115,19 +114,6 @@ extension TCPServer {
     guard unsafe csc_group_add(core, self.core) else { return serverError }
     self.group = group
     return nil
-  }
-}
-
-/// A server that another thread reaches without keeping it.
-///
-/// `@unchecked Sendable` because of this invariant: the server is looked at on its loop alone.
-private final class WeakServer: @unchecked Sendable {
-  weak var server: TCPServer?
-  weak var engine: EventEngine?
-
-  init(_ server: TCPServer) {
-    self.server = server
-    engine = server.eventBase?.engine
   }
 }
 

@@ -239,7 +239,7 @@ public final class TCPServerGroup: Sendable {
       let settings = await first.onLoop { $0.settingsForAcceptor() }
       await acceptor.onLoop { $0.apply(settings) }
     }
-    await acceptor.onLoop { [servers] in $0.passErrors(to: servers) }
+    await acceptor.onLoop { [weak self] in $0.passErrors(to: self) }
     return unsafe Members(acceptor: acceptor, servers: servers, core: core.pointer)
   }
 
