@@ -5,6 +5,8 @@ import Glibc
 import ServerProgram
 import TCPServerKit
 
+typealias ConnectionHandler = @Sendable (TCPSocket) async throws -> Void
+
 /// Sends back what its clients send, or answers HTTP requests, on one loop or several.
 @main
 struct EchoServer: ParsableCommand {
@@ -64,31 +66,28 @@ struct EchoServer: ParsableCommand {
     let shutdown = GracefulShutdown()
     shutdown.beginOnSignals(SIGINT, SIGTERM, timeout: .seconds(grace), eventBase: signals)
     let served = try signals.run { [self] in
-      try await withLoops(loops) { try await serve(on: $0, until: shutdown) }
+      try await EventBaseGroup.withThreads(loops: loops) { try await serve(on: $0, until: shutdown) }
     }
     tell("Stopped; connections served: \(served).")
   }
 
-  /// Runs on the first of the loops.
-  private func serve(on loops: [EventBase], until shutdown: GracefulShutdown) async throws -> UInt64 {
-    let server = TCPServer(eventBase: loops[0])
-    var handler = handler(until: shutdown)
-    if let perSource {
-      let limit = PerSourceLimit(perSource)
-      server.admissionHandler = { address, _ in limit.admit(address) }
-      handler = limit.counting(handler)
+  private func serve(on loops: EventBaseGroup, until shutdown: GracefulShutdown) async throws -> UInt64 {
+    let perSource = perSource.map { PerSourceLimit($0) }
+    let server = TCPServerGroup(on: loops) { server in
+      if let perSource { server.admissionHandler = { address, _ in perSource.admit(address) } }
     }
-    guard server.listen(address: address, port: port) else {
-      throw StartFailure(server)
+    do {
+      try await server.listen(address: address, port: port)
+    } catch {
+      throw try await server.withAcceptor { StartFailure($0) }
     }
-    limit.apply(to: server)
+    try await server.withAcceptor { [limit] in limit.apply(to: $0) }
+    try await server.withServers { [limit] server, _ in limit.apply(to: server) }
     let protocolName = http ? "HTTP" : "Echo"
     tell("\(protocolName) server is listening on \(server.serverAddress), port \(server.serverPort).")
 
-    if loops.count == 1 {
-      return try await server.serve(shutdown: shutdown, handler: handler).served
-    }
-    return try await share(server, among: loops, until: shutdown, handler: handler)
+    let handler = handler(until: shutdown)
+    return try await server.serve(shutdown: shutdown, handler: perSource?.counting(handler) ?? handler).served
   }
 
   private func handler(until shutdown: GracefulShutdown) -> ConnectionHandler {

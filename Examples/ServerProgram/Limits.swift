@@ -6,7 +6,7 @@ import TCPServerKit
 // What every server that strangers can reach needs: a limit for its connections, and for the time they may waste.
 
 /// The option that limits how many connections a server has.
-package struct ConnectionLimit: ParsableArguments {
+package struct ConnectionLimit: ParsableArguments, Sendable {
   @Option(help: "How many connections may be open at once; further clients wait until one has ended.")
   package var maxConnections = 1000
 

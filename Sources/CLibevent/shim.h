@@ -87,4 +87,11 @@ static inline uint64_t clibevent_task_number(void *task) {
     return clibevent_task_id ? clibevent_task_id(task) : (uint64_t)(uintptr_t)task;
 }
 
+// The C library's, which its headers keep to programs of GNU's: the processors that the calling
+// thread may run on, a bit for each.
+extern int clibevent_get_affinity(int thread, unsigned long size,
+                                  void *mask) __asm__("sched_getaffinity");
+extern int clibevent_set_affinity(int thread, unsigned long size,
+                                  const void *mask) __asm__("sched_setaffinity");
+
 #endif

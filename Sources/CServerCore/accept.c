@@ -42,6 +42,9 @@ void csc__settle(csc_server *server) {
 }
 
 void csc__settle_for_room(csc_server *server) {
+    if (server->member && server->depth > 0) {
+        return; // a member settles at the end of each frame of its own
+    }
     if (server->poll_event_added) {
         csc__settle(server);
     } else {
@@ -93,9 +96,7 @@ static csc__admission_verdict ask(csc_server *server, const csc_address *peer) {
 }
 
 // False when the connection was closed: its client was rejected, or the server closed meanwhile.
-static bool admit(csc_server *server, int descriptor, const struct sockaddr *peer, size_t length) {
-    csc_connection connection = {.descriptor = descriptor};
-    csc_address_from_sockaddr(peer, length, &connection.peer);
+static bool admit(csc_server *server, const csc_connection *connection) {
     if (server->group) {
         csc__collect_ended(server); // places on other loops that have become free
     }
@@ -103,51 +104,68 @@ static bool admit(csc_server *server, int descriptor, const struct sockaddr *pee
                                           csc__is_finishing(server)};
     csc__admission_verdict verdict = csc__admission_by_limit(&limits, server->live);
     if (verdict.entry == CSC__LET_IN && server->admission) {
-        verdict = ask(server, &connection.peer);
+        verdict = ask(server, &connection->peer);
     }
     if (verdict.entry == CSC__REJECT) {
-        reject(server, &connection, verdict.reason, verdict.reset);
+        reject(server, connection, verdict.reason, verdict.reset);
     } else if (verdict.entry == CSC__DISCARD) {
         server->statistics.discarded_on_close++;
-        close(descriptor);
+        close(connection->descriptor);
     }
     if (verdict.entry != CSC__LET_IN && server->member) {
         csc__member_count_ended(server->member, 1);
+        csc__group_publish(server);
     }
     return verdict.entry == CSC__LET_IN;
 }
 
-// On its own, so that the connections that are queued need no room for this on the stack.
-static __attribute__((noinline)) void hand_over(csc_server *server, int descriptor,
-                                                const struct sockaddr *peer, size_t length) {
-    csc_connection connection = {.descriptor = descriptor};
-    csc_address_from_sockaddr(peer, length, &connection.peer);
+static void hand_over(csc_server *server, const csc_connection *connection) {
     int outer = server->handed_over_fd;
-    server->handed_over_fd = descriptor;
-    csc__notify(server, CSC__INCOMING_CONNECTION, &connection);
-    if (server->handed_over_fd == descriptor) {
+    server->handed_over_fd = connection->descriptor;
+    csc__notify(server, CSC__INCOMING_CONNECTION, connection);
+    if (server->handed_over_fd == connection->descriptor) {
         server->statistics.delivered++;
     }
     server->handed_over_fd = outer;
 }
 
-// Queues the connection or hands it over; false when it was closed instead. The address goes
-// straight to its place in the queue, where it stays unless the program takes the descriptor
-// itself.
-static inline bool take(csc_server *server, int descriptor, const struct sockaddr *peer,
-                        socklen_t length) {
+// Queues the connection or hands it over; false when it was closed instead.
+static bool take(csc_server *server, const csc_connection *connection) {
     server->statistics.accepted++;
-    if (server->live >= server->admission_threshold && !admit(server, descriptor, peer, length)) {
+    if (server->live >= server->admission_threshold && !admit(server, connection)) {
         return false;
     }
     server->live++;
     if (server->incoming_connection) {
-        hand_over(server, descriptor, peer, length);
+        hand_over(server, connection);
     } else {
         csc_connection *place = csc__pending_push_place(&server->pending);
-        place->descriptor = descriptor;
-        csc_address_from_sockaddr(peer, length, &place->peer);
+        place->descriptor = connection->descriptor;
+        place->peer = connection->peer;
     }
+    return true;
+}
+
+// On its own, so that the connections that are queued need no room for this on the stack.
+static __attribute__((noinline)) bool take_slowly(csc_server *server, int descriptor,
+                                                  const struct sockaddr *peer, socklen_t length) {
+    csc_connection connection = {.descriptor = descriptor};
+    csc_address_from_sockaddr(peer, length, &connection.peer);
+    return take(server, &connection);
+}
+
+// The same for a connection that was just accepted. Where nobody is asked about it, the address goes
+// straight to its place in the queue, and stays there unless the program takes the descriptor itself.
+static inline bool take_accepted(csc_server *server, int descriptor, const struct sockaddr *peer,
+                                 socklen_t length) {
+    if (server->live >= server->admission_threshold || server->incoming_connection) {
+        return take_slowly(server, descriptor, peer, length);
+    }
+    server->statistics.accepted++;
+    server->live++;
+    csc_connection *place = csc__pending_push_place(&server->pending);
+    place->descriptor = descriptor;
+    csc_address_from_sockaddr(peer, length, &place->peer);
     return true;
 }
 
@@ -181,6 +199,7 @@ static inline void accepting_succeeded(csc_server *server, int descriptor) {
 
 void csc__begin_back_off(csc_server *server, const csc__verdict *verdict) {
     csc__pause_begin(&server->pause, verdict, csc__monotonic_milliseconds());
+    csc__group_publish(server);
     csc__listener_schedule_retry(server);
     csc__apply(server); // disables the listener, which cannot fail
 }
@@ -238,6 +257,7 @@ static void pause_for(csc_server *server, const csc__verdict *verdict, csc_call 
     if (verdict->reports && generation == server->generation) {
         server->pause.reported = true;
         server->statistics.error_episodes++;
+        csc__group_publish(server);
         csc__notify(server, CSC__ACCEPT_ERROR, NULL);
     }
 }
@@ -305,10 +325,8 @@ csc__outcome csc__accept_failed(csc_server *server, int errnum) {
 /* ---------------------------------------------------------------------------------------------- */
 // Steps
 
-static inline csc__outcome step_with(csc_server *server, int descriptor,
-                                     const struct sockaddr *peer, socklen_t length,
-                                     bool is_listeners) {
-    if (!take(server, descriptor, peer, length)) {
+static inline csc__outcome announce(csc_server *server, bool taken, bool is_listeners) {
+    if (!taken) {
         return CSC__TURNED_AWAY;
     }
     if (!is_listeners && server->listener_enabled) {
@@ -319,9 +337,7 @@ static inline csc__outcome step_with(csc_server *server, int descriptor,
 }
 
 csc__outcome csc__step_with(csc_server *server, const csc_connection *connection) {
-    struct sockaddr_storage peer = {0};
-    socklen_t length = csc_address_to_sockaddr(&connection->peer, &peer);
-    return step_with(server, connection->descriptor, (struct sockaddr *)&peer, length, false);
+    return announce(server, take(server, connection), false);
 }
 
 csc__outcome csc__step(csc_server *server) {
@@ -337,7 +353,8 @@ csc__outcome csc__step(csc_server *server) {
     }
     descriptor = csc__above_standard(descriptor);
     accepting_succeeded(server, descriptor);
-    csc__outcome outcome = step_with(server, descriptor, (struct sockaddr *)&peer, length, false);
+    bool taken = take_accepted(server, descriptor, (struct sockaddr *)&peer, length);
+    csc__outcome outcome = announce(server, taken, false);
     if (descriptor >= server->reserve_watermark) {
         check_reserve(server);
     }
@@ -353,7 +370,7 @@ void csc__on_accept(struct evconnlistener *listener, int descriptor, struct sock
     server->accept_budget--;
     descriptor = csc__above_standard(descriptor);
     accepting_succeeded(server, descriptor);
-    step_with(server, descriptor, peer, (socklen_t)length, true);
+    announce(server, take_accepted(server, descriptor, peer, (socklen_t)length), true);
     if (descriptor >= server->reserve_watermark) {
         check_reserve(server);
     }

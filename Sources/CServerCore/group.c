@@ -24,7 +24,8 @@ static bool make_events(csc_group *group, csc_server *acceptor) {
     }
     errno = ENOMEM; // libevent's allocations do not set it
     group->timer = event_new(acceptor->base, -1, 0, csc__group_on_timer, group);
-    return group->timer;
+    group->flush = event_new(acceptor->base, -1, 0, csc__group_on_flush, group);
+    return group->timer && group->flush;
 }
 
 static void free_events(csc_group *group) {
@@ -32,6 +33,9 @@ static void free_events(csc_group *group) {
     csc__waker_close(&group->waker);
     if (group->timer) {
         event_free(group->timer);
+    }
+    if (group->flush) {
+        event_free(group->flush);
     }
 }
 

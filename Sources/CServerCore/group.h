@@ -54,6 +54,9 @@ struct csc_group {
     size_t last;         // index of the member that got the last connection; SIZE_MAX for none
     struct event *timer; // to take back what a member leaves in its mailbox, or to look for room
     bool takes_back;     // the timer is for what waits longest
+    struct event *flush; // to wake the members after a batch
+    bool flush_due;
+    int64_t batch_start; // monotonic milliseconds; when the first of the batch was sent
 
     // For all threads.
     atomic_bool listens;    // the acceptor does
@@ -83,6 +86,9 @@ void csc__group_stop(csc_group *group, bool forget_events);
 // Copies counters for other threads to read: those of a member, or of the server that accepts.
 // Nothing for a server in no group.
 void csc__group_publish(csc_server *server);
+
+// The same for those alone that change with each connection. The server is in a group.
+void csc__group_publish_flow(csc_server *server);
 void csc__group_read(const csc_statistics *published, csc_statistics *statistics);
 
 // A member's limits have changed what they say.
@@ -99,6 +105,9 @@ void csc__group_offer_room(csc_group *group);
 
 // From now on the accepting thread is woken when there may be room.
 void csc__group_await_room(csc_group *group);
+
+// Wakes the members that have mail.
+void csc__group_flush(csc_group *group);
 
 // The accepting thread looks at the members after this turn of its loop: a setting has changed.
 void csc__group_look_soon(csc_group *group);
@@ -126,6 +135,7 @@ void csc__member_on_arrival(int descriptor, short events, void *context);
 void csc__group_place(csc_server *acceptor, const csc_connection *connection, void *context);
 void csc__group_on_wake(int descriptor, short events, void *context);
 void csc__group_on_timer(int descriptor, short events, void *context);
+void csc__group_on_flush(int descriptor, short events, void *context);
 
 // Places elsewhere what waits for busy loops, and looks whether there is room.
 void csc__group_look(csc_group *group);

@@ -8,6 +8,7 @@
 #include "group.h"
 
 #include <event2/event.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 void csc__group_release(csc_group *group) {
@@ -31,6 +32,7 @@ void csc__group_abandon(csc_server *acceptor, bool forget_events) {
     if (!forget_events) {
         csc__waker_free_event(&group->waker);
         event_free(group->timer);
+        event_free(group->flush);
     }
     pthread_mutex_lock(&group->lock);
     csc__waker_close(&group->waker);
@@ -53,32 +55,68 @@ void csc__group_stop(csc_group *group, bool forget_events) {
     atomic_store(&group->listens, false);
     group->acceptor->no_room = false;
     if (!forget_events) {
+        csc__group_flush(group); // nothing does on its loop from now on
         csc__waker_stop(&group->waker);
         event_del(group->timer);
+        event_del(group->flush);
         group->takes_back = false;
     }
+}
+
+void csc__group_flush(csc_group *group) {
+    size_t count = atomic_load(&group->count);
+    group->flush_due = false;
+    for (size_t index = 0; index < count; index++) {
+        csc__mailbox *mailbox = &group->members[index]->mailbox;
+        if (csc__mailbox_length(mailbox) > 0) {
+            csc__mailbox_wake(mailbox);
+        }
+    }
+}
+
+static void store(uint64_t *word, uint64_t value) {
+    __atomic_store_n(word, value, __ATOMIC_RELAXED);
+}
+
+static csc_statistics *published(csc_server *server) {
+    return server->group ? &server->group->published : &server->member->published;
+}
+
+void csc__group_publish_flow(csc_server *server) {
+    const csc_group *group = server->group;
+    csc_statistics *to = published(server);
+    uint64_t delivered = server->statistics.delivered;
+    uint64_t live = server->live;
+    if (group) {
+        // What was placed is counted by the members.
+        int64_t placed_live = group->placed - group->collected;
+        delivered -= (uint64_t)group->placed;
+        live -= placed_live < server->live ? (uint64_t)placed_live : server->live;
+    }
+    store(&to->accepted, server->statistics.accepted);
+    store(&to->added, server->statistics.added);
+    store(&to->delivered, delivered);
+    store(&to->pending, server->pending.count);
+    store(&to->live, live);
 }
 
 enum { WORDS = sizeof(csc_statistics) / sizeof(uint64_t) };
 
 void csc__group_publish(csc_server *server) {
-    const csc_group *group = server->group;
-    csc_statistics now = server->statistics;
-    now.pending = server->pending.count;
-    now.live = server->live;
-    if (group) {
-        // What was placed is counted by the members.
-        int64_t placed_live = group->placed - group->collected;
-        now.delivered -= (uint64_t)group->placed;
-        now.live -= placed_live < server->live ? (uint64_t)placed_live : server->live;
-    } else if (!server->member) {
+    if (!server->group && !server->member) {
         return;
     }
-    const uint64_t *from = (const uint64_t *)&now;
-    uint64_t *to = (uint64_t *)(group ? &server->group->published : &server->member->published);
-    for (int word = 0; word < WORDS; word++) {
-        __atomic_store_n(to + word, from[word], __ATOMIC_RELAXED);
+    const uint64_t *from = (const uint64_t *)&server->statistics;
+    uint64_t *to = (uint64_t *)published(server);
+    // Those that the next call stores are not stored twice: a reader would see them change.
+    const size_t flow = offsetof(csc_statistics, discarded_on_close) / sizeof *to;
+    const size_t live = offsetof(csc_statistics, live) / sizeof *to;
+    for (size_t word = flow; word < WORDS; word++) {
+        if (word != live) {
+            store(to + word, from[word]);
+        }
     }
+    csc__group_publish_flow(server);
 }
 
 void csc__group_read(const csc_statistics *published, csc_statistics *statistics) {
@@ -91,6 +129,7 @@ void csc__group_read(const csc_statistics *published, csc_statistics *statistics
 
 void csc__member_settle(csc_server *server, bool open) {
     csc__member *member = server->member;
+    csc__group_publish_flow(server);
     bool was_open = atomic_load_explicit(&member->open, memory_order_relaxed);
     if (open != was_open) {
         atomic_store(&member->open, open);

@@ -7,8 +7,8 @@
 // `length` and `stalled` are stored and loaded in one order with what the receiver and the sender
 // look at next, see group_state.c: a weaker order would lose a wake-up.
 //
-// The lock is held for a few instructions. A burst costs one write: the loop is woken once until it
-// has looked. The ring is allocated once; it grows only where the limits do not hold, in
+// The lock is held for a few instructions. A burst costs one write: the sender wakes the loop when it
+// has sent all, and not again until that has looked. The ring is allocated once; it grows only where the limits do not hold, in
 // csc_server_finish() for instance.
 
 #include "mailbox.h"
@@ -71,10 +71,6 @@ static bool grow(csc__mailbox *it) {
 }
 
 // With the lock.
-static void wake(csc__mailbox *it) {
-    it->wake_pending = it->wake_pending || csc__waker_wake(&it->waker);
-}
-
 static bool push(csc__mailbox *it, const csc_connection *connection, int64_t now) {
     if (it->waker.eventfd.number < 0) {
         errno = EPIPE;
@@ -95,17 +91,14 @@ static bool push(csc__mailbox *it, const csc_connection *connection, int64_t now
 bool csc__mailbox_send(csc__mailbox *it, const csc_connection *connection, int64_t now) {
     pthread_mutex_lock(&it->lock);
     bool sent = push(it, connection, now);
-    if (sent) {
-        wake(it);
-    }
     pthread_mutex_unlock(&it->lock);
     return sent;
 }
 
 bool csc__mailbox_wake(csc__mailbox *it) {
     pthread_mutex_lock(&it->lock);
-    wake(it);
-    bool is_woken = it->wake_pending;
+    bool is_woken = it->wake_pending || csc__waker_wake(&it->waker);
+    it->wake_pending = is_woken;
     pthread_mutex_unlock(&it->lock);
     return is_woken;
 }
@@ -130,6 +123,9 @@ static bool pop(csc__mailbox *it, int64_t latest, csc_connection *connection) {
 }
 
 bool csc__mailbox_receive(csc__mailbox *it, csc_connection *connection) {
+    if (csc__mailbox_length(it) == 0) {
+        return false;
+    }
     pthread_mutex_lock(&it->lock);
     bool received = pop(it, INT64_MAX, connection);
     pthread_mutex_unlock(&it->lock);

@@ -39,8 +39,9 @@ bool csc__mailbox_open(csc__mailbox *it, struct event_base *base,
 void csc__mailbox_close(csc__mailbox *it, bool forget_event);
 void csc__mailbox_destroy(csc__mailbox *it);
 
-// Any thread may call these two. Sending fails with errno when the mailbox is closed (EPIPE), and
-// when it has to grow and memory is short.
+// Any thread may call these two. Sending does not wake the loop; it fails with errno when the
+// mailbox is closed (EPIPE), and when it has to grow and memory is short. Waking costs no call while
+// a wake-up is under way.
 bool csc__mailbox_send(csc__mailbox *it, const csc_connection *connection, int64_t now);
 bool csc__mailbox_wake(csc__mailbox *it); // false when that fails
 

@@ -8,16 +8,21 @@
 
 #include <unistd.h>
 
-bool csc__member_receive(csc_server *server, const csc_connection *connection) {
-    if (!csc__pending_reserve(&server->pending)) {
-        return false;
+static bool receive(csc_server *server, const csc_connection *connection) {
+    bool has_memory = csc__pending_reserve(&server->pending);
+    if (has_memory) {
+        csc__step_with(server, connection);
     }
+    return has_memory;
+}
+
+bool csc__member_receive(csc_server *server, const csc_connection *connection) {
     csc__server_enter(server);
     atomic_store_explicit(&server->thread, pthread_self(), memory_order_relaxed);
-    csc__step_with(server, connection);
+    bool received = receive(server, connection);
     csc__settle(server);
     csc__server_leave(server);
-    return true;
+    return received;
 }
 
 // It counts as accepted here, although nobody gets it.
@@ -29,8 +34,8 @@ static void discard(csc_server *server, const csc_connection *connection, uint64
     csc__member_count_ended(server->member, 1);
 }
 
-static void receive(csc_server *server, const csc_connection *connection) {
-    if (!csc__member_receive(server, connection)) {
+static void receive_or_discard(csc_server *server, const csc_connection *connection) {
+    if (!receive(server, connection)) {
         discard(server, connection, &server->statistics.shed);
     }
 }
@@ -43,7 +48,7 @@ void csc__member_receive_all(csc_server *server) {
     csc__server_enter(server);
     server->finishing = true;
     while (!server->freed && csc__mailbox_receive(&server->member->mailbox, &connection)) {
-        receive(server, &connection);
+        receive_or_discard(server, &connection);
     }
     server->finishing = false;
     if (!server->freed) {
@@ -75,9 +80,10 @@ static void receive_some(csc_server *server) {
     int left = server->accept_batch;
     while (!server->freed && csc__may_accept(server) && left > 0 &&
            csc__mailbox_receive(&server->member->mailbox, &connection)) {
-        receive(server, &connection);
+        receive_or_discard(server, &connection);
         left--;
     }
+    csc__settle(server);
     if (server->freed) {
         return;
     }

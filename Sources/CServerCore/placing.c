@@ -160,6 +160,16 @@ static void count_placed(csc_group *group, csc__member *member, int count) {
     group->placed += count;
 }
 
+// Members are woken once for all that are accepted in one go.
+static void begin_batch(csc_group *group) {
+    group->flush_due = true;
+    group->batch_start = csc__monotonic_milliseconds();
+    event_active(group->flush, EV_TIMEOUT, 0);
+    if (!group->takes_back && moves_back(group)) {
+        take_back_after(group, group->stall_limit);
+    }
+}
+
 // False when the member has been freed, and when memory is short.
 static bool deliver(csc_group *group, csc__member *member, const csc_connection *connection) {
     count_placed(group, member, 1);
@@ -167,11 +177,13 @@ static bool deliver(csc_group *group, csc__member *member, const csc_connection 
         if (csc__member_receive(member->server, connection)) {
             return true;
         }
-    } else if (csc__mailbox_send(&member->mailbox, connection, csc__monotonic_milliseconds())) {
-        if (!group->takes_back && moves_back(group)) {
-            take_back_after(group, group->stall_limit);
+    } else {
+        if (!group->flush_due) {
+            begin_batch(group);
         }
-        return true;
+        if (csc__mailbox_send(&member->mailbox, connection, group->batch_start)) {
+            return true;
+        }
     }
     count_placed(group, member, -1);
     return false;
@@ -226,12 +238,17 @@ void csc__group_place(csc_server *acceptor, const csc_connection *connection, vo
     } else {
         csc__refuse(acceptor, connection); // freed by the callback that chooses
     }
-    csc__group_publish(acceptor);
+    csc__group_publish_flow(acceptor);
     if (group->acceptor) {
         csc__collect_ended(acceptor); // members may have added some, beyond the limit
     }
-    if (look_for_room(group)) {
+    // Where that one takes another, there is room.
+    bool is_known = group->acceptor && member && may_move(group) && takes_more(group, member);
+    if (!is_known && look_for_room(group)) {
         csc__settle(acceptor);
+    }
+    if (acceptor->wait_depth > 0) {
+        csc__group_flush(group); // no event does in a wait
     }
 }
 
@@ -277,6 +294,9 @@ void csc__group_look(csc_group *group) {
     }
     look_for_room(group);
     csc__settle(acceptor);
+    if (acceptor->wait_depth > 0) {
+        csc__group_flush(group); // no event does in a wait
+    }
     csc__server_leave(acceptor);
 }
 
@@ -285,6 +305,11 @@ void csc__group_on_timer(int descriptor, short events, void *context) {
     csc_group *group = context;
     group->takes_back = false;
     csc__group_look(group);
+}
+
+void csc__group_on_flush(int descriptor, short events, void *context) {
+    (void)descriptor, (void)events;
+    csc__group_flush(context);
 }
 
 void csc__group_on_wake(int descriptor, short events, void *context) {

@@ -63,6 +63,7 @@ void csc__note_overload(csc_server *server) {
         server->statistics.overload_milliseconds += (uint64_t)(now - server->overload_start);
     }
     server->overloaded = overloaded;
+    csc__group_publish(server);
 }
 
 void csc__settle_soon(csc_server *server) {
@@ -75,10 +76,13 @@ void csc__settle_soon(csc_server *server) {
 
 // False with errno when the loop cannot watch the socket, or there is no memory for the queue.
 bool csc__apply(csc_server *server) {
-    csc__note_overload(server);
-    csc__group_publish(server);
     if (server->member) {
         csc__member_settle(server, !server->freed && csc__may_accept(server));
+        return true;
+    }
+    csc__note_overload(server);
+    if (server->group) {
+        csc__group_publish_flow(server);
     }
     if (!server->listener || server->inherited_by_fork) {
         return true;
@@ -109,7 +113,7 @@ void csc__end_connections(csc_server *server, uint32_t count) {
         csc__member_count_ended(server->member, ended);
     }
     if (server->group) {
-        csc__group_publish(server);
+        csc__group_publish_flow(server);
     }
     if (server->overloaded) {
         csc__note_overload(server);

@@ -117,7 +117,7 @@ static void what_is_injected_at_the_acceptor_is_placed(void **state) {
     csc_connection connection = pair_with(it);
     assert_true(csc_server_inject(it->server, &connection));
     assert_int_equal(group_statistics(group).in_mailbox, 1);
-    group_run_member(group, 0);
+    group_run_all(group);
     assert_int_equal(group_take(group, 0, true), 1);
     group_teardown(group);
 }

@@ -348,7 +348,7 @@ private let otherMembers: [Member] =
       $0.shutdown.begin(timeout: .zero)
       await $0.shutdown.waitUntilDeadline()
     },
-  ] + baseMembers + timerMembers + signalMembers
+  ] + baseMembers + groupMembers + timerMembers + signalMembers
 
 private let twoThreads = "An EventBase was run by a thread while another runs it."
 
@@ -378,6 +378,57 @@ private let baseMembers: [Member] = [
   traps("EventBase.run()", text: twoThreads) { $0.base.run() },
   traps("EventBase.run(_:)", text: twoThreads) { try $0.base.run {} },
   traps("EventBase.runOnce(timeout:)", text: twoThreads) { $0.base.runOnce(timeout: .zero) },
+]
+
+/// A group that listens, looked at from a thread that is none of its loops'.
+private func ofGroup(
+  _ name: String,
+  _ threadClass: ThreadClass = .anywhere,
+  _ call: @escaping @Sendable (TCPServerGroup) async throws -> Void
+) -> Member {
+  let called: @Sendable (Scene) async throws -> Void = { _ in
+    try await EventBaseGroup.withThreads(loops: 1) { loops in
+      let group = TCPServerGroup(on: loops)
+      try await group.listen(address: .localHost)
+      try await withTaskExecutorPreference(globalConcurrentExecutor) { try await call(group) }
+    }
+  }
+  return Member(name: name, threadClass: threadClass, call: .async(called))
+}
+
+private let groupMembers: [Member] = [
+  anywhere("EventBaseGroup.run(loops:pinning:accepting:_:)") { _ in try EventBaseGroup.run(loops: 1) { _ in }
+  },
+  anywhereAwaited("EventBaseGroup.withThreads(loops:pinning:accepting:_:)") { _ in
+    try await EventBaseGroup.withThreads(loops: 1) { _ in }
+  },
+  ofGroup("EventBaseGroup.eventBases") { _ = $0.eventBases.eventBases },
+  ofGroup("EventBaseGroup.acceptingEventBase") { _ = $0.eventBases.acceptingEventBase },
+  ofGroup("TCPServerGroup.init(on:distribution:stallLimit:configure:)") {
+    _ = TCPServerGroup(on: $0.eventBases)
+  },
+  ofGroup("TCPServerGroup.init(on:distribution:stallLimit:make:)") {
+    _ = TCPServerGroup(on: $0.eventBases) { TCPServer(eventBase: $0) }
+  },
+  ofGroup("TCPServerGroup.eventBases") { _ = $0.eventBases },
+  ofGroup("TCPServerGroup.listen(address:port:)", .hops) {
+    try await TCPServerGroup(on: $0.eventBases).listen(address: .localHost)
+  },
+  ofGroup("TCPServerGroup.setSocketDescriptor(_:)", .hops) { try? await $0.setSocketDescriptor(-1) },
+  ofGroup("TCPServerGroup.isListening") { _ = $0.isListening },
+  ofGroup("TCPServerGroup.serverAddress") { _ = $0.serverAddress },
+  ofGroup("TCPServerGroup.serverPort") { _ = $0.serverPort },
+  ofGroup("TCPServerGroup.close()") { $0.close() },
+  ofGroup("TCPServerGroup.finish()") { $0.finish() },
+  ofGroup("TCPServerGroup.statistics") { _ = $0.statistics },
+  ofGroup("TCPServerGroup.statisticsByLoop") { _ = $0.statisticsByLoop },
+  ofGroup("TCPServerGroup.withServers(_:)", .hops) { try await $0.withServers { _, _ in } },
+  ofGroup("TCPServerGroup.withAcceptor(_:)", .hops) { try await $0.withAcceptor { _ in } },
+  ofGroup("TCPServerGroup.serve(maxConnections:shutdown:onError:handler:)", .hops) {
+    let shutdown = GracefulShutdown()
+    shutdown.begin(timeout: .zero)
+    _ = try await $0.serve(shutdown: shutdown) { _ in }
+  },
 ]
 
 private let timerMembers: [Member] =

@@ -49,7 +49,7 @@ static int make_socket(const options *options, int flags, uint64_t index) {
     return descriptor;
 }
 
-static _Noreturn void fail_connecting(const options *options, uint64_t index) {
+_Noreturn void connecting_fail(const options *options, uint64_t index) {
     switch (errno) {
     case ECONNREFUSED:
         fail("connection %llu was refused: nobody listens on 127.0.0.1:%u",
@@ -73,7 +73,7 @@ int connecting_begin(const options *options, uint64_t index) {
     struct sockaddr_in server = loopback(1, options->port);
     if (connect(descriptor, (struct sockaddr *)&server, sizeof server) != 0 &&
         errno != EINPROGRESS) {
-        fail_connecting(options, index);
+        connecting_fail(options, index);
     }
     return descriptor;
 }
@@ -89,7 +89,7 @@ int *connecting_all(const options *options) {
         int descriptor = make_socket(options, 0, (uint64_t)i);
         setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
         if (connect(descriptor, (struct sockaddr *)&server, sizeof server) != 0) {
-            fail_connecting(options, (uint64_t)i);
+            connecting_fail(options, (uint64_t)i);
         }
         if (fcntl(descriptor, F_SETFL, O_RDWR | O_NONBLOCK) != 0) {
             fail_errno("cannot make connection %d non-blocking", i);

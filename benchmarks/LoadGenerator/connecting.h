@@ -16,4 +16,7 @@ int connecting_begin(const options *options, uint64_t index);
 // descriptors are the caller's.
 int *connecting_all(const options *options);
 
+// Ends the program with what errno means for the index-th connection.
+_Noreturn void connecting_fail(const options *options, uint64_t index);
+
 #endif

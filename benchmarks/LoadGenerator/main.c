@@ -4,11 +4,11 @@
 // measures.
 
 #include "failure.h"
+#include "modes.h"
 #include "options.h"
 
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -52,15 +52,18 @@ static void allow_descriptors(int connections) {
     }
 }
 
+static int most_at_once(const options *options) {
+    if (options->run == storm) {
+        return options->in_flight;
+    }
+    return options->run == stuck ? stuck_at_once(options) : options->connections;
+}
+
 int main(int argc, char *argv[]) {
     options options;
     options_parse(&options, argc, argv);
     set_deadline(options.deadline);
-    int at_once = options.in_flight;
-    if (strcmp(options.mode, "storm") != 0) {
-        at_once = options.connections;
-    }
-    allow_descriptors(at_once);
+    allow_descriptors(most_at_once(&options));
     options.run(&options);
     return 0;
 }

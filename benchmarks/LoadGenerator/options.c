@@ -24,6 +24,8 @@ static const char usage[] =
     "          for --connections or for --seconds\n"
     "  echo    opens --connections, of which --active exchange messages of --size\n"
     "          for --seconds: each waits for its answer, or --rate says when to send\n"
+    "  stuck   begins --rate connections a second for --seconds, whether or not those\n"
+    "          before are answered; each sends a byte and waits for the first one back\n"
     "\n"
     "  --port PORT         where the server listens\n"
     "  --connections N     how many connections (1)\n"
@@ -32,14 +34,20 @@ static const char usage[] =
     "  --active N          echo: connections that talk (all)\n"
     "  --size BYTES        echo: of a message (64)\n"
     "  --rate N            echo: messages a second over all; latencies count from when\n"
-    "                      a message was due, so a slow server cannot hide the wait\n"
-    "  --seconds S         storm, echo: how long to count (1)\n"
-    "  --warm-up S         storm, echo: how long to run before that (0)\n"
-    "  --cpu-of PID        storm, echo: report the CPU time of that process meanwhile\n"
+    "                      a message was due, so a slow server cannot hide the wait;\n"
+    "                      stuck: connections a second (2000), with the same latencies\n"
+    "  --answer-limit S    stuck: a connection that waits longer has failed (5)\n"
+    "  --seconds S         storm, echo, stuck: how long to count (1; stuck 10)\n"
+    "  --warm-up S         storm, echo, stuck: how long to run before that (0)\n"
+    "  --cpu-of PID        storm, echo, stuck: report the CPU time of that process\n"
+    "                      meanwhile\n"
     "  --deadline S        give up after this long (60)\n"
     "  --help              print this\n";
 
 enum { MAX_CONNECTIONS = 10 * 1000 * 1000, MAX_SIZE = 64 * 1024 * 1024 };
+
+// The duration when the command line has none.
+static const uint64_t unsaid = UINT64_MAX;
 
 static double number(const char *name, const char *text, double least, double most) {
     char *end;
@@ -68,7 +76,11 @@ static void choose_mode(options *result, const char *name) {
     static const struct {
         const char *name;
         void (*run)(const options *);
-    } modes[] = {{"drain", keep_open}, {"hold", keep_open}, {"storm", storm}, {"echo", echo}};
+    } modes[] = {{"drain", keep_open},
+                 {"hold", keep_open},
+                 {"storm", storm},
+                 {"echo", echo},
+                 {"stuck", stuck}};
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
         if (strcmp(name, modes[i].name) == 0) {
             result->mode = modes[i].name;
@@ -79,24 +91,47 @@ static void choose_mode(options *result, const char *name) {
     fail_usage("there is no mode '%s'", name);
 }
 
+// Gives what was not said its default, and refuses what does not fit together.
+static void complete(options *result) {
+    if (result->duration == unsaid) {
+        result->duration = UINT64_C(1000000000) * (result->run == stuck ? 10 : 1);
+    }
+    // storm alone may have no number of connections: it then ends by the clock.
+    if (result->run != storm && result->connections == 0) {
+        result->connections = 1;
+    }
+    if (result->active == 0) {
+        result->active = result->connections;
+    }
+    if (result->run == echo && result->active > result->connections) {
+        fail_usage("--active %d is more than --connections %d", result->active,
+                   result->connections);
+    }
+    if (result->run == stuck) {
+        result->rate = result->rate == 0 ? 2000 : result->rate;
+        double seconds = (double)(result->warm_up + result->duration) / 1e9;
+        double count = result->rate * seconds;
+        if (count < 1 || count > (double)MAX_CONNECTIONS) {
+            fail_usage("--rate %.15g for %.15g s must be from 1 to %d connections", result->rate,
+                       seconds, MAX_CONNECTIONS);
+        }
+    }
+}
+
 void options_parse(options *result, int argc, char *argv[]) {
-    static const struct option names[] = {{"port", required_argument, NULL, 'p'},
-                                          {"connections", required_argument, NULL, 'c'},
-                                          {"sources", required_argument, NULL, 'f'},
-                                          {"in-flight", required_argument, NULL, 'i'},
-                                          {"active", required_argument, NULL, 'a'},
-                                          {"size", required_argument, NULL, 'b'},
-                                          {"rate", required_argument, NULL, 'r'},
-                                          {"seconds", required_argument, NULL, 's'},
-                                          {"warm-up", required_argument, NULL, 'w'},
-                                          {"cpu-of", required_argument, NULL, 'u'},
-                                          {"deadline", required_argument, NULL, 'd'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option names[] = {
+        {"port", required_argument, NULL, 'p'},    {"connections", required_argument, NULL, 'c'},
+        {"sources", required_argument, NULL, 'f'}, {"in-flight", required_argument, NULL, 'i'},
+        {"active", required_argument, NULL, 'a'},  {"size", required_argument, NULL, 'b'},
+        {"rate", required_argument, NULL, 'r'},    {"answer-limit", required_argument, NULL, 'l'},
+        {"seconds", required_argument, NULL, 's'}, {"warm-up", required_argument, NULL, 'w'},
+        {"cpu-of", required_argument, NULL, 'u'},  {"deadline", required_argument, NULL, 'd'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
     *result = (options){.sources = 1,
                         .in_flight = 64,
                         .size = 64,
-                        .duration = UINT64_C(1000000000),
+                        .answer_limit = UINT64_C(5000000000),
+                        .duration = unsaid,
                         .deadline = UINT64_C(60000000000)};
 
     int option;
@@ -125,6 +160,9 @@ void options_parse(options *result, int argc, char *argv[]) {
             break;
         case 'r':
             result->rate = number(name, optarg, 1, 1e9);
+            break;
+        case 'l':
+            result->answer_limit = duration(name, optarg);
             break;
         case 's':
             result->duration = duration(name, optarg);
@@ -158,15 +196,5 @@ void options_parse(options *result, int argc, char *argv[]) {
     if (result->port == 0) {
         fail_usage("--port is missing");
     }
-    // storm alone may have no number of connections: it then ends by the clock.
-    if (result->run != storm && result->connections == 0) {
-        result->connections = 1;
-    }
-    if (result->active == 0) {
-        result->active = result->connections;
-    }
-    if (result->run == echo && result->active > result->connections) {
-        fail_usage("--active %d is more than --connections %d", result->active,
-                   result->connections);
-    }
+    complete(result);
 }

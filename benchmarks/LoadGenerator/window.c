@@ -70,7 +70,7 @@ void window_add_late(window *window, uint64_t since, uint64_t time) {
     latency_add(&window->latencies, time - since);
 }
 
-void window_print(window *window, const options *options, const char *what) {
+void window_print_counts(const window *window, const options *options, const char *what) {
     if (window->count == 0) {
         fail("nothing came back in the time that was measured");
     }
@@ -80,7 +80,15 @@ void window_print(window *window, const options *options, const char *what) {
     if (window->has_server) {
         printf(",\"server_cpu_ns\":%" PRIu64, window->server_cpu);
     }
+}
+
+void window_print_latencies(window *window) {
     fputs(",\"latency_ns\":", stdout);
     latency_print(&window->latencies, stdout);
     fputs("}\n", stdout);
+}
+
+void window_print(window *window, const options *options, const char *what) {
+    window_print_counts(window, options, what);
+    window_print_latencies(window);
 }

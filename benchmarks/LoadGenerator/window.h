@@ -45,4 +45,8 @@ void window_add_late(window *window, uint64_t since, uint64_t time);
 // Prints the line of JSON; what names the things that were counted.
 void window_print(window *window, const options *options, const char *what);
 
+// The two halves of that line, for a mode that has something to add in between.
+void window_print_counts(const window *window, const options *options, const char *what);
+void window_print_latencies(window *window);
+
 #endif

@@ -27,6 +27,17 @@ def running(wrong, mode):
     return RunningServer(server, [mode], cores(), LIMIT)
 
 
+def time_wait_after(wrong, server_mode, *arguments):
+    """The rows of the kernel's table for connections of this load in TIME_WAIT."""
+    if not isolation.is_alone():
+        raise unittest.SkipTest("no network namespace to be had, and the kernel's table is of all programs")
+    with running(wrong, server_mode) as server:
+        generate(*arguments, "--port", server.port)
+        with open("/proc/net/tcp", encoding="ascii") as table:
+            # Column 3 is the state; 06 is TIME_WAIT.
+            return [row for row in table if f":{server.port:04X} " in row and row.split()[3] == "06"]
+
+
 class RefusalTests(unittest.TestCase):
     def refuse(self, expected, *arguments):
         done = generate(*arguments)
@@ -47,11 +58,16 @@ class RefusalTests(unittest.TestCase):
                               ("rate", "nan"), ("seconds", "1s"), ("seconds", ""), ("size", "1e99")):
             self.refuse(f"--{option} must be a", "echo", f"--{option}={value}")
 
+    def test_an_open_loop_of_connections_has_bounds(self):
+        for rate, seconds in ((1, 0.5), (100_000, 1000)):
+            self.refuse("from 1 to 10000000 connections", "stuck", "--port", 1, "--rate", rate, "--seconds", seconds)
+
     def test_a_port_where_nobody_listens_is_told(self):
         # Bound and not listening, so no other socket can have it.
         with socket.socket() as reserved:
             reserved.bind(("127.0.0.1", 0))
-            for mode, text in (("drain", "nobody listens"), ("storm", "refused"), ("echo", "nobody listens")):
+            for mode, text in (("drain", "nobody listens"), ("storm", "refused"), ("echo", "nobody listens"),
+                               ("stuck", "nobody listens")):
                 done = generate(mode, "--port", reserved.getsockname()[1])
                 self.assertEqual(done.returncode, 1)
                 self.assertIn(text, done.stderr)
@@ -94,14 +110,7 @@ class ReportTests(unittest.TestCase):
         self.assertEqual(report["connections"], 100)
 
     def test_storm_leaves_nothing_in_time_wait(self):
-        if not isolation.is_alone():
-            self.skipTest("no network namespace to be had, and the kernel's table is of all programs")
-        with running("nothing", "storm") as server:
-            generate("storm", "--port", server.port, "--connections", 100)
-            with open("/proc/net/tcp", encoding="ascii") as table:
-                # Column 3 is the state; 06 is TIME_WAIT.
-                waiting = [row for row in table if f":{server.port:04X} " in row and row.split()[3] == "06"]
-        self.assertEqual(waiting, [])
+        self.assertEqual(time_wait_after("nothing", "storm", "storm", "--connections", 100), [])
 
     def test_messages_of_all_sizes_come_back(self):
         for size in (1, 7, 8, 65536, 3_000_000):
@@ -128,3 +137,60 @@ class ReportTests(unittest.TestCase):
     def test_an_open_loop_sends_no_more_than_its_rate(self):
         report = self.report("echo", "--connections", 4, "--seconds", 0.4, "--rate", 1000)
         self.assertLessEqual(report["messages"], 401)
+
+
+class StuckTests(unittest.TestCase):
+    # 200 connections.
+    LOAD = ("stuck", "--rate", 500, "--seconds", 0.4)
+
+    def report(self, wrong, *arguments):
+        with running(wrong, "echo") as server:
+            done = generate(*self.LOAD, "--port", server.port, *arguments)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        report = json.loads(done.stdout)
+        self.assertEqual(report["failed"], report["refused"] + report["ended"] + report["unanswered"])
+        return report
+
+    def test_each_connection_is_answered_whoever_closes_it(self):
+        for wrong in ("nothing", "closes-each"):
+            report = self.report(wrong)
+            self.assertEqual((report["mode"], report["connections"], report["failed"]), ("stuck", 200, 0))
+
+    def test_percentiles_are_in_order(self):
+        latency = self.report("nothing")["latency_ns"]
+        ordered = [latency[name] for name in ("p50", "p99", "p99.9", "max")]
+        self.assertEqual(ordered, sorted(ordered))
+
+    def test_a_server_that_stalls_does_not_slow_the_load(self):
+        # It sleeps for as long as the load lasts. A closed loop would begin few connections.
+        self.assertEqual(self.report("stalls")["connections"], 200)
+
+    def test_the_warm_up_is_not_counted(self):
+        self.assertEqual(self.report("nothing", "--warm-up", 0.2)["connections"], 200)
+
+    def test_connections_that_end_without_an_answer_have_failed(self):
+        # The server answers no more than its first 100 messages, of which the ends of connections are some.
+        report = self.report("closes")
+        self.assertEqual(report["connections"] + report["failed"], 200)
+        self.assertGreaterEqual(report["ended"], 100)
+        self.assertEqual(report["ended"], report["failed"])
+
+    def test_connections_without_an_answer_in_time_have_failed(self):
+        report = self.report("is-silent", "--answer-limit", 0.5)
+        self.assertEqual(report["connections"] + report["failed"], 200)
+        self.assertGreaterEqual(report["unanswered"], 100)
+        self.assertEqual(report["unanswered"], report["failed"])
+
+    def test_connections_to_a_port_that_is_closed_have_failed(self):
+        # Those in the queue of the listening socket end with it, and those after them are refused.
+        report = self.report("stops-listening")
+        self.assertEqual((report["connections"], report["failed"]), (100, 100))
+
+    def test_no_answer_at_all_is_a_failure(self):
+        with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+            done = generate(*self.LOAD, "--answer-limit", 0.1, "--port", listener.getsockname()[1])
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("no connection was answered: 0 were refused, 0 ended before, 200 waited too long", done.stderr)
+
+    def test_nothing_is_left_in_time_wait(self):
+        self.assertEqual(time_wait_after("nothing", "echo", *self.LOAD), [])

@@ -57,6 +57,7 @@ def serve(wrong, mode, listener):
     selector.register(listener, selectors.EVENT_READ)
     selector.register(0, selectors.EVENT_READ)
     messages = 0
+    accepted = 0
     while True:
         for key, _ in selector.select():
             if key.fd == 0:
@@ -68,6 +69,10 @@ def serve(wrong, mode, listener):
                     greet(wrong, connection)
                 else:
                     selector.register(connection, selectors.EVENT_READ)
+                accepted += 1
+                if wrong == "stops-listening" and accepted == 100:
+                    selector.unregister(listener)
+                    listener.close()
             else:
                 messages += 1
                 if not answer(wrong, key.fileobj, messages):
@@ -86,7 +91,10 @@ def greet(wrong, connection):
 
 def answer(wrong, connection, messages):
     """Returns whether the connection goes on."""
-    data = connection.recv(65536)
+    try:
+        data = connection.recv(65536)
+    except ConnectionResetError:
+        return False
     # The first messages are what all connections say before anything is measured.
     if wrong == "changes-a-byte" and messages > 100:
         data = data[:-1] + bytes([data[-1] ^ 1])
@@ -100,7 +108,7 @@ def answer(wrong, connection, messages):
         return True
     if data:
         connection.sendall(data)
-    return bool(data)
+    return bool(data) and wrong != "closes-each"
 
 
 leaked = []

@@ -54,7 +54,15 @@ extension EventBase {
   public static func withThread<Success: Sendable>(
     _ body: @escaping @Sendable (EventBase) async throws -> Success
   ) async throws -> Success {
-    let thread = try await LoopThread.start()
+    try await withThread(on: nil, body)
+  }
+
+  /// - Parameter cpu: the only one that the thread may run on; nil for any.
+  static func withThread<Success: Sendable>(
+    on cpu: Int?,
+    _ body: @escaping @Sendable (EventBase) async throws -> Success
+  ) async throws -> Success {
+    let thread = try await LoopThread.start(on: cpu)
     let task = Task(executorPreference: thread.base.taskExecutor) {
       try await body(thread.base)
     }
@@ -122,56 +130,5 @@ private final class Outcome<Success: Sendable>: Sendable {
 
   func get() -> Result<Success, any Error>? {
     result.withLock { $0 }
-  }
-}
-
-/// A thread that makes an event base and runs it until it is stopped.
-private final class LoopThread: Sendable {
-  let base: EventBase
-  private let thread: SystemThread
-  private let progress: Progress
-
-  /// What the thread reports. The base goes through a lock, so that making it visibly comes before using it.
-  private struct Progress: Sendable {
-    let base = Locked<EventBase?>(nil)
-    let end = Latch()
-  }
-
-  private init(base: EventBase, thread: SystemThread, progress: Progress) {
-    self.base = base
-    self.thread = thread
-    self.progress = progress
-  }
-
-  static func start() async throws -> LoopThread {
-    let progress = Progress()
-    let started = Locked<SystemThread?>(nil)
-    try await withCheckedThrowingContinuation { continuation in
-      started.withLock { started in
-        started = SystemThread.start {
-          do throws(SocketError) {
-            let base = try EventBase()
-            progress.base.withLock { $0 = base }
-            continuation.resume()
-            base.run()
-          } catch {
-            continuation.resume(throwing: error)
-          }
-          progress.end.open()
-        }
-        if started == nil { continuation.resume(throwing: SocketError.socketResource) }
-      }
-    }
-    guard let thread = started.withLock({ $0 }), let base = progress.base.withLock({ $0 }) else {
-      throw SocketError.socketResource
-    }
-    return LoopThread(base: base, thread: thread, progress: progress)
-  }
-
-  /// Waits for the thread's last line before joining, so that no thread of the pool blocks.
-  func stopAndJoin() async {
-    base.stop()
-    await progress.end.wait()
-    thread.join()
   }
 }

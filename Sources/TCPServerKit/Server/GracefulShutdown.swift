@@ -33,7 +33,10 @@ public final class GracefulShutdown: Sendable {
   ///
   /// - Parameter timeout: how long the handlers may take from now on.
   public func begin(timeout: Duration = .seconds(30)) {
-    let deadline = ContinuousClock.now + timeout.limited
+    begin(until: ContinuousClock.now + timeout.limited)
+  }
+
+  func begin(until deadline: ContinuousClock.Instant) {
     let observers = state.withLock { state in
       if let earlier = state.deadline, earlier <= deadline { return [@Sendable () -> Void]() }
       state.deadline = deadline
@@ -159,9 +162,9 @@ public final class GracefulShutdown: Sendable {
   }
 
   /// Runs `body` with `shutdown` as ``current``, if there is one.
-  static func with(_ shutdown: GracefulShutdown?, _ body: () async -> Void) async {
+  static func with<Success>(_ shutdown: GracefulShutdown?, _ body: () async -> Success) async -> Success {
     guard let shutdown else { return await body() }
-    await $given.withValue(shutdown, operation: body)
+    return await $given.withValue(shutdown, operation: body)
   }
 
   /// Calls `body` when the shutdown begins, at once if it has, and again whenever its time becomes shorter.

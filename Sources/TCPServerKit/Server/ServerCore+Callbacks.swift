@@ -65,7 +65,7 @@ extension ServerCore {
     acceptError.notify(error)
   }
 
-  fileprivate static func of(_ context: UnsafeMutableRawPointer?) -> ServerCore? {
+  static func of(_ context: UnsafeMutableRawPointer?) -> ServerCore? {
     unsafe context.map { unsafe Unmanaged<ServerCore>.fromOpaque($0).takeUnretainedValue() }
   }
 }

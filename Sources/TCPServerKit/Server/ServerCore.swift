@@ -9,6 +9,8 @@ internal import CServerCore
   let acceptError: Signal<SocketError>
   let connectionRejected: Signal<RejectedConnection>
   var admissionHandler: ((HostAddress, UInt16) -> Admission)?
+  /// Of a server that accepts for a group, where its program chooses the loops.
+  var choice: ((HostAddress, UInt16) -> Int)?
   /// The tasks that wait in `accept()`.
   let acceptWaiters = WaiterQueue()
   /// Why the listening socket broke; forgotten when the server listens again.

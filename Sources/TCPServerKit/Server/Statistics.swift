@@ -49,6 +49,10 @@ extension TCPServer {
     public var acceptQueue: UInt64
     /// The length of the kernel's queue.
     public var acceptQueueLimit: UInt64
+    /// Connections of a ``TCPServerGroup`` that are on their way to their loop now.
+    public var inMailbox: UInt64
+    /// Times that a ``TCPServerGroup`` took a connection from a loop that was busy and placed it on another.
+    public var takenBack: UInt64
 
     init(_ core: csc_statistics, undelivered: UInt64) {
       self.undelivered = undelivered
@@ -70,6 +74,8 @@ extension TCPServer {
       overloadTime = .milliseconds(core.overload_milliseconds)
       acceptQueue = core.accept_queue
       acceptQueueLimit = core.accept_queue_limit
+      inMailbox = core.in_mailbox
+      takenBack = core.taken_back
     }
   }
 

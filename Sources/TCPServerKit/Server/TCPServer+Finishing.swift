@@ -8,6 +8,10 @@ extension TCPServer {
   /// the limits say, and what is pending can still be taken. From any thread.
   public final func finish() {
     guard !isPosted("TCPServer.finish()", { $0.finish() }) else { return }
+    if let group { group.finish() } else { finishHere() }
+  }
+
+  func finishHere() {
     exchange(&proxyListener, with: nil)?.finish()
     unsafe csc_server_finish(core)
     endPause()

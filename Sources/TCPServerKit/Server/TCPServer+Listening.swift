@@ -53,6 +53,11 @@ extension TCPServer {
   /// Clients that the kernel had queued for the server are reset. May be called from any thread.
   public final func close() {
     guard !isPosted("TCPServer.close()", { $0.close() }) else { return }
+    closeHere()
+    group?.close()
+  }
+
+  func closeHere() {
     exchange(&proxyListener, with: nil)?.close()
     unsafe csc_server_close(core)
     endPause()
@@ -82,12 +87,14 @@ extension TCPServer {
   /// The address the server listens on, or a proxy for it; ``HostAddress/null`` when it does not.
   public final var serverAddress: HostAddress {
     requireLoopThread("TCPServer.serverAddress")
+    if let group { return group.serverAddress }
     return unsafe proxyListener?.binding?.address ?? HostAddress(csc_server_address(core))
   }
 
   /// The port the server listens on, or a proxy for it; 0 when it does not.
   public final var serverPort: UInt16 {
     requireLoopThread("TCPServer.serverPort")
+    if let group { return group.serverPort }
     return unsafe proxyListener?.binding?.port ?? csc_server_port(core)
   }
 

@@ -65,26 +65,34 @@ extension TCPServer {
     onError: (@Sendable (any Error, TCPSocket) -> Void)? = nil,
     handler: @escaping @Sendable (TCPSocket) async throws -> Void
   ) async throws(SocketError) -> ServingReport {
+    try await GracefulShutdown.with(shutdown) {
+      await serve(upTo: maxConnections, endedBy: shutdown, onError: onError, handler: handler)
+    }.get()
+  }
+
+  /// - Parameter sharedLimit: of the handlers on this loop and others.
+  final func serve(
+    upTo limit: Int?,
+    _ sharedLimit: SharedLimit? = nil,
+    endedBy end: GracefulShutdown?,
+    onError: (@Sendable (any Error, TCPSocket) -> Void)?,
+    handler: @escaping @Sendable (TCPSocket) async throws -> Void
+  ) async -> Result<ServingReport, SocketError> {
     guard let eventBase else {
-      throw fail(.operation, "serve() called on a server without an event base")
+      return .failure(fail(.operation, "serve() called on a server without an event base"))
     }
-    let serving = Serving(server: self, limit: maxConnections ?? .max, onError: onError, handler: handler)
+    let serving = Serving(server: self, limit: limit ?? .max, sharedLimit, onError: onError, handler: handler)
     // Only touched on the loop, where this task and the handlers run.
     nonisolated(unsafe) let shared = serving
-    await GracefulShutdown.with(shutdown) {
-      await eventBase.engine.run {
-        // On the loop: a shutdown that has begun already comes after the connections that are there.
-        let registration = shutdown?.observe {
-          eventBase.engine.post(.closure { unsafe shared.shutDown(until: shutdown?.deadline) })
-        }
-        await unsafe shared.run()
-        if let registration { shutdown?.forget(registration) }
+    await eventBase.engine.run {
+      // On the loop: a shutdown that has begun already comes after the connections that are there.
+      let registration = end?.observe {
+        eventBase.engine.post(.closure { unsafe shared.shutDown(until: end?.deadline) })
       }
+      await unsafe shared.run()
+      if let registration { end?.forget(registration) }
     }
-    if let error = serving.error {
-      throw error
-    }
-    return serving.report
+    return serving.error.map { .failure($0) } ?? .success(serving.report)
   }
 }
 
@@ -92,6 +100,7 @@ extension TCPServer {
 private final class Serving: CancellableWait {
   private let server: TCPServer
   private let limit: Int
+  private let sharedLimit: SharedLimit?
   private let onError: (@Sendable (any Error, TCPSocket) -> Void)?
   private let handler: @Sendable (TCPSocket) async throws -> Void
   private var live = 0
@@ -112,17 +121,20 @@ private final class Serving: CancellableWait {
   init(
     server: TCPServer,
     limit: Int,
+    _ sharedLimit: SharedLimit?,
     onError: (@Sendable (any Error, TCPSocket) -> Void)?,
     handler: @escaping @Sendable (TCPSocket) async throws -> Void
   ) {
     self.onError = onError
     self.server = server
     self.limit = max(limit, 1)
+    self.sharedLimit = sharedLimit
     self.handler = handler
   }
 
   func run() async {
-    guard server.isListening || server.hasPendingConnections else {
+    // One of a group may have ended by now; the group has looked whether it listened.
+    guard server.group != nil || server.isListening || server.hasPendingConnections else {
       error = server.fail(.operation, "serve() called on a server that does not listen")
       return
     }
@@ -134,7 +146,7 @@ private final class Serving: CancellableWait {
       await acceptAll(into: &group, serveNext)
       hurryClosing()
       if Task.isCancelled {
-        server.close()
+        server.closeHere()
       }
       while live > 0 && !Task.isCancelled {
         // From here, because only the task that owns the group may cancel it.
@@ -152,7 +164,7 @@ private final class Serving: CancellableWait {
     }
     if isShuttingDown {
       // Connections that there was no time for: no task will serve them.
-      server.close()
+      server.closeHere()
     }
     deadline = nil
     sweep = nil
@@ -174,7 +186,7 @@ private final class Serving: CancellableWait {
     // After its deadline a shutdown has no time for those who still wait.
     while !isPastDeadline {
       if Task.isCancelled { return }
-      if live >= limit {
+      if live >= limit || !acquirePlace() {
         await wait()
       } else if let socket = server.nextPendingConnection() {
         isInVain = false
@@ -183,6 +195,7 @@ private final class Serving: CancellableWait {
         starting = socket
         group.addImmediateTask(operation: serveNext)
       } else {
+        sharedLimit?.release()
         do {
           guard try await server.waitForPending(isInVain) else { return }
           isInVain = true
@@ -192,6 +205,15 @@ private final class Serving: CancellableWait {
         }
       }
     }
+  }
+
+  private func acquirePlace() -> Bool {
+    guard let sharedLimit, let engine = server.eventBase?.engine else { return true }
+    // Looked at on the loop alone.
+    nonisolated(unsafe) let serving = self
+    return sharedLimit.acquire(orWake: {
+      engine.post(.closure { unsafe serving.slot.wake(.ready)?.resume() })
+    })
   }
 
   private func serveStarting() async {
@@ -224,6 +246,7 @@ private final class Serving: CancellableWait {
       report.undelivered += 1
     }
     live -= 1
+    sharedLimit?.release()
     if cancelled {
       report.cancelled += 1
     } else if endedInShutdown {
@@ -246,7 +269,7 @@ private final class Serving: CancellableWait {
     isShuttingDown = true
     server.context.isDraining = true
     TCPSocket.endIdle(of: server.context, isFirstLook: true)
-    server.finish()
+    server.finishHere()
     hurryClosing()
     sweepSoon(engine)
     slot.wake(.ready)?.resume()

@@ -101,6 +101,8 @@ internal import CServerCore
   /// The requests at a proxy that the server listens through; nil when it does not.
   final var proxyListener: ProxyListener?
   final var isPaused = false
+  /// Whose member the server is.
+  final weak var group: TCPServerGroup?
   final var ownProxy = NetworkProxy.default
   final var listenOptions = ProxyListenOptions()
   /// The last error's text, where it is not one of the core's.

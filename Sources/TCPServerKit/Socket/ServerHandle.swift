@@ -12,7 +12,7 @@ internal import Synchronization
   /// That of the server's own sockets, while there is one.
   final unowned(unsafe) var context: SocketContext?
   /// Connections on the server's loop whose peer has not got everything.
-  final var undelivered: UInt64 = 0
+  private final let undelivered = Atomic<UInt64>(0)
   /// Called when a connection has ended: there may be room for another.
   final var onRoom: (() -> Void)?
   /// The tasks that wait until no connection is left.
@@ -62,8 +62,18 @@ internal import Synchronization
     existingRemote?.deliveryTimeout.withLock { $0 = timeout }
   }
 
+  /// On the loop.
+  final func noteUndelivered() {
+    undelivered.add(1, ordering: .relaxed)
+  }
+
+  /// Without those of sockets on other loops; from any thread.
+  final var undeliveredCount: UInt64 {
+    undelivered.load(ordering: .relaxed)
+  }
+
   final var allUndelivered: UInt64 {
-    undelivered + (existingRemote?.undeliveredCount ?? 0)
+    undeliveredCount + (existingRemote?.undeliveredCount ?? 0)
   }
 
   /// How many connections are open that count.

@@ -83,7 +83,7 @@ final class SocketContext: LoopResident, @unchecked Sendable {
   /// The peer of a connection that the server counts has not got everything.
   func noteUndelivered() {
     if let server {
-      server.undelivered += 1
+      server.noteUndelivered()
     } else {
       remoteServer?.noteUndelivered()
     }

@@ -345,6 +345,16 @@ enum SystemCalls {
     return unsafe read(eventDescriptor, &count, MemoryLayout<UInt64>.size) > 0 ? Int(clamping: count) : 0
   }
 
+  /// A small file of the kernel's; empty where it cannot be read.
+  static func contents(of path: String) -> String {
+    let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return "" }
+    defer { close(descriptor) }
+    var bytes = [UInt8](repeating: 0, count: 16384)
+    let count = unsafe read(descriptor, &bytes, bytes.count)
+    return String(decoding: bytes.prefix(max(count, 0)), as: UTF8.self)
+  }
+
   static func isOpen(_ descriptor: CInt) -> Bool {
     fcntl(descriptor, F_GETFD) >= 0
   }

@@ -18,3 +18,37 @@ func linkTarget(of path: String) -> String {
   let count = unsafe readlink(path, &buffer, buffer.count)
   return String(decoding: buffer.prefix(max(count, 0)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }
+
+/// A folder that is removed with what is in it.
+final class TemporaryFolder {
+  let path: String
+  private var made: [String] = []
+
+  init() throws {
+    var template = Array("/tmp/tcpserverkit-XXXXXX".utf8CString)
+    guard let path = unsafe mkdtemp(&template) else { throw POSIXFailure() }
+    self.path = unsafe String(cString: path)
+    made = [self.path]
+  }
+
+  deinit {
+    for path in made.reversed() { unsafe remove(path) }
+  }
+
+  struct POSIXFailure: Error {}
+
+  /// Writes a file, and makes the folders that it is in.
+  func write(_ text: String, to name: String) throws {
+    var folder = path
+    for part in name.split(separator: "/").dropLast() {
+      folder += "/" + part
+      if unsafe mkdir(folder, 0o700) == 0 { made.append(folder) }
+    }
+    let descriptor = unsafe open(path + "/" + name, O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else { throw POSIXFailure() }
+    made.append(path + "/" + name)
+    let bytes = Array(text.utf8)
+    defer { close(descriptor) }
+    guard unsafe Glibc.write(descriptor, bytes, bytes.count) == bytes.count else { throw POSIXFailure() }
+  }
+}

@@ -3,6 +3,7 @@ package main
 
 import (
 	"bufio"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -59,14 +60,55 @@ func greet(connection net.Conn) {
 func echo(connection net.Conn) {
 	defer connection.Close()
 	buffer := make([]byte, 16384)
+	state := uint64(88172645463325252)
 	for {
 		size, err := connection.Read(buffer)
 		if err != nil {
 			return
 		}
+		state = scramble(state, burnRounds)
 		if _, err := connection.Write(buffer[:size]); err != nil {
 			return
 		}
+	}
+}
+
+// scramble is the work of a request, the same as in Servers/Protocol/workload.c. It is not inlined: the compiler would
+// see that the result has no use, and leave the work out.
+//
+//go:noinline
+func scramble(value, rounds uint64) uint64 {
+	for ; rounds > 0; rounds-- {
+		value ^= value << 13
+		value ^= value >> 7
+		value ^= value << 17
+	}
+	return value
+}
+
+var burnRounds uint64
+
+// stall blocks a thread now and then, as a blocking call in a handler does. There is no loop that could hang with it:
+// the scheduler gives the other goroutines another thread.
+func stall(period, length time.Duration) {
+	for {
+		time.Sleep(period - length)
+		blocked := syscall.NsecToTimespec(length.Nanoseconds())
+		syscall.Nanosleep(&blocked, nil)
+	}
+}
+
+// parseWorkload reads what the servers in C have in Servers/Protocol/workload.h.
+func parseWorkload(arguments []string) {
+	options := flag.NewFlagSet("go", flag.ExitOnError)
+	loops := options.Int("loops", 1, "threads that run goroutines")
+	options.Uint64Var(&burnRounds, "burn-rounds", 0, "for each request")
+	period := options.Int("stall-period", 0, "milliseconds")
+	length := options.Int("stall-time", 0, "milliseconds")
+	options.Parse(arguments)
+	runtime.GOMAXPROCS(*loops)
+	if *period > 0 {
+		go stall(time.Duration(*period)*time.Millisecond, time.Duration(*length)*time.Millisecond)
 	}
 }
 
@@ -90,6 +132,7 @@ func main() {
 	case "storm":
 		go serve(listener, greet)
 	default:
+		parseWorkload(os.Args[2:])
 		go serve(listener, echo)
 	}
 	io.Copy(io.Discard, input)

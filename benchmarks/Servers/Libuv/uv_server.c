@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // libuv as its guide shows it: a uv_tcp_t on the heap for each connection, a buffer for each read,
-// a request for each write.
+// a request for each write. Several loops are threads that each listen on the port, by
+// SO_REUSEPORT, as libuv's maintainers advise.
 
 #include "protocol.h"
+#include "workload.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +17,14 @@ typedef struct answer {
     uv_buf_t data;
 } answer;
 
+typedef struct server {
+    uv_loop_t loop;
+    uv_tcp_t listener;
+    uv_timer_t stalls;
+} server;
+
 static protocol_load load;
+static workload work;
 
 static void free_handle(uv_handle_t *handle) {
     free(handle);
@@ -38,6 +47,7 @@ static void after_answer(uv_write_t *request, int status) {
 static void echo(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer) {
     if (count > 0) {
         answer *self = malloc(sizeof *self);
+        workload_burn(work.burn_rounds);
         self->data = uv_buf_init(buffer->base, (unsigned)count);
         uv_write(&self->request, stream, &self->data, 1, after_answer);
         return;
@@ -83,23 +93,58 @@ static void on_standard_input(uv_poll_t *handle, int status, int events) {
     protocol_standard_input_is_readable();
 }
 
-int main(int argc, char *argv[]) {
-    load = protocol_parse(argc, argv);
-    uv_loop_t *loop = uv_default_loop();
-    uv_tcp_t server;
-    struct sockaddr_in address = protocol_address();
-    uv_tcp_init(loop, &server);
-    uv_tcp_bind(&server, (struct sockaddr *)&address, 0);
-    int error = uv_listen((uv_stream_t *)&server, PROTOCOL_BACKLOG, on_connection);
+static void on_stall(uv_timer_t *timer) {
+    (void)timer;
+    workload_stall(&work);
+}
+
+// Leaves the address with its port for the next.
+static void listen_on(server *self, struct sockaddr_in *address) {
+    uv_loop_init(&self->loop);
+    uv_tcp_init_ex(&self->loop, &self->listener, AF_INET);
+    int descriptor;
+    uv_fileno((uv_handle_t *)&self->listener, &descriptor);
+    int shared = work.loops > 1;
+    setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &shared, sizeof shared);
+    uv_tcp_bind(&self->listener, (struct sockaddr *)address, 0);
+    int error = uv_listen((uv_stream_t *)&self->listener, PROTOCOL_BACKLOG, on_connection);
     if (error != 0) {
         fprintf(stderr, "listen: %s\n", uv_strerror(error));
-        return 1;
+        exit(1);
     }
-    int listener;
-    uv_fileno((uv_handle_t *)&server, &listener);
-    protocol_start(load, listener);
+    int length = sizeof *address;
+    uv_tcp_getsockname(&self->listener, (struct sockaddr *)address, &length);
+}
+
+static void run(void *context) {
+    server *self = context;
+    uv_run(&self->loop, UV_RUN_DEFAULT);
+}
+
+int main(int argc, char *argv[]) {
+    work = workload_parse(&argc, &argv);
+    load = protocol_parse(argc, argv);
+    if (load == PROTOCOL_DRAIN) {
+        work = (workload){.loops = 1}; // one loop takes all and does nothing else
+    }
+    server *servers = calloc((size_t)work.loops, sizeof *servers);
+    struct sockaddr_in address = protocol_address();
+    for (int i = 0; i < work.loops; i++) {
+        listen_on(&servers[i], &address);
+    }
+    if (work.stall_period > 0) {
+        server *stuck = &servers[work.stall_loop];
+        uv_timer_init(&stuck->loop, &stuck->stalls);
+        uv_timer_start(&stuck->stalls, on_stall, work.stall_period, work.stall_period);
+    }
+    for (int i = 1; i < work.loops; i++) {
+        uv_thread_t thread;
+        uv_thread_create(&thread, run, &servers[i]);
+    }
+    protocol_start_on_port(load, ntohs(address.sin_port));
     uv_poll_t input; // only now: it makes standard input non-blocking
-    uv_poll_init(loop, &input, STDIN_FILENO);
+    uv_poll_init(&servers[0].loop, &input, STDIN_FILENO);
     uv_poll_start(&input, UV_READABLE | UV_DISCONNECT, on_standard_input);
-    return uv_run(loop, UV_RUN_DEFAULT);
+    run(&servers[0]);
+    return 0;
 }

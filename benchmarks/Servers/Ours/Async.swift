@@ -3,7 +3,7 @@
 import TCPServerKit
 
 /// Serves each connection in a task that `serve` starts.
-func serve(_ server: TCPServer, _ load: Load, _ drain: Drain?) async throws {
+func serve(_ server: TCPServer, _ load: Load, _ drain: Drain?, _ workload: Workload) async throws {
   switch load {
   case .drain:
     try await server.serve { socket in
@@ -11,24 +11,29 @@ func serve(_ server: TCPServer, _ load: Load, _ drain: Drain?) async throws {
       await forever()
     }
   case .storm: try await server.serve(handler: greet)
-  case .echo: try await server.serve(handler: echo)
+  case .echo: try await server.serve { try await echo($0, workload) }
+  }
+}
+
+/// The same for one connection.
+func serve(_ socket: TCPSocket, _ load: Load, _ drain: Drain?, _ workload: Workload) async throws {
+  switch load {
+  case .drain:
+    drain?.take(socket)
+    await forever()
+  case .storm: try await greet(socket)
+  case .echo: try await echo(socket, workload)
   }
 }
 
 /// Serves each connection in a task that the loop over the sequence starts.
-func iterate(_ server: TCPServer, _ load: Load, _ drain: Drain?) async throws {
+func iterate(_ server: TCPServer, _ load: Load, _ drain: Drain?, _ workload: Workload) async throws {
   try await withThrowingDiscardingTaskGroup { group in
     for try await connection in server.incomingConnections {
       group.addImmediateTask {
         guard let socket = try? connection.socket() else { return }
         // An error ends this connection only.
-        switch load {
-        case .drain:
-          drain?.take(socket)
-          await forever()
-        case .storm: try? await greet(socket)
-        case .echo: try? await echo(socket)
-        }
+        try? await serve(socket, load, drain, workload)
       }
     }
   }
@@ -39,8 +44,11 @@ func greet(_ socket: TCPSocket) async throws {
   await socket.closeGracefully()
 }
 
-func echo(_ socket: TCPSocket) async throws {
-  while try await socket.read({ bytes in _ = socket.write(bytes) }) != nil {
+func echo(_ socket: TCPSocket, _ workload: Workload) async throws {
+  while try await socket.read({ bytes -> Void in
+    workload.burn()
+    _ = socket.write(bytes)
+  }) != nil {
     if socket.bytesToWrite >= socket.writeHighWaterMark {
       try await socket.write([])
     }
@@ -48,6 +56,6 @@ func echo(_ socket: TCPSocket) async throws {
 }
 
 /// Suspends the task for good.
-private func forever() async {
+func forever() async {
   await withUnsafeContinuation { (_: UnsafeContinuation<Void, Never>) in }
 }

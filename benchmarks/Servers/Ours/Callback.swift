@@ -3,7 +3,7 @@
 import TCPServerKit
 
 /// Serves with signals and their handlers.
-func handle(_ server: TCPServer, _ load: Load, _ drain: Drain?, registering: Bool) {
+func handle(_ server: TCPServer, _ load: Load, _ drain: Drain?, registering: Bool, _ workload: Workload) {
   server.newConnection.connect {
     guard let socket = server.nextPendingConnection() else { return }
     if case .drain = load {
@@ -12,18 +12,19 @@ func handle(_ server: TCPServer, _ load: Load, _ drain: Drain?, registering: Boo
       }
       drain?.take(socket)
     } else {
-      answer(socket, load)
+      answer(socket, load, workload)
     }
   }
 }
 
 /// Greets, or sends back what comes.
-func answer(_ socket: TCPSocket, _ load: Load) {
+private func answer(_ socket: TCPSocket, _ load: Load, _ workload: Workload) {
   if case .storm = load {
     socket.write(greeting)
     socket.disconnectFromHost()
   } else {
     socket.readyRead.connect {
+      workload.burn()
       socket.readAll { _ = socket.write($0) }
     }
   }

@@ -10,33 +10,32 @@ import TCPServerKit
 ///     ours-async          serve(), a task for each connection
 ///     ours-sequence       the sequence of connections, and a task for each
 ///
-/// With `--loops N`, ours-callback and ours-async accept on one loop and serve on N of them: by an overridden
-/// incomingConnection(_:), respectively with the sequence.
+/// With `--loops N`, ours-callback and ours-async accept on one loop and serve on N of them by a TCPServerGroup; with
+/// `--own-acceptor` the one that accepts has a thread of its own. README.md has the other options.
 @main
 struct OursServer {
   static func main() throws {
     let load = Load.parse()
+    let workload = Workload()
     let name = CommandLine.arguments[0].split(separator: "/").last ?? ""
-    let loop = try EventBase()
-    let server: TCPServer
-    let loops = try loops(load.loops, with: loop)
-    if loops.count > 1 && name == "ours-callback" {
-      server = SharingServer(loops: loops, load: load)
-    } else {
-      server = TCPServer(eventBase: loop)
+    if workload.sharedQueue { return try shareQueue(load, workload) }
+    if workload.loops > 1 || workload.ownAcceptor {
+      return try share(load, workload, inTasks: name == "ours-async")
     }
+    let loop = try EventBase()
+    let server = TCPServer(eventBase: loop)
     server.setSocketOption(.lowDelay, 1)
     guard server.listen(address: .localHost) else { throw StartFailure(reason: server.errorString) }
     say("port \(server.serverPort)")
-    let drain = Drain.start(load)
+    let drain = Drain(load)
+    drain?.waitForStart()
     endWithStandardInput()
 
     switch name {
-    case "ours-async" where loops.count > 1: try loop.run { try await share(server, among: loops, load) }
-    case "ours-async": try loop.run { try await serve(server, load, drain) }
-    case "ours-sequence": try loop.run { try await iterate(server, load, drain) }
+    case "ours-async": try loop.run { try await serve(server, load, drain, workload) }
+    case "ours-sequence": try loop.run { try await iterate(server, load, drain, workload) }
     default:
-      handle(server, load, drain, registering: name == "ours-callback-reg")
+      handle(server, load, drain, registering: name == "ours-callback-reg", workload)
       loop.run()
     }
   }

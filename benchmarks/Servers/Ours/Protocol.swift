@@ -17,16 +17,8 @@ enum Load {
     case ("storm", _): return .storm
     case ("echo", _): return .echo
     default:
-      fatalError("usage: \(CommandLine.arguments[0]) drain N | storm | echo [--loops N]")
+      fatalError("usage: \(CommandLine.arguments[0]) drain N | storm | echo [OPTIONS]")
     }
-  }
-
-  /// How many loops: 1 unless the arguments say otherwise. The sockets of a drain stay on one.
-  var loops: Int {
-    if case .drain = self { return 1 }
-    let arguments = CommandLine.arguments
-    guard let index = arguments.firstIndex(of: "--loops"), index + 1 < arguments.count else { return 1 }
-    return max(Int(arguments[index + 1]) ?? 1, 1)
   }
 }
 
@@ -45,27 +37,29 @@ func endWithStandardInput() {
   _ = fcntl(STDIN_FILENO, F_SETFL, fcntl(STDIN_FILENO, F_GETFL) | O_ASYNC)
 }
 
-/// The connections of a drain, and the time they took. Touched by the loop's thread alone, but also by tasks,
+/// The connections of a drain, and the time they took. Touched by one loop's thread alone, but also by tasks,
 /// of which the compiler cannot know that they run there.
 final class Drain: @unchecked Sendable {
   private let wanted: Int
-  private let wall = nanoseconds(CLOCK_MONOTONIC)
-  private let cpu = nanoseconds(CLOCK_PROCESS_CPUTIME_ID)
+  private var wall = 0
+  private var cpu = 0
   private var count = 0
   private var sum = 0
   /// Reserved beforehand, as every server here does.
   private let kept: UnsafeMutablePointer<TCPSocket>
 
-  private init(_ wanted: Int) {
+  /// Nil for other loads.
+  init?(_ load: Load) {
+    guard case .drain(let wanted) = load else { return nil }
     self.wanted = wanted
     kept = .allocate(capacity: wanted)
   }
 
-  /// Waits for the line that lets accepting start; nil for other loads.
-  static func start(_ load: Load) -> Drain? {
-    guard case .drain(let wanted) = load else { return nil }
+  /// Waits for the line that lets accepting start.
+  func waitForStart() {
     _ = readLine()
-    return Drain(wanted)
+    wall = nanoseconds(CLOCK_MONOTONIC)
+    cpu = nanoseconds(CLOCK_PROCESS_CPUTIME_ID)
   }
 
   /// One connection is in the program's hands.

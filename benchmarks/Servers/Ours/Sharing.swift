@@ -3,65 +3,49 @@
 import Glibc
 import TCPServerKit
 
-/// The loop of this thread, and others on threads of their own, which run for good.
-func loops(_ count: Int, with first: EventBase) throws -> [EventBase] {
-  try [first]
-    + (1..<count).map { _ in
-      let loop = try EventBase()
-      var thread = pthread_t()
-      let runLoop: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { context in
-        context.map { Unmanaged<EventBase>.fromOpaque($0).takeRetainedValue().run() }
-        return nil
-      }
-      guard pthread_create(&thread, nil, runLoop, Unmanaged.passRetained(loop).toOpaque()) == 0 else {
-        throw StartFailure(reason: "no thread for a loop")
-      }
-      return loop
+/// Serves on several loops by a TCPServerGroup.
+func share(_ load: Load, _ workload: Workload, inTasks: Bool) throws {
+  let drain = Drain(load)
+  try EventBaseGroup.run(loops: workload.loops, accepting: workload.ownAcceptor ? .ownThread : .first) {
+    loops in
+    let server = TCPServerGroup(on: loops) { server in
+      if !inTasks { handle(server, load, drain, registering: false, workload) }
     }
-}
-
-/// Hands its connections to loops in turn, where their signals have handlers.
-final class SharingServer: TCPServer, @unchecked Sendable {
-  private let loops: [EventBase]
-  private let load: Load
-  private var count = 0
-
-  init(loops: [EventBase], load: Load) {
-    self.loops = loops
-    self.load = load
-    super.init(eventBase: loops[0])
-  }
-
-  override func incomingConnection(_ socketDescriptor: CInt) {
-    let loop = loops[count % loops.count]
-    count += 1
-    loop.execute { [load] in
-      let socket = TCPSocket(eventBase: loop)
-      if socket.setSocketDescriptor(socketDescriptor) {
-        answer(socket, load)
-      } else {
-        Glibc.close(socketDescriptor)
-      }
-    }
+    try await server.withAcceptor { $0.pauseAccepting() }
+    try await server.listen(address: .localHost)
+    begin(workload, on: loops, port: server.serverPort, drain)
+    try await server.withAcceptor { $0.resumeAccepting() }
+    guard inTasks else { return await forever() }
+    try await server.serve { try await serve($0, load, drain, workload) }
   }
 }
 
-/// Hands the connections of the sequence to loops in turn, each to a task.
-func share(_ server: TCPServer, among loops: [EventBase], _ load: Load) async throws {
-  try await withThrowingDiscardingTaskGroup { group in
-    var count = 0
-    for try await connection in server.incomingConnections {
-      let loop = loops[count % loops.count]
-      count += 1
-      group.addTask(executorPreference: loop.taskExecutor) {
-        // An error ends this connection only.
-        guard let socket = try? connection.socket(on: loop) else { return }
-        if case .storm = load {
-          try? await greet(socket)
-        } else {
-          try? await echo(socket)
+/// The same with a duplicate of the listening socket on each loop, to be compared with it: an idle loop takes the next
+/// connection itself.
+func shareQueue(_ load: Load, _ workload: Workload) throws {
+  try EventBaseGroup.run(loops: workload.loops) { loops in
+    let first = TCPServer()
+    guard first.listen(address: .localHost) else { throw StartFailure(reason: first.errorString) }
+    let descriptor = first.socketDescriptor
+    begin(workload, on: loops, port: first.serverPort, nil)
+    try await withThrowingTaskGroup { tasks in
+      for loop in loops.eventBases {
+        tasks.addTask(executorPreference: loop.taskExecutor) {
+          let server = loop === loops.eventBases[0] ? first : TCPServer(eventBase: loop)
+          if server !== first { server.setSocketDescriptor(dup(descriptor)) }
+          // One a turn, so that loops that are idle get their share.
+          server.acceptBatchSize = 1
+          try await server.serve { try await serve($0, load, nil, workload) }
         }
       }
+      try await tasks.waitForAll()
     }
   }
+}
+
+private func begin(_ workload: Workload, on loops: EventBaseGroup, port: UInt16, _ drain: Drain?) {
+  say("port \(port)")
+  drain?.waitForStart()
+  endWithStandardInput()
+  workload.startStalls(on: loops)
 }

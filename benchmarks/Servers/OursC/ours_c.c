@@ -10,6 +10,7 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,12 +118,41 @@ static void on_standard_input(int descriptor, short events, void *context) {
     protocol_standard_input_is_readable();
 }
 
+static void *run_acceptor(void *context) {
+    event_base_dispatch(context);
+    return NULL;
+}
+
+// A server on a loop of its own, which hands each connection over to `receiver`. It begins to accept
+// when its loop runs.
+static csc_server *acceptor_for(csc_server *receiver, struct event_base *own) {
+    csc_server *acceptor = csc_server_new(own);
+    csc_group *group = csc_group_new(acceptor, 1);
+    if (!group || !csc_group_add(group, receiver)) {
+        fprintf(stderr, "no group: %s\n", csc_server_error_string(acceptor));
+        exit(1);
+    }
+    return acceptor;
+}
+
+// Takes the option out of the arguments.
+static bool take_option(int *argc, char *argv[], const char *option) {
+    bool found = *argc > 1 && strcmp(argv[*argc - 1], option) == 0;
+    *argc -= found;
+    return found;
+}
+
 int main(int argc, char *argv[]) {
+    bool hands_off = take_option(&argc, argv, "--own-acceptor");
     load = protocol_parse(argc, argv);
     kept = calloc((size_t)protocol_wanted + 1, sizeof *kept);
     base = event_base_new();
     csc_server *server = csc_server_new(base);
     csc_server_on_new_connection(server, on_new_connection, NULL);
+    struct event_base *own = hands_off ? event_base_new() : base;
+    if (hands_off) {
+        server = acceptor_for(server, own);
+    }
     csc_address address;
     csc_address_parse("127.0.0.1", 0, &address);
     if (!csc_server_listen(server, &address)) {
@@ -136,6 +166,10 @@ int main(int argc, char *argv[]) {
     event_assign(&input, base, STDIN_FILENO, EV_READ | EV_PERSIST, on_standard_input, NULL);
     event_add(&input, NULL);
     protocol_start_on_port(load, csc_server_port(server));
+    pthread_t thread;
+    if (hands_off && pthread_create(&thread, NULL, run_acceptor, own) != 0) {
+        return 1;
+    }
     event_base_dispatch(base);
     return 1; // Standard input ends the program, nothing else.
 }

@@ -13,7 +13,8 @@ struct NIOServer {
   static func main() throws {
     let mode = CommandLine.arguments.dropFirst().first ?? ""
     let drain = Drain(wanted: CommandLine.arguments.dropFirst(2).first.flatMap(Int.init) ?? 0)
-    let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    let workload = Workload()
+    let group = MultiThreadedEventLoopGroup(numberOfThreads: workload.loops)
     let bootstrap = ServerBootstrap(group: group)
       .serverChannelOption(.backlog, value: 65535)
       // A channel that does not read listens, but accepts nothing.
@@ -23,11 +24,12 @@ struct NIOServer {
           switch mode {
           case "drain": try channel.pipeline.syncOperations.addHandler(drain)
           case "storm": try channel.pipeline.syncOperations.addHandler(Greeting())
-          default: try channel.pipeline.syncOperations.addHandler(Echo())
+          default: try channel.pipeline.syncOperations.addHandler(Echo(burning: workload.burnRounds))
           }
         }
       }
     let server = try bootstrap.bind(host: "127.0.0.1", port: 0).wait()
+    workload.startStalls(of: group)
     print("port \(server.localAddress?.port ?? 0)")
     fflush(nil)
 
@@ -92,7 +94,15 @@ private final class Echo: ChannelInboundHandler {
   typealias InboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
 
+  private let rounds: Int
+  private var state: UInt64 = 88_172_645_463_325_252
+
+  init(burning rounds: Int) {
+    self.rounds = rounds
+  }
+
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    state = scramble(state, rounds: rounds)
     context.write(data, promise: nil)
   }
 

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A thread that makes an event base and runs it until it is stopped.
+final class LoopThread: Sendable {
+  let base: EventBase
+  private let thread: SystemThread
+  private let progress: Progress
+
+  /// What the thread reports. The base goes through a lock, so that making it visibly comes before using it.
+  private struct Progress: Sendable {
+    let base = Locked<EventBase?>(nil)
+    let end = Latch()
+  }
+
+  private init(base: EventBase, thread: SystemThread, progress: Progress) {
+    self.base = base
+    self.thread = thread
+    self.progress = progress
+  }
+
+  /// - Parameter cpu: the only one that the thread may run on; nil for any.
+  static func start(on cpu: Int? = nil) async throws -> LoopThread {
+    let progress = Progress()
+    let started = Locked<SystemThread?>(nil)
+    try await withCheckedThrowingContinuation { continuation in
+      started.withLock { started in
+        started = SystemThread.start {
+          if let cpu { ProcessorSet.pinThread(to: [cpu]) }
+          do throws(SocketError) {
+            let base = try EventBase()
+            progress.base.withLock { $0 = base }
+            continuation.resume()
+            base.run()
+          } catch {
+            continuation.resume(throwing: error)
+          }
+          progress.end.open()
+        }
+        if started == nil { continuation.resume(throwing: SocketError.socketResource) }
+      }
+    }
+    guard let thread = started.withLock({ $0 }), let base = progress.base.withLock({ $0 }) else {
+      throw SocketError.socketResource
+    }
+    return LoopThread(base: base, thread: thread, progress: progress)
+  }
+
+  /// Waits for the thread's last line before joining, so that no thread of the pool blocks.
+  func stopAndJoin() async {
+    base.stop()
+    await progress.end.wait()
+    thread.join()
+  }
+}

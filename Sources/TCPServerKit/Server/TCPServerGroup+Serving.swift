@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+extension TCPServerGroup {
+  /// Serves every connection with `handler`, as a child task on the connection's loop, until the server ends.
+  ///
+  /// It does what ``TCPServer/serve(maxConnections:shutdown:onError:handler:)`` does, on all loops at once.
+  ///
+  /// - Parameters:
+  ///   - maxConnections: how many connections there may be at once on all loops together; at the limit accepting waits, and
+  ///     clients wait in the kernel's queue. Nil leaves the limit as it is, which at first is none.
+  ///   - shutdown: ends the server in order, from any thread. The handlers find it in ``GracefulShutdown/current``.
+  ///   - onError: is called, on the connection's loop, with each error that ends a connection, and its socket.
+  ///   - handler: serves one connection.
+  /// - Returns: the sum of all loops, when the server was closed, the shutdown was done, or the task was cancelled.
+  /// - Throws: when the listening socket broke; the handlers at work have then ended. A server that does not listen
+  ///   throws ``SocketError/operation``.
+  ///
+  /// ## Cancellation
+  ///
+  /// Stops listening, closes what is pending, and cancels the handlers; their sockets are aborted.
+  ///
+  /// ## Isolation
+  ///
+  /// The accepting tasks and the handlers run on the server's loops, whichever executor the caller has.
+  @discardableResult
+  public func serve(
+    maxConnections: Int? = nil,
+    shutdown: GracefulShutdown? = nil,
+    onError: (@Sendable (any Error, TCPSocket) -> Void)? = nil,
+    handler: @escaping @Sendable (TCPSocket) async throws -> Void
+  ) async throws(SocketError) -> ServingReport {
+    guard let members else { throw .operation }
+    // On the accepting loop: whoever calls may keep its own thread busy.
+    return try await eventBases.acceptingEventBase.engine.run {
+      () async -> Result<ServingReport, SocketError> in
+      await serve(members, maxConnections, shutdown, onError, handler)
+    }.get()
+  }
+
+  private func serve(
+    _ members: Members,
+    _ maxConnections: Int?,
+    _ shutdown: GracefulShutdown?,
+    _ onError: (@Sendable (any Error, TCPSocket) -> Void)?,
+    _ handler: @escaping @Sendable (TCPSocket) async throws -> Void
+  ) async -> Result<ServingReport, SocketError> {
+    guard isListening else { return .failure(.operation) }
+    let before = members.acceptor.maxConnections
+    if let maxConnections { members.acceptor.maxConnections = max(maxConnections, 1) }
+    // The loops end when the one that accepts has placed its last connection.
+    let end = GracefulShutdown()
+    let registration = shutdown?.observe { [self] in
+      finish { if let deadline = shutdown?.deadline { end.begin(until: deadline) } }
+    }
+    let limit = maxConnections.map { SharedLimit(max($0, 1)) }
+    let result = await withTaskCancellationHandler {
+      await GracefulShutdown.with(shutdown) {
+        await serve(on: members.servers, upTo: limit, endedBy: end, onError, handler)
+      }
+    } onCancel: {
+      close()
+    }
+    if let registration { shutdown?.forget(registration) }
+    if Task.isCancelled { await discardRest(of: members) }
+    if maxConnections != nil { members.acceptor.maxConnections = before }
+    // A loop may have seen that nothing listens before it was told why.
+    return members.acceptor.serverCore.listenerFailure.map { .failure($0) } ?? result
+  }
+
+  private func serve(
+    on servers: [TCPServer],
+    upTo limit: SharedLimit?,
+    endedBy end: GracefulShutdown,
+    _ onError: (@Sendable (any Error, TCPSocket) -> Void)?,
+    _ handler: @escaping @Sendable (TCPSocket) async throws -> Void
+  ) async -> Result<ServingReport, SocketError> {
+    await withTaskGroup(of: Result<ServingReport, SocketError>.self) { group in
+      for server in servers {
+        group.addTask {
+          await server.serve(upTo: nil, limit, endedBy: end, onError: onError, handler: handler)
+        }
+      }
+      var sum = ServingReport()
+      var failure: SocketError?
+      for await result in group {
+        switch result {
+        case .success(let report): sum.add(report)
+        case .failure(let error): failure = error
+        }
+      }
+      return failure.map { .failure($0) } ?? .success(sum)
+    }
+  }
+
+  /// Connections that were on their way when the tasks of their loops ended.
+  private func discardRest(of members: Members) async {
+    await members.acceptor.onLoop { $0.closeHere() }
+    for server in members.servers {
+      await server.onLoop { $0.closeHere() }
+    }
+  }
+}
+
+extension ServingReport {
+  fileprivate mutating func add(_ other: ServingReport) {
+    served += other.served
+    failed += other.failed
+    endedInTime += other.endedInTime
+    cancelled += other.cancelled
+    undelivered += other.undelivered
+  }
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CServerCore
+
+/// One server whose connections live on several event loops: one address, one limit, one shutdown, one report.
+///
+/// ```swift
+/// try EventBaseGroup.run { group in
+///   let server = TCPServerGroup(on: group)
+///   try await server.listen(port: 4242)
+///   try await server.serve { socket in
+///     while let line = try await socket.readLine() { try await socket.write(line) }
+///   }
+/// }
+/// ```
+///
+/// One loop accepts, ``EventBaseGroup/acceptingEventBase``, and places each connection on one of
+/// ``EventBaseGroup/eventBases``, where a ``TCPServer`` of that loop receives it as if it had accepted it. A connection
+/// stays on its loop. One that its loop has not fetched within the stall limit, because a handler blocks the loop's thread
+/// for instance, is taken back and placed on another loop; the loop that left it gets no more until it goes on.
+/// ``Distribution/byPeer`` and ``Distribution/custom(_:)`` leave it where it belongs.
+///
+/// ## The servers of the loops
+///
+/// They are made on their loops when the group listens for the first time, and each is given to `configure`: for handlers
+/// of signals, an ``TCPServer/admissionHandler`` or limits. What concerns the listening socket, and what limits the whole
+/// server, is taken from the first of them: ``TCPServer/maxConnections``, ``TCPServer/excessConnectionPolicy``,
+/// ``TCPServer/maxPendingConnections`` (for each loop), ``TCPServer/listenBacklogSize``,
+/// ``TCPServer/setSocketOption(_:_:)``, ``TCPServer/socketPreparation``, ``TCPServer/overloadPolicy``,
+/// ``TCPServer/descriptorReserve``, ``TCPServer/expectedDescriptors`` and ``TCPServer/proxy``. Where they are changed
+/// later is ``withAcceptor(_:)``.
+///
+/// They do not listen themselves: ``TCPServer/close()`` and ``TCPServer/finish()`` of one are the group's, and so are
+/// ``TCPServer/isListening``, ``TCPServer/serverAddress`` and ``TCPServer/serverPort``. ``TCPServer/acceptError`` is
+/// emitted by the first of them, by all where the listening socket broke.
+///
+/// ## Thread
+///
+/// Every member may be called from any task and thread.
+///
+/// ## Lifetime
+///
+/// Releasing a group closes it; connections that were taken live on.
+public final class TCPServerGroup: Sendable {
+  /// The loops.
+  public let eventBases: EventBaseGroup
+  let distribution: Distribution
+  let stallLimit: Duration?
+  private let makeServer: @Sendable (EventBase) -> TCPServer
+  private let state = Locked(State.idle)
+  private let place = Locked((address: HostAddress.null, port: UInt16(0)))
+
+  private enum State: Sendable {
+    case idle
+    case preparing
+    case ready(Members)
+  }
+
+  /// `@unchecked Sendable` because of this invariant: the core's group may be asked on any thread while there are servers.
+  @safe struct Members: @unchecked Sendable {
+    let acceptor: TCPServer
+    let servers: [TCPServer]
+    let core: OpaquePointer
+  }
+
+  /// Makes a server that does not listen yet.
+  ///
+  /// - Parameters:
+  ///   - eventBases: the loops.
+  ///   - distribution: which of them gets a connection.
+  ///   - stallLimit: how long a connection may wait for its loop before it is placed on another; 10 milliseconds at first,
+  ///     nil for as long as it takes.
+  ///   - configure: is called once on each loop, with its server, before the group listens for the first time.
+  public convenience init(
+    on eventBases: EventBaseGroup,
+    distribution: Distribution = .leastConnections,
+    stallLimit: Duration? = .milliseconds(10),
+    configure: @escaping @Sendable (TCPServer) -> Void = { _ in }
+  ) {
+    self.init(on: eventBases, distribution: distribution, stallLimit: stallLimit) { eventBase in
+      let server = TCPServer(eventBase: eventBase)
+      configure(server)
+      return server
+    }
+  }
+
+  /// Makes a server whose connections are received by servers of a class of the program's own.
+  ///
+  /// - Parameters:
+  ///   - eventBases: the loops.
+  ///   - distribution: which of them gets a connection.
+  ///   - stallLimit: how long a connection may wait for its loop before it is placed on another; 10 milliseconds at first,
+  ///     nil for as long as it takes.
+  ///   - make: is called once on each loop, before the group listens for the first time, and makes a server on that loop
+  ///     that does not listen.
+  public init(
+    on eventBases: EventBaseGroup,
+    distribution: Distribution = .leastConnections,
+    stallLimit: Duration? = .milliseconds(10),
+    make: @escaping @Sendable (EventBase) -> TCPServer
+  ) {
+    self.eventBases = eventBases
+    self.distribution = distribution
+    self.stallLimit = stallLimit
+    makeServer = make
+  }
+
+  /// The servers; nil before the group has listened.
+  var members: Members? {
+    state.withLock { if case .ready(let members) = $0 { members } else { nil } }
+  }
+
+  // MARK: - Listening
+
+  /// Listens for connections on an address and port, as ``TCPServer/startListening(address:port:)`` does.
+  ///
+  /// - Throws: why it failed: ``SocketError/operation`` where the group listens already; nothing is left open.
+  ///
+  /// ## Cancellation
+  ///
+  /// Gives the attempt up and throws `CancellationError`; nothing is left open.
+  ///
+  /// ## Isolation
+  ///
+  /// May be called from any task.
+  public func listen(address: HostAddress = .any, port: UInt16 = 0) async throws {
+    let members = try await prepare()
+    try await members.acceptor.startListening(address: address, port: port)
+    await notePlace(members)
+  }
+
+  /// Takes over a listening socket, as ``TCPServer/setSocketDescriptor(_:)`` does.
+  ///
+  /// - Throws: why it was refused; the descriptor is untouched then, and still the caller's.
+  ///
+  /// ## Cancellation
+  ///
+  /// Has no effect.
+  ///
+  /// ## Isolation
+  ///
+  /// May be called from any task.
+  public func setSocketDescriptor(_ socketDescriptor: CInt) async throws(SocketError) {
+    let members = try await prepare()
+    let error = await members.acceptor.onLoop { acceptor in
+      acceptor.setSocketDescriptor(socketDescriptor) ? nil : acceptor.serverError
+    }
+    if let error { throw error }
+    await notePlace(members)
+  }
+
+  private func notePlace(_ members: Members) async {
+    let found = await members.acceptor.onLoop { ($0.serverAddress, $0.serverPort) }
+    place.withLock { $0 = found }
+  }
+
+  /// Whether the server listens.
+  public var isListening: Bool {
+    guard let members else { return false }
+    return unsafe csc_group_is_listening(members.core)
+  }
+
+  /// The address the server listens on; ``HostAddress/null`` when it does not.
+  public var serverAddress: HostAddress {
+    isListening ? place.withLock { $0.address } : .null
+  }
+
+  /// The port the server listens on; 0 when it does not.
+  public var serverPort: UInt16 {
+    isListening ? place.withLock { $0.port } : 0
+  }
+
+  /// Stops listening and closes the connections that no handler has taken, soon. Those taken before are not touched.
+  public func close() {
+    guard let members else { return }
+    members.acceptor.soon { acceptor in
+      acceptor.closeHere()
+      for server in members.servers { server.soon { $0.closeHere() } }
+    }
+  }
+
+  /// Stops listening in order, soon: the clients that the kernel has already completed become pending first, whatever the
+  /// limits say, and what is pending can still be taken.
+  public func finish() {
+    finish {}
+  }
+
+  /// - Parameter then: is called, on the accepting loop, when that has placed all connections.
+  func finish(then: @escaping @Sendable () -> Void) {
+    guard let members else { return }
+    members.acceptor.soon { acceptor in
+      acceptor.finishHere()
+      for server in members.servers { server.soon { $0.finishHere() } }
+      then()
+    }
+  }
+
+  // MARK: - Servers
+
+  /// Makes the servers, once.
+  func prepare() async throws(SocketError) -> Members {
+    let isMine = try state.withLock { state -> Result<Members?, SocketError> in
+      switch state {
+      case .ready(let members): return .success(members)
+      case .preparing: return .failure(.operation)
+      case .idle:
+        state = .preparing
+        return .success(nil)
+      }
+    }.get()
+    if let members = isMine { return members }
+    do throws(SocketError) {
+      let members = try await makeMembers()
+      state.withLock { $0 = .ready(members) }
+      return members
+    } catch {
+      state.withLock { $0 = .idle }
+      throw error
+    }
+  }
+
+  private func makeMembers() async throws(SocketError) -> Members {
+    let count = eventBases.eventBases.count
+    let accepting = eventBases.acceptingEventBase
+    let acceptor = await accepting.engine.run { TCPServer(eventBase: accepting) }
+    let core = try await acceptor.onLoop { [distribution, stallLimit] in
+      $0.acceptForGroup(of: count, distribution, stallLimit)
+    }
+    .get()
+    var servers: [TCPServer] = []
+    for eventBase in eventBases.eventBases {
+      let server = await eventBase.engine.run { makeServer(eventBase) }
+      guard server.eventBase === eventBase else { throw .operation }
+      let error = await server.onLoop { [weak self] in unsafe $0.join(core.pointer, self) }
+      if let error { throw error }
+      servers.append(server)
+    }
+    if let first = servers.first {
+      let settings = await first.onLoop { $0.settingsForAcceptor() }
+      await acceptor.onLoop { $0.apply(settings) }
+    }
+    await acceptor.onLoop { [weak self] in $0.passErrors(to: self) }
+    return unsafe Members(acceptor: acceptor, servers: servers, core: core.pointer)
+  }
+
+  /// Calls `body` once on each loop with its server and that one's place in ``EventBaseGroup/eventBases``, one after the
+  /// other: for what is to be asked of a server on its loop.
+  ///
+  /// - Throws: ``SocketError/socketResource`` when descriptors or memory are short; ``SocketError/operation`` while the
+  ///   group begins to listen.
+  ///
+  /// ## Cancellation
+  ///
+  /// Has no effect.
+  ///
+  /// ## Isolation
+  ///
+  /// May be called from any task; `body` runs on the servers' loops.
+  public func withServers(_ body: @escaping @Sendable (TCPServer, Int) -> Void) async throws(SocketError) {
+    for (index, server) in try await prepare().servers.enumerated() {
+      await server.onLoop { body($0, index) }
+    }
+  }
+
+  /// Calls `body` on the accepting loop with the server that accepts: its limits are those of the whole group, and its
+  /// ``TCPServer/errorString`` says why listening failed.
+  ///
+  /// It delivers no connections: its signals for them are never emitted.
+  ///
+  /// - Throws: ``SocketError/socketResource`` when descriptors or memory are short; ``SocketError/operation`` while the
+  ///   group begins to listen.
+  ///
+  /// ## Cancellation
+  ///
+  /// Has no effect.
+  ///
+  /// ## Isolation
+  ///
+  /// May be called from any task; `body` runs on the accepting loop.
+  public func withAcceptor<Result: Sendable>(
+    _ body: @escaping @Sendable (TCPServer) -> Result
+  ) async throws(SocketError) -> Result {
+    try await prepare().acceptor.onLoop(body)
+  }
+
+  // MARK: - Statistics
+
+  /// The counters of all loops, as one server would have them.
+  ///
+  /// Also while a loop is busy. Exactly once: while no loop is at work, `accepted + added == delivered + pending +
+  /// inMailbox + discardedOnClose + shed + rejectedByAdmission + rejectedByLimit`. The kernel's queue is left out.
+  public var statistics: TCPServer.Statistics {
+    var sum = csc_statistics()
+    guard let members else { return TCPServer.Statistics(sum, undelivered: 0) }
+    unsafe csc_group_statistics(members.core, &sum, MemoryLayout<csc_statistics>.size)
+    return TCPServer.Statistics(sum, undelivered: members.servers.reduce(0) { $0 + $1.undeliveredOnLoop })
+  }
+
+  /// The counters of each loop's server. Also while a loop is busy.
+  public var statisticsByLoop: [TCPServer.Statistics] {
+    guard let members else { return [] }
+    return members.servers.enumerated().map { index, server in
+      var one = csc_statistics()
+      unsafe csc_group_member_statistics(members.core, index, &one, MemoryLayout<csc_statistics>.size)
+      return TCPServer.Statistics(one, undelivered: server.undeliveredOnLoop)
+    }
+  }
+}

@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import Synchronization
+import TCPServerKit
+import Testing
+
+@Suite("One server on several loops", .timeLimit(.minutes(5)))
+struct TCPServerGroupTests {
+  @Test("Handlers run on all loops, each connection on one, and the report is the sum")
+  func serves() async throws {
+    try await onLoops(3) { group in
+      let server = TCPServerGroup(on: group, stallLimit: nil)
+      let ports = Mutex<[[UInt16]]>([[], [], []])
+      let report = try await whileServing(server) { socket in
+        let loop = group.eventBases.firstIndex { $0 === EventBase.current }
+        let port = socket.peerPort
+        if let loop { ports.withLock { $0[loop].append(port) } }
+        while let line = try await socket.readLine() { try await socket.write(line) }
+      } _: {
+        let clients = (0..<30).compactMap { _ in PlainClient(to: server) }
+        for client in clients { client.send("ping\n") }
+        for client in clients { #expect(client.receive(exactly: 5) == Array("ping\n".utf8)) }
+        #expect(server.statistics.live == 30)
+        #expect(server.statisticsByLoop.map(\.live) == [10, 10, 10])
+        #expect(Set(ports.withLock { $0.joined() }) == Set(clients.map(\.port)))
+        #expect(ports.withLock { $0.map(\.count) } == [10, 10, 10])
+      }
+      #expect(report.served == 30)
+      #expect(server.statistics.accepted == 30)
+      #expect(!server.isListening)
+      #expect(server.serverPort == 0 && server.serverAddress.isNull)
+    }
+  }
+
+  @Test("The loop that accepts may have a thread of its own")
+  func acceptsElsewhere() async throws {
+    try await onLoops(2, accepting: .ownThread) { group in
+      #expect(!group.eventBases.contains { $0 === group.acceptingEventBase })
+      let server = TCPServerGroup(on: group, stallLimit: nil)
+      try await whileServing(server) { socket in
+        #expect(EventBase.current !== group.acceptingEventBase)
+        try await socket.write("x")
+        while try await socket.readLine() != nil {}
+      } _: {
+        let clients = (0..<4).compactMap { _ in PlainClient(to: server) }
+        #expect(clients.allSatisfy { $0.receive(exactly: 1) == [0x78] })
+        #expect(server.statisticsByLoop.map(\.live) == [2, 2])
+      }
+    }
+  }
+
+  @Test("A loop whose thread is blocked gets no connection that another loop could serve")
+  func blockedLoop() async throws {
+    try await onLoops(2) { group in
+      let server = TCPServerGroup(on: group)
+      let blocking = try Blockade()
+      let isBlocked = Flag()
+      try await whileServing(server) { socket in
+        guard EventBase.current === group.eventBases[0] else {
+          if !isBlocked.isSet {
+            isBlocked.set()
+            blocking.block()
+          }
+          return
+        }
+        try await socket.write("x")
+        while try await socket.readLine() != nil {}
+      } _: {
+        defer { blocking.open() }
+        var clients: [PlainClient] = []
+        // More than two where the machine is so busy that a loop is late without being blocked.
+        while !isBlocked.isSet {
+          clients.append(try #require(PlainClient(to: server)))
+          await turns(1000)
+          try Task.checkCancellation()
+        }
+        // Some are placed on the loop that is blocked, which has fewer, and all are served by the other.
+        for _ in 0..<10 {
+          let client = try #require(PlainClient(to: server))
+          #expect(client.receive(exactly: 1) == [0x78])
+          clients.append(client)
+        }
+        #expect(server.statistics.takenBack > 0)
+      }
+    }
+  }
+
+  @Test("The limit is that of all loops together, and ends with the call")
+  func limit() async throws {
+    try await onLoops(2) { group in
+      let server = TCPServerGroup(on: group)
+      let gate = Gate()
+      let most = Atomic(0)
+      let now = Atomic(0)
+      let report = try await whileServing(server, maxConnections: 3) { socket in
+        let count = now.add(1, ordering: .relaxed).newValue
+        most.max(count, ordering: .relaxed)
+        await gate.pass()
+        _ = try await socket.readLine()
+        now.subtract(1, ordering: .relaxed)
+      } _: {
+        // Some are accepted before there is a limit of connections.
+        let clients = (0..<20).compactMap { _ in PlainClient(to: server) }
+        try await until { now.load(ordering: .relaxed) == 3 }
+        gate.open()
+        for client in clients {
+          client.send("line\n")
+          client.endWriting()
+        }
+        for client in clients { #expect(client.nextInput() == .end) }
+      }
+      #expect(most.load(ordering: .relaxed) == 3)
+      #expect(report.served == 20)
+      #expect(try await server.withAcceptor { $0.maxConnections } == nil)
+    }
+  }
+
+  @Test("What a shutdown finds is served, also what the kernel holds")
+  func shutdown() async throws {
+    try await onLoops(2) { group in
+      let server = TCPServerGroup(on: group)
+      try await server.listen(address: .localHost)
+      let clients = (0..<40).compactMap { _ in PlainClient(to: server) }
+      for client in clients { client.send("line\n") }
+      let shutdown = GracefulShutdown()
+      shutdown.begin(timeout: .seconds(60))
+      let report = try await server.serve(shutdown: shutdown) { socket in
+        #expect(GracefulShutdown.current === shutdown)
+        if let line = try await socket.readLine() { try await socket.write(line) }
+      }
+      #expect(report.served == 40)
+      #expect(clients.allSatisfy { $0.receive(exactly: 5).count == 5 && $0.nextInput() == .end })
+      expectBalanced(server)
+    }
+  }
+
+  @Test("A cancelled task cancels the handlers of all loops")
+  func cancellation() async throws {
+    try await onLoops(2) { group in
+      let server = TCPServerGroup(on: group)
+      try await server.listen(address: .localHost)
+      let running = Counter()
+      let serving = Task {
+        try await server.serve { socket in
+          running.increment()
+          while try await socket.readLine() != nil {}
+        }
+      }
+      let clients = (0..<4).compactMap { _ in PlainClient(to: server) }
+      try await until { running.value == 4 }
+      serving.cancel()
+      #expect(try await serving.value.cancelled == 4)
+      #expect(clients.allSatisfy { $0.nextInput() != .nothing })
+      #expect(!server.isListening)
+      expectBalanced(server)
+    }
+  }
+
+  @Test("Each loop's server is configured on its loop; what concerns all goes to the one that accepts")
+  func configuration() async throws {
+    try await onLoops(2) { group in
+      let seen = Counter()
+      let server = TCPServerGroup(on: group, distribution: .roundRobin, stallLimit: nil) { server in
+        #expect(server.eventBase === EventBase.current)
+        seen.increment()
+        server.maxConnections = 7
+        server.excessConnectionPolicy = .close
+        server.maxPendingConnections = 9
+        server.listenBacklogSize = 11
+        server.setSocketOption(.keepAlive, 1)
+        server.descriptorReserve = 13
+        server.admissionHandler = { _, _ in .close }
+      }
+      #expect(server.statistics.accepted == 0 && server.statisticsByLoop.isEmpty)
+      try await server.listen(address: .localHost)
+      #expect(seen.value == 2)
+      let found = try await server.withAcceptor { acceptor in
+        [
+          acceptor.maxConnections ?? 0, acceptor.maxPendingConnections, acceptor.listenBacklogSize,
+          acceptor.socketOption(.keepAlive) ?? 0, acceptor.descriptorReserve,
+          acceptor.excessConnectionPolicy == .close ? 1 : 0,
+        ]
+      }
+      #expect(found == [7, 9, 11, 1, 13, 1])
+      // Admission is the loops' own.
+      let clients = (0..<4).compactMap { _ in PlainClient(to: server) }
+      try await until { server.statistics.rejectedByAdmission == 4 }
+      #expect(server.statisticsByLoop.map(\.rejectedByAdmission) == [2, 2])
+      #expect(clients.allSatisfy { $0.nextInput() != .nothing })
+      #expect(server.statistics.live == 0)
+      server.close()
+      try await until { !server.isListening }
+      expectBalanced(server)
+    }
+  }
+
+  @Test("The servers of the loops emit signals, and closing one closes the group")
+  func signals() async throws {
+    try await onLoops(2) { group in
+      let greeted = Counter()
+      let server = TCPServerGroup(on: group) { server in
+        server.newConnection.connect { [unowned server] in
+          guard let socket = server.nextPendingConnection() else { return }
+          greeted.increment()
+          socket.write("x")
+          socket.disconnectFromHost()
+        }
+      }
+      try await server.listen(address: .localHost)
+      let clients = (0..<6).compactMap { _ in PlainClient(to: server) }
+      #expect(clients.allSatisfy { $0.receive(exactly: 1) == [0x78] && $0.nextInput() == .end })
+      #expect(greeted.value == 6)
+      let port = server.serverPort
+      let places = Mutex<[Int]>([])
+      try await server.withServers { member, index in
+        #expect(member.isListening && member.serverPort == port && member.serverAddress == .localHost)
+        #expect(!member.listen())
+        #expect(member.serverError == .operation)
+        places.withLock { $0.append(index) }
+      }
+      #expect(places.withLock { $0 } == [0, 1])
+      try await server.withServers { member, index in
+        if index == 1 { member.close() }
+      }
+      try await until { !server.isListening }
+      try await server.withServers { member, _ in #expect(!member.isListening) }
+    }
+  }
+
+  private final class Telling: TCPServer, @unchecked Sendable {
+    let taken = Counter()
+
+    override func incomingConnection(_ socketDescriptor: CInt) {
+      taken.increment()
+      super.incomingConnection(socketDescriptor)
+    }
+  }
+
+  @Test("A subclass receives the connections of its loop")
+  func subclass() async throws {
+    try await onLoops(2) { group in
+      let made = Mutex<[Telling]>([])
+      let server = TCPServerGroup(on: group) { eventBase in
+        let server = Telling(eventBase: eventBase)
+        made.withLock { $0.append(server) }
+        return server
+      }
+      try await whileServing(server) { socket in
+        try await socket.write("x")
+      } _: {
+        for _ in 0..<4 {
+          let client = try #require(PlainClient(to: server))
+          #expect(client.receive(exactly: 1) == [0x78])
+        }
+      }
+      #expect(made.withLock { $0.map(\.taken.value).reduce(0, +) } == 4)
+    }
+  }
+
+  @Test("The program chooses the loop, by the client")
+  func custom() async throws {
+    try await onLoops(2) { group in
+      let server = TCPServerGroup(
+        on: group,
+        distribution: .custom { address, port in
+          #expect(address == .localHost && port != 0)
+          return 1
+        }
+      )
+      try await whileServing(server) { socket in
+        try await socket.write("x")
+        while try await socket.readLine() != nil {}
+      } _: {
+        let clients = (0..<3).compactMap { _ in PlainClient(to: server) }
+        #expect(clients.allSatisfy { $0.receive(exactly: 1) == [0x78] })
+        #expect(server.statisticsByLoop.map(\.live) == [0, 3])
+      }
+    }
+  }
+
+  @Test("A listening socket that was made elsewhere is adopted; a bad one is refused and stays the caller's")
+  func adopts() async throws {
+    try await onLoops(2) { group in
+      let server = TCPServerGroup(on: group, distribution: .byPeer)
+      await #expect(throws: SocketError.self) { try await server.setSocketDescriptor(-1) }
+      try await server.setSocketDescriptor(Descriptors.listening())
+      await #expect(throws: SocketError.operation) { try await server.listen() }
+      #expect(server.serverPort != 0)
+      try await whileServing(server) { socket in
+        try await socket.write("x")
+      } _: {
+        let client = try #require(PlainClient(to: server))
+        #expect(client.receive(exactly: 1) == [0x78])
+      }
+    }
+  }
+
+  @Test("What cannot listen says why, and can be tried again")
+  func failures() async throws {
+    try await onLoops(2) { group in
+      let server = TCPServerGroup(on: group)
+      await #expect(throws: SocketError.operation) { try await server.serve { _ in } }
+      let taken = try listening()
+      await #expect(throws: SocketError.addressInUse) {
+        try await server.listen(address: .localHost, port: taken.serverPort)
+      }
+      #expect(try await server.withAcceptor { $0.errorString } == "The bound address is already in use")
+      await #expect(throws: SocketError.operation) { try await server.serve { _ in } }
+      try await server.listen(address: .localHost)
+      #expect(server.isListening)
+
+      let wrong = TCPServerGroup(on: group) { _ in TCPServer(eventBase: nil) }
+      await #expect(throws: SocketError.operation) { try await wrong.listen() }
+    }
+  }
+
+  @Test("Where the listening socket breaks, every loop learns of it and serving ends with the error")
+  func brokenListener() async throws {
+    try await onLoops(2) { group in
+      let announced = Counter()
+      let server = TCPServerGroup(on: group) { server in
+        server.acceptError.connect { _ in announced.increment() }
+      }
+      try await server.listen(address: .localHost)
+      let serving = Task { try await server.serve { _ in } }
+      try await server.withAcceptor { acceptor in
+        _ = Glibc.shutdown(acceptor.socketDescriptor, CInt(SHUT_RDWR))
+      }
+      await #expect(throws: SocketError.self) { try await serving.value }
+      try await until { announced.value == 2 }
+      #expect(!server.isListening)
+    }
+  }
+
+  @Test("A group that is released closes; its loops go on")
+  func release() async throws {
+    try await onLoops(2) { group in
+      let port: UInt16
+      do {
+        let server = TCPServerGroup(on: group)
+        try await server.listen(address: try #require(HostAddress("127.0.0.78")))
+        port = server.serverPort
+      }
+      try await until { PlainClient("127.0.0.78", port: port) == nil }
+      let again = TCPServerGroup(on: group)
+      try await whileServing(again) {
+        try await $0.write("x")
+      } _: {
+        let client = try #require(PlainClient(to: again))
+        #expect(client.receive(exactly: 1) == [0x78])
+      }
+    }
+  }
+}
