@@ -546,7 +546,7 @@ static void what_waits_in_a_mailbox_is_not_overtaken(void **state) {
     group_teardown(group);
 }
 
-static void a_queue_of_nothing_takes_nobody(void **state) {
+static void clients_wait_while_no_queue_is_allowed(void **state) {
     fixture *it = *state;
     test_group *group = group_setup(it, 2);
     csc_server_set_max_pending(it->server, -1);
@@ -653,7 +653,7 @@ int main(void) {
         fact(a_member_may_be_freed_while_it_finishes),
         fact(a_turn_of_the_loop_receives_a_batch),
         fact(what_waits_in_a_mailbox_is_not_overtaken),
-        fact(a_queue_of_nothing_takes_nobody),
+        fact(clients_wait_while_no_queue_is_allowed),
         fact(a_member_does_not_listen_itself),
         fact(a_group_needs_a_server_of_its_own),
         fact(a_server_that_listens_already_can_be_shared),

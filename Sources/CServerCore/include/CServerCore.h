@@ -31,6 +31,7 @@
  *   csc_server_error_string() then say why. Nothing aborts, prints, or touches signal
  *   dispositions.
  * - Parameters: `server` is the server that a call is about or a callback comes from, *borrowed*;
+ *   `group` is the group that a call is about, which is there as long as one of its servers;
  *   `context` is what the program gave with the callback, never looked at, and still the
  *   program's.
  * - NULL for the server is allowed everywhere and means a server that could not be made: it does
@@ -39,14 +40,16 @@
  * - Descriptors are close-on-exec and non-blocking from their first moment.
  * - System calls: to listen, a server makes socket, setsockopt, bind, listen, getsockname, fstat,
  *   fcntl, getrlimit, timerfd_create, timerfd_settime and epoll_ctl; addresses with a scope make
- *   socket and ioctl; a child of fork() makes eventfd and dup3. Once it listens, a server makes
+ *   socket and ioctl; a child of fork() makes eventfd and dup3. A group makes an eventfd, with
+ *   fcntl and epoll_ctl, for its acceptor and for each member. Once it listens, a server makes
  *   accept4, epoll_wait and epoll_ctl (by libevent), poll, read, fstat, fcntl, getsockopt,
- *   clock_gettime, close, and what malloc() needs; timerfd_settime and write where other threads
- *   end connections or wake a wait. A wait makes one eventfd; when descriptors run out getrlimit
- *   is called, and with CSC_OVERLOAD_SHED eventfd. Clients that are rejected cost getsockname
- *   where there is a csc_rejected_fn, and a reset setsockopt. csc_server_descriptor_headroom()
- *   reads /proc/self/fd: getrlimit, openat, getdents64. Where a filter forbids one to accept, that
- *   is an error like a lack of resources, with longer pauses.
+ *   clock_gettime, close, and what malloc() and mutexes need; timerfd_settime and write where other
+ *   threads end connections or wake a wait, and where a group places connections on other loops, or
+ *   waits for room: one write for many. A wait makes one eventfd; when descriptors run out
+ *   getrlimit is called, and with CSC_OVERLOAD_SHED eventfd. Clients that are rejected cost
+ *   getsockname where there is a csc_rejected_fn, and a reset setsockopt.
+ *   csc_server_descriptor_headroom() reads /proc/self/fd: getrlimit, openat, getdents64. Where a
+ *   filter forbids one to accept, that is an error like a lack of resources, with longer pauses.
  * - Descriptors of the process that the library keeps are closed only while they are its own: a
  *   program that closes a number which is not its own breaks the server, but no other file.
  * - A server stays with the process that made it. In a child of fork() that does not exec it no
@@ -60,7 +63,8 @@
  *   calls daemon(3) after csc_server_listen(); simpler is daemon(3) first.
  *
  * Exactly once: at any time outside a callback `accepted + added == delivered + pending +
- * discarded_on_close + shed + rejected_by_admission + rejected_by_limit` (see csc_statistics).
+ * discarded_on_close + shed + rejected_by_admission + rejected_by_limit` (see csc_statistics); of a
+ * group all its servers together have that (see @ref groups).
  */
 
 /**

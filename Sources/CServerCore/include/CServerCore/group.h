@@ -23,7 +23,8 @@ CSC_ASSUME_NONNULL
  * One server accepts, and its connections are placed on servers of other loops: its members.
  *
  * The acceptor is an ordinary server: it listens, adopts, pauses, finishes and reports errors, and
- * its limits are those of the whole group. csc_server_set_max_connections() limits the connections
+ * its limits are those of the whole group. It watches the members from its loop; where
+ * csc_server_wait() takes the loop's place, it looks at them once a second at least. csc_server_set_max_connections() limits the connections
  * of all members together, csc_server_set_max_pending() those on their way to each.
  *
  * A member is a server without a socket. It receives what is placed on it through the same
@@ -32,6 +33,9 @@ CSC_ASSUME_NONNULL
  * listens, or connections are on their way to the member. csc_server_finish() of a member takes
  * those, csc_server_close() closes them: call either for the acceptor first, which goes on placing
  * otherwise. csc_server_listen(), csc_server_adopt() and csc_server_wait() of a member fail.
+ *
+ * A group stays with the process that made it, as servers do. In a child of fork() its members
+ * listen no more, and csc_server_free() of each closes the child's copies of what was on its way.
  *
  * Exactly once: while no thread is at work, the sum of all, csc_group_statistics(), has `accepted +
  * added == delivered + pending + in_mailbox + discarded_on_close + shed + rejected_by_admission +
@@ -96,8 +100,9 @@ CSC_API bool csc_group_is_listening(const csc_group *group);
 CSC_API size_t csc_group_size(const csc_group *group);
 
 /**
- * Chooses how connections are distributed; CSC_LEAST_CONNECTIONS at first. On the acceptor's
- * thread.
+ * Chooses how connections are distributed, on the acceptor's thread.
+ *
+ * @param distribution CSC_LEAST_CONNECTIONS at first
  */
 CSC_API void csc_group_set_distribution(csc_group *group, csc_distribution distribution);
 
