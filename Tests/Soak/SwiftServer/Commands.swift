@@ -6,6 +6,8 @@ import TCPServerKit
 /// The server's commands on its standard input, one word a line, each answered by a line.
 struct Commands {
   private let server: TCPServer
+  private let statistics: () -> TCPServer.Statistics
+  private let end: () -> Void
   private let port: UInt16
   private var descriptors = rlimit()
   /// Errors that no command provoked.
@@ -14,19 +16,24 @@ struct Commands {
   private(set) var holds = false
   private var isToldToBreak = false
 
-  init(_ server: TCPServer) {
+  /// - Parameters:
+  ///   - statistics: of the server, or of the group that it accepts for.
+  ///   - end: ends the program.
+  init(_ server: TCPServer, statistics: @escaping () -> TCPServer.Statistics, end: @escaping () -> Void) {
     self.server = server
+    self.statistics = statistics
+    self.end = end
     port = server.serverPort
     unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &descriptors)
   }
 
-  mutating func obey(_ line: String, on base: EventBase) {
+  mutating func obey(_ line: String) {
     let words = line.split(separator: " ")
     switch words.first {
     case "report":
       report()
       return
-    case "end": base.stop()
+    case "end": end()
     case "lower": lowerLimit()
     case "restore": setLimit(descriptors)
     case "pause": server.pauseAccepting()
@@ -64,9 +71,10 @@ struct Commands {
   }
 
   private func report() {
-    let now = server.statistics
+    let now = statistics()
     let numbers = [
-      now.accepted, now.delivered, now.pending, now.discardedOnClose, now.peerErrors, now.resourceErrors,
+      now.accepted, now.delivered, now.pending + now.inMailbox, now.discardedOnClose, now.peerErrors,
+      now.resourceErrors,
       now.listenerErrors, UInt64(countDescriptors()), UInt64(failures),
     ]
     tell("report " + numbers.map(String.init).joined(separator: " "))

@@ -3,13 +3,14 @@
 import Glibc
 import TCPServerKit
 
-/// The Swift server of the soak: sends back what comes, by handlers, in tasks or from eight threads, and obeys commands
-/// on its standard input.
+/// The Swift server of the soak: sends back what comes, by handlers, in tasks, from eight threads or on four loops, and
+/// obeys commands on its standard input.
 @main
 struct SoakServer {
   static func main() throws {
     signal(SIGINT, SIG_IGN)  // Ctrl-C is for the client, which then ends this program
     ignoreInterrupting(SIGUSR1)
+    if CommandLine.arguments.dropFirst().first == "group" { return try serveOnLoops(4) }
     let base = try EventBase()
     let server = TCPServer(eventBase: base)
     guard server.listen(address: .localHost) else {
@@ -17,7 +18,11 @@ struct SoakServer {
       exit(1)
     }
     // Used on the loop alone, where commands are executed.
-    nonisolated(unsafe) var commands = Commands(server)
+    nonisolated(unsafe) var commands = Commands(
+      server,
+      statistics: { server.statistics },
+      end: { base.stop() }
+    )
     server.acceptError.connect { unsafe commands.acceptFailed($0) }
     switch CommandLine.arguments.dropFirst().first {
     case "async":
@@ -35,12 +40,36 @@ struct SoakServer {
     tell("listening \(server.serverPort)")
     readCommands { line in
       if let line {
-        base.execute { unsafe commands.obey(line, on: base) }
+        base.execute { unsafe commands.obey(line) }
       } else {
         base.stop()
       }
     }
     base.run()
+  }
+
+  private static func serveOnLoops(_ count: Int) throws {
+    try EventBaseGroup.run(loops: count) { loops in
+      let group = TCPServerGroup(on: loops)
+      let base = loops.acceptingEventBase
+      let shutdown = GracefulShutdown()
+      try await group.listen(address: .localHost)
+      let acceptor = try await group.withAcceptor { $0 }
+      // Used on the accepting loop alone, where this task is, and where commands are executed.
+      nonisolated(unsafe) var commands = Commands(
+        acceptor,
+        statistics: { group.statistics },
+        end: { shutdown.begin() }
+      )
+      acceptor.acceptError.connect { unsafe commands.acceptFailed($0) }
+      tell("listening \(group.serverPort)")
+      readCommands { line in
+        base.execute { if let line { unsafe commands.obey(line) } else { shutdown.begin() } }
+      }
+      while !shutdown.hasBegun {
+        _ = try? await group.serve(shutdown: shutdown, handler: echo)
+      }
+    }
   }
 
   /// A handler without SA_RESTART, so that the signal interrupts what waits.
