@@ -41,7 +41,7 @@ extension TCPSocket {
   ///   - timeout: the longest silence of the peer, in which it acknowledges no byte; nil sets no limit.
   /// - Returns: the number of bytes, all of them.
   /// - Throws: ``SocketError/remoteHostClosed`` and its kind when the connection broke, ``SocketError/socketTimeout``.
-  ///   ``bytesOfFailedWrite`` is then how much went out.
+  ///   ``bytesOfFailedWrite`` is then how much went out; the rest is not sent, and may be written later.
   ///
   /// ## Cancellation
   ///
@@ -163,6 +163,16 @@ extension TCPSocket {
 
   /// How many bytes of the last `write` that did not write all of them, for an error or a cancellation, went to the
   /// kernel; 0 at first. To be read on the socket's event base.
+  ///
+  /// The peer gets exactly those bytes of it. A program that wants it to get the others writes them:
+  ///
+  /// ```swift
+  /// do {
+  ///   try await socket.write(answer, timeout: .seconds(10))
+  /// } catch SocketError.socketTimeout {
+  ///   try await socket.write(answer[socket.bytesOfFailedWrite...], timeout: .seconds(60))
+  /// }
+  /// ```
   public var bytesOfFailedWrite: Int {
     requireLoopThread("TCPSocket.bytesOfFailedWrite")
     return existingWaiters?.existingSettings?.bytesOfFailedWrite ?? 0

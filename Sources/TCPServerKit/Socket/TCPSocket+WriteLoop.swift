@@ -20,7 +20,7 @@ extension TCPSocket {
     guard isOnLoop else { return try await writingElsewhere(count, timeout, written, part) }
     var accepted = written ?? 0
     if written != nil {
-      try endWritersWait(accepted)
+      try endWritersWait(accepted, of: count)
     } else if !hasTurn, try mustWaitForTurn() {
       return try await writingElsewhere(count, timeout, nil, part)
     }
@@ -49,7 +49,7 @@ extension TCPSocket {
       try beginWritersWait(timeout)
       await suspend(.writer)
       guard isOnLoop else { return try await writingElsewhere(count, timeout, accepted, part) }
-      try endWritersWait(accepted)
+      try endWritersWait(accepted, of: count)
     }
     nextWriter()
     return count
@@ -110,18 +110,23 @@ extension TCPSocket {
   }
 
   /// The task that writes goes on.
-  private func endWritersWait(_ accepted: Int) throws {
+  private func endWritersWait(_ accepted: Int, of count: Int) throws {
     do {
       try endWait(.writer)
       try checkUnbroken(!flags.contains(.writeBroken) && descriptor >= 0)
     } catch {
-      // One task writes at a time, so what is held last is its own.
-      let unsent = min(held, accepted)
-      waiters.settings.bytesOfFailedWrite = accepted - unsent
-      if error is CancellationError { takeBack(unsent) }
+      if count > 0 { noteFailedWrite(accepted) }
       nextWriter()
       throw error
     }
+  }
+
+  /// Takes back what is held of a write that has failed, so that its caller can go on after what went to the kernel.
+  private func noteFailedWrite(_ accepted: Int) {
+    // One task writes at a time, so what is held last is its own.
+    let unsent = min(held, accepted)
+    waiters.settings.bytesOfFailedWrite = accepted - unsent
+    takeBack(unsent)
   }
 
   func waitUntilAllSent(_ timeout: Duration?) async throws {

@@ -77,6 +77,35 @@ struct AsyncWriteTests {
     }
   }
 
+  @Test("So does one that ran out of time, and the rest can be written later")
+  func timedOut() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair(tight: true)
+      let bytes = pattern(4 << 20)
+      await #expect(throws: SocketError.socketTimeout) {
+        try await pair.socket.write(bytes, timeout: .milliseconds(50))
+      }
+      let written = pair.socket.bytesOfFailedWrite
+      #expect(0 < written && written < bytes.count)
+      #expect(pair.socket.bytesToWrite == 0)
+      // This one has no share in it.
+      await #expect(throws: SocketError.socketTimeout) {
+        pair.socket.hold(65536)
+        try await pair.socket.waitUntilWritable(timeout: .milliseconds(50))
+      }
+      #expect(pair.socket.bytesOfFailedWrite == written)
+      let rest = start { try await pair.socket.write(bytes[written...]) }
+      var received: [UInt8] = []
+      try await until {
+        if case .bytes(let bytes) = pair.client.input() { received += bytes }
+        return received.count == bytes.count + 65536
+      }
+      _ = try await rest.value
+      received.removeSubrange(written..<(written + 65536))
+      #expect(Delivery.whole(received) == .whole(bytes))
+    }
+  }
+
   @Test("A cancelled write takes back nothing of an earlier one that is still held")
   func cancelledBehindAnother() async throws {
     try await onLoop { _ in
