@@ -43,7 +43,8 @@ extension TCPServer {
     /// How long it paused for those reasons, one that lasts included.
     public var overloadTime: Duration
     /// Connections that ended before their peer had acknowledged everything that was written: reset by the peer, aborted,
-    /// or given up after ``TCPServer/deliveryTimeout``.
+    /// by ``TCPServer/serve(maxConnections:shutdown:onError:handler:)`` after a write that had failed part-way among
+    /// others, or given up after ``TCPServer/deliveryTimeout``.
     public var undelivered: UInt64
     /// Completed connections in the kernel's queue now.
     public var acceptQueue: UInt64

@@ -6,14 +6,14 @@ internal import CServerCore
 public struct ServingReport: Hashable, Sendable {
   /// Connections whose handler ran.
   public var served: UInt64 = 0
-  /// Handlers that threw an error other than by being cancelled. Their connections were closed in order.
+  /// Handlers that threw an error other than by being cancelled.
   public var failed: UInt64 = 0
   /// Handlers still running when a graceful shutdown began that ended before its deadline.
   public var endedInTime: UInt64 = 0
   /// Handlers that were cancelled, by the deadline of a graceful shutdown or with the serving task.
   public var cancelled: UInt64 = 0
   /// Connections that ended before their peer had acknowledged everything that was written: cut by a deadline, reset by
-  /// the peer, or given up after ``TCPServer/deliveryTimeout``.
+  /// the peer or after a write that had failed part-way, or given up after ``TCPServer/deliveryTimeout``.
   public var undelivered: UInt64 = 0
 
   /// Makes a report in which nothing has been served yet.
@@ -32,7 +32,12 @@ extension TCPServer {
   /// ```
   ///
   /// The handler starts at once, on the thread that accepted, and stays there. When it returns or throws, its
-  /// socket is closed in order: what was written is delivered. A handler's error ends its connection only.
+  /// socket is closed in order: what was written is delivered. A handler's error ends its connection only. Without
+  /// `onError` it is not seen anywhere, but counted in ``ServingReport/failed``.
+  ///
+  /// A handler that throws after an async write has timed out or was cancelled, and that has not written as many bytes
+  /// since as that one left out, has its connection reset: half an answer must not look like a whole one. One that goes
+  /// on after ``TCPSocket/bytesOfFailedWrite``, or catches the error and returns, ends in order.
   ///
   /// When a shutdown begins, connections that are between two messages end: those whose handler waits in
   /// ``TCPSocket/waitForMessage(timeout:)``, and, of handlers that never call that, clients that have never sent a byte
@@ -45,7 +50,8 @@ extension TCPServer {
   ///   - shutdown: ends the server in order, from any thread. The handlers find it in
   ///     ``GracefulShutdown/current``.
   ///   - onError: is called, on the loop, with each error that ends a connection, and its socket: what `handler` throws,
-  ///     except for being cancelled, and why the last bytes could not be delivered.
+  ///     except for being cancelled, and, where that is another error, why bytes that were written could not be
+  ///     delivered.
   ///   - handler: serves one connection.
   /// - Returns: when the server was closed, the shutdown was done, or the task was cancelled.
   /// - Throws: when the listening socket broke; the handlers at work have then ended. A server that does not
@@ -219,28 +225,46 @@ private final class Serving: CancellableWait {
   private func serveStarting() async {
     guard let socket = exchange(&starting, with: nil) else { return }
     socket.beginServing()
+    let isReported: Bool
     do {
       try await handler(socket)
+      isReported = false
     } catch {
-      if !Task.isCancelled {
-        report.failed += 1
-        onError?(error, socket)
-      }
+      isReported = Task.isCancelled || reportFailure(error, of: socket)
     }
     socket.endServing()
-    await end(socket)
+    await end(socket, isReported)
+  }
+
+  /// Reports what a handler has thrown.
+  ///
+  /// - Returns: whether that is what has broken the connection, with bytes that were not delivered.
+  private func reportFailure(_ error: any Error, of socket: TCPSocket) -> Bool {
+    let isOfSocket = socket.flags.contains(.undelivered) && error as? SocketError == socket.lastError
+    report.failed += 1
+    onError?(error, socket)
+    if socket.hasLostBytes {
+      socket.noteUndelivered()
+      socket.abort()
+    }
+    return isOfSocket
   }
 
   /// Apart from the handler's call, so that a handler at work has no frame of this beneath it.
-  private func end(_ socket: TCPSocket) async {
+  ///
+  /// - Parameter isReported: the program has the reason why bytes could not be delivered.
+  private func end(_ socket: TCPSocket, _ isReported: Bool) async {
     let cancelled = Task.isCancelled
     let endedInShutdown = isShuttingDown
     if cancelled {
       socket.abort()
     } else {
       if isEnding { socket.hurry() }
-      let isDelivered = await socket.closeAndWait(nil, untilEnded: true)
-      if !isDelivered, !Task.isCancelled { onError?(socket.lastError, socket) }
+      _ = await socket.closeAndWait(nil, untilEnded: true)
+      // The program's own abort() is no error.
+      let isBroken =
+        socket.flags.contains(.undelivered) && !socket.flags.isDisjoint(with: [.writeBroken, .broken])
+      if isBroken, !isReported, !Task.isCancelled { onError?(socket.lastError, socket) }
     }
     if socket.flags.contains(.undelivered) {
       report.undelivered += 1

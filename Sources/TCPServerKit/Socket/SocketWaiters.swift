@@ -31,6 +31,8 @@ final class SocketWaiters: CancellableWait, @unchecked Sendable {
     var lowWaterMark = 16384
     /// How much of the last write that did not end went to the kernel.
     var bytesOfFailedWrite = 0
+    /// How many bytes of such writes were given up, and not written since: a later write of as many makes up for them.
+    var lostBytes = 0
   }
 
   var settings: Settings {

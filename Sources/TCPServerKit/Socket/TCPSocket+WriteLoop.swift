@@ -39,7 +39,7 @@ extension TCPSocket {
         await suspend(.writer)
         guard isOnLoop else {
           await onLoop {
-            try? $0.endWait(.writer); $0.nextWriter()
+            try? $0.endWait(.writer); $0.nextWriter(after: count)
           }
           return count
         }
@@ -51,7 +51,7 @@ extension TCPSocket {
       guard isOnLoop else { return try await writingElsewhere(count, timeout, accepted, part) }
       try endWritersWait(accepted, of: count)
     }
-    nextWriter()
+    nextWriter(after: count)
     return count
   }
 
@@ -97,8 +97,12 @@ extension TCPSocket {
   }
 
   /// The task that writes has ended: the next in line may.
-  private func nextWriter() {
-    guard let settings = existingWaiters?.existingSettings, let next = settings.writers.first else { return }
+  ///
+  /// - Parameter count: how many bytes it has written; 0 when it has failed.
+  private func nextWriter(after count: Int = 0) {
+    guard let settings = existingWaiters?.existingSettings else { return }
+    settings.lostBytes = max(settings.lostBytes - count, 0)
+    guard let next = settings.writers.first else { return }
     settings.nextWriter = next
     settings.writers.wakeFirst()
   }
@@ -115,18 +119,33 @@ extension TCPSocket {
       try endWait(.writer)
       try checkUnbroken(!flags.contains(.writeBroken) && descriptor >= 0)
     } catch {
-      if count > 0 { noteFailedWrite(accepted) }
+      if count > 0 { noteFailedWrite(accepted, of: count) }
       nextWriter()
       throw error
     }
   }
 
   /// Takes back what is held of a write that has failed, so that its caller can go on after what went to the kernel.
-  private func noteFailedWrite(_ accepted: Int) {
+  private func noteFailedWrite(_ accepted: Int, of count: Int) {
     // One task writes at a time, so what is held last is its own.
     let unsent = min(held, accepted)
-    waiters.settings.bytesOfFailedWrite = accepted - unsent
+    let sent = accepted - unsent
+    let settings = waiters.settings
+    settings.bytesOfFailedWrite = sent
+    // A write of less than an earlier one has lost makes up for that one, in part.
+    settings.lostBytes = max(settings.lostBytes, count) - sent
     takeBack(unsent)
+  }
+
+  /// Whether the peer lacks bytes of writes that have failed, and so what it has got is no whole.
+  var hasLostBytes: Bool {
+    isEstablished && !flags.contains(.lingering) && existingWaiters?.existingSettings?.lostBytes ?? 0 > 0
+  }
+
+  /// Bytes were written without waiting.
+  @inline(never) func makeUpForLostBytes(_ count: Int) {
+    guard let settings = existingWaiters?.existingSettings else { return }
+    settings.lostBytes = max(settings.lostBytes - count, 0)
   }
 
   func waitUntilAllSent(_ timeout: Duration?) async throws {

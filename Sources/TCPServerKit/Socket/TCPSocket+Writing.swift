@@ -95,6 +95,7 @@ extension TCPSocket {
         unsafe piece.withUnsafeBytes { unsafe holdAll(UnsafeRawBufferPointer(rebasing: $0[from...])) }
       }
     }
+    makeUpForLostBytes(skipped)
     announceWrittenSoon()
     return skipped
   }
@@ -138,7 +139,11 @@ extension TCPSocket {
     }
     if rest.count > 0 { unsafe holdAll(rest) }
     noteUse()
-    if existingDetails != nil { announceWrittenSoon() }
+    // A failed write has recorded an error there.
+    if existingDetails != nil {
+      if existingWaiters != nil { makeUpForLostBytes(bytes.count) }
+      announceWrittenSoon()
+    }
     return bytes.count
   }
 
