@@ -43,9 +43,10 @@ extension TCPServer {
   /// How many connections of this server may be there at once; nil, the default, for no limit.
   ///
   /// A connection counts from the accept until its ``TCPSocket`` closes it or gives it away, pending ones included.
-  /// What becomes of clients beyond the limit is ``excessConnectionPolicy``' choice. Raising it resumes accepting. Set it before
-  /// the connections are taken: where places are limited, a connection that its program does nothing with at all is
-  /// watched for its end as well, so that its place comes back.
+  /// What becomes of clients beyond the limit is ``excessConnectionPolicy``' choice. Raising it resumes accepting. 0
+  /// accepts no connection, as long as it is set, and less than 0 is 0. Set the limit before the connections are taken:
+  /// where places are limited, a connection that its program does nothing with at all is watched for its end as well, so
+  /// that its place comes back.
   public final var maxConnections: Int? {
     get {
       requireLoopThread("TCPServer.maxConnections")

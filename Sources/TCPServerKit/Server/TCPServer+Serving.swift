@@ -46,7 +46,7 @@ extension TCPServer {
   ///
   /// - Parameters:
   ///   - maxConnections: how many handlers may run at once; at the limit accepting waits, and clients wait in
-  ///     the kernel's queue. Nil sets no limit.
+  ///     the kernel's queue. Nil sets no limit; less than 1 counts as 1.
   ///   - shutdown: ends the server in order, from any thread. The handlers find it in
   ///     ``GracefulShutdown/current``.
   ///   - onError: is called, on the loop, with each error that ends a connection, and its socket: what `handler` throws,

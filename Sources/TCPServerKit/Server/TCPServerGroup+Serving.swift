@@ -7,9 +7,11 @@ extension TCPServerGroup {
   ///
   /// - Parameters:
   ///   - maxConnections: how many connections there may be at once on all loops together; at the limit accepting waits, and
-  ///     clients wait in the kernel's queue. Nil leaves the limit as it is, which at first is none.
+  ///     clients wait in the kernel's queue. Nil leaves the limit as it is, which at first is none; less than 1 counts
+  ///     as 1.
   ///   - shutdown: ends the server in order, from any thread. The handlers find it in ``GracefulShutdown/current``.
-  ///   - onError: is called, on the connection's loop, with each error that ends a connection, and its socket.
+  ///   - onError: is called, on the connection's loop, with each error that ends a connection, and its socket, as
+  ///     there.
   ///   - handler: serves one connection.
   /// - Returns: the sum of all loops, when the server was closed, the shutdown was done, or the task was cancelled.
   /// - Throws: when the listening socket broke; the handlers at work have then ended. A server that does not listen

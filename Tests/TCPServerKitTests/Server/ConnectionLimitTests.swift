@@ -71,6 +71,31 @@ struct ConnectionLimitTests {
     expectBalanced(server)
   }
 
+  @Test("A limit of 0, or of less, accepts no client until it is raised", arguments: [0, -1, .min])
+  func none(limit: Int) throws {
+    server.maxConnections = limit
+    #expect(server.maxConnections == 0)
+    let clients = try connect(2)
+    loop.settle()
+    #expect(server.statistics.accepted == 0 && server.statistics.acceptQueue == 2)
+    server.maxConnections = 1
+    #expect(try take().peerPort == clients[0].port)
+    expectBalanced(server)
+  }
+
+  @Test(
+    "With a policy that rejects, a limit of 0 rejects all",
+    arguments: [ExcessConnectionPolicy.close, .reset]
+  )
+  func noneAndRejected(_ excess: ExcessConnectionPolicy) throws {
+    server.maxConnections = 0
+    server.excessConnectionPolicy = excess
+    let clients = try connect(2)
+    #expect(loop.run { server.statistics.rejectedByLimit == 2 })
+    for client in clients { #expect(client.nextInput() == (excess == .close ? .end : .failed(ECONNRESET))) }
+    expectBalanced(server)
+  }
+
   enum End: CaseIterable {
     case abort, disconnect, close, release, detach, peer, addedAndAborted
   }

@@ -104,6 +104,28 @@ struct ServeTests {
     var socket: TCPSocket?
   }
 
+  @Test("A limit of less than 1 is one of 1", arguments: [0, -1, .min])
+  func leastLimit(limit: Int) async throws {
+    try await onLoop { _ in
+      let (now, most) = (Shared(0), Shared(0))
+      let report = try await whileServing(maxConnections: limit) { socket in
+        now.value += 1
+        most.value = max(most.value, now.value)
+        try await socket.write(socket.readLine() ?? [])
+        now.value -= 1
+      } _: { server in
+        let clients = try (0..<3).map { _ in try #require(PlainClient(to: server)) }
+        for client in clients.reversed() { client.send("line\n") }
+        for client in clients {
+          try await until { client.input() == .bytes(Array("line\n".utf8)) }
+          client.end()
+        }
+      }
+      #expect(most.value == 1)
+      #expect(report.numbers == [3, 0, 0, 0])
+    }
+  }
+
   @Test("A sequence of connections hands each to a task of its own")
   func sequence() async throws {
     try await onLoop { base in

@@ -116,6 +116,29 @@ struct TCPServerGroupTests {
     }
   }
 
+  @Test("A limit of less than 1 is one of 1", arguments: [0, -1])
+  func leastLimit(limit: Int) async throws {
+    try await onLoops(2) { group in
+      let server = TCPServerGroup(on: group)
+      let most = Atomic(0)
+      let now = Atomic(0)
+      let report = try await whileServing(server, maxConnections: limit) { socket in
+        most.max(now.add(1, ordering: .relaxed).newValue, ordering: .relaxed)
+        try await socket.write(socket.readLine() ?? [])
+        now.subtract(1, ordering: .relaxed)
+      } _: {
+        let clients = (0..<4).compactMap { _ in PlainClient(to: server) }
+        for client in clients {
+          client.send("line\n")
+          client.endWriting()
+        }
+        for client in clients { #expect(client.nextInput() == .bytes(Array("line\n".utf8))) }
+      }
+      #expect(most.load(ordering: .relaxed) == 1)
+      #expect(report.served == 4)
+    }
+  }
+
   @Test("What a shutdown finds is served, also what the kernel holds")
   func shutdown() async throws {
     try await onLoops(2) { group in
