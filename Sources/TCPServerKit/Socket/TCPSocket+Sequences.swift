@@ -11,6 +11,9 @@ extension TCPSocket {
 
   /// The input line by line, as UTF-8 without the line endings (LF or CRLF), until its end.
   ///
+  /// Bytes that are not UTF-8 are replaced by U+FFFD, the replacement character: for what may be anything else, read by
+  /// ``readLine(maxLength:timeout:)``, which gives the bytes as they came.
+  ///
   /// A line of more than 64 KiB ends the sequence with ``SocketError/lineTooLong``: no piece of it looks like a line.
   /// ``lines(maxLength:timeout:)`` sets another limit.
   public var lines: Lines {
