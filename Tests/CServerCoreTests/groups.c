@@ -622,9 +622,38 @@ static void a_server_that_listens_already_can_be_shared(void **state) {
     event_base_free(group.members[0].base);
 }
 
+// Ends so many of a member's connections, of those that it has.
+static void end_some(test_group *group, int index, int count) {
+    for (int ended = 0; ended < count; ended++) {
+        csc_server_connection_ended(group->members[index].server);
+    }
+}
+
+static void long_connections_stay_balanced_as_they_come_and_go(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 2);
+    csc_server_set_max_pending(it->server, 1000);
+    csc_server_set_max_pending(group->members[0].server, 1000);
+    csc_server_set_max_pending(group->members[1].server, 1000);
+    group_connect(group, 1000);
+    assert_loads(group, 500, 500);
+    for (int round = 0; round < 10; round++) {
+        group_run_all(group);
+    }
+    assert_int_equal(group_take(group, 0, false), 500);
+    assert_int_equal(group_take(group, 1, false), 500);
+    end_some(group, 0, 350);
+    end_some(group, 1, 150);
+    assert_loads(group, 150, 350);
+    group_connect(group, 500);
+    assert_loads(group, 500, 500);
+    group_teardown(group);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(connections_go_to_the_member_with_the_fewest),
+        fact(long_connections_stay_balanced_as_they_come_and_go),
         fact(the_acceptors_own_loop_comes_first_and_needs_no_mailbox),
         fact(a_round_gives_each_member_one),
         fact(a_peers_connections_stay_together),
