@@ -7,9 +7,10 @@
 // `length` and `stalled` are stored and loaded in one order with what the receiver and the sender
 // look at next, see group_state.c: a weaker order would lose a wake-up.
 //
-// The lock is held for a few instructions. A burst costs one write: the sender wakes the loop when it
-// has sent all, and not again until that has looked. The ring is allocated once; it grows only where the limits do not hold, in
-// csc_server_finish() for instance.
+// The lock is held for a few instructions, and for the write that wakes the loop. A burst costs one
+// write: the sender wakes the loop when it has sent all, and not again until that has looked. The
+// ring is allocated once; it grows only where the limits do not hold, in csc_server_finish() for
+// instance.
 
 #include "mailbox.h"
 
@@ -95,10 +96,15 @@ bool csc__mailbox_send(csc__mailbox *it, const csc_connection *connection, int64
     return sent;
 }
 
+// With the lock.
+static bool wake(csc__mailbox *it) {
+    it->wake_pending = it->wake_pending || csc__waker_wake(&it->waker);
+    return it->wake_pending;
+}
+
 bool csc__mailbox_wake(csc__mailbox *it) {
     pthread_mutex_lock(&it->lock);
-    bool is_woken = it->wake_pending || csc__waker_wake(&it->waker);
-    it->wake_pending = is_woken;
+    bool is_woken = wake(it);
     pthread_mutex_unlock(&it->lock);
     return is_woken;
 }
@@ -138,6 +144,7 @@ bool csc__mailbox_take_back(csc__mailbox *it, int64_t latest, csc_connection *co
     if (is_late) {
         atomic_store(&it->stalled, true); // before nothing is left
         pop(it, latest, connection);
+        wake(it); // where that had failed: it is stalled until it looks
     }
     pthread_mutex_unlock(&it->lock);
     return is_late;

@@ -97,14 +97,67 @@ static void play(bool with_change_list) {
     end(&now);
 }
 
+static void turn(struct event_base *base, struct event_base *other) {
+    for (int turns = 0; turns < 3; turns++) {
+        event_base_loop(base, EVLOOP_NONBLOCK);
+        event_base_loop(other, EVLOOP_NONBLOCK);
+    }
+}
+
+static void assert_group_serves(mode *now, struct event_base *other, int clients) {
+    int before = now->served;
+    int descriptors[8];
+    csc_address address = csc_server_address(now->server);
+    for (int i = 0; i < clients; i++) {
+        descriptors[i] = connect_to(&address);
+    }
+    turn(now->base, other);
+    assert_int_equal(now->served, before + clients);
+    for (int i = 0; i < clients; i++) {
+        close(descriptors[i]);
+    }
+}
+
+// The same of a group, one of whose members is on the acceptor's loop.
+static void play_group(bool with_change_list) {
+    mode now = begin(with_change_list);
+    struct event_base *bases[] = {now.base, make_base(with_change_list)};
+    csc_server *members[2];
+    csc_group *group = csc_group_new(now.server, 2);
+    csc_address address = address_of(own_loopback(), 0);
+    for (int i = 0; i < 2; i++) {
+        members[i] = csc_server_new(bases[i]);
+        assert_true(csc_group_add(group, members[i]));
+        csc_server_on_new_connection(members[i], serve, &now);
+    }
+    csc_server_set_max_pending(now.server, 1);
+    for (int round = 0; round < 3; round++) {
+        assert_true(csc_server_listen(now.server, &address));
+        assert_group_serves(&now, bases[1], 4);
+        csc_group_set_stall_limit(group, 5);
+        csc_server_pause(members[round % 2]);
+        assert_group_serves(&now, bases[1], 2);
+        csc_server_resume(members[round % 2]);
+        csc_server_close(now.server);
+        turn(now.base, bases[1]);
+    }
+    csc_server_free(members[1]);
+    turn(now.base, bases[1]);
+    event_base_free(bases[1]);
+    csc_server_free(members[0]);
+    end(&now);
+}
+
 static void in_debug_mode_nothing_aborts(void **state) {
     (void)state;
     play(false);
+    play_group(false);
 }
 
 static void with_a_change_list_all_is_served(void **state) {
     (void)state;
     play(true);
+    play_group(true);
 }
 
 static void end_run(evutil_socket_t descriptor, short events, void *base) {

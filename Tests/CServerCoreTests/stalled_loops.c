@@ -246,6 +246,18 @@ static void a_write_that_fails_is_made_up_for_by_the_next(void **state) {
     group_teardown(group);
 }
 
+static void a_loop_that_was_not_woken_is_not_lost_for_the_group(void **state) {
+    test_group *group = stopped_setup(*state, 2);
+    fault_fail(FAULT_WRITE, 1, 1, EAGAIN);
+    group_connect(group, 1);
+    pass_time(group, STALL_LIMIT);
+    assert_loads(group, 0, 1);
+    group_run_member(group, 0);
+    group_connect(group, 1);
+    assert_loads(group, 1, 1);
+    stopped_teardown(group);
+}
+
 static void a_loop_that_cannot_wake_itself_receives_all_the_same(void **state) {
     test_group *group = group_setup(*state, 1);
     csc_server_set_accept_batch(group->members[0].server, 1);
@@ -294,6 +306,7 @@ int main(void) {
         fact(a_longer_queue_is_used_at_once),
         fact(a_change_of_settings_holds_for_what_is_on_its_way),
         fact(a_write_that_fails_is_made_up_for_by_the_next),
+        fact(a_loop_that_was_not_woken_is_not_lost_for_the_group),
         fact(a_loop_that_cannot_wake_itself_receives_all_the_same),
         fact(the_acceptor_may_be_freed_while_it_takes_back),
     };
