@@ -316,6 +316,7 @@ csc__outcome csc__accept_failed(csc_server *server, int errnum) {
         return CSC__STOPPED;
     }
     if (!verdict.pauses) {
+        csc__group_publish(server);
         return CSC__PEER_ERROR;
     }
     pause_for(server, &verdict, CSC_CALL_ACCEPT, errnum);

@@ -56,7 +56,6 @@ struct csc_group {
     bool takes_back;     // the timer is for what waits longest
     struct event *flush; // to wake the members after a batch
     bool flush_due;
-    int64_t batch_start; // monotonic milliseconds; when the first of the batch was sent
 
     // For all threads.
     atomic_bool listens;    // the acceptor does
@@ -106,7 +105,7 @@ void csc__group_offer_room(csc_group *group);
 // From now on the accepting thread is woken when there may be room.
 void csc__group_await_room(csc_group *group);
 
-// Wakes the members that have mail.
+// Wakes the members that were sent something.
 void csc__group_flush(csc_group *group);
 
 // The accepting thread looks at the members after this turn of its loop: a setting has changed.

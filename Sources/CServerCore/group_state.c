@@ -5,6 +5,7 @@
 // The accepting thread stores `wants_room` and then looks at the members; a member stores what it
 // has to offer and then looks at `wants_room`. Whichever comes second sees the other.
 
+#include "clock.h"
 #include "group.h"
 
 #include <event2/event.h>
@@ -26,10 +27,23 @@ void csc__group_release(csc_group *group) {
     free(group);
 }
 
+void csc__group_flush(csc_group *group) {
+    size_t count = atomic_load(&group->count);
+    int64_t now = csc__monotonic_milliseconds();
+    group->flush_due = false;
+    for (size_t index = 0; index < count; index++) {
+        csc__mailbox *mailbox = &group->members[index]->mailbox;
+        if (csc__mailbox_length(mailbox) > 0) {
+            csc__mailbox_post(mailbox, now);
+        }
+    }
+}
+
 void csc__group_abandon(csc_server *acceptor, bool forget_events) {
     csc_group *group = acceptor->group;
     group->acceptor = NULL;
     if (!forget_events) {
+        csc__group_flush(group); // what was injected since it stopped
         csc__waker_free_event(&group->waker);
         event_free(group->timer);
         event_free(group->flush);
@@ -60,17 +74,6 @@ void csc__group_stop(csc_group *group, bool forget_events) {
         event_del(group->timer);
         event_del(group->flush);
         group->takes_back = false;
-    }
-}
-
-void csc__group_flush(csc_group *group) {
-    size_t count = atomic_load(&group->count);
-    group->flush_due = false;
-    for (size_t index = 0; index < count; index++) {
-        csc__mailbox *mailbox = &group->members[index]->mailbox;
-        if (csc__mailbox_length(mailbox) > 0) {
-            csc__mailbox_wake(mailbox);
-        }
     }
 }
 

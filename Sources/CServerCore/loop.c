@@ -117,7 +117,6 @@ static void on_accept_error(struct evconnlistener *listener, void *context) {
     if (!was_abandoned(server)) {
         server->accepted_this_turn++; // not a turn in which nothing happened
         csc__accept_failed(server, errnum);
-        csc__group_publish(server);
     }
     csc__server_leave(server);
 }

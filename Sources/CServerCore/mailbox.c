@@ -71,8 +71,7 @@ static bool grow(csc__mailbox *it) {
     return true;
 }
 
-// With the lock.
-static bool push(csc__mailbox *it, const csc_connection *connection, int64_t now) {
+static bool push(csc__mailbox *it, const csc_connection *connection) {
     if (it->waker.eventfd.number < 0) {
         errno = EPIPE;
         return false;
@@ -83,15 +82,15 @@ static bool push(csc__mailbox *it, const csc_connection *connection, int64_t now
     }
     csc__letter *letter = &it->ring[(it->head + it->count) & (it->capacity - 1)];
     letter->connection = *connection;
-    letter->sent = now;
+    letter->posted = INT64_MAX;
     it->count++;
     atomic_store(&it->length, it->count);
     return true;
 }
 
-bool csc__mailbox_send(csc__mailbox *it, const csc_connection *connection, int64_t now) {
+bool csc__mailbox_send(csc__mailbox *it, const csc_connection *connection) {
     pthread_mutex_lock(&it->lock);
-    bool sent = push(it, connection, now);
+    bool sent = push(it, connection);
     pthread_mutex_unlock(&it->lock);
     return sent;
 }
@@ -100,6 +99,20 @@ bool csc__mailbox_send(csc__mailbox *it, const csc_connection *connection, int64
 static bool wake(csc__mailbox *it) {
     it->wake_pending = it->wake_pending || csc__waker_wake(&it->waker);
     return it->wake_pending;
+}
+
+// The time that a connection may wait begins here: the loop could not fetch it before.
+void csc__mailbox_post(csc__mailbox *it, int64_t now) {
+    pthread_mutex_lock(&it->lock);
+    for (size_t left = it->count; left > 0; left--) {
+        csc__letter *letter = &it->ring[(it->head + left - 1) & (it->capacity - 1)];
+        if (letter->posted != INT64_MAX) {
+            break;
+        }
+        letter->posted = now;
+    }
+    wake(it);
+    pthread_mutex_unlock(&it->lock);
 }
 
 bool csc__mailbox_wake(csc__mailbox *it) {
@@ -118,7 +131,7 @@ void csc__mailbox_begin(csc__mailbox *it) {
 
 // With the lock.
 static bool pop(csc__mailbox *it, int64_t latest, csc_connection *connection) {
-    if (it->count == 0 || it->ring[it->head].sent > latest) {
+    if (it->count == 0 || it->ring[it->head].posted > latest) {
         return false;
     }
     *connection = it->ring[it->head].connection;
@@ -140,7 +153,7 @@ bool csc__mailbox_receive(csc__mailbox *it, csc_connection *connection) {
 
 bool csc__mailbox_take_back(csc__mailbox *it, int64_t latest, csc_connection *connection) {
     pthread_mutex_lock(&it->lock);
-    bool is_late = it->count > 0 && it->ring[it->head].sent <= latest;
+    bool is_late = it->count > 0 && it->ring[it->head].posted <= latest;
     if (is_late) {
         atomic_store(&it->stalled, true); // before nothing is left
         pop(it, latest, connection);
@@ -152,9 +165,9 @@ bool csc__mailbox_take_back(csc__mailbox *it, int64_t latest, csc_connection *co
 
 int64_t csc__mailbox_oldest(csc__mailbox *it) {
     pthread_mutex_lock(&it->lock);
-    int64_t sent = it->count > 0 ? it->ring[it->head].sent : INT64_MAX;
+    int64_t posted = it->count > 0 ? it->ring[it->head].posted : INT64_MAX;
     pthread_mutex_unlock(&it->lock);
-    return sent;
+    return posted;
 }
 
 // An event that is made active runs in the same turn: only a write lets the loop poll before.

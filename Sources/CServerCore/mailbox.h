@@ -14,7 +14,7 @@ struct event_base;
 
 typedef struct csc__letter {
     csc_connection connection;
-    int64_t sent; // monotonic milliseconds
+    int64_t posted; // monotonic milliseconds; INT64_MAX until then
 } csc__letter;
 
 typedef struct csc__mailbox {
@@ -39,10 +39,11 @@ bool csc__mailbox_open(csc__mailbox *it, struct event_base *base,
 void csc__mailbox_close(csc__mailbox *it, bool forget_event);
 void csc__mailbox_destroy(csc__mailbox *it);
 
-// Any thread may call these two. Sending does not wake the loop; it fails with errno when the
-// mailbox is closed (EPIPE), and when it has to grow and memory is short. Waking costs no call while
-// a wake-up is under way.
-bool csc__mailbox_send(csc__mailbox *it, const csc_connection *connection, int64_t now);
+// Any thread may call these three. Sending does not wake the loop, which posting does, for all that
+// was sent; it fails with errno when the mailbox is closed (EPIPE), and when it has to grow and
+// memory is short. Waking costs no call while a wake-up is under way.
+bool csc__mailbox_send(csc__mailbox *it, const csc_connection *connection);
+void csc__mailbox_post(csc__mailbox *it, int64_t now);
 bool csc__mailbox_wake(csc__mailbox *it); // false when that fails
 
 // The loop looks now: whatever is sent after this wakes it again.
@@ -51,11 +52,11 @@ void csc__mailbox_begin(csc__mailbox *it);
 // Takes the oldest connection; false when there is none.
 bool csc__mailbox_receive(csc__mailbox *it, csc_connection *connection);
 
-// Takes the oldest one for another loop, if it was sent at `latest` or before, and marks the
+// Takes the oldest one for another loop, if it was posted at `latest` or before, and marks the
 // mailbox as stalled. Any thread.
 bool csc__mailbox_take_back(csc__mailbox *it, int64_t latest, csc_connection *connection);
 
-// When the oldest was sent; INT64_MAX when there is none. Any thread.
+// When the oldest was posted; INT64_MAX when there is none, or it was not. Any thread.
 int64_t csc__mailbox_oldest(csc__mailbox *it);
 
 // The loop has looked, and found all that it may take: calls `arrived` again, after this turn,

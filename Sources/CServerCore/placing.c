@@ -163,7 +163,6 @@ static void count_placed(csc_group *group, csc__member *member, int count) {
 // Members are woken once for all that are accepted in one go.
 static void begin_batch(csc_group *group) {
     group->flush_due = true;
-    group->batch_start = csc__monotonic_milliseconds();
     event_active(group->flush, EV_TIMEOUT, 0);
     if (!group->takes_back && moves_back(group)) {
         take_back_after(group, group->stall_limit);
@@ -174,6 +173,9 @@ static void begin_batch(csc_group *group) {
 static bool deliver(csc_group *group, csc__member *member, const csc_connection *connection) {
     count_placed(group, member, 1);
     if (is_local(group, member) && receives_now(member)) {
+        if (group->flush_due) {
+            csc__group_flush(group); // no other loop is to wait for this one's callbacks
+        }
         if (csc__member_receive(member->server, connection)) {
             return true;
         }
@@ -181,7 +183,7 @@ static bool deliver(csc_group *group, csc__member *member, const csc_connection 
         if (!group->flush_due) {
             begin_batch(group);
         }
-        if (csc__mailbox_send(&member->mailbox, connection, group->batch_start)) {
+        if (csc__mailbox_send(&member->mailbox, connection)) {
             return true;
         }
     }

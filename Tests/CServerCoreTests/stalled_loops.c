@@ -246,6 +246,49 @@ static void a_write_that_fails_is_made_up_for_by_the_next(void **state) {
     group_teardown(group);
 }
 
+static void take_long(csc_server *server, void *context) {
+    (void)server, (void)context;
+    fault_advance_clock(2 * STALL_LIMIT);
+}
+
+// The time that a connection may wait begins when its loop is woken.
+static void a_batch_that_takes_long_stalls_no_loop(void **state) {
+    fixture *it = *state;
+    test_group *group = stopped_setup(it, 2);
+    csc_server_on_new_connection(it->server, take_long, NULL);
+    fixture_connect_many(it, 2);
+    group_run_acceptor(group);
+    assert_int_equal(group_statistics(group).taken_back, 0);
+    assert_loads(group, 1, 1);
+    pass_time(group, STALL_LIMIT - 1);
+    assert_int_equal(group_statistics(group).taken_back, 0);
+    group_run_member(group, 1);
+    pass_time(group, 1);
+    assert_loads(group, 0, 2);
+    stopped_teardown(group);
+}
+
+static void run_the_other_loop(csc_server *server, void *context) {
+    test_group *group = context;
+    (void)server;
+    group_run_member(group, 0);
+    group->members[1].new_connections++;
+}
+
+// A callback on the acceptor's loop may block: the others have been woken before.
+static void no_loop_waits_for_a_callback_on_the_acceptors(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 1);
+    csc_group_set_distribution(group->group, CSC_ROUND_ROBIN);
+    test_member *local = group_add(group, it->base);
+    csc_server_on_new_connection(local->server, run_the_other_loop, group);
+    fixture_connect_many(it, 2);
+    group_run_acceptor(group);
+    assert_int_equal(local->new_connections, 1);
+    assert_int_equal(group->members[0].new_connections, 1);
+    group_teardown(group);
+}
+
 static void a_loop_that_was_not_woken_is_not_lost_for_the_group(void **state) {
     test_group *group = stopped_setup(*state, 2);
     fault_fail(FAULT_WRITE, 1, 1, EAGAIN);
@@ -306,6 +349,8 @@ int main(void) {
         fact(a_longer_queue_is_used_at_once),
         fact(a_change_of_settings_holds_for_what_is_on_its_way),
         fact(a_write_that_fails_is_made_up_for_by_the_next),
+        fact(a_batch_that_takes_long_stalls_no_loop),
+        fact(no_loop_waits_for_a_callback_on_the_acceptors),
         fact(a_loop_that_was_not_woken_is_not_lost_for_the_group),
         fact(a_loop_that_cannot_wake_itself_receives_all_the_same),
         fact(the_acceptor_may_be_freed_while_it_takes_back),

@@ -23,9 +23,10 @@ CSC_ASSUME_NONNULL
  * One server accepts, and its connections are placed on servers of other loops: its members.
  *
  * The acceptor is an ordinary server: it listens, adopts, pauses, finishes and reports errors, and
- * its limits are those of the whole group. It watches the members from its loop; where
- * csc_server_wait() takes the loop's place, it looks at them once a second at least. csc_server_set_max_connections() limits the connections
- * of all members together, csc_server_set_max_pending() those on their way to each.
+ * its limits are those of the whole group. csc_server_set_max_connections() limits the connections
+ * of all members together, csc_server_set_max_pending() those on their way to each. It watches the
+ * members from its loop; where csc_server_wait() takes the loop's place, it looks at them once a
+ * second at least.
  *
  * A member is a server without a socket. It receives what is placed on it through the same
  * callbacks and the same queue as if it had accepted it, on the thread of its own base, and its own
