@@ -146,6 +146,19 @@ static void a_program_gets_as_much_as_it_knows(void **state) {
     group_teardown(group);
 }
 
+// Nothing runs on the acceptor's loop any more that would wake the member.
+static void so_is_what_is_injected_before_the_acceptor_ends(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 1);
+    csc_connection connection = pair_with(it);
+    csc_server_close(it->server);
+    assert_true(csc_server_inject(it->server, &connection));
+    fixture_free_server(it);
+    group_run_member(group, 0);
+    assert_int_equal(group_take(group, 0, true), 1);
+    group_teardown(group);
+}
+
 static void errors_count_at_once(void **state) {
     fixture *it = *state;
     test_group *group = group_setup(it, 1);
@@ -153,6 +166,10 @@ static void errors_count_at_once(void **state) {
     fixture_connect(it);
     group_run_acceptor(group);
     assert_int_equal(group_statistics(group).peer_errors, 1);
+    fault_fail(FAULT_ACCEPT4, 1, 1, EPROTO);
+    fixture_connect(it);
+    assert_true(csc_server_wait(it->server, 10000, NULL));
+    assert_int_equal(group_statistics(group).peer_errors, 2);
     fault_fail(FAULT_ACCEPT4, 1, 1, EBADF);
     fixture_connect(it);
     group_run_acceptor(group);
@@ -233,6 +250,7 @@ int main(void) {
         fact(a_member_keeps_what_it_had_and_it_counts_for_the_limit),
         fact(what_is_injected_at_a_member_counts_for_the_group),
         fact(what_is_injected_at_the_acceptor_is_placed),
+        fact(so_is_what_is_injected_before_the_acceptor_ends),
         fact(the_next_client_gets_the_place_of_one_that_has_ended),
         fact(a_program_gets_as_much_as_it_knows),
         fact(errors_count_at_once),

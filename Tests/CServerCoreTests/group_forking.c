@@ -123,15 +123,19 @@ static void whatever_a_child_does_its_parent_goes_on(void **state) {
 
 typedef struct busy {
     pthread_t thread;
-    csc_server *member;
+    test_group *group;
     atomic_bool is_over;
 } busy;
 
-// Each call locks the mailbox once.
-static void *finish_again_and_again(void *context) {
+// What is added wakes the acceptor, by a write within the group's lock.
+static void *add_again_and_again(void *context) {
     busy *self = context;
+    csc_server *member = self->group->members[0].server;
+    csc_connection place = {.descriptor = -1};
     while (!atomic_load(&self->is_over)) {
-        csc_server_finish(self->member);
+        csc_server_add_pending(member, &place);
+        csc_server_next_pending(member, &place);
+        csc_server_connection_ended(member);
     }
     return NULL;
 }
@@ -139,8 +143,8 @@ static void *finish_again_and_again(void *context) {
 static void a_child_does_not_wait_for_threads_that_it_has_not(void **state) {
     enum { CHILDREN = 50 };
     test_group *group = group_setup(*state, 2);
-    busy self = {.member = group->members[0].server};
-    assert_int_equal(pthread_create(&self.thread, NULL, finish_again_and_again, &self), 0);
+    busy self = {.group = group};
+    assert_int_equal(pthread_create(&self.thread, NULL, add_again_and_again, &self), 0);
     for (int child = 0; child < CHILDREN; child++) {
         in_child(group, free_all, _exit); // exit() takes a second under a sanitizer
     }
