@@ -16,11 +16,11 @@ internal import CServerCore
 ///   socket.write("Hello\n")
 ///   socket.disconnectFromHost()
 /// }
-/// if server.listen(port: 4242) {
-///   loop.run()
-/// } else {
-///   print(server.errorString)
+/// guard server.listen(port: 4242) else {
+///   fputs(server.errorString + "\n", stderr)
+///   exit(1)
 /// }
+/// loop.run()
 /// ```
 ///
 /// If an error occurs, ``serverError`` has its type and ``errorString`` a text for a person.
