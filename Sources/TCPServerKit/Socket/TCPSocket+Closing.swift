@@ -80,8 +80,8 @@ extension TCPSocket {
   /// The peer's own end is not waited for here but by the event base, with the socket ``SocketState/closing`` as long,
   /// whether or not the program still holds it.
   ///
-  /// - Parameter timeout: how long the peer may make no progress, instead of ``deliveryTimeout``. A peer that takes
-  ///   bytes is waited for, however long all of it takes.
+  /// - Parameter timeout: how long the peer may make no progress, instead of ``deliveryTimeout``. A peer that
+  ///   acknowledges bytes is waited for, however long all of it takes.
   /// - Returns: whether the peer has got everything that was written.
   ///
   /// ## Cancellation

@@ -166,8 +166,8 @@ extension TCPSocket {
     }
   }
 
-  /// Watches for room to write, for a task that is about to wait. The timeout is the longest silence of the peer: one
-  /// that takes bytes, however slowly, does not run into it.
+  /// Watches for room to write, for a task that is about to wait. The timeout is the longest time in which the
+  /// peer acknowledges no byte.
   func watchWrite(for timeout: Duration?) {
     if engine?.isAbandoned == true { return watchFailed() }
     watchWrite(true)

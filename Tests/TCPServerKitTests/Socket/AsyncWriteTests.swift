@@ -280,6 +280,29 @@ struct AsyncWriteTests {
     }
   }
 
+  @Test(
+    "One that reads a little at a time acknowledges nothing while its kernel's buffer is full, and ends it, too"
+  )
+  func readsTooSlowly() async throws {
+    try await onLoop { base in
+      let pair = try await Pair()
+      let writing = start {
+        try await pair.socket.write([UInt8](repeating: 7, count: 32 << 20), timeout: .milliseconds(500))
+      }
+      let hasEnded = Flag()
+      let reading = start {
+        while !hasEnded.isSet {
+          _ = pair.client.input(atMost: 10)
+          try await base.sleep(for: .milliseconds(10))
+        }
+      }
+      await #expect(throws: SocketError.socketTimeout) { try await writing.value }
+      hasEnded.set()
+      try await reading.value
+      pair.socket.abort()
+    }
+  }
+
   @Test("A peer that has taken something in time is not given up by a loop that is late")
   func lateLoop() async throws {
     try await onLoop(limit: .seconds(1000)) { _ in
