@@ -47,6 +47,12 @@ struct DelimiterTests {
     #expect(try await Self.lines(of: Array("12345".utf8), maxLength: 5).error == .lineTooLong)
   }
 
+  @Test("Bytes of a line that are not UTF-8 are replaced")
+  func notUTF8() async throws {
+    let input = Array("a".utf8) + [0xFF] + Array("b\n".utf8) + [0xC3] + Array("\nc\n".utf8)
+    #expect(try await Self.lines(of: input).lines == ["a\u{FFFD}b", "\u{FFFD}", "c"])
+  }
+
   @Test(
     "Characters and line endings on the border of a read stay whole",
     arguments: [16382, 16383, 32766, 65533]
