@@ -15,9 +15,6 @@ public struct ServingReport: Hashable, Sendable {
   /// Connections that ended before their peer had acknowledged everything that was written: cut by a deadline, reset by
   /// the peer or after a write that had failed part-way, or given up after ``TCPServer/deliveryTimeout``.
   public var undelivered: UInt64 = 0
-
-  /// Makes a report in which nothing has been served yet.
-  public init() {}
 }
 
 extension TCPServer {
