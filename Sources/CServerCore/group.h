@@ -73,14 +73,14 @@ void csc__group_list_remove(const csc_group *group);
 // group_state.c
 
 // The server that accepts is freed; its memory, and the members', still refer to the group.
-// `forget_events`: as for csc__mailbox_close().
-void csc__group_abandon(csc_server *acceptor, bool forget_events);
+// `forget_event`: as for csc__mailbox_close().
+void csc__group_abandon(csc_server *acceptor, bool forget_event);
 void csc__group_release(csc_group *group);
 
 // The server that accepts listens from now on; false with errno when its loop cannot be woken. And
 // no more: then the group leaves nothing on its loop, and what is on its way stays on it.
 bool csc__group_start(csc_group *group);
-void csc__group_stop(csc_group *group, bool forget_events);
+void csc__group_stop(csc_group *group, bool forget_event);
 
 // Copies counters for other threads to read: those of a member, or of the server that accepts.
 // Nothing for a server in no group.

@@ -39,15 +39,15 @@ void csc__group_flush(csc_group *group) {
     }
 }
 
-void csc__group_abandon(csc_server *acceptor, bool forget_events) {
+void csc__group_abandon(csc_server *acceptor, bool forget_event) {
     csc_group *group = acceptor->group;
     group->acceptor = NULL;
-    if (!forget_events) {
+    if (!forget_event) {
         csc__group_flush(group); // what was injected since it stopped
         csc__waker_free_event(&group->waker);
-        event_free(group->timer);
-        event_free(group->flush);
     }
+    event_free(group->timer);
+    event_free(group->flush);
     pthread_mutex_lock(&group->lock);
     csc__waker_close(&group->waker);
     pthread_mutex_unlock(&group->lock);
@@ -65,16 +65,16 @@ bool csc__group_start(csc_group *group) {
     return atomic_load(&group->listens);
 }
 
-void csc__group_stop(csc_group *group, bool forget_events) {
+void csc__group_stop(csc_group *group, bool forget_event) {
     atomic_store(&group->listens, false);
     group->acceptor->no_room = false;
-    if (!forget_events) {
+    if (!forget_event) {
         csc__group_flush(group); // nothing does on its loop from now on
         csc__waker_stop(&group->waker);
-        event_del(group->timer);
-        event_del(group->flush);
-        group->takes_back = false;
     }
+    event_del(group->timer);
+    event_del(group->flush);
+    group->takes_back = false;
 }
 
 static void store(uint64_t *word, uint64_t value) {

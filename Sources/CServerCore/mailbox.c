@@ -129,16 +129,12 @@ void csc__mailbox_begin(csc__mailbox *it) {
     pthread_mutex_unlock(&it->lock);
 }
 
-// With the lock.
-static bool pop(csc__mailbox *it, int64_t latest, csc_connection *connection) {
-    if (it->count == 0 || it->ring[it->head].posted > latest) {
-        return false;
-    }
+// With the lock, when there is one.
+static void pop(csc__mailbox *it, csc_connection *connection) {
     *connection = it->ring[it->head].connection;
     it->head = (it->head + 1) & (it->capacity - 1);
     it->count--;
     atomic_store(&it->length, it->count);
-    return true;
 }
 
 bool csc__mailbox_receive(csc__mailbox *it, csc_connection *connection) {
@@ -146,9 +142,12 @@ bool csc__mailbox_receive(csc__mailbox *it, csc_connection *connection) {
         return false;
     }
     pthread_mutex_lock(&it->lock);
-    bool received = pop(it, INT64_MAX, connection);
+    bool is_there = it->count > 0; // it may have been taken back since
+    if (is_there) {
+        pop(it, connection);
+    }
     pthread_mutex_unlock(&it->lock);
-    return received;
+    return is_there;
 }
 
 bool csc__mailbox_take_back(csc__mailbox *it, int64_t latest, csc_connection *connection) {
@@ -156,7 +155,7 @@ bool csc__mailbox_take_back(csc__mailbox *it, int64_t latest, csc_connection *co
     bool is_late = it->count > 0 && it->ring[it->head].posted <= latest;
     if (is_late) {
         atomic_store(&it->stalled, true); // before nothing is left
-        pop(it, latest, connection);
+        pop(it, connection);
         wake(it); // where that had failed: it is stalled until it looks
     }
     pthread_mutex_unlock(&it->lock);
