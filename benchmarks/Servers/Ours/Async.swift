@@ -27,13 +27,19 @@ func serve(_ socket: TCPSocket, _ load: Load, _ drain: Drain?, _ workload: Workl
 }
 
 /// Serves each connection in a task that the loop over the sequence starts.
-func iterate(_ server: TCPServer, _ load: Load, _ drain: Drain?, _ workload: Workload) async throws {
+func iterate(_ server: TCPServer, _ load: Load, _ drain: Drain?) async throws {
   try await withThrowingDiscardingTaskGroup { group in
     for try await connection in server.incomingConnections {
       group.addImmediateTask {
         guard let socket = try? connection.socket() else { return }
         // An error ends this connection only.
-        try? await serve(socket, load, drain, workload)
+        switch load {
+        case .drain:
+          drain?.take(socket)
+          await forever()
+        case .storm: try? await greet(socket)
+        case .echo: try? await echo(socket, .none)
+        }
       }
     }
   }

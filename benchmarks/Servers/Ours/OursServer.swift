@@ -33,7 +33,7 @@ struct OursServer {
 
     switch name {
     case "ours-async": try loop.run { try await serve(server, load, drain, workload) }
-    case "ours-sequence": try loop.run { try await iterate(server, load, drain, workload) }
+    case "ours-sequence": try loop.run { try await iterate(server, load, drain) }
     default:
       handle(server, load, drain, registering: name == "ours-callback-reg", workload)
       loop.run()

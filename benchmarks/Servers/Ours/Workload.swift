@@ -6,13 +6,20 @@ import TCPServerKit
 /// What the servers in C have in Servers/Protocol/workload.h: how many event loops, the work of a request, and a loop
 /// that hangs now and then.
 struct Workload: Sendable {
+  /// Nothing but what the load is.
+  static let none = Workload(burnRounds: 0)
+
   let loops = number("--loops") ?? 1
-  let burnRounds = number("--burn-rounds") ?? 0
+  let burnRounds: Int
   let ownAcceptor = CommandLine.arguments.contains("--own-acceptor")
   let sharedQueue = CommandLine.arguments.contains("--shared-queue")
   private let stallPeriod = number("--stall-period") ?? 0
   private let stallTime = number("--stall-time") ?? 0
   private let stallLoop = number("--stall-loop")
+
+  init(burnRounds: Int = number("--burn-rounds") ?? 0) {
+    self.burnRounds = burnRounds
+  }
 
   /// Makes one loop sleep now and then: the last, unless `--stall-loop` says which. The first one accepts.
   func startStalls(on loops: EventBaseGroup) {
