@@ -21,15 +21,16 @@ struct ServeEndingTests {
     let server = try listening()
     let errors = Errors([])
     let bound = LoopBound(server)
+    let hasEnded = Flag()
     let serving = start {
-      try await bound.value.serve(
-        onError: { error, _ in errors.value.append(error as? SocketError) },
-        handler: handler
-      )
+      try await bound.value.serve(onError: { error, _ in errors.value.append(error as? SocketError) }) {
+        defer { hasEnded.set() }
+        try await handler($0)
+      }
     }
     let client = try #require(PlainClient(to: server, receiveBuffer: receiveBuffer))
     try await body(client, server)
-    try await until { server.statistics.delivered == 1 && server.statistics.live == 0 }
+    try await until { hasEnded.isSet && server.statistics.live == 0 }
     await turns()
     serving.cancel()
     let report = try await serving.value
