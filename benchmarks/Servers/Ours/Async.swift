@@ -51,13 +51,18 @@ func greet(_ socket: TCPSocket) async throws {
 }
 
 func echo(_ socket: TCPSocket, _ workload: Workload) async throws {
-  while try await socket.read({ bytes -> Void in
-    workload.burn()
-    _ = socket.write(bytes)
-  }) != nil {
+  guard workload.burnRounds == 0 else { return try await burnAndEcho(socket, workload) }
+  while try await socket.read({ bytes in _ = socket.write(bytes) }) != nil {
     if socket.bytesToWrite >= socket.writeHighWaterMark {
       try await socket.write([])
     }
+  }
+}
+
+private func burnAndEcho(_ socket: TCPSocket, _ workload: Workload) async throws {
+  while let bytes = try await socket.read(maxLength: 65536) {
+    workload.burn()
+    try await socket.write(bytes)
   }
 }
 

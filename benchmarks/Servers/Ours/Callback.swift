@@ -23,9 +23,11 @@ private func answer(_ socket: TCPSocket, _ load: Load, _ workload: Workload) {
     socket.write(greeting)
     socket.disconnectFromHost()
   } else {
+    let sendBack = { socket.readAll { _ = socket.write($0) } }
+    guard workload.burnRounds > 0 else { return _ = socket.readyRead.connect(sendBack) }
     socket.readyRead.connect {
       workload.burn()
-      socket.readAll { _ = socket.write($0) }
+      sendBack()
     }
   }
 }
