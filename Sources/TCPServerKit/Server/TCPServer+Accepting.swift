@@ -75,7 +75,8 @@ extension TCPServer {
       if hasPendingConnections { serverCore.acceptWaiters.wakeFirst() }
       throw CancellationError()
     }
-    guard hasPendingConnections && !isInVain || isListeningNow else {
+    // What ends a member is said to it, and not seen: the group may listen again by now.
+    guard hasPendingConnections && !isInVain || (isMember ? !hasEnded : isListeningNow) else {
       if let breakdown = serverCore.listenerFailure { throw breakdown }
       return nil
     }

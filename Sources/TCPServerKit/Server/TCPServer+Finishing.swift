@@ -12,6 +12,7 @@ extension TCPServer {
   }
 
   func finishHere() {
+    hasEnded = true
     exchange(&proxyListener, with: nil)?.finish()
     unsafe csc_server_finish(core)
     endPause()

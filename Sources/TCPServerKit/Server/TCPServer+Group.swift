@@ -53,8 +53,10 @@ extension TCPServer {
     acceptError.connect { [unowned self, weak group] error in
       let isListening = isListeningNow
       guard let servers = group?.members?.servers else { return }
-      for server in isListening ? servers.prefix(1) : servers[...] {
-        server.soon { $0.serverCore.announceError(error, isListening: isListening) }
+      if isListening {
+        servers.first?.soon { $0.serverCore.announceError(error, isListening: true) }
+      } else {
+        for server in servers { server.soon { $0.memberFails(error) } }
       }
     }
   }
@@ -113,7 +115,20 @@ extension TCPServer {
   final func join(_ core: OpaquePointer, _ group: TCPServerGroup?) -> SocketError? {
     guard unsafe csc_group_add(core, self.core) else { return serverError }
     self.group = group
+    isMember = true
     return nil
+  }
+
+  /// The group listens, perhaps once more.
+  final func memberBegins() {
+    hasEnded = false
+    serverCore.listenerFailure = nil
+  }
+
+  /// The listening socket of the group has broken. What was on its way can still be taken.
+  private final func memberFails(_ error: SocketError) {
+    finishHere()
+    serverCore.announceError(error, isListening: false)
   }
 }
 

@@ -58,6 +58,7 @@ extension TCPServer {
   }
 
   func closeHere() {
+    hasEnded = true
     exchange(&proxyListener, with: nil)?.close()
     unsafe csc_server_close(core)
     endPause()

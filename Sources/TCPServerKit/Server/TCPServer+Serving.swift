@@ -137,7 +137,8 @@ private final class Serving: CancellableWait {
 
   func run() async {
     // One of a group may have ended by now; the group has looked whether it listened.
-    guard server.group != nil || server.isListening || server.hasPendingConnections else {
+    if server.isMember, server.isListening { server.memberBegins() }
+    guard server.isMember || server.isListening || server.hasPendingConnections else {
       error = server.fail(.operation, "serve() called on a server that does not listen")
       return
     }

@@ -103,6 +103,9 @@ internal import CServerCore
   final var isPaused = false
   /// Whose member the server is.
   final weak var group: TCPServerGroup?
+  final var isMember = false
+  /// Of a member: no connection comes any more, until the group listens again.
+  final var hasEnded = false
   final var ownProxy = NetworkProxy.default
   final var listenOptions = ProxyListenOptions()
   /// The last error's text, where it is not one of the core's.

@@ -152,6 +152,7 @@ public final class TCPServerGroup: Sendable {
   private func notePlace(_ members: Members) async {
     let found = await members.acceptor.onLoop { ($0.serverAddress, $0.serverPort) }
     place.withLock { $0 = found }
+    for server in members.servers { await server.onLoop { $0.memberBegins() } }
   }
 
   /// Whether the server listens.
