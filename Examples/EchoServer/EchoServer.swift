@@ -86,8 +86,9 @@ struct EchoServer: ParsableCommand {
     let protocolName = http ? "HTTP" : "Echo"
     tell("\(protocolName) server is listening on \(server.serverAddress), port \(server.serverPort).")
 
-    let handler = handler(until: shutdown)
-    return try await server.serve(shutdown: shutdown, handler: perSource?.counting(handler) ?? handler).served
+    var handler = handler(until: shutdown)
+    if let perSource { handler = perSource.counting(handler) }
+    return try await server.serve(shutdown: shutdown, handler: handler).served
   }
 
   private func handler(until shutdown: GracefulShutdown) -> ConnectionHandler {

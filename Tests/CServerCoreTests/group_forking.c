@@ -142,6 +142,7 @@ static void *add_again_and_again(void *context) {
 
 static void a_child_does_not_wait_for_threads_that_it_has_not(void **state) {
     enum { CHILDREN = 50 };
+    skip_under_valgrind("the children have what their parent's threads had");
     test_group *group = group_setup(*state, 2);
     busy self = {.group = group};
     assert_int_equal(pthread_create(&self.thread, NULL, add_again_and_again, &self), 0);

@@ -43,7 +43,11 @@ struct TimerThreadTests {
     let base = try EventBase()
     let timer = EventTimer(interval: .milliseconds(1), eventBase: base)
     let ticks = Counter()
-    timer.timeout.connect { ticks.increment() }
+    let mayTick = Flag()
+    timer.timeout.connect {
+      ticks.increment()
+      if mayTick.isSet { base.stop() }
+    }
     base.execute {
       OtherThread {
         timer.start()
@@ -51,8 +55,8 @@ struct TimerThreadTests {
         base.schedule(after: .milliseconds(20)) {
           #expect(ticks.value == 0)
           #expect(!timer.isActive)
+          mayTick.set()
           OtherThread { #expect(timer.start()) }.join()
-          base.schedule(after: .milliseconds(20)) { base.stop() }
         }
       }.join()
     }
