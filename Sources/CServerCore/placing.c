@@ -164,6 +164,12 @@ static void count_placed(csc_group *group, csc__member *member, int count) {
 static void begin_batch(csc_group *group) {
     group->flush_due = true;
     event_active(group->flush, EV_TIMEOUT, 0);
+}
+
+// The time in which they are to fetch it begins now, and so does the timer: one that came between
+// would have found nothing to wait for.
+static void end_batch(csc_group *group) {
+    csc__group_flush(group);
     if (!group->takes_back && moves_back(group)) {
         take_back_after(group, group->stall_limit);
     }
@@ -174,7 +180,7 @@ static bool deliver(csc_group *group, csc__member *member, const csc_connection 
     count_placed(group, member, 1);
     if (is_local(group, member) && receives_now(member)) {
         if (group->flush_due) {
-            csc__group_flush(group); // no other loop is to wait for this one's callbacks
+            end_batch(group); // no other loop is to wait for this one's callbacks
         }
         if (csc__member_receive(member->server, connection)) {
             return true;
@@ -311,7 +317,7 @@ void csc__group_on_timer(int descriptor, short events, void *context) {
 
 void csc__group_on_flush(int descriptor, short events, void *context) {
     (void)descriptor, (void)events;
-    csc__group_flush(context);
+    end_batch(context);
 }
 
 void csc__group_on_wake(int descriptor, short events, void *context) {

@@ -334,9 +334,24 @@ static void the_acceptor_may_be_freed_while_it_takes_back(void **state) {
     stopped_teardown(group);
 }
 
+static void what_is_sent_as_the_time_is_over_is_looked_after_as_well(void **state) {
+    fixture *it = *state;
+    test_group *group = stopped_setup(it, 2);
+    group_connect(group, 1);
+    fixture_connect(it);
+    // In one turn: accepted and sent, the time of the first is over, the loop of the second woken.
+    pass_time(group, STALL_LIMIT);
+    assert_loads(group, 0, 2);
+    group_run_member(group, 0); // which is well again
+    pass_time(group, STALL_LIMIT);
+    assert_loads(group, 2, 0);
+    stopped_teardown(group);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(what_a_busy_loop_leaves_is_placed_elsewhere),
+        fact(what_is_sent_as_the_time_is_over_is_looked_after_as_well),
         fact(a_loop_gets_none_until_it_has_looked_again),
         fact(where_all_are_busy_connections_wait),
         fact(the_timer_ends_with_what_waits),
