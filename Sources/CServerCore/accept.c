@@ -154,8 +154,8 @@ static __attribute__((noinline)) bool take_slowly(csc_server *server, int descri
     return take(server, &connection);
 }
 
-// The same for a connection that was just accepted. Where nobody is asked about it, the address goes
-// straight to its place in the queue, and stays there unless the program takes the descriptor itself.
+// The same for a connection that was just accepted. Without a limit or a callback to ask, the address
+// goes straight to its place in the queue.
 static inline bool take_accepted(csc_server *server, int descriptor, const struct sockaddr *peer,
                                  socklen_t length) {
     if (server->live >= server->admission_threshold || server->incoming_connection) {

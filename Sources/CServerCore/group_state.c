@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What the threads of a group tell each other without waiting: counters, and whether there is room.
+// What the threads of a group share without waiting: counters, and whether there is room.
 //
 // The accepting thread stores `wants_room` and then looks at the members; a member stores what it
 // has to offer and then looks at `wants_room`. Whichever comes second sees the other.

@@ -25,7 +25,7 @@ bool csc__member_receive(csc_server *server, const csc_connection *connection) {
     return received;
 }
 
-// It counts as accepted here, although nobody gets it.
+// The connection counts as accepted here, although it is not delivered.
 static void discard(csc_server *server, const csc_connection *connection, uint64_t *counter) {
     close(connection->descriptor);
     server->statistics.accepted++;

@@ -344,7 +344,7 @@ static void reset(int descriptor) {
     close(descriptor);
 }
 
-// A member that has taken the connection says so, and nobody else does.
+// Only the member that has taken the connection reports it.
 static void read_all(int descriptor, uint32_t number) {
     uint8_t byte = 0;
     ssize_t size = recv(descriptor, &byte, 1, 0);

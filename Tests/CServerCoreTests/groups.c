@@ -59,19 +59,6 @@ static void a_round_gives_each_member_one(void **state) {
     group_teardown(group);
 }
 
-// A client from that address of the loopback network.
-static void connect_from(test_group *group, const char *source) {
-    struct sockaddr_in own = {.sin_family = AF_INET};
-    csc_address address = csc_server_address(group->it->server);
-    struct sockaddr_storage name;
-    socklen_t length = csc_address_to_sockaddr(&address, &name);
-    assert_int_equal(inet_pton(AF_INET, source, &own.sin_addr), 1);
-    int client = fixture_own(group->it, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    assert_int_equal(bind(client, (struct sockaddr *)&own, sizeof own), 0);
-    assert_int_equal(connect(client, (struct sockaddr *)&name, length), 0);
-    group_run_acceptor(group);
-}
-
 static void a_peers_connections_stay_together(void **state) {
     test_group *group = group_setup(*state, 2);
     csc_group_set_distribution(group->group, CSC_BY_PEER);
@@ -80,9 +67,9 @@ static void a_peers_connections_stay_together(void **state) {
         char source[32];
         snprintf(source, sizeof source, "127.0.9.%d", host);
         uint64_t before = member_statistics(group, 0).in_mailbox;
-        connect_from(group, source);
+        group_connect_from(group, source);
         bool is_first = member_statistics(group, 0).in_mailbox > before;
-        connect_from(group, source);
+        group_connect_from(group, source);
         assert_int_equal(member_statistics(group, 0).in_mailbox, before + (is_first ? 2 : 0));
         seen[is_first]++;
         group_run_all(group);
@@ -118,6 +105,21 @@ static void the_program_chooses_or_leaves_the_choice(void **state) {
     now.choice = 2;
     group_connect(group, 2);
     assert_loads(group, 3, 4);
+    group_teardown(group);
+}
+
+static void a_choice_of_one_that_was_freed_is_none(void **state) {
+    test_group *group = group_setup(*state, 3);
+    chooser now = {.choice = 1};
+    csc_group_set_distribution(group->group, CSC_CUSTOM);
+    csc_group_on_choice(group->group, choose, &now);
+    csc_server_free(group->members[1].server);
+    group->members[1].server = NULL;
+    for (int round = 1; round <= 3; round++) {
+        group_connect(group, 2);
+        assert_int_equal(member_statistics(group, 0).in_mailbox, round);
+        assert_int_equal(member_statistics(group, 2).in_mailbox, round);
+    }
     group_teardown(group);
 }
 
@@ -246,267 +248,6 @@ static void a_connection_that_was_added_counts_for_the_group(void **state) {
     group_run_all(group);
     assert_int_equal(group_statistics(group).accepted, 2);
     assert_int_equal(csc_server_live(it->server), 2);
-    group_teardown(group);
-}
-
-static void finishing_loses_nothing_although_no_loop_has_looked(void **state) {
-    fixture *it = *state;
-    test_group *group = group_setup(it, 2);
-    fixture_connect_many(it, 1000);
-    csc_server_finish(it->server);
-    assert_int_equal(group_statistics(group).in_mailbox, 1000);
-    for (int index = 0; index < 2; index++) {
-        csc_server *member = group->members[index].server;
-        assert_true(csc_server_is_listening(member));
-        csc_server_finish(member);
-        assert_false(csc_server_is_listening(member));
-        csc_server_finish(member);
-        assert_int_equal(group_take(group, index, true), 500);
-    }
-    group_teardown(group);
-}
-
-static void finish_again(csc_server *server, void *context) {
-    (void)context;
-    csc_server_finish(server);
-}
-
-static void finishing_does_not_nest(void **state) {
-    fixture *it = *state;
-    test_group *group = group_setup(it, 1);
-    csc_server_on_new_connection(group->members[0].server, finish_again, NULL);
-    fixture_connect_many(it, 4000);
-    csc_server_finish(it->server);
-    csc_server_finish(group->members[0].server);
-    assert_int_equal(group_take(group, 0, true), 4000);
-    group_teardown(group);
-}
-
-static void closing_discards_what_is_on_its_way(void **state) {
-    fixture *it = *state;
-    test_group *group = group_setup(it, 2);
-    group_connect(group, 6);
-    csc_server_close(it->server);
-    group_run_member(group, 0);
-    for (int index = 0; index < 2; index++) {
-        csc_server_close(group->members[index].server);
-        assert_false(csc_server_is_listening(group->members[index].server));
-    }
-    assert_int_equal(group_statistics(group).discarded_on_close, 6);
-    assert_int_equal(group_statistics(group).live, 0);
-
-    // It listens again with the same members.
-    fixture_listen(it);
-    assert_true(csc_server_is_listening(group->members[0].server));
-    group_connect(group, 2);
-    assert_loads(group, 1, 1);
-    group_teardown(group);
-}
-
-static void a_member_that_is_freed_gets_no_more(void **state) {
-    fixture *it = *state;
-    test_group *group = group_setup(it, 2);
-    group_connect(group, 4);
-    csc_server_free(group->members[0].server);
-    group->members[0].server = NULL;
-    assert_int_equal(group_statistics(group).discarded_on_close, 2);
-    assert_int_equal(csc_group_size(group->group), 2);
-    group_connect(group, 2);
-    assert_loads(group, 0, 4);
-    // Not even where it is the only one that could.
-    csc_server_pause(group->members[1].server);
-    group_connect(group, 1);
-    assert_loads(group, 0, 5);
-    csc_server_free(group->members[1].server);
-    group->members[1].server = NULL;
-    csc_server_set_max_connections(it->server, -1, CSC_EXCESS_WAIT);
-    group_add(group, NULL);
-    group_run_acceptor(group);
-    group_connect(group, 1);
-    group_run_member(group, 2);
-    assert_int_equal(group->members[2].new_connections, 1);
-    group_teardown(group);
-}
-
-// Its peers' connections go to another one from then on, and always to the same.
-static void a_peers_member_may_be_freed(void **state) {
-    fixture *it = *state;
-    test_group *group = group_setup(it, 2);
-    csc_group_set_distribution(group->group, CSC_BY_PEER);
-    csc_server_free(group->members[0].server);
-    group->members[0].server = NULL;
-    for (int host = 1; host < 10; host++) {
-        char source[32];
-        snprintf(source, sizeof source, "127.0.9.%d", host);
-        connect_from(group, source);
-        group_run_all(group);
-        assert_int_equal(group_take(group, 1, true), 1);
-    }
-    group_teardown(group);
-}
-
-static void the_others_go_on_when_a_member_that_was_full_is_freed(void **state) {
-    fixture *it = *state;
-    test_group *group = group_setup(it, 2);
-    csc_group_set_distribution(group->group, CSC_BY_PEER);
-    csc_server_pause(group->members[0].server);
-    group_connect(group, 2);
-    assert_int_equal(fixture_statistics(it).accept_queue, 2);
-    csc_server_free(group->members[0].server);
-    group->members[0].server = NULL;
-    group_run_all(group);
-    assert_int_equal(fixture_statistics(it).accept_queue, 0);
-    group_teardown(group);
-}
-
-static void a_choice_of_one_that_was_freed_is_none(void **state) {
-    test_group *group = group_setup(*state, 3);
-    chooser now = {.choice = 1};
-    csc_group_set_distribution(group->group, CSC_CUSTOM);
-    csc_group_on_choice(group->group, choose, &now);
-    csc_server_free(group->members[1].server);
-    group->members[1].server = NULL;
-    for (int round = 1; round <= 3; round++) {
-        group_connect(group, 2);
-        assert_int_equal(member_statistics(group, 0).in_mailbox, round);
-        assert_int_equal(member_statistics(group, 2).in_mailbox, round);
-    }
-    group_teardown(group);
-}
-
-static void without_members_for_a_peer_clients_wait(void **state) {
-    fixture *it = *state;
-    test_group *group = group_setup(it, 0);
-    csc_group_set_distribution(group->group, CSC_BY_PEER);
-    fixture_connect_many(it, 3);
-    group_run_acceptor(group);
-    assert_int_equal(fixture_statistics(it).accept_queue, 3);
-    group_add(group, NULL);
-    group_run_all(group);
-    assert_int_equal(group->members[0].new_connections, 3);
-    group_teardown(group);
-}
-
-// More than the limit may come in then, and the next one waits until the limit allows it.
-static void limits_hold_again_after_finishing(void **state) {
-    fixture *it = *state;
-    test_group *group = group_setup(it, 1);
-    csc_server *member = group->members[0].server;
-    csc_server_set_max_connections(member, 1, CSC_EXCESS_WAIT);
-    group_connect(group, 3);
-    csc_server_finish(member);
-    assert_int_equal(group->members[0].new_connections, 3);
-    group_connect(group, 1);
-    group_run_all(group);
-    assert_int_equal(group->members[0].new_connections, 3);
-    csc_server_set_max_connections(member, 10, CSC_EXCESS_WAIT);
-    group_run_all(group);
-    assert_int_equal(group->members[0].new_connections, 4);
-    group_teardown(group);
-}
-
-static void without_members_clients_wait(void **state) {
-    fixture *it = *state;
-    test_group *group = group_setup(it, 0);
-    fixture_connect_many(it, 2);
-    group_run_acceptor(group);
-    assert_int_equal(fixture_statistics(it).accept_queue, 2);
-    group_add(group, NULL);
-    group_run_all(group);
-    assert_int_equal(group->members[0].new_connections, 2);
-    group_teardown(group);
-}
-
-static void without_members_finishing_sheds_clients(void **state) {
-    fixture *it = *state;
-    test_group *group = group_setup(it, 0);
-    fixture_connect_many(it, 2);
-    csc_server_finish(it->server);
-    assert_int_equal(group_statistics(group).shed, 2);
-    assert_int_equal(csc_server_live(it->server), 0);
-    group_teardown(group);
-}
-
-static void the_acceptor_may_be_freed_first(void **state) {
-    fixture *it = *state;
-    test_group *group = group_setup(it, 2);
-    group_connect(group, 4);
-    fixture_free_server(it);
-    group_run_member(group, 0);
-    assert_false(csc_server_is_listening(group->members[0].server));
-    assert_int_equal(group_take(group, 0, true), 2);
-    assert_true(csc_server_is_listening(group->members[1].server));
-    csc_connection place = {.descriptor = -1};
-    assert_true(csc_server_add_pending(group->members[1].server, &place));
-    group_teardown(group);
-}
-
-static void free_acceptor(csc_server *server, void *context) {
-    fixture *it = context;
-    (void)server;
-    csc_server_free(it->server);
-    it->server = NULL;
-}
-
-static size_t free_acceptor_instead(csc_server *acceptor, const csc_address *peer, void *context) {
-    (void)peer;
-    free_acceptor(acceptor, context);
-    return 0;
-}
-
-static void the_acceptor_may_be_freed_in_a_callback(void **state) {
-    fixture *it = *state;
-    test_group *group = group_setup(it, 1);
-    test_member *local = group_add(group, it->base);
-    csc_server_on_new_connection(local->server, free_acceptor, it);
-    fixture_connect_many(it, 3);
-    group_run_all(group);
-    assert_null(it->server);
-    assert_int_equal(group_statistics(group).accepted, 1);
-    assert_int_equal(group_take(group, 1, true), 1);
-    group_teardown(group);
-}
-
-static void the_acceptor_may_be_freed_while_choosing(void **state) {
-    fixture *it = *state;
-    test_group *group = group_setup(it, 1);
-    csc_group_set_distribution(group->group, CSC_CUSTOM);
-    csc_group_on_choice(group->group, free_acceptor_instead, it);
-    fixture_connect_many(it, 3);
-    group_run_all(group);
-    assert_null(it->server);
-    assert_int_equal(group_statistics(group).shed, 1);
-    group_teardown(group);
-}
-
-static void free_member(csc_server *server, void *context) {
-    ((test_member *)context)->server = NULL;
-    csc_server_free(server);
-}
-
-static void a_member_may_be_freed_in_its_callback(void **state) {
-    fixture *it = *state;
-    test_group *group = group_setup(it, 1);
-    for (int index = 0; index < 2; index++) {
-        test_member *member = index == 0 ? &group->members[0] : group_add(group, it->base);
-        csc_server_on_new_connection(member->server, free_member, member);
-    }
-    fixture_connect_many(it, 4);
-    group_run_all(group);
-    assert_null(group->members[0].server);
-    assert_null(group->members[1].server);
-    group_teardown(group);
-}
-
-static void a_member_may_be_freed_while_it_finishes(void **state) {
-    fixture *it = *state;
-    test_group *group = group_setup(it, 1);
-    test_member *member = &group->members[0];
-    group_connect(group, 3);
-    csc_server_on_new_connection(member->server, free_member, member);
-    csc_server_finish(member->server);
-    assert_null(member->server);
-    assert_int_equal(group_statistics(group).discarded_on_close, 3);
     group_teardown(group);
 }
 
@@ -663,22 +404,7 @@ int main(void) {
         fact(accepting_waits_while_no_member_takes_any),
         fact(a_client_that_a_member_rejects_counts_no_longer),
         fact(a_connection_that_was_added_counts_for_the_group),
-        fact(finishing_loses_nothing_although_no_loop_has_looked),
-        fact(finishing_does_not_nest),
-        fact(closing_discards_what_is_on_its_way),
-        fact(a_member_that_is_freed_gets_no_more),
-        fact(a_peers_member_may_be_freed),
-        fact(the_others_go_on_when_a_member_that_was_full_is_freed),
         fact(a_choice_of_one_that_was_freed_is_none),
-        fact(without_members_for_a_peer_clients_wait),
-        fact(limits_hold_again_after_finishing),
-        fact(without_members_clients_wait),
-        fact(without_members_finishing_sheds_clients),
-        fact(the_acceptor_may_be_freed_first),
-        fact(the_acceptor_may_be_freed_in_a_callback),
-        fact(the_acceptor_may_be_freed_while_choosing),
-        fact(a_member_may_be_freed_in_its_callback),
-        fact(a_member_may_be_freed_while_it_finishes),
         fact(a_turn_of_the_loop_receives_a_batch),
         fact(what_waits_in_a_mailbox_is_not_overtaken),
         fact(clients_wait_while_no_queue_is_allowed),

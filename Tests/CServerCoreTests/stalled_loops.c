@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Groups whose loops are busy: what they leave in their mailboxes is placed elsewhere. The clock
-// stands still but where a test moves it.
+// Groups whose loops are busy: what they leave in their mailboxes is placed elsewhere. Only the
+// tests move the clock.
 
 #include "group_fixture.h"
 

@@ -75,7 +75,7 @@ extension TCPServer {
       if hasPendingConnections { serverCore.acceptWaiters.wakeFirst() }
       throw CancellationError()
     }
-    // What ends a member is said to it, and not seen: the group may listen again by now.
+    // A member is notified of its end. It does not look whether the group listens, which may do so again by now.
     guard hasPendingConnections && !isInVain || (isMember ? !hasEnded : isListeningNow) else {
       if let breakdown = serverCore.listenerFailure { throw breakdown }
       return nil

@@ -119,8 +119,9 @@ extension TCPServer {
     return nil
   }
 
-  /// The group listens, perhaps once more.
+  /// Ends what the last end has left, if the group listens: it may have been closed since it began.
   final func memberBegins() {
+    guard isListeningNow else { return }
     hasEnded = false
     serverCore.listenerFailure = nil
   }

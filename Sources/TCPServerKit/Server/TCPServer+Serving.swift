@@ -114,9 +114,6 @@ private final class Serving: CancellableWait {
   /// Looks for connections that are between two messages, while the server ends.
   private var sweep: LoopTimer?
   private var isShuttingDown = false
-  /// Of the handler that has just ended: the program has the reason why bytes could not be delivered. Not in the task's
-  /// frame, which a handler at work would have beneath it.
-  private var isReported = false
   /// No connection is accepted any more.
   private var isEnding = false
   private var isPastDeadline = false
@@ -140,7 +137,7 @@ private final class Serving: CancellableWait {
 
   func run() async {
     // One of a group may have ended by now; the group has looked whether it listened.
-    if server.isMember, server.isListening { server.memberBegins() }
+    if server.isMember { server.memberBegins() }
     guard server.isMember || server.isListening || server.hasPendingConnections else {
       error = server.fail(.operation, "serve() called on a server that does not listen")
       return
@@ -226,29 +223,35 @@ private final class Serving: CancellableWait {
   private func serveStarting() async {
     guard let socket = exchange(&starting, with: nil) else { return }
     socket.beginServing()
+    let isReported: Bool
     do {
       try await handler(socket)
+      isReported = false
     } catch {
-      if !Task.isCancelled { reportFailure(error, of: socket) }
+      isReported = Task.isCancelled || reportFailure(error, of: socket)
     }
     socket.endServing()
-    await end(socket)
+    await end(socket, isReported)
   }
 
   /// Reports what a handler has thrown.
-  private func reportFailure(_ error: any Error, of socket: TCPSocket) {
-    isReported = socket.flags.contains(.undelivered) && error as? SocketError == socket.lastError
+  ///
+  /// - Returns: whether that is what has broken the connection, with bytes that were not delivered.
+  private func reportFailure(_ error: any Error, of socket: TCPSocket) -> Bool {
+    let isOfSocket = socket.flags.contains(.undelivered) && error as? SocketError == socket.lastError
     report.failed += 1
     onError?(error, socket)
     if socket.hasLostBytes {
       socket.noteUndelivered()
       socket.abort()
     }
+    return isOfSocket
   }
 
   /// Apart from the handler's call, so that a handler at work has no frame of this beneath it.
-  private func end(_ socket: TCPSocket) async {
-    let isReported = exchange(&isReported, with: false)
+  ///
+  /// - Parameter isReported: the program has the reason why bytes could not be delivered.
+  private func end(_ socket: TCPSocket, _ isReported: Bool) async {
     let cancelled = Task.isCancelled
     let endedInShutdown = isShuttingDown
     if cancelled {

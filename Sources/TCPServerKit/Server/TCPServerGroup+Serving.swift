@@ -32,7 +32,7 @@ extension TCPServerGroup {
     handler: @escaping @Sendable (TCPSocket) async throws -> Void
   ) async throws(SocketError) -> ServingReport {
     guard let members else { throw .operation }
-    // On the accepting loop: whoever calls may keep its own thread busy.
+    // On the accepting loop: the caller's thread may be busy.
     return try await eventBases.acceptingEventBase.engine.run {
       () async -> Result<ServingReport, SocketError> in
       await serve(members, maxConnections, shutdown, onError, handler)
@@ -65,8 +65,7 @@ extension TCPServerGroup {
     if let registration { shutdown?.forget(registration) }
     if Task.isCancelled { await discardRest(of: members) }
     if maxConnections != nil { members.acceptor.maxConnections = before }
-    // A loop may have seen that nothing listens before it was told why.
-    return members.acceptor.serverCore.listenerFailure.map { .failure($0) } ?? result
+    return result
   }
 
   private func serve(

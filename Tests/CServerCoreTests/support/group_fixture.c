@@ -2,8 +2,11 @@
 
 #include "group_fixture.h"
 
+#include <arpa/inet.h>
 #include <event2/event.h>
+#include <netinet/in.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static void on_new_connection(csc_server *server, void *context) {
@@ -115,4 +118,16 @@ void assert_loads(const test_group *group, int first, int second) {
         csc_statistics now = member_statistics(group, index);
         assert_int_equal(now.live + now.in_mailbox, expected[index]);
     }
+}
+
+void group_connect_from(test_group *group, const char *source) {
+    struct sockaddr_in own = {.sin_family = AF_INET};
+    csc_address address = csc_server_address(group->it->server);
+    struct sockaddr_storage name;
+    socklen_t length = csc_address_to_sockaddr(&address, &name);
+    assert_int_equal(inet_pton(AF_INET, source, &own.sin_addr), 1);
+    int client = fixture_own(group->it, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    assert_int_equal(bind(client, (struct sockaddr *)&own, sizeof own), 0);
+    assert_int_equal(connect(client, (struct sockaddr *)&name, length), 0);
+    group_run_acceptor(group);
 }

@@ -40,6 +40,9 @@ void group_run_all(test_group *group);
 // Connects so many clients, one by one, each of which is placed before the next.
 void group_connect(test_group *group, int count);
 
+// A client from that address of the loopback network.
+void group_connect_from(test_group *group, const char *source);
+
 // Takes what is pending at a member, and ends it if `ends`. Returns how many that was.
 int group_take(test_group *group, int index, bool ends);
 

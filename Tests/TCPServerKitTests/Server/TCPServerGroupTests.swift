@@ -2,8 +2,9 @@
 
 import Glibc
 import Synchronization
-import TCPServerKit
 import Testing
+
+@testable import TCPServerKit
 
 @Suite("One server on several loops", .timeLimit(.minutes(5)))
 struct TCPServerGroupTests {
@@ -353,6 +354,21 @@ struct TCPServerGroupTests {
       await #expect(throws: SocketError.self) { try await serving.value }
       try await until { announced.value == 2 }
       #expect(!server.isListening)
+    }
+  }
+
+  @Test("A loop that hears of the beginning after the end has ended")
+  func lateBeginning() async throws {
+    try await onLoops(2) { group in
+      let server = TCPServerGroup(on: group)
+      try await server.listen(address: .localHost)
+      server.close()
+      try await until { !server.isListening }
+      try await server.withServers { member, _ in
+        member.closeHere()
+        member.memberBegins()
+        #expect(member.hasEnded)
+      }
     }
   }
 
