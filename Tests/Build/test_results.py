@@ -52,6 +52,17 @@ class ResultTests(unittest.TestCase):
         result = self.read(results.swift, 1, text.partition("***")[0])
         self.assertEqual(result.details[0], 'Did not end: "B"')
 
+    def test_a_sanitizer_report_is_shown_wherever_it_stands(self):
+        race = ("WARNING: ThreadSanitizer: data race (pid=1)\n  Write of size 8 at 0x1\n\n    #0 f x.c:1\n\n"
+                "SUMMARY: ThreadSanitizer: data race x.c:1 in f")
+        undefined = "x.c:2:3: runtime error: shift exponent 40 is too large"
+        leak = ("==7==ERROR: LeakSanitizer: detected memory leaks\n    #0 malloc\n"
+                "SUMMARY: AddressSanitizer: 32 byte(s) leaked")
+        passed = '✔ Test "A" passed after 0.1 seconds.\n'
+        text = f"{passed}=====\n{race}\n=====\n{passed}{undefined}\n{passed}{leak}\n{passed * 100}"
+        shown = [line for line in f"{race}\n{undefined}\n{leak}".splitlines() if line]
+        self.assertEqual(self.read(results.check, 1, text).details, shown)
+
     def test_a_program_of_cmocka_has_many_tests(self):
         report = """<testsuite>
             <testcase name="c.one" status="run"><system-out>[==========] Running 5 test(s).

@@ -67,7 +67,8 @@ def check(status, text, _path, _options):
     """One test: the whole step."""
     if status == 0:
         return Result(passed=1, skipped=said_skipped(text))
-    return Result(failed=1, skipped=said_skipped(text), details=issues(text) or last_lines(text, MOST_LINES))
+    details = issues(text) + sanitizer_reports(text) or last_lines(text, MOST_LINES)
+    return Result(failed=1, skipped=said_skipped(text), details=details)
 
 
 def swift(status, text, path, options):
@@ -111,6 +112,13 @@ def crash(text):
     stack = re.search(r"(?ms)^Thread \d+ .*?crashed:\n(.*?)(?=^Thread |^Registers|\Z)", text)
     frames = re.findall(rf"(?m)^\s*\d+ .*{re.escape(str(REPOSITORY))}.*$", stack.group(1)) if stack else []
     return crashed + [frame.strip() for frame in frames[:12]]
+
+
+def sanitizer_reports(text):
+    """Each as far as its summary; of undefined behaviour the line."""
+    reports = re.findall(r"(?ms)^(?:WARNING: ThreadSanitizer|==\d+==ERROR: \w+Sanitizer): .*?^SUMMARY: .*?$"
+                         r"|^\S+:\d+:\d+: runtime error: .*?$", text)
+    return [line for report in reports for line in report.splitlines() if line.strip()]
 
 
 def unfinished(text):
