@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Synchronization
 import TCPServerKit
 import Testing
 
@@ -10,7 +9,7 @@ struct EventBaseJobTests {
   func order() throws {
     let loop = try Loop()
     let base = loop.base
-    let order = Mutex<[Int]>([])
+    let order = Locked<[Int]>([])
     let thread = OtherThread {
       for number in 0..<1000 {
         base.execute { order.withLock { $0.append(number) } }
@@ -25,7 +24,7 @@ struct EventBaseJobTests {
   func growing() throws {
     let loop = try Loop()
     let base = loop.base
-    let order = Mutex<[Int]>([])
+    let order = Locked<[Int]>([])
     base.execute {
       for number in 0..<200 {
         base.execute {
@@ -58,7 +57,7 @@ struct EventBaseJobTests {
   func manyThreads() throws {
     let loop = try Loop()
     let base = loop.base
-    let next = Mutex<[Int]>(Array(repeating: 0, count: 8))
+    let next = Locked<[Int]>(Array(repeating: 0, count: 8))
     let misplaced = Counter()
     let threads = (0..<8).map { thread in
       OtherThread {

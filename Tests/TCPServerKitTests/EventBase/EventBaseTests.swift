@@ -2,7 +2,6 @@
 
 import CLibevent
 import Glibc
-import Synchronization
 import TCPServerKit
 import Testing
 
@@ -32,7 +31,7 @@ struct EventBaseTests {
   func currentWhileRunning() {
     let seen = Background {
       guard let first = try? EventBase(), let second = try? EventBase() else { return [false] }
-      let seen = Mutex<[Bool]>([])
+      let seen = Locked<[Bool]>([])
       second.execute {
         let elsewhere = Background { EventBase.current == nil }.join()
         seen.withLock { $0 += [EventBase.current === second, elsewhere] }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Synchronization
 import TCPServerKit
 import Testing
 
@@ -8,7 +7,7 @@ import Testing
 struct LoopsTests {
   /// The threads on which something ran.
   private final class Threads: Sendable {
-    private let seen = Mutex<Set<String>>([])
+    private let seen = Locked<Set<String>>([])
 
     func note() {
       let id = OtherThread.currentID

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
-import Synchronization
 import TCPServerKit
 import Testing
 
@@ -170,7 +169,7 @@ struct ConnectionLimitTests {
 
   @Test("Permits of bare descriptors may be released on another thread, also when the server has gone")
   func permitsElsewhere() throws {
-    let bare = Mutex<[(CInt, ConnectionPermit?)]>([])
+    let bare = Locked<[(CInt, ConnectionPermit?)]>([])
     server.onIncoming = { server, descriptor in
       let permit = server.takeIncomingPermit()
       bare.withLock { $0.append((descriptor, permit)) }

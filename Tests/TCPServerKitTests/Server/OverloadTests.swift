@@ -2,7 +2,6 @@
 
 import FaultInjection
 import Glibc
-import Synchronization
 import TCPServerKit
 import Testing
 
@@ -106,7 +105,7 @@ final class OverloadTests {
 
   @Test("A socket that another thread releases while the loop runs frees its descriptor for the server, too")
   func releasedElsewhere() throws {
-    let kept = Mutex<TCPSocket?>(nil)
+    let kept = Locked<TCPSocket?>(nil)
     let peer: PlainClient
     do {
       let pair = try connectedPair(loop.base)

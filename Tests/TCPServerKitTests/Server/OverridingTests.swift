@@ -285,7 +285,7 @@ struct OverridingTests {
   @Test("A descriptor handed to another thread is served by a loop of that thread")
   func anotherThread() throws {
     let fixture = try OverridingFixture()
-    let handedOver = Mutex<CInt>(-1)
+    let handedOver = Locked<CInt>(-1)
     fixture.server.onIncoming = { _, descriptor in handedOver.withLock { $0 = descriptor } }
     let client = try fixture.connect()
     #expect(fixture.loop.run { handedOver.withLock { $0 } >= 0 })

@@ -12,7 +12,7 @@ struct TCPServerGroupTests {
   func serves() async throws {
     try await onLoops(3) { group in
       let server = TCPServerGroup(on: group, stallLimit: nil)
-      let ports = Mutex<[[UInt16]]>([[], [], []])
+      let ports = Locked<[[UInt16]]>([[], [], []])
       let report = try await whileServing(server) { socket in
         let loop = group.eventBases.firstIndex { $0 === EventBase.current }
         let port = socket.peerPort
@@ -236,7 +236,7 @@ struct TCPServerGroupTests {
       #expect(clients.allSatisfy { $0.receive(exactly: 1) == [0x78] && $0.nextInput() == .end })
       #expect(greeted.value == 6)
       let port = server.serverPort
-      let places = Mutex<[Int]>([])
+      let places = Locked<[Int]>([])
       try await server.withServers { member, index in
         #expect(member.isListening && member.serverPort == port && member.serverAddress == .localHost)
         #expect(!member.listen())
@@ -264,7 +264,7 @@ struct TCPServerGroupTests {
   @Test("A subclass receives the connections of its loop")
   func subclass() async throws {
     try await onLoops(2) { group in
-      let made = Mutex<[Telling]>([])
+      let made = Locked<[Telling]>([])
       let server = TCPServerGroup(on: group) { eventBase in
         let server = Telling(eventBase: eventBase)
         made.withLock { $0.append(server) }

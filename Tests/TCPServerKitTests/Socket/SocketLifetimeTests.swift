@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
-import Synchronization
 import TCPServerKit
 import Testing
 
@@ -33,7 +32,7 @@ struct SocketLifetimeTests {
     try #require(server.listen(address: .localHost))
     let client = try #require(PlainClient(to: server))
     #expect(loop.run { server.hasPendingConnections })
-    let kept = Mutex<TCPSocket?>(server.nextPendingConnection())
+    let kept = Locked<TCPSocket?>(server.nextPendingConnection())
     #expect(server.statistics.live == 1)
     loop.base.execute { OtherThread { kept.withLock { $0 = nil } }.join() }
     var input = PlainClient.Input.nothing

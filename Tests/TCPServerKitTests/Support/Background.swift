@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Synchronization
+import TCPServerKit
 
 /// A value that a thread of its own works out, with blocking calls for example.
 final class Background<Value: Sendable> {
   private final class Box: Sendable {
-    let value = Mutex<Value?>(nil)
+    let value = Locked<Value?>(nil)
   }
 
   private let box: Box

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Synchronization
+import TCPServerKit
 
 /// A number that handlers and other threads may raise.
 final class Counter: Sendable {
@@ -30,10 +31,10 @@ final class Flag: Sendable {
 
 /// A value that handlers and other threads may set.
 final class Shared<Value: Sendable>: Sendable {
-  private let state: Mutex<Value>
+  private let state: Locked<Value>
 
   init(_ value: Value) {
-    state = Mutex(value)
+    state = Locked(value)
   }
 
   var value: Value {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Synchronization
+import TCPServerKit
 
 /// Keeps tasks waiting until it opens, for good. Waiting gives a loop no jobs but the one that goes on.
 ///
@@ -11,7 +11,7 @@ final class Gate: Sendable {
     var waiting: [CheckedContinuation<Void, Never>] = []
   }
 
-  private let state = Mutex(State())
+  private let state = Locked(State())
 
   var isOpen: Bool {
     state.withLock { $0.isOpen }

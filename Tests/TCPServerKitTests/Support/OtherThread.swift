@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
-import Synchronization
+import TCPServerKit
 
 /// A thread beside the test's own.
 @safe final class OtherThread: Sendable {
   private let body: @Sendable () -> Void
-  private let handle = Mutex<pthread_t?>(nil)
+  private let handle = Locked<pthread_t?>(nil)
 
   /// Starts `body` on a new thread, which ``join()`` waits for.
   init(_ body: @escaping @Sendable () -> Void) {

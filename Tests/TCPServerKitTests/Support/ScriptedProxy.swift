@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
-import Synchronization
 import TCPServerKit
 
 /// A proxy that does what a test says, on 127.0.0.1: on a thread of its own while a blocking call asks it, and at
@@ -39,7 +38,7 @@ final class ScriptedProxy: Sendable {
       var wrong: [UInt8]?
     }
 
-    let state = Mutex(State())
+    let state = Locked(State())
 
     func play(_ script: [Step], on control: CInt) {
       _ = fcntl(control, F_SETFD, FD_CLOEXEC)
@@ -75,7 +74,7 @@ final class ScriptedProxy: Sendable {
   private let address: String
   private let listening: CInt
   private let course = Course()
-  private let thread = Mutex<OtherThread?>(nil)
+  private let thread = Locked<OtherThread?>(nil)
 
   /// The first connection gets the first script, and so on; further ones wait in the kernel.
   convenience init(_ scripts: [Step]...) {

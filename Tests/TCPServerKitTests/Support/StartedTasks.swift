@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Synchronization
+import TCPServerKit
 
 /// The tasks that a test has started and that have not ended. Cancelling the test alone would leave it waiting for
 /// the value of one that nothing ends.
@@ -13,7 +13,7 @@ final class StartedTasks: Sendable {
     var cancellations: [Int: @Sendable () -> Void] = [:]
   }
 
-  private let state = Mutex(State())
+  private let state = Locked(State())
 
   func begin() -> Int {
     state.withLock { state in

@@ -2,7 +2,6 @@
 
 import FaultInjection
 import Glibc
-import Synchronization
 import TCPServerKit
 import Testing
 
@@ -126,8 +125,8 @@ private final class Watchdog: Sendable {
 
   /// In tenths of a second.
   private static let limit = 300
-  private let state = Mutex(State())
-  private let thread = Mutex<OtherThread?>(nil)
+  private let state = Locked(State())
+  private let thread = Locked<OtherThread?>(nil)
 
   init() {
     thread.withLock { $0 = OtherThread { [self] in watch() } }
