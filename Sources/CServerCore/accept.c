@@ -42,9 +42,6 @@ void csc__settle(csc_server *server) {
 }
 
 void csc__settle_for_room(csc_server *server) {
-    if (server->member && server->depth > 0) {
-        return; // a member settles at the end of each frame of its own
-    }
     if (server->poll_event_added) {
         csc__settle(server);
     } else {

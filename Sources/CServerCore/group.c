@@ -79,6 +79,9 @@ csc_group *csc_group_new(csc_server *acceptor, size_t capacity) {
     group->last = SIZE_MAX; // the first one is next
     group->stall_limit = DEFAULT_STALL_LIMIT_MS;
     acceptor->group = group;
+    if (acceptor->max_pending < acceptor->accept_batch) {
+        acceptor->max_pending = acceptor->accept_batch; // a burst may be for one member
+    }
     acceptor->incoming_connection = csc__group_place;
     acceptor->incoming_connection_context = group;
     csc__group_publish(acceptor);

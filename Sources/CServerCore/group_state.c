@@ -31,6 +31,9 @@ void csc__group_flush(csc_group *group) {
     size_t count = atomic_load(&group->count);
     int64_t now = csc__monotonic_milliseconds();
     group->flush_due = false;
+    if (group->acceptor) {
+        csc__group_publish_flow(group->acceptor);
+    }
     for (size_t index = 0; index < count; index++) {
         csc__mailbox *mailbox = &group->members[index]->mailbox;
         if (csc__mailbox_length(mailbox) > 0) {

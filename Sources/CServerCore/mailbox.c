@@ -4,28 +4,61 @@
 // receiver has not taken yet does not wait behind what it does with the last one, because the
 // sender may take it back.
 //
-// `length` and `stalled` are stored and loaded in one order with what the receiver and the sender
-// look at next, see group_state.c: a weaker order would lose a wake-up.
+// No lock: the sender fills letters, and whoever exchanges the state of a full one has it. The
+// receiver passes them all, those taken back included, and only what it has passed is filled again.
+// A ring that is full is left: the sender takes back what is in it into a larger one, and the
+// receiver frees it. That happens where the limits do not hold, in csc_server_finish() for instance.
 //
-// The lock is held for a few instructions, and for the write that wakes the loop. A burst costs one
-// write: the sender wakes the loop when it has sent all, and not again until that has looked. The
-// ring is allocated once; it grows only where the limits do not hold, in csc_server_finish() for
-// instance.
+// `length`, `stalled`, `closed` and the states are stored and loaded in one order with what the
+// receiver and the sender look at next, see group_state.c: a weaker order would lose a wake-up, or
+// a connection that is sent while its receiver leaves.
+//
+// A burst costs one write: the sender wakes the loop when it has sent all, and not again until that
+// has looked. The lock keeps the number that is written to from being closed meanwhile.
 
 #include "mailbox.h"
 
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { FIRST_CAPACITY = 256 };
 
+enum { FREE, FULL, TAKEN_BACK };
+
+typedef struct csc__letter {
+    csc_connection connection;
+    int64_t posted; // the sender's: monotonic milliseconds; INT64_MAX until then
+    atomic_int state;
+} csc__letter;
+
+// Positions only rise.
+struct csc__ring {
+    size_t capacity;    // a power of two
+    size_t tail;        // the sender's: where it fills the next letter
+    size_t oldest;      // the sender's: no letter before it is full
+    atomic_size_t head; // the receiver's: how many letters it has passed
+    _Atomic(csc__ring *) next;
+    csc__letter letters[];
+};
+
+static csc__letter *letter_at(csc__ring *ring, size_t position) {
+    return &ring->letters[position & (ring->capacity - 1)];
+}
+
+static csc__ring *ring_new(size_t capacity) {
+    csc__ring *ring = calloc(1, sizeof *ring + capacity * sizeof(csc__letter));
+    if (ring) {
+        ring->capacity = capacity;
+    }
+    return ring;
+}
+
 bool csc__mailbox_open(csc__mailbox *it, struct event_base *base,
                        void (*arrived)(int, short, void *), void *context) {
-    *it = (csc__mailbox){.capacity = FIRST_CAPACITY};
-    it->ring = calloc(it->capacity, sizeof *it->ring);
-    if (!it->ring) {
+    *it = (csc__mailbox){.sending = ring_new(FIRST_CAPACITY)};
+    it->receiving = it->sending;
+    if (!it->sending) {
         errno = ENOMEM;
         return false;
     }
@@ -36,12 +69,13 @@ bool csc__mailbox_open(csc__mailbox *it, struct event_base *base,
     int errnum = errno;
     csc__waker_free_event(&it->waker);
     csc__waker_close(&it->waker);
-    free(it->ring);
+    free(it->sending);
     errno = errnum;
     return false;
 }
 
 void csc__mailbox_close(csc__mailbox *it, bool forget_event) {
+    atomic_store(&it->closed, true);
     if (forget_event) {
         it->waker.event = NULL;
     }
@@ -51,122 +85,176 @@ void csc__mailbox_close(csc__mailbox *it, bool forget_event) {
     pthread_mutex_unlock(&it->lock);
 }
 
-void csc__mailbox_destroy(csc__mailbox *it) {
-    free(it->ring);
-    pthread_mutex_destroy(&it->lock);
-}
-
-static bool grow(csc__mailbox *it) {
-    csc__letter *ring = calloc(it->capacity * 2, sizeof *ring);
-    if (!ring) {
+// True when there is one. The ring that was left is nobody else's any more.
+static bool go_to_next_ring(csc__mailbox *it) {
+    csc__ring *next = atomic_load(&it->receiving->next);
+    if (!next) {
         return false;
     }
-    size_t until_wrap = it->capacity - it->head;
-    memcpy(ring, it->ring + it->head, until_wrap * sizeof *ring);
-    memcpy(ring + until_wrap, it->ring, it->head * sizeof *ring);
-    free(it->ring);
-    it->ring = ring;
-    it->capacity *= 2;
-    it->head = 0;
+    free(it->receiving);
+    it->receiving = next;
     return true;
 }
 
-static bool push(csc__mailbox *it, const csc_connection *connection) {
-    if (it->waker.eventfd.number < 0) {
-        errno = EPIPE;
-        return false;
+void csc__mailbox_destroy(csc__mailbox *it) {
+    while (go_to_next_ring(it)) {
     }
-    if (it->count == it->capacity && !grow(it)) {
-        errno = ENOMEM;
-        return false;
-    }
-    csc__letter *letter = &it->ring[(it->head + it->count) & (it->capacity - 1)];
+    free(it->receiving);
+    pthread_mutex_destroy(&it->lock);
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+// The sender
+
+static void fill(csc__ring *ring, const csc_connection *connection, int64_t posted) {
+    csc__letter *letter = letter_at(ring, ring->tail++);
     letter->connection = *connection;
-    letter->posted = INT64_MAX;
-    it->count++;
-    atomic_store(&it->length, it->count);
+    letter->posted = posted;
+    atomic_store(&letter->state, FULL);
+}
+
+static bool take(csc__letter *letter) {
+    int state = FULL;
+    return atomic_compare_exchange_strong(&letter->state, &state, TAKEN_BACK);
+}
+
+// NULL when there is none.
+static csc__letter *oldest_full(csc__ring *ring) {
+    size_t head = atomic_load(&ring->head);
+    if (ring->oldest < head) {
+        ring->oldest = head; // those before it were filled again
+    }
+    for (; ring->oldest != ring->tail; ring->oldest++) {
+        csc__letter *letter = letter_at(ring, ring->oldest);
+        if (atomic_load(&letter->state) == FULL) {
+            return letter;
+        }
+    }
+    return NULL;
+}
+
+static bool grow(csc__mailbox *it) {
+    csc__ring *full = it->sending;
+    csc__ring *ring = ring_new(full->capacity * 2);
+    if (!ring) {
+        return false;
+    }
+    csc__letter *letter;
+    while ((letter = oldest_full(full))) {
+        if (take(letter)) {
+            fill(ring, &letter->connection, letter->posted);
+        }
+    }
+    it->sending = ring;
+    atomic_store(&full->next, ring); // the receiver's to free from now on
     return true;
 }
 
 bool csc__mailbox_send(csc__mailbox *it, const csc_connection *connection) {
-    pthread_mutex_lock(&it->lock);
-    bool sent = push(it, connection);
-    pthread_mutex_unlock(&it->lock);
-    return sent;
-}
-
-// With the lock.
-static bool wake(csc__mailbox *it) {
-    it->wake_pending = it->wake_pending || csc__waker_wake(&it->waker);
-    return it->wake_pending;
+    csc__ring *ring = it->sending;
+    if (ring->tail - atomic_load(&ring->head) == ring->capacity) {
+        if (!grow(it)) {
+            errno = ENOMEM;
+            return false;
+        }
+        ring = it->sending;
+    }
+    fill(ring, connection, INT64_MAX);
+    atomic_fetch_add(&it->length, 1);
+    if (atomic_load(&it->closed) && take(letter_at(ring, ring->tail - 1))) {
+        atomic_fetch_sub(&it->length, 1);
+        errno = EPIPE;
+        return false;
+    }
+    return true;
 }
 
 // The time that a connection may wait begins here: the loop could not fetch it before.
 void csc__mailbox_post(csc__mailbox *it, int64_t now) {
-    pthread_mutex_lock(&it->lock);
-    for (size_t left = it->count; left > 0; left--) {
-        csc__letter *letter = &it->ring[(it->head + left - 1) & (it->capacity - 1)];
+    csc__ring *ring = it->sending;
+    for (size_t position = ring->tail; position > 0; position--) {
+        csc__letter *letter = letter_at(ring, position - 1);
         if (letter->posted != INT64_MAX) {
             break;
         }
         letter->posted = now;
     }
-    wake(it);
-    pthread_mutex_unlock(&it->lock);
-}
-
-bool csc__mailbox_wake(csc__mailbox *it) {
-    pthread_mutex_lock(&it->lock);
-    bool is_woken = wake(it);
-    pthread_mutex_unlock(&it->lock);
-    return is_woken;
-}
-
-void csc__mailbox_begin(csc__mailbox *it) {
-    pthread_mutex_lock(&it->lock);
-    it->wake_pending = false;
-    csc__waker_clear(&it->waker);
-    pthread_mutex_unlock(&it->lock);
-}
-
-// With the lock, when there is one.
-static void pop(csc__mailbox *it, csc_connection *connection) {
-    *connection = it->ring[it->head].connection;
-    it->head = (it->head + 1) & (it->capacity - 1);
-    it->count--;
-    atomic_store(&it->length, it->count);
-}
-
-bool csc__mailbox_receive(csc__mailbox *it, csc_connection *connection) {
-    if (csc__mailbox_length(it) == 0) {
-        return false;
-    }
-    pthread_mutex_lock(&it->lock);
-    bool is_there = it->count > 0; // it may have been taken back since
-    if (is_there) {
-        pop(it, connection);
-    }
-    pthread_mutex_unlock(&it->lock);
-    return is_there;
-}
-
-bool csc__mailbox_take_back(csc__mailbox *it, int64_t latest, csc_connection *connection) {
-    pthread_mutex_lock(&it->lock);
-    bool is_late = it->count > 0 && it->ring[it->head].posted <= latest;
-    if (is_late) {
-        atomic_store(&it->stalled, true); // before nothing is left
-        pop(it, connection);
-        wake(it); // where that had failed: it is stalled until it looks
-    }
-    pthread_mutex_unlock(&it->lock);
-    return is_late;
+    csc__mailbox_wake(it);
 }
 
 int64_t csc__mailbox_oldest(csc__mailbox *it) {
+    const csc__letter *letter = oldest_full(it->sending);
+    return letter ? letter->posted : INT64_MAX;
+}
+
+bool csc__mailbox_take_back(csc__mailbox *it, int64_t latest, csc_connection *connection) {
+    csc__letter *letter = oldest_full(it->sending);
+    if (!letter || letter->posted > latest) {
+        return false;
+    }
+    atomic_store(&it->stalled, true); // before nothing is left
+    bool is_ours = take(letter);
+    if (is_ours) {
+        *connection = letter->connection;
+        atomic_fetch_sub(&it->length, 1);
+    }
+    csc__mailbox_wake(it); // where that had failed: it is stalled until it looks
+    return is_ours;
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+// The receiver
+
+// In this order: a wake-up that is cleared was one for what is looked at now.
+void csc__mailbox_begin(csc__mailbox *it) {
+    csc__waker_clear(&it->waker);
+    atomic_store(&it->wake_pending, false);
+}
+
+// Passes the letter at the head; true when it was the receiver's.
+static bool pass(csc__ring *ring, csc__letter *letter, int state, csc_connection *connection) {
+    bool is_ours = state == FULL && atomic_compare_exchange_strong(&letter->state, &state, FREE);
+    if (is_ours) {
+        *connection = letter->connection;
+    } else {
+        atomic_store_explicit(&letter->state, FREE, memory_order_relaxed);
+    }
+    size_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+    atomic_store_explicit(&ring->head, head + 1, memory_order_release);
+    return is_ours;
+}
+
+bool csc__mailbox_receive(csc__mailbox *it, csc_connection *connection) {
+    for (;;) {
+        csc__ring *ring = it->receiving;
+        size_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+        csc__letter *letter = letter_at(ring, head);
+        int state = atomic_load(&letter->state);
+        if (state == FREE) {
+            if (!go_to_next_ring(it)) {
+                return false;
+            }
+        } else if (pass(ring, letter, state, connection)) {
+            atomic_fetch_sub(&it->length, 1);
+            return true;
+        }
+    }
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+// Both
+
+bool csc__mailbox_wake(csc__mailbox *it) {
+    if (atomic_exchange(&it->wake_pending, true)) {
+        return true;
+    }
     pthread_mutex_lock(&it->lock);
-    int64_t posted = it->count > 0 ? it->ring[it->head].posted : INT64_MAX;
+    bool is_woken = csc__waker_wake(&it->waker);
     pthread_mutex_unlock(&it->lock);
-    return posted;
+    if (!is_woken) {
+        atomic_store(&it->wake_pending, false);
+    }
+    return is_woken;
 }
 
 // An event that is made active runs in the same turn: only a write lets the loop poll before.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Connections on their way to another loop. Knows nothing of csc_server.
+// Connections on their way to another loop: one thread sends them, the loop's receives them. Knows
+// nothing of csc_server.
 #ifndef CSC_MAILBOX_H
 #define CSC_MAILBOX_H
 
@@ -9,24 +10,21 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 
 struct event_base;
 
-typedef struct csc__letter {
-    csc_connection connection;
-    int64_t posted; // monotonic milliseconds; INT64_MAX until then
-} csc__letter;
+typedef struct csc__ring csc__ring;
 
 typedef struct csc__mailbox {
-    pthread_mutex_t lock; // for what follows, up to `length`
-    csc__letter *ring;    // owned; NULL once it is closed
-    size_t capacity;      // a power of two
-    size_t head;          // position of the oldest
-    size_t count;
-    bool wake_pending;    // the loop was woken, and has not looked since
-    csc__waker waker;     // its event is the loop's thread's alone
-    atomic_size_t length; // the same as `count`, for a look without the lock
-    atomic_bool stalled;  // something was taken back, and the loop has not looked since
+    csc__ring *sending;       // the sender's; owned with those before it
+    csc__ring *receiving;     // the receiver's; the same, or an older one that has been left
+    atomic_bool closed;       // nothing more is received
+    atomic_bool stalled;      // something was taken back, and the loop has not looked since
+    atomic_ptrdiff_t length;  // for a moment less than 0, where one is received while it is counted
+    atomic_bool wake_pending; // the loop was woken, and has not looked since
+    pthread_mutex_t lock;     // for the waker's eventfd
+    csc__waker waker;         // its event is the loop's thread's alone
 } csc__mailbox;
 
 // `arrived` is called on the loop when there is something in it, and after csc__mailbox_wake().
@@ -39,12 +37,13 @@ bool csc__mailbox_open(csc__mailbox *it, struct event_base *base,
 void csc__mailbox_close(csc__mailbox *it, bool forget_event);
 void csc__mailbox_destroy(csc__mailbox *it);
 
-// Any thread may call these three. Sending does not wake the loop, which posting does, for all that
-// was sent; it fails with errno when the mailbox is closed (EPIPE), and when it has to grow and
-// memory is short. Waking costs no call while a wake-up is under way.
+// The sender's. Sending does not wake the loop, which posting does, for all that was sent; it fails
+// with errno when the mailbox is closed (EPIPE), and when it has to grow and memory is short.
 bool csc__mailbox_send(csc__mailbox *it, const csc_connection *connection);
 void csc__mailbox_post(csc__mailbox *it, int64_t now);
-bool csc__mailbox_wake(csc__mailbox *it); // false when that fails
+
+// Any thread's. Costs no call while a wake-up is under way; false when it fails.
+bool csc__mailbox_wake(csc__mailbox *it);
 
 // The loop looks now: whatever is sent after this wakes it again.
 void csc__mailbox_begin(csc__mailbox *it);
@@ -52,11 +51,11 @@ void csc__mailbox_begin(csc__mailbox *it);
 // Takes the oldest connection; false when there is none.
 bool csc__mailbox_receive(csc__mailbox *it, csc_connection *connection);
 
-// Takes the oldest one for another loop, if it was posted at `latest` or before, and marks the
-// mailbox as stalled. Any thread.
+// The sender's: takes the oldest one for another loop, if it was posted at `latest` or before, and
+// marks the mailbox as stalled.
 bool csc__mailbox_take_back(csc__mailbox *it, int64_t latest, csc_connection *connection);
 
-// When the oldest was posted; INT64_MAX when there is none, or it was not. Any thread.
+// The sender's: when the oldest was posted; INT64_MAX when there is none, or it was not.
 int64_t csc__mailbox_oldest(csc__mailbox *it);
 
 // The loop has looked, and found all that it may take: calls `arrived` again, after this turn,
@@ -64,7 +63,8 @@ int64_t csc__mailbox_oldest(csc__mailbox *it);
 void csc__mailbox_end(csc__mailbox *it);
 
 static inline size_t csc__mailbox_length(const csc__mailbox *it) {
-    return atomic_load(&it->length);
+    ptrdiff_t length = atomic_load(&it->length);
+    return length > 0 ? (size_t)length : 0;
 }
 
 #endif

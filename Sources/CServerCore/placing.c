@@ -33,14 +33,15 @@ static int64_t load_of(const csc__member *member) {
     return member->placed - atomic_load_explicit(&member->ended, memory_order_relaxed);
 }
 
-static bool is_full(const csc_group *group, const csc__member *member) {
+// How many connections may wait for one member.
+static size_t room_of_each(const csc_group *group) {
     int limit = group->acceptor->max_pending;
-    return csc__mailbox_length(&member->mailbox) >= (size_t)(limit < 0 ? 0 : limit);
+    return limit < 0 ? 0 : (size_t)limit;
 }
 
-static bool takes_more(const csc_group *group, const csc__member *member) {
+static inline bool takes_more(const csc__member *member, size_t room) {
     return atomic_load(&member->open) && !atomic_load(&member->mailbox.stalled) &&
-           !is_full(group, member);
+           csc__mailbox_length(&member->mailbox) < room;
 }
 
 // Whether another member may get a connection than the one it was placed on.
@@ -55,36 +56,38 @@ static bool has_left(const csc__member *member) {
 // Whether the next connection can be placed, whichever member it is for.
 static bool has_room(const csc_group *group) {
     size_t count = member_count(group);
+    size_t room = room_of_each(group);
     size_t members = 0;
     size_t rooms = 0;
     for (size_t index = 0; index < count; index++) {
         members += !has_left(member_at(group, index));
-        rooms += takes_more(group, member_at(group, index));
+        rooms += takes_more(member_at(group, index), room);
     }
     return rooms > 0 && (may_move(group) || rooms == members);
 }
 
 // Beginning after the one that got the last connection. `takes_any`: also one that takes no more
 // now.
-static csc__member *choose(csc_group *group, const csc__member *except, bool takes_any) {
+static inline csc__member *choose(csc_group *group, const csc__member *except, bool takes_any) {
     size_t count = member_count(group);
+    size_t room = room_of_each(group);
     size_t index = group->last;
     csc__member *best = NULL;
     int64_t least = INT64_MAX;
-    for (size_t looked = 0; looked < count; looked++) {
+    for (size_t left = count; left > 0; left--) {
         index = index + 1 < count ? index + 1 : 0;
         csc__member *member = member_at(group, index);
-        if (member == except || (takes_any ? has_left(member) : !takes_more(group, member))) {
-            continue;
-        }
-        if (group->distribution == CSC_ROUND_ROBIN && best) {
+        if (member == except || (takes_any ? has_left(member) : !takes_more(member, room))) {
             continue;
         }
         int64_t load = load_of(member);
-        if (!best || load < least || (load == least && is_local(group, member))) {
+        if (load < least || (load == least && is_local(group, member))) {
             best = member;
             least = load;
             group->last = index;
+        }
+        if (group->distribution == CSC_ROUND_ROBIN) {
+            break;
         }
     }
     return best;
@@ -227,7 +230,7 @@ static bool look_for_room(csc_group *group) {
 }
 
 // On the member that was chosen, or else on any; closes the connection where none takes it.
-static void place(csc_group *group, csc__member *member, const csc_connection *connection) {
+static inline void place(csc_group *group, csc__member *member, const csc_connection *connection) {
     csc_server *acceptor = group->acceptor;
     if (!(member && deliver(group, member, connection)) && !deliver_to_any(group, connection)) {
         acceptor->statistics.delivered--;
@@ -246,12 +249,15 @@ void csc__group_place(csc_server *acceptor, const csc_connection *connection, vo
     } else {
         csc__refuse(acceptor, connection); // freed by the callback that chooses
     }
-    csc__group_publish_flow(acceptor);
-    if (group->acceptor) {
+    if (!group->flush_due) {
+        csc__group_publish_flow(acceptor); // otherwise it is published before the loop is woken
+    }
+    if (group->acceptor && atomic_load_explicit(&group->ended, memory_order_relaxed) != 0) {
         csc__collect_ended(acceptor); // members may have added some, beyond the limit
     }
     // Where that one takes another, there is room.
-    bool is_known = group->acceptor && member && may_move(group) && takes_more(group, member);
+    bool is_known =
+        group->acceptor && member && may_move(group) && takes_more(member, room_of_each(group));
     if (!is_known && look_for_room(group)) {
         csc__settle(acceptor);
     }

@@ -268,7 +268,10 @@ bool csc_server_next_pending(csc_server *server, csc_connection *connection) {
     }
     server->statistics.delivered++;
     if (!server->listener_enabled) {
-        csc__settle_for_room(server);
+        // A member settles at the end of each frame of its own.
+        if (!server->member || server->depth == 0) {
+            csc__settle_for_room(server);
+        }
     } else if (server->group) {
         csc__group_publish(server);
     }

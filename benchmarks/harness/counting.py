@@ -113,16 +113,22 @@ def _exchange(running, connection, number):
 
 @dataclass(frozen=True)
 class CountedLoad:
-    name: str  # also the server's argument
+    name: str
     each: str  # what is counted
     run: object
     says_how_many: bool = False  # to the server, beforehand
+    mode: str = ""  # the server's argument, if it is not the name
+    options: tuple = ()  # its last arguments
 
     def arguments(self, number):
-        return [self.name, number] if self.says_how_many else [self.name]
+        return [self.mode or self.name, *([number] if self.says_how_many else ()), *self.options]
 
 
-LOADS = (CountedLoad("drain", "connection", drain, says_how_many=True), CountedLoad("echo", "message", echo))
+LOADS = (
+    CountedLoad("drain", "connection", drain, says_how_many=True),
+    CountedLoad("hand-off", "connection", drain, says_how_many=True, mode="drain", options=("--own-acceptor",)),
+    CountedLoad("echo", "message", echo),
+)
 
 
 # MARK: Counters

@@ -68,7 +68,7 @@ extension TCPServer {
   struct AcceptorSettings: @unchecked Sendable {
     let maxConnections: Int?
     let excess: ExcessConnectionPolicy
-    let maxPending: Int
+    let maxPending: Int?  // nil for the acceptor's own, which lets a burst go to one loop
     let backlog: Int
     let options: [SocketOption: Int]
     let preparation: ((CInt) -> CInt)?
@@ -83,7 +83,7 @@ extension TCPServer {
     AcceptorSettings(
       maxConnections: maxConnections,
       excess: excessConnectionPolicy,
-      maxPending: maxPendingConnections,
+      maxPending: maxPendingConnections == Self.firstMaxPending ? nil : maxPendingConnections,
       backlog: listenBacklogSize,
       options: options,
       preparation: socketPreparation,
@@ -98,7 +98,7 @@ extension TCPServer {
   final func apply(_ settings: AcceptorSettings) {
     excessConnectionPolicy = settings.excess
     maxConnections = settings.maxConnections
-    maxPendingConnections = settings.maxPending
+    if let maxPending = settings.maxPending { maxPendingConnections = maxPending }
     listenBacklogSize = settings.backlog
     options = settings.options
     socketPreparation = settings.preparation

@@ -113,6 +113,9 @@ extension TCPServer {
 
   // MARK: - Queues
 
+  /// Qt's.
+  static let firstMaxPending = 30
+
   /// How many connections may be pending; 30 at first.
   ///
   /// At the limit the server stops accepting and the kernel queues the clients, which see themselves

@@ -25,7 +25,7 @@ internal import CServerCore
 /// They are made on their loops when the group listens for the first time, and each is given to `configure`: for handlers
 /// of signals, an ``TCPServer/admissionHandler`` or limits. What concerns the listening socket, and what limits the whole
 /// server, is taken from the first of them: ``TCPServer/maxConnections``, ``TCPServer/excessConnectionPolicy``,
-/// ``TCPServer/maxPendingConnections`` (for each loop), ``TCPServer/listenBacklogSize``,
+/// ``TCPServer/maxPendingConnections`` (on their way to each loop; 64 while it is 30), ``TCPServer/listenBacklogSize``,
 /// ``TCPServer/setSocketOption(_:_:)``, ``TCPServer/socketPreparation``, ``TCPServer/overloadPolicy``,
 /// ``TCPServer/descriptorReserve``, ``TCPServer/expectedDescriptors`` and ``TCPServer/proxy``. Where they are changed
 /// later is ``withAcceptor(_:)``.

@@ -24,7 +24,8 @@ CSC_ASSUME_NONNULL
  *
  * The acceptor is an ordinary server: it listens, adopts, pauses, finishes and reports errors, and
  * its limits are those of the whole group. csc_server_set_max_connections() limits the connections
- * of all members together, csc_server_set_max_pending() those on their way to each. It watches the
+ * of all members together, csc_server_set_max_pending() those on their way to each; csc_group_new()
+ * raises that to the accept batch, for it to be lowered afterwards where that is wanted. It watches the
  * members from its loop; where csc_server_wait() takes the loop's place, it looks at them once a
  * second at least.
  *
