@@ -22,7 +22,7 @@
 struct event;
 struct event_base;
 
-enum { MOST_DESCRIPTORS = 4096 };
+enum { MOST_DESCRIPTORS = 16384 };
 
 typedef struct fixture {
     struct event_base *base;
