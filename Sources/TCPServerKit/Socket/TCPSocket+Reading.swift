@@ -30,7 +30,7 @@ extension TCPSocket {
   }
 
   /// For code that is on the loop already.
-  var bytesHeld: Int {
+  @inline(__always) var bytesHeld: Int {
     if let input {
       return input.count
     }
@@ -335,7 +335,7 @@ extension TCPSocket {
         watchRead(for: nil)
       }
     } else if isWaiting {
-      wakeReader(.ready)
+      existingWaiters?.reader.wake(.ready)?.resume()
     } else if flags.contains(.watchingEnd) {
       lookForReset()
     } else {

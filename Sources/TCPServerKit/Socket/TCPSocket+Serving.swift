@@ -44,8 +44,9 @@ extension TCPSocket {
     return unsafe withUnsafeCurrentTask { unsafe unsafeBitCast($0, to: UInt.self) }
   }
 
-  private static let tasksHaveNumbers =
+  private static var tasksHaveNumbers: Bool {
     unsafe MemoryLayout<UnsafeCurrentTask?>.size == MemoryLayout<UInt>.size
+  }
 
   /// Wakes the tasks that `serve` started for the connections of a loop: those that were cancelled see that then,
   /// and the others wait on.
