@@ -104,6 +104,28 @@ static void those_that_came_later_stay_as_long(void **state) {
     stopped_teardown(group);
 }
 
+// The places of 256 are used again.
+static void the_oldest_is_that_however_many_came_before(void **state) {
+    test_group *group = stopped_setup(*state, 2);
+    csc_group_set_distribution(group->group, CSC_ROUND_ROBIN);
+    csc_group_set_stall_limit(group->group, -1);
+    for (int round = 0; round < 10; round++) {
+        group_connect(group, 50);
+        for (int index = 0; index < 2; index++) {
+            group_run_member(group, index);
+            assert_int_equal(group_take(group, index, true), 25);
+        }
+    }
+    csc_group_set_stall_limit(group->group, STALL_LIMIT);
+    group_connect(group, 8);
+    pass_time(group, STALL_LIMIT / 2);
+    group_connect(group, 8);
+    group_run_member(group, 1);
+    pass_time(group, STALL_LIMIT / 2);
+    assert_loads(group, 4, 12);
+    stopped_teardown(group);
+}
+
 static void a_peers_connections_stay_where_they_belong(void **state) {
     fixture *it = *state;
     test_group *group = stopped_setup(it, 2);
@@ -356,6 +378,7 @@ int main(void) {
         fact(where_all_are_busy_connections_wait),
         fact(the_timer_ends_with_what_waits),
         fact(those_that_came_later_stay_as_long),
+        fact(the_oldest_is_that_however_many_came_before),
         fact(a_peers_connections_stay_where_they_belong),
         fact(room_is_found_without_being_woken),
         fact(a_loop_whose_limits_do_not_let_it_take_is_as_one_that_is_busy),
