@@ -19,6 +19,7 @@
 #include "clock.h"
 #include "group.h"
 #include "notify.h"
+#include "probes.h"
 #include "server.h"
 
 #include <errno.h>
@@ -58,6 +59,7 @@ static void reject(csc_server *server, const csc_connection *connection,
     if (server->rejected && !server->freed) {
         rejection.local = csc__local_address(connection->descriptor);
     }
+    CSC__PROBE3(reject, server, connection->descriptor, reason);
     csc__close_rejected(connection->descriptor, reset);
     switch (reason) {
     case CSC_REJECTED_BY_ADMISSION:
@@ -116,14 +118,14 @@ static bool admit(csc_server *server, const csc_connection *connection) {
     return verdict.entry == CSC__LET_IN;
 }
 
-static void hand_over(csc_server *server, const csc_connection *connection) {
+// False when the program has given it back, or closed it.
+static bool hand_over(csc_server *server, const csc_connection *connection) {
     int outer = server->handed_over_fd;
     server->handed_over_fd = connection->descriptor;
     csc__notify(server, CSC__INCOMING_CONNECTION, connection);
-    if (server->handed_over_fd == connection->descriptor) {
-        server->statistics.delivered++;
-    }
+    bool delivered = server->handed_over_fd == connection->descriptor;
     server->handed_over_fd = outer;
+    return delivered;
 }
 
 // Queues the connection or hands it over; false when it was closed instead.
@@ -134,7 +136,10 @@ static bool take(csc_server *server, const csc_connection *connection) {
     }
     server->live++;
     if (server->incoming_connection) {
-        hand_over(server, connection);
+        if (hand_over(server, connection)) {
+            server->statistics.delivered++;
+            CSC__PROBE2(deliver, server, connection->descriptor);
+        }
     } else {
         csc_connection *place = csc__pending_push_place(&server->pending);
         place->descriptor = connection->descriptor;
@@ -194,7 +199,8 @@ static inline void accepting_succeeded(csc_server *server, int descriptor) {
 /* ---------------------------------------------------------------------------------------------- */
 // Accepting has failed
 
-void csc__begin_back_off(csc_server *server, const csc__verdict *verdict) {
+void csc__begin_back_off(csc_server *server, const csc__verdict *verdict, int errnum) {
+    CSC__PROBE3(pause, server, errnum, verdict->delay);
     csc__pause_begin(&server->pause, verdict, csc__monotonic_milliseconds());
     csc__group_publish(server);
     csc__listener_schedule_retry(server);
@@ -212,6 +218,8 @@ static bool shed_one(csc_server *server) {
                              SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (descriptor >= 0) {
         csc_address_from_sockaddr((struct sockaddr *)&peer, length, &rejection.peer);
+        CSC__PROBE3(accept, server, descriptor, &peer);
+        CSC__PROBE3(reject, server, descriptor, rejection.reason);
         if (server->rejected) {
             rejection.local = csc__local_address(descriptor);
         }
@@ -240,14 +248,14 @@ void csc__shed(csc_server *server) {
         server->pause.backing_off) {
         server->pause.delay = 0;
         csc__verdict verdict = csc__pause_judge_nobody(&server->pause);
-        csc__begin_back_off(server, &verdict);
+        csc__begin_back_off(server, &verdict, 0);
     }
 }
 
 static void pause_for(csc_server *server, const csc__verdict *verdict, csc_call call, int errnum) {
     uint64_t generation = server->generation;
     csc__fail(server, call, errnum);
-    csc__begin_back_off(server, verdict);
+    csc__begin_back_off(server, verdict, errnum);
     if (verdict->sheds) {
         csc__shed(server);
     }
@@ -279,6 +287,7 @@ void csc__accept_stop(csc_server *server) {
 }
 
 void csc__accept_close(csc_server *server) {
+    CSC__PROBE2(close, server, server->socket.descriptor);
     csc__accept_stop(server);
     csc__listening_socket_close(&server->socket);
     server->inherited_by_fork = false;
@@ -351,6 +360,7 @@ csc__outcome csc__step(csc_server *server) {
     }
     descriptor = csc__above_standard(descriptor);
     accepting_succeeded(server, descriptor);
+    CSC__PROBE3(accept, server, descriptor, &peer);
     bool taken = take_accepted(server, descriptor, (struct sockaddr *)&peer, length);
     csc__outcome outcome = announce(server, taken, false);
     if (descriptor >= server->reserve_watermark) {
@@ -368,6 +378,7 @@ void csc__on_accept(struct evconnlistener *listener, int descriptor, struct sock
     server->accept_budget--;
     descriptor = csc__above_standard(descriptor);
     accepting_succeeded(server, descriptor);
+    CSC__PROBE3(accept, server, descriptor, peer);
     announce(server, take_accepted(server, descriptor, peer, (socklen_t)length), true);
     if (descriptor >= server->reserve_watermark) {
         check_reserve(server);

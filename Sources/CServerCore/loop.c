@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "group.h"
 #include "notify.h"
+#include "probes.h"
 #include "server.h"
 
 #include <errno.h>
@@ -34,7 +35,7 @@ static bool is_ready(const csc_server *server) {
 // Others are faster than we are: there is no error to report.
 static void back_off_in_silence(csc_server *server) {
     csc__verdict verdict = csc__pause_judge_nobody(&server->pause);
-    csc__begin_back_off(server, &verdict);
+    csc__begin_back_off(server, &verdict, 0);
 }
 
 void csc__found_nobody(csc_server *server) {
@@ -63,12 +64,13 @@ static bool end_back_off(csc_server *server) {
     csc__reserve_fd_keep(server);
     // Counted first: accepting would find out only by taking one of those that are to be left.
     if (!csc__descriptors_are_short(server)) {
+        CSC__PROBE1(resume, server);
         return true;
     }
     csc__verdict verdict = csc__pause_judge_shortage(&server->pause, server->overload_policy);
     verdict.strict = false; // it was reported when it began
     server->statistics.resource_errors++;
-    csc__begin_back_off(server, &verdict);
+    csc__begin_back_off(server, &verdict, EMFILE);
     if (verdict.sheds) {
         csc__shed(server); // clients that came since are to hear of it, too
     }
@@ -213,5 +215,6 @@ bool csc__accept_start(csc_server *server, csc__failure *failure) {
     csc__descriptors_are_short(server);
     atomic_store(&server->can_be_alerted, true);
     csc__collect_ended(server);
+    CSC__PROBE3(listen, server, server->socket.descriptor, server->socket.address.port);
     return true;
 }

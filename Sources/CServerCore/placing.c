@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "group.h"
+#include "probes.h"
 
 #include <event2/event.h>
 #include <limits.h>
@@ -181,6 +182,7 @@ static void end_batch(csc_group *group) {
 // False when the member has been freed, and when memory is short.
 static bool deliver(csc_group *group, csc__member *member, const csc_connection *connection) {
     count_placed(group, member, 1);
+    CSC__PROBE3(place, group->acceptor, member->server, connection->descriptor);
     if (is_local(group, member) && receives_now(member)) {
         if (group->flush_due) {
             end_batch(group); // no other loop is to wait for this one's callbacks
@@ -275,6 +277,7 @@ static void take_back(csc_group *group, csc__member *member, int64_t latest) {
             return;
         }
         count_placed(group, member, -1);
+        CSC__PROBE3(take_back, group->acceptor, member->server, connection.descriptor);
         atomic_fetch_add_explicit(&group->taken_back, 1, memory_order_relaxed);
         place(group, other, &connection);
     }

@@ -8,6 +8,7 @@
 
 #include "group.h"
 #include "notify.h"
+#include "probes.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -182,6 +183,7 @@ int csc_server_release(csc_server *server) {
     if (!server || server->socket.descriptor < 0) {
         return -1;
     }
+    CSC__PROBE2(close, server, server->socket.descriptor);
     csc__accept_stop(server);
     server->inherited_by_fork = false;
     int descriptor = csc__listening_socket_forget(&server->socket);
@@ -222,6 +224,7 @@ void csc_server_finish(csc_server *server) {
     if (server->finishing) {
         return;
     }
+    CSC__PROBE1(finish, server);
     csc__server_enter(server);
     server->finishing = true;
     while (csc__server_is_listening(server) && csc__is_finishing(server)) {
@@ -267,6 +270,7 @@ bool csc_server_next_pending(csc_server *server, csc_connection *connection) {
         return false;
     }
     server->statistics.delivered++;
+    CSC__PROBE2(deliver, server, connection->descriptor);
     if (!server->listener_enabled) {
         // A member settles at the end of each frame of its own.
         if (!server->member || server->depth == 0) {
@@ -314,6 +318,7 @@ bool csc_server_inject(csc_server *server, const csc_connection *connection) {
     if (server->member) {
         csc__member_count_others(server->member, 1, 1);
     }
+    CSC__PROBE3(accept, server, connection->descriptor, NULL);
     csc__step_with(server, connection);
     csc__settle(server);
     csc__server_leave(server);
@@ -322,6 +327,7 @@ bool csc_server_inject(csc_server *server, const csc_connection *connection) {
 
 void csc_server_pause(csc_server *server) {
     if (server) {
+        CSC__PROBE3(pause, server, 0, -1);
         server->paused = true;
         csc__settle(server);
     }
@@ -329,6 +335,7 @@ void csc_server_pause(csc_server *server) {
 
 void csc_server_resume(csc_server *server) {
     if (server) {
+        CSC__PROBE1(resume, server);
         server->paused = false;
         csc__pause_resume(&server->pause, server->reporting);
         if (server->pause.backing_off) {

@@ -251,7 +251,8 @@ void csc__accept_close(csc_server *server);
 // Closes a connection that was handed over and cannot be kept, for lack of memory.
 void csc__refuse(csc_server *server, const csc_connection *connection);
 
-void csc__begin_back_off(csc_server *server, const csc__verdict *verdict);
+// 0 for an errno where no system call failed.
+void csc__begin_back_off(csc_server *server, const csc__verdict *verdict, int errnum);
 
 // Rejects the clients in the kernel's queue, a batch at most.
 void csc__shed(csc_server *server);

@@ -65,6 +65,29 @@
  * Exactly once: at any time outside a callback `accepted + added == delivered + pending +
  * discarded_on_close + shed + rejected_by_admission + rejected_by_limit` (see csc_statistics); of a
  * group all its servers together have that (see @ref groups).
+ *
+ * @section probes Probes
+ *
+ * A library that was built where `<sys/sdt.h>` is (Debian's systemtap-sdt-dev) has static probes of
+ * the provider `cservercore` for bpftrace, perf, SystemTap and gdb. One that nothing traces is a
+ * NOP. CMake's option CSERVERCORE_USDT, and CSERVERCORE_USDT=0 for the compiler, leave them out.
+ * The first argument is the csc_server.
+ *
+ * | Probe | Arguments | When |
+ * | --- | --- | --- |
+ * | listen | server, descriptor, port | The server listens, on a socket of its own or an adopted one |
+ * | accept | server, descriptor, peer | The kernel gave a connection; `peer` is a `struct sockaddr *`, NULL from csc_server_inject() |
+ * | reject | server, descriptor, reason | A client is about to be rejected, for a csc_rejection_reason |
+ * | place | server, member, descriptor | The acceptor of a group places a connection on a member, a csc_server, too |
+ * | take_back | server, member, descriptor | The acceptor has taken a connection back that its member left waiting; place follows |
+ * | deliver | server, descriptor | The program has taken a connection: from the queue, or its csc_incoming_connection_fn has returned |
+ * | pause | server, errno, delay | Accepting pauses for `delay` milliseconds: for an errno, or 0 without one; a delay of -1 is csc_server_pause() |
+ * | resume | server | A pause is over, by csc_server_resume() or its time |
+ * | finish | server | csc_server_finish() has begun |
+ * | close | server, descriptor | The server is about to stop listening, whatever the reason |
+ *
+ * CSC_OVERLOAD_STRICT does not go by the delay, but waits for csc_server_resume(). A limit that is
+ * reached is no pause.
  */
 
 /**
