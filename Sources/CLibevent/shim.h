@@ -74,6 +74,9 @@ extern void clibevent_free_memory(void *object) __asm__("swift_unownedRelease");
 
 extern long clibevent_system_call(long number, ...) __asm__("syscall");
 
+// What an errno means, in English and for every thread; NULL for none. Of <string.h>, for GNU.
+extern const char *clibevent_errno_text(int errnum) __asm__("strerrordesc_np");
+
 // The kernel's number of the calling thread; the process's first thread has the process's.
 static inline long clibevent_thread_number(void) {
     return clibevent_system_call(SYS_gettid);

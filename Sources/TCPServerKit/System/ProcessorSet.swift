@@ -32,54 +32,46 @@ enum ProcessorSet {
   /// - Parameter root: where the system's files are; only a test has its own.
   static func usableCount(root: String = "") -> Int {
     let count = max(allowed().count, 1)
-    guard let quota = quota(root) else { return count }
-    return max(min(count, Int(quota.rounded(.up))), 1)
+    guard let quota = try? quota(root).get() else { return count }
+    return usable(of: count, quota: quota)
+  }
+
+  /// At least 1.
+  static func usable(of count: Int, quota: Double) -> Int {
+    max(Int(min(quota, Double(count)).rounded(.up)), 1)
   }
 
   // MARK: - Control groups
 
   /// The least quota of the process's control groups and those above them, in processors; nil for none.
-  private static func quota(_ root: String) -> Double? {
-    let lines = SystemCalls.contents(of: root + "/proc/self/cgroup").split(separator: "\n")
-    let quotas = lines.flatMap { line in
-      // Hierarchy, controllers, path; version 2 is hierarchy 0, without controllers.
-      let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
-      guard fields.count == 3 else { return [Double]() }
-      let path = String(fields[2])
-      if fields[0] == "0" { return all(above: path) { quotaOfVersion2(root + "/sys/fs/cgroup" + $0) } }
-      guard fields[1].split(separator: ",").contains("cpu") else { return [] }
-      return all(above: path) { quotaOfVersion1(root + "/sys/fs/cgroup/cpu" + $0) }
+  static func quota(_ root: String) -> Result<Double?, KernelFile.Unreadable> {
+    ControlGroup.folders(of: "cpu", root: root).map { folders in
+      folders.compactMap { folder in
+        switch folder.version {
+        case .one: quotaOfVersion1(folder.path, root)
+        case .two: quotaOfVersion2(folder.path, root)
+        }
+      }
+      .min()
     }
-    return quotas.min()
   }
 
-  /// In a container a path may be the host's, of which only the root is there.
-  private static func all(above path: String, _ quota: (String) -> Double?) -> [Double] {
-    var parts = path.split(separator: "/")
-    var found = [quota("")]
-    while !parts.isEmpty {
-      found.append(quota("/" + parts.joined(separator: "/")))
-      parts.removeLast()
-    }
-    return found.compactMap { $0 }
+  private static func quotaOfVersion2(_ folder: String, _ root: String) -> Double? {
+    let text = (try? KernelFile.text(folder + "/cpu.max", root: root).get()) ?? ""
+    let words = text.split { $0 == " " || $0 == "\n" }
+    guard words.count == 2, let quota = Int(words[0]), let period = Int(words[1]) else { return nil }
+    return quotient(quota, period)
   }
 
-  private static func quotaOfVersion2(_ folder: String) -> Double? {
-    let words = SystemCalls.contents(of: folder + "/cpu.max").split { $0 == " " || $0 == "\n" }
-    guard words.count == 2 else { return nil }
-    return quotient(words[0], words[1])
-  }
-
-  private static func quotaOfVersion1(_ folder: String) -> Double? {
-    func number(_ file: String) -> Substring {
-      SystemCalls.contents(of: folder + "/" + file).split(separator: "\n").first ?? ""
+  private static func quotaOfVersion1(_ folder: String, _ root: String) -> Double? {
+    func number(_ file: String) -> Int {
+      (try? KernelFile.number(folder + "/" + file, root: root).get()) ?? -1
     }
     return quotient(number("cpu.cfs_quota_us"), number("cpu.cfs_period_us"))
   }
 
   /// Nil for "max" and -1, which mean that there is none.
-  private static func quotient(_ quota: Substring, _ period: Substring) -> Double? {
-    guard let quota = Double(quota), let period = Double(period), quota > 0, period > 0 else { return nil }
-    return quota / period
+  private static func quotient(_ quota: Int, _ period: Int) -> Double? {
+    quota > 0 && period > 0 ? Double(quota) / Double(period) : nil
   }
 }

@@ -345,14 +345,41 @@ enum SystemCalls {
     return unsafe read(eventDescriptor, &count, MemoryLayout<UInt64>.size) > 0 ? Int(clamping: count) : 0
   }
 
-  /// A small file of the kernel's; empty where it cannot be read.
-  static func contents(of path: String) -> String {
+  /// The errno of a call that is not about a connection.
+  struct Failure: Error {
+    let errnum: CInt
+
+    /// For a person.
+    var text: String {
+      unsafe clibevent_errno_text(errnum).map { unsafe String(cString: $0) } ?? "errno \(errnum)"
+    }
+  }
+
+  /// A small file of the kernel's.
+  static func contents(of path: String) -> Result<String, Failure> {
     let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { return "" }
+    guard descriptor >= 0 else { return .failure(Failure(errnum: errno)) }
     defer { close(descriptor) }
     var bytes = [UInt8](repeating: 0, count: 16384)
     let count = unsafe read(descriptor, &bytes, bytes.count)
-    return String(decoding: bytes.prefix(max(count, 0)), as: UTF8.self)
+    guard count >= 0 else { return .failure(Failure(errnum: errno)) }
+    return .success(String(decoding: bytes.prefix(count), as: UTF8.self))
+  }
+
+  /// How many entries a folder has, not counting the descriptor by which it is read, should the folder be that of the
+  /// process's descriptors.
+  static func entryCount(_ path: String) -> Result<Int, Failure> {
+    guard let folder = unsafe opendir(path) else { return .failure(Failure(errnum: errno)) }
+    defer { unsafe closedir(folder) }
+    let own = unsafe String(dirfd(folder))
+    var count = 0
+    while let entry = unsafe readdir(folder) {
+      let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { name in
+        unsafe name.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) }
+      }
+      count += name == "." || name == ".." || name == own ? 0 : 1
+    }
+    return .success(count)
   }
 
   static func isOpen(_ descriptor: CInt) -> Bool {

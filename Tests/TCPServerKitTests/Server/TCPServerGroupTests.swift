@@ -391,4 +391,21 @@ struct TCPServerGroupTests {
       }
     }
   }
+
+  @Test("A group's diagnosis is that of the server that accepts, for all its loops")
+  func diagnosis() async throws {
+    try await onLoops(2) { group in
+      let server = TCPServerGroup(on: group) { server in
+        server.maxConnections = 9
+        server.maxPendingConnections = 4
+      }
+      try await server.listen(address: .localHost)
+      let diagnosis = try await server.diagnose()
+      #expect(diagnosis.lines.contains("connections: 0 of maxConnections, 9"))
+      #expect(diagnosis.lines.contains("pending: 0 of maxPendingConnections, 4"))
+      #expect(diagnosis.lines.last?.contains("; 2 loops") == true)
+      #expect(diagnosis.firstLimit.hasPrefix("maxConnections, after 9 more connections; "))
+      server.close()
+    }
+  }
 }
