@@ -45,6 +45,9 @@ struct EchoServer: ParsableCommand {
   @Flag(help: "Answer each HTTP/1.1 request with hello.")
   var http = false
 
+  @Flag(help: "Print what limits the server here, which comes first, and end.")
+  var diagnose = false
+
   func validate() throws {
     guard (1...256).contains(loops) else {
       throw ValidationError("--loops takes a number from 1 to 256.")
@@ -68,10 +71,11 @@ struct EchoServer: ParsableCommand {
     let served = try signals.run { [self] in
       try await EventBaseGroup.withThreads(loops: loops) { try await serve(on: $0, until: shutdown) }
     }
-    tell("Stopped; connections served: \(served).")
+    if let served { tell("Stopped; connections served: \(served).") }
   }
 
-  private func serve(on loops: EventBaseGroup, until shutdown: GracefulShutdown) async throws -> UInt64 {
+  /// - Returns: how many connections were served; nil where it was not to serve any.
+  private func serve(on loops: EventBaseGroup, until shutdown: GracefulShutdown) async throws -> UInt64? {
     let perSource = perSource.map { PerSourceLimit($0) }
     let server = TCPServerGroup(on: loops) { server in
       if let perSource { server.admissionHandler = { address, _ in perSource.admit(address) } }
@@ -83,6 +87,10 @@ struct EchoServer: ParsableCommand {
     }
     try await server.withAcceptor { [limit] in limit.apply(to: $0) }
     try await server.withServers { [limit] server, _ in limit.apply(to: server) }
+    if diagnose {
+      tell("\(try await server.diagnose())")
+      return nil
+    }
     let protocolName = http ? "HTTP" : "Echo"
     tell("\(protocolName) server is listening on \(server.serverAddress), port \(server.serverPort).")
 

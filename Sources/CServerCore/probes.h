@@ -31,14 +31,14 @@
 
 #include <sys/sdt.h>
 
-#define CSC__PROBE1(name, a) STAP_PROBE1(cservercore, name, a)
-#define CSC__PROBE2(name, a, b) STAP_PROBE2(cservercore, name, a, b)
+#define CSC__PROBE1(name, a)       STAP_PROBE1(cservercore, name, a)
+#define CSC__PROBE2(name, a, b)    STAP_PROBE2(cservercore, name, a, b)
 #define CSC__PROBE3(name, a, b, c) STAP_PROBE3(cservercore, name, a, b, c)
 
 #else
 
-#define CSC__PROBE1(name, a) ((void)sizeof(a))
-#define CSC__PROBE2(name, a, b) ((void)sizeof(a), (void)sizeof(b))
+#define CSC__PROBE1(name, a)       ((void)sizeof(a))
+#define CSC__PROBE2(name, a, b)    ((void)sizeof(a), (void)sizeof(b))
 #define CSC__PROBE3(name, a, b, c) ((void)sizeof(a), (void)sizeof(b), (void)sizeof(c))
 
 #endif

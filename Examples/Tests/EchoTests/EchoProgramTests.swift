@@ -122,6 +122,19 @@ struct EchoProgramTests {
     #expect(second == .init(status: 1, output: "", errors: complaint))
   }
 
+  @Test("--diagnose prints the limits, the first one last, and ends", arguments: [1, 2])
+  func diagnose(loops: Int) throws {
+    let options = ["--diagnose", "--port", "0", "--max-connections", "5", "--loops", "\(loops)"]
+    let end = try Program("EchoServer", options).end()
+    let lines = end.output.split(separator: "\n")
+    #expect((end.status, end.errors) == (0, ""))
+    #expect(lines.first?.hasPrefix("descriptors: ") == true)
+    #expect(lines.contains("connections: 0 of maxConnections, 5"))
+    #expect(lines.contains { $0.hasPrefix("processors: ") && $0.contains("; \(loops) loop") })
+    #expect(lines.last?.hasPrefix("first limit: maxConnections, after 5 more connections; ") == true)
+    #expect(lines.count == 8)
+  }
+
   @Test(
     "Options that make no sense are explained",
     arguments: [

@@ -51,11 +51,14 @@ struct Diagnostician {
   // MARK: - Lines
 
   private var descriptors: String {
-    guard case .success(let limit) = limits.descriptors, case .success(let open) = limits.openDescriptors else {
+    guard case .success(let limit) = limits.descriptors, case .success(let open) = limits.openDescriptors
+    else {
       return "descriptors: unknown (\(reason(limits.descriptors) ?? reason(limits.openDescriptors) ?? ""))"
     }
-    let need = server.maxConnections.map { "maxConnections needs \($0)" } ?? "no maxConnections bounds the need"
-    return "descriptors: \(open) of \(limit.soft) in use (hard limit \(limit.hard)), \(descriptorsLeft ?? 0) left beside "
+    let need =
+      server.maxConnections.map { "maxConnections needs \($0)" } ?? "no maxConnections bounds the need"
+    return
+      "descriptors: \(open) of \(limit.soft) in use (hard limit \(limit.hard)), \(descriptorsLeft ?? 0) left beside "
       + "the reserve of \(reserve(below: limit.soft)); \(need)"
   }
 
@@ -70,7 +73,8 @@ struct Diagnostician {
 
   private var acceptQueue: String {
     let now = server.acceptQueue.map { "\($0.length) of \($0.limit)" } ?? "no listening socket"
-    let asked = server.backlog == .max ? "the longest queue is asked for" : "listenBacklogSize is \(server.backlog)"
+    let asked =
+      server.backlog == .max ? "the longest queue is asked for" : "listenBacklogSize is \(server.backlog)"
     let allowed =
       switch limits.longestAcceptQueue {
       case .success(let most) where server.backlog > most && server.backlog != .max:
@@ -119,7 +123,8 @@ struct Diagnostician {
       } else {
         ""
       }
-    return "processors: \(limits.processors) by affinity, \(quota); \(loops) \(loops == 1 ? "loop" : "loops")\(verdict)"
+    return
+      "processors: \(limits.processors) by affinity, \(quota); \(loops) \(loops == 1 ? "loop" : "loops")\(verdict)"
   }
 
   // MARK: - The first limit
@@ -134,14 +139,18 @@ struct Diagnostician {
   private var firstLimit: String {
     var candidates: [Limit] = []
     if let most = server.maxConnections {
-      candidates.append(Limit(name: "maxConnections", more: max(most - server.live, 0), consequence: ofExcess))
+      candidates.append(
+        Limit(name: "maxConnections", more: max(most - server.live, 0), consequence: ofExcess)
+      )
     }
     if let left = descriptorsLeft {
       candidates.append(Limit(name: "descriptors", more: left, consequence: ofOverload))
     }
     if case .success(let memory?) = limits.memory {
       let more = memory.left / Self.bytesOfConnection
-      candidates.append(Limit(name: "memory", more: more, consequence: "the kernel ends a process of the group"))
+      candidates.append(
+        Limit(name: "memory", more: more, consequence: "the kernel ends a process of the group")
+      )
     }
     guard let first = candidates.min(by: { $0.more < $1.more }) else { return "unknown" }
     let unknown = [reason(limits.descriptors) ?? reason(limits.openDescriptors), reason(limits.memory)]
@@ -175,7 +184,9 @@ struct Diagnostician {
   }
 
   private var descriptorsLeft: Int? {
-    guard let limit = try? limits.descriptors.get(), let open = try? limits.openDescriptors.get() else { return nil }
+    guard let limit = try? limits.descriptors.get(), let open = try? limits.openDescriptors.get() else {
+      return nil
+    }
     return max(limit.soft - reserve(below: limit.soft) - open, 0)
   }
 

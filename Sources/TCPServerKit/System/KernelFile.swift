@@ -27,7 +27,8 @@ enum KernelFile {
   static func number(_ path: String, root: String) -> Result<Int, Unreadable> {
     text(path, root: root).flatMap { text in
       let word = text.split { $0 == " " || $0 == "\t" || $0 == "\n" }.first
-      return word.flatMap { Int($0) }.map { .success($0) } ?? .failure(Unreadable(reason: "\(path): no number"))
+      return word.flatMap { Int($0) }.map { .success($0) }
+        ?? .failure(Unreadable(reason: "\(path): no number"))
     }
   }
 }

@@ -49,7 +49,8 @@ struct ProcessLimits {
   private static func descriptors(in text: String) -> Reading<Descriptors> {
     let name = "Max open files"
     let line = text.split(separator: "\n").first { $0.hasPrefix(name) }
-    let words = line?.dropFirst(name.count).split(separator: " ").map { $0 == "unlimited" ? .max : Int($0) } ?? []
+    let words =
+      line?.dropFirst(name.count).split(separator: " ").map { $0 == "unlimited" ? .max : Int($0) } ?? []
     guard words.count >= 2, let soft = words[0], let hard = words[1] else {
       return .failure(KernelFile.Unreadable(reason: "/proc/self/limits: no line of \(name)"))
     }
@@ -86,7 +87,11 @@ struct ProcessLimits {
   }
 
   private static func isMounted(_ root: String) -> Bool {
-    if case .success = KernelFile.text("/sys/fs/cgroup/cgroup.controllers", root: root) { true } else { false }
+    if case .success = KernelFile.text("/sys/fs/cgroup/cgroup.controllers", root: root) {
+      true
+    } else {
+      false
+    }
   }
 
   /// Nil where the group has no limit.

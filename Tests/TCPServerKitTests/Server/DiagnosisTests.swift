@@ -12,7 +12,8 @@ struct DiagnosisTests {
   /// A system whose files are those of a small machine, unless a test has others; nil removes one.
   private func limits(_ changes: [String: String?] = [:]) throws -> ProcessLimits {
     var files: [String: String?] = [
-      "proc/self/limits": "Limit  Soft  Hard  Units\nMax open files            1024                 4096                 files\n",
+      "proc/self/limits":
+        "Limit  Soft  Hard  Units\nMax open files            1024                 4096                 files\n",
       "proc/self/fd/a": "", "proc/self/fd/b": "", "proc/self/fd/c": "",
       "proc/self/cgroup": "0::/service\n",
       "proc/sys/net/core/somaxconn": "4096\n",
@@ -119,8 +120,16 @@ struct DiagnosisTests {
   @Test("It says that one which is unknown might come before, and that nothing is known")
   func unknownLimit() throws {
     let bound = server(maxConnections: 5)
-    #expect(try diagnosis(bound, ["proc/self/limits": nil]).firstLimit.hasSuffix(", unless one that is unknown comes before"))
-    #expect(try diagnosis(bound, ["proc/self/cgroup": nil]).firstLimit.hasSuffix(", unless one that is unknown comes before"))
+    #expect(
+      try diagnosis(bound, ["proc/self/limits": nil]).firstLimit.hasSuffix(
+        ", unless one that is unknown comes before"
+      )
+    )
+    #expect(
+      try diagnosis(bound, ["proc/self/cgroup": nil]).firstLimit.hasSuffix(
+        ", unless one that is unknown comes before"
+      )
+    )
     #expect(try diagnosis(server(maxConnections: nil), ["proc/self/limits": nil]).firstLimit == "unknown")
   }
 
@@ -162,7 +171,9 @@ struct DiagnosisTests {
         == "3 of 4096; the longest queue is asked for, "
         + "net.core.somaxconn is unknown (/proc/sys/net/core/somaxconn: No such file or directory)"
     )
-    #expect(try line("accept queue", server(), [somaxconn: "many\n"])?.hasSuffix("somaxconn: no number)") == true)
+    #expect(
+      try line("accept queue", server(), [somaxconn: "many\n"])?.hasSuffix("somaxconn: no number)") == true
+    )
   }
 
   @Test("Handshakes: tcp_max_syn_backlog counts where there are no SYN cookies")
@@ -173,7 +184,8 @@ struct DiagnosisTests {
         == "at most net.ipv4.tcp_max_syn_backlog, 512, and no SYN cookies"
     )
     #expect(
-      try line("handshakes", server(), [cookies: nil]) == "net.ipv4.tcp_max_syn_backlog is 512; SYN cookies unknown "
+      try line("handshakes", server(), [cookies: nil])
+        == "net.ipv4.tcp_max_syn_backlog is 512; SYN cookies unknown "
         + "(/proc/sys/net/ipv4/tcp_syncookies: No such file or directory)"
     )
     #expect(
@@ -191,13 +203,20 @@ struct DiagnosisTests {
         == "100 of 612 MiB (/sys/fs/cgroup/service/memory.max), enough for 65536 more idle connections of 8 KiB"
     )
     // One above has less left.
-    let above = ["sys/fs/cgroup/memory.max": "\(200 * mebibyte)\n", "sys/fs/cgroup/memory.current": "\(300 * mebibyte)\n"]
+    let above = [
+      "sys/fs/cgroup/memory.max": "\(200 * mebibyte)\n",
+      "sys/fs/cgroup/memory.current": "\(300 * mebibyte)\n",
+    ]
     #expect(
       try line("memory", server(), above.merging([group + "memory.max": "\(612 * mebibyte)\n"]) { $1 })
         == "300 of 200 MiB (/sys/fs/cgroup/memory.max), enough for 0 more idle connections of 8 KiB"
     )
     #expect(
-      try line("memory", server(), [group + "memory.max": "\(612 * mebibyte)\n", group + "memory.current": nil])
+      try line(
+        "memory",
+        server(),
+        [group + "memory.max": "\(612 * mebibyte)\n", group + "memory.current": nil]
+      )
         == "unknown (/sys/fs/cgroup/service/memory.current: No such file or directory)"
     )
     #expect(
@@ -271,7 +290,11 @@ struct DiagnosisTests {
     server.maxConnections = 7
     server.maxPendingConnections = 3
     server.listenBacklogSize = 5
-    #expect(server.diagnose().lines.contains { $0.hasPrefix("accept queue: no listening socket; listenBacklogSize is 5,") })
+    #expect(
+      server.diagnose().lines.contains {
+        $0.hasPrefix("accept queue: no listening socket; listenBacklogSize is 5,")
+      }
+    )
     #expect(server.listen(address: .localHost))
     let clients = (0..<2).compactMap { _ in PlainClient(port: server.serverPort) }
     #expect(loop.run { server.statistics.pending == 2 })
@@ -279,7 +302,10 @@ struct DiagnosisTests {
     #expect(diagnosis.lines.contains("connections: 2 of maxConnections, 7"))
     #expect(diagnosis.lines.contains("pending: 2 of maxPendingConnections, 3"))
     #expect(diagnosis.lines.contains { $0.hasPrefix("accept queue: 0 of 5; listenBacklogSize is 5,") })
-    #expect(diagnosis.firstLimit == "maxConnections, after 5 more connections; then clients wait in the kernel's queue")
+    #expect(
+      diagnosis.firstLimit
+        == "maxConnections, after 5 more connections; then clients wait in the kernel's queue"
+    )
     var limit = rlimit()
     #expect(unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
     #expect(diagnosis.lines[0].contains(" of \(limit.rlim_cur) in use (hard limit \(limit.rlim_max)), "))
