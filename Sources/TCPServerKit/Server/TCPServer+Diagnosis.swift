@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import CServerCore
+
 /// What limits a server here and now.
 extension TCPServer {
   /// Reads the limits of this server, of its process and of the system, and says which of them comes first.
@@ -32,7 +34,7 @@ extension TCPServer {
       pending: Int(clamping: pending),
       reserve: descriptorReserve,
       backlog: listenBacklogSize,
-      acceptQueue: now.acceptQueueLimit > 0
+      acceptQueue: unsafe csc_server_descriptor(core) >= 0
         ? (Int(clamping: now.acceptQueue), Int(clamping: now.acceptQueueLimit)) : nil,
       loops: group?.eventBases.eventBases.count ?? 1
     )

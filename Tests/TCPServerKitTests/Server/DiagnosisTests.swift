@@ -310,5 +310,9 @@ struct DiagnosisTests {
     #expect(unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
     #expect(diagnosis.lines[0].contains(" of \(limit.rlim_cur) in use (hard limit \(limit.rlim_max)), "))
     #expect(clients.count == 2)
+    server.close()
+    server.listenBacklogSize = 0
+    #expect(server.listen(address: .localHost))
+    #expect(server.diagnose().lines.contains { $0.hasPrefix("accept queue: 0 of 0; listenBacklogSize is 0,") })
   }
 }
