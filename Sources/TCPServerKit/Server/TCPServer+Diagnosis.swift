@@ -12,7 +12,7 @@ extension TCPServer {
   ///
   /// Best called when the server listens, and its settings are made; it may be called at any time. It reads about ten
   /// small files of the kernel's and counts the descriptors of the process, which keeps the loop for less than a
-  /// millisecond, and half a millisecond more for each thousand descriptors. What cannot be read is `unknown` in
+  /// millisecond, and up to a millisecond more for each thousand descriptors. What cannot be read is `unknown` in
   /// the text.
   public final func diagnose() -> Diagnosis {
     requireLoopThread("TCPServer.diagnose()")

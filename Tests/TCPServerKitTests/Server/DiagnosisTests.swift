@@ -313,6 +313,8 @@ struct DiagnosisTests {
     server.close()
     server.listenBacklogSize = 0
     #expect(server.listen(address: .localHost))
-    #expect(server.diagnose().lines.contains { $0.hasPrefix("accept queue: 0 of 0; listenBacklogSize is 0,") })
+    #expect(
+      server.diagnose().lines.contains { $0.hasPrefix("accept queue: 0 of 0; listenBacklogSize is 0,") }
+    )
   }
 }
