@@ -75,19 +75,22 @@
  *
  * | Probe | Arguments | When |
  * | --- | --- | --- |
- * | listen | server, descriptor, port | The server listens, on a socket of its own or an adopted one |
- * | accept | server, descriptor, peer | The kernel gave a connection; `peer` is a `struct sockaddr *`, NULL from csc_server_inject() |
- * | reject | server, descriptor, reason | A client is about to be rejected, for a csc_rejection_reason |
- * | place | server, member, descriptor | The acceptor of a group places a connection on a member, a csc_server, too |
- * | take_back | server, member, descriptor | The acceptor has taken a connection back that its member left waiting; place follows |
- * | deliver | server, descriptor | The program has taken a connection: from the queue, or its csc_incoming_connection_fn has returned |
- * | pause | server, errno, delay | Accepting pauses for `delay` milliseconds: for an errno, or 0 without one; a delay of -1 is csc_server_pause() |
+ * | listen | server, descriptor, port | The server listens |
+ * | accept | server, descriptor, peer | A connection; `peer` is a `struct sockaddr *`, or NULL |
+ * | reject | server, descriptor, reason | A client will be closed, for a csc_rejection_reason |
+ * | place | server, member, descriptor | An acceptor places a connection on a member of its group |
+ * | take_back | server, member, descriptor | A member left it waiting too long; place follows |
+ * | deliver | server, descriptor | The program has taken a connection |
+ * | pause | server, errno, delay | Accepting pauses for `delay` milliseconds |
  * | resume | server | A pause is over, by csc_server_resume() or its time |
  * | finish | server | csc_server_finish() has begun |
- * | close | server, descriptor | The server is about to stop listening, whatever the reason |
+ * | close | server, descriptor | The server will stop listening, whatever the reason |
  *
- * CSC_OVERLOAD_STRICT does not go by the delay, but waits for csc_server_resume(). A limit that is
- * reached is no pause.
+ * The members of a group are csc_servers, too. The peer is NULL where the connection came from
+ * csc_server_inject(). A connection that a csc_incoming_connection_fn gets is delivered when that
+ * has returned and kept it. The errno is 0 where no call failed; the delay is -1 for
+ * csc_server_pause(), and CSC_OVERLOAD_STRICT does not go by it, but waits for csc_server_resume().
+ * A limit that is reached is no pause.
  */
 
 /**

@@ -46,8 +46,8 @@ extension TCPServerGroup {
   /// Does for the whole group what ``TCPServer/diagnose()`` does for one server.
   ///
   /// Its limits are those of the server that accepts, those of single loops are left out; pending are the connections
-  /// of all loops, those on their way included, and the limit is for each loop. It holds up the accepting loop as long as
-  /// that takes.
+  /// of all loops, those on their way included, and the limit is for each loop. It holds up the accepting loop as
+  /// long as that takes.
   ///
   /// - Throws: ``SocketError/socketResource`` when descriptors or memory are short; ``SocketError/operation`` while the
   ///   group begins to listen.

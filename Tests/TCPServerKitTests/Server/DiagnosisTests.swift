@@ -71,6 +71,7 @@ struct DiagnosisTests {
   @Test("Each limit has a line, and the first limit the last one")
   func lines() throws {
     let diagnosis = try diagnosis(server(loops: Self.processors))
+    let loops = Self.processors == 1 ? "1 loop" : "\(Self.processors) loops"
     #expect(
       diagnosis.description == """
         descriptors: 3 of 1024 in use (hard limit 4096), 989 left beside the reserve of 32; maxConnections needs 1000
@@ -79,7 +80,7 @@ struct DiagnosisTests {
         accept queue: 3 of 4096; the longest queue is asked for, net.core.somaxconn allows 4096
         handshakes: as many as the accept queue takes, then SYN cookies
         memory: no control group has a limit
-        processors: \(Self.processors) by affinity, no quota; \(Self.processors) \(Self.processors == 1 ? "loop" : "loops")
+        processors: \(Self.processors) by affinity, no quota; \(loops)
         first limit: descriptors, after 989 more connections; then accepting pauses and tries again, clients wait in \
         the kernel's queue
         """
