@@ -97,8 +97,10 @@ static bool go_to_next_ring(csc__mailbox *it) {
 }
 
 void csc__mailbox_destroy(csc__mailbox *it) {
-    while (go_to_next_ring(it)) {
-    }
+    bool has_next;
+    do {
+        has_next = go_to_next_ring(it);
+    } while (has_next);
     free(it->receiving);
     pthread_mutex_destroy(&it->lock);
 }
@@ -124,7 +126,7 @@ static csc__letter *oldest_full(csc__ring *ring) {
     if (ring->oldest < head) {
         ring->oldest = head; // those before it were filled again
     }
-    for (; ring->oldest != ring->tail; ring->oldest++) {
+    for (; ring->oldest < ring->tail; ring->oldest++) {
         csc__letter *letter = letter_at(ring, ring->oldest);
         if (atomic_load(&letter->state) == FULL) {
             return letter;
@@ -161,7 +163,10 @@ bool csc__mailbox_send(csc__mailbox *it, const csc_connection *connection) {
     }
     fill(ring, connection, INT64_MAX);
     atomic_fetch_add(&it->length, 1);
-    if (atomic_load(&it->closed) && take(letter_at(ring, ring->tail - 1))) {
+    csc__letter *letter = letter_at(ring, ring->tail - 1);
+    if (atomic_load(&it->closed) && take(letter)) {
+        atomic_store(&letter->state, FREE); // for the next, which nobody receives either
+        ring->tail--;
         atomic_fetch_sub(&it->length, 1);
         errno = EPIPE;
         return false;
@@ -188,12 +193,9 @@ int64_t csc__mailbox_oldest(csc__mailbox *it) {
 }
 
 bool csc__mailbox_take_back(csc__mailbox *it, int64_t latest, csc_connection *connection) {
-    csc__letter *letter = oldest_full(it->sending);
-    if (!letter || letter->posted > latest) {
-        return false;
-    }
     atomic_store(&it->stalled, true); // before nothing is left
-    bool is_ours = take(letter);
+    csc__letter *letter = oldest_full(it->sending);
+    bool is_ours = letter && letter->posted <= latest && take(letter);
     if (is_ours) {
         *connection = letter->connection;
         atomic_fetch_sub(&it->length, 1);

@@ -51,8 +51,8 @@ void csc__mailbox_begin(csc__mailbox *it);
 // Takes the oldest connection; false when there is none.
 bool csc__mailbox_receive(csc__mailbox *it, csc_connection *connection);
 
-// The sender's: takes the oldest one for another loop, if it was posted at `latest` or before, and
-// marks the mailbox as stalled.
+// The sender's, where csc__mailbox_oldest() is `latest` or before: takes that one for another loop,
+// unless it has been received meanwhile, and marks the mailbox as stalled.
 bool csc__mailbox_take_back(csc__mailbox *it, int64_t latest, csc_connection *connection);
 
 // The sender's: when the oldest was posted; INT64_MAX when there is none, or it was not.
