@@ -12,7 +12,7 @@
  *
  * All of it is included by CServerCore.h: @ref listening, @ref callbacks, @ref connections, @ref
  * limits,
- * @ref groups, @ref errors, @ref addresses, @ref statistics.
+ * @ref groups, @ref errors, @ref addresses, @ref statistics, @ref proxy_headers.
  *
  * Rules that hold for every function here:
  *
@@ -107,6 +107,7 @@
 #include "CServerCore/error.h"
 #include "CServerCore/group.h"
 #include "CServerCore/limits.h"
+#include "CServerCore/proxy_header.h"
 #include "CServerCore/server.h"
 #include "CServerCore/statistics.h"
 
