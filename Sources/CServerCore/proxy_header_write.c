@@ -49,7 +49,7 @@ static void write_ipv6(const csc_address *address, uint8_t *bytes) {
     }
 }
 
-// --- Version 1 ---
+// Version 1: a line.
 
 static void write_text(const csc_address *address, bool is_ipv4, char *text) {
     uint8_t bytes[16];
@@ -81,7 +81,7 @@ static size_t write_line(const csc_proxy_header *header, uint8_t *buffer, size_t
     return length;
 }
 
-// --- Version 2 ---
+// Version 2: bytes.
 
 // The length of the header; more than CSC_PROXY_HEADER_LONGEST where it is too long to be written.
 static size_t measure(const csc_proxy_header *header, const csc_proxy_tlv *tlvs, size_t count) {
@@ -160,7 +160,7 @@ static void write_bytes(const csc_proxy_header *header, const csc_proxy_tlv *tlv
     }
 }
 
-// --- Both ---
+// Both.
 
 static csc_proxy_error check(const csc_proxy_header *header, const csc_proxy_tlv *tlvs,
                              size_t count) {
