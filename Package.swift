@@ -48,6 +48,11 @@ let package = Package(
       path: "Tests/ChildIsolation",
       cSettings: [.define("_GNU_SOURCE"), .enableWarning("all"), .enableWarning("extra")]
     ),
+    .target(
+      name: "ProxyHeaderVectors",
+      dependencies: ["CServerCore"],
+      path: "Tests/ProxyHeaderVectors"
+    ),
     .executableTarget(
       name: "CrashingServer",
       dependencies: ["TCPServerKit"],
@@ -68,7 +73,7 @@ let package = Package(
     ),
     .testTarget(
       name: "TCPServerKitTests",
-      dependencies: ["TCPServerKit", "CServerCore", "CLibevent", "FaultInjection", "ChildIsolation"],
+      dependencies: ["TCPServerKit", "CServerCore", "CLibevent", "FaultInjection", "ChildIsolation", "ProxyHeaderVectors"],
       swiftSettings: swiftSettings
     ),
   ],

@@ -27,6 +27,9 @@ const char *csc_proxy_error_text(csc_proxy_error error) {
             "The PROXY header's checksum has another length than 4, or is "
             "there twice",
         [CSC_PROXY_ERROR_CHECKSUM] = "The PROXY header's checksum is wrong",
+        [CSC_PROXY_ERROR_V1_TLV] = "A PROXY header of version 1 has neither TLVs nor a checksum",
+        [CSC_PROXY_ERROR_GIVEN_CHECKSUM] =
+            "The checksum of a PROXY header is calculated, not given as a TLV",
     };
     size_t count = sizeof texts / sizeof texts[0];
     return (size_t)error < count ? texts[error] : "Unknown error of a PROXY header";

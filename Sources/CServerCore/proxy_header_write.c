@@ -104,7 +104,7 @@ static size_t measure(const csc_proxy_header *header, const csc_proxy_tlv *tlvs,
 static csc_proxy_error check_tlvs(const csc_proxy_tlv *tlvs, size_t count) {
     for (size_t i = 0; i < count; i++) {
         if (tlvs[i].type == CSC_PROXY_TLV_CRC32C) {
-            return CSC_PROXY_ERROR_CHECKSUM_TLV;
+            return CSC_PROXY_ERROR_GIVEN_CHECKSUM;
         }
         if (tlvs[i].type == CSC_PROXY_TLV_UNIQUE_ID &&
             tlvs[i].value.count > CSC__PROXY_LONGEST_UNIQUE_ID) {
@@ -165,10 +165,8 @@ static void write_bytes(const csc_proxy_header *header, const csc_proxy_tlv *tlv
 static csc_proxy_error check(const csc_proxy_header *header, const csc_proxy_tlv *tlvs,
                              size_t count) {
     if (header->version == 1) {
-        if (count > 0) {
-            return CSC_PROXY_ERROR_TLV;
-        }
-        return header->has_checksum ? CSC_PROXY_ERROR_CHECKSUM_TLV : check_addresses(header);
+        bool has_tlvs = count > 0 || header->has_checksum;
+        return has_tlvs ? CSC_PROXY_ERROR_V1_TLV : check_addresses(header);
     }
     if (header->version != 2) {
         return CSC_PROXY_ERROR_VERSION;

@@ -356,9 +356,11 @@ static void each_error_has_its_text(void **state) {
         "The unique ID in the PROXY header is longer than 128 bytes",
         "The PROXY header's checksum has another length than 4, or is there twice",
         "The PROXY header's checksum is wrong",
+        "A PROXY header of version 1 has neither TLVs nor a checksum",
+        "The checksum of a PROXY header is calculated, not given as a TLV",
         "Unknown error of a PROXY header",
     };
-    for (int error = 0; error <= CSC_PROXY_ERROR_CHECKSUM + 1; error++) {
+    for (int error = 0; error <= CSC_PROXY_ERROR_GIVEN_CHECKSUM + 1; error++) {
         assert_string_equal(csc_proxy_error_text((csc_proxy_error)error), texts[error]);
     }
     assert_string_equal(csc_proxy_error_text((csc_proxy_error)-1),

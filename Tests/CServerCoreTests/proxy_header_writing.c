@@ -164,9 +164,9 @@ static void what_cannot_be_written_says_why(void **state) {
         {header_of(2, NULL, "192.0.2.1"), NULL, CSC_PROXY_ERROR_ADDRESS},
         {header_of(2, "*", "192.0.2.1"), NULL, CSC_PROXY_ERROR_ADDRESS},
         {header_of(2, "192.0.2.1", "*"), NULL, CSC_PROXY_ERROR_ADDRESS},
-        {header_of(1, NULL, NULL), &alpn, CSC_PROXY_ERROR_TLV},
-        {with_checksum, NULL, CSC_PROXY_ERROR_CHECKSUM_TLV},
-        {header_of(2, NULL, NULL), &checksum, CSC_PROXY_ERROR_CHECKSUM_TLV},
+        {header_of(1, NULL, NULL), &alpn, CSC_PROXY_ERROR_V1_TLV},
+        {with_checksum, NULL, CSC_PROXY_ERROR_V1_TLV},
+        {header_of(2, NULL, NULL), &checksum, CSC_PROXY_ERROR_GIVEN_CHECKSUM},
         {header_of(2, NULL, NULL), &long_id, CSC_PROXY_ERROR_UNIQUE_ID},
         {header_of(2, NULL, NULL), &too_long, CSC_PROXY_ERROR_LENGTH},
     };

@@ -125,7 +125,7 @@ extension ProxyHeader {
 
     /// What is wrong, such as "There is no PROXY header".
     public var description: String {
-      unsafe String(cString: csc_proxy_error_text(csc_proxy_error(CInt(code))))
+      unsafe String(cString: csc_proxy_error_text(csc_proxy_error(UInt32(code))))
     }
   }
 
@@ -142,11 +142,11 @@ extension ProxyHeader {
   /// - Throws: A ``FormatError`` where the bytes begin no header or a wrong one. More bytes do not change that.
   public static func parse(
     _ bytes: some Collection<UInt8>,
-    maximumLength: Int = Int(CSC_PROXY_HEADER_DEFAULT_MAXIMUM)
+    maximumLength: Int = 4096
   ) throws(FormatError) -> Parsed {
+    let inPlace = bytes.withContiguousStorageIfAvailable { unsafe parse(contiguous: $0, maximumLength) }
     let result =
-      bytes.withContiguousStorageIfAvailable { unsafe parse(contiguous: $0, maximumLength) }
-      ?? Array(bytes).withUnsafeBufferPointer { unsafe parse(contiguous: $0, maximumLength) }
+      unsafe inPlace ?? Array(bytes).withUnsafeBufferPointer { unsafe parse(contiguous: $0, maximumLength) }
     return try result.get()
   }
 
@@ -208,11 +208,17 @@ extension ProxyHeader {
     core.source = sourceAddress.core(port: sourcePort)
     core.destination = destinationAddress.core(port: destinationPort)
     var error = CSC_PROXY_ERROR_NONE
-    let bytes = withCoreTLVs { tlvs in
+    let bytes = unsafe withCoreTLVs { tlvs in
       let length = unsafe csc_proxy_header_write(&core, tlvs.baseAddress, tlvs.count, nil, 0, &error)
       return unsafe [UInt8](unsafeUninitializedCapacity: length) { buffer, count in
         count = unsafe csc_proxy_header_write(
-          &core, tlvs.baseAddress, tlvs.count, buffer.baseAddress, length, nil)
+          &core,
+          tlvs.baseAddress,
+          tlvs.count,
+          buffer.baseAddress,
+          length,
+          nil
+        )
       }
     }
     guard error == CSC_PROXY_ERROR_NONE else { throw FormatError(code: UInt8(error.rawValue), offset: nil) }
@@ -227,7 +233,9 @@ extension ProxyHeader {
       var core: [csc_proxy_tlv] = unsafe []
       for tlv in tlvs {
         let value = unsafe csc_proxy_bytes(
-          start: values.baseAddress.map { unsafe $0 + start }, count: tlv.value.count)
+          start: values.baseAddress.map { unsafe $0 + start },
+          count: tlv.value.count
+        )
         unsafe core.append(csc_proxy_tlv(value: value, type: tlv.type))
         start += tlv.value.count
       }

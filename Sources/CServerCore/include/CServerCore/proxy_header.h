@@ -55,10 +55,12 @@ typedef enum csc_proxy_error {
     CSC_PROXY_ERROR_DATAGRAM = 10,      /**< v2: the client's is no stream of bytes */
     CSC_PROXY_ERROR_LENGTH = 11,        /**< v2: longer than the maximum */
     CSC_PROXY_ERROR_ADDRESS_BLOCK = 12, /**< v2: too short for the addresses of its protocol */
-    CSC_PROXY_ERROR_TLV = 13,           /**< v2: a TLV goes past the end; v1: it has none */
+    CSC_PROXY_ERROR_TLV = 13,           /**< v2: a TLV goes past the end */
     CSC_PROXY_ERROR_UNIQUE_ID = 14,     /**< v2: the unique ID is longer than 128 bytes */
     CSC_PROXY_ERROR_CHECKSUM_TLV = 15, /**< v2: a checksum of other than 4 bytes, or a second one */
-    CSC_PROXY_ERROR_CHECKSUM = 16      /**< v2: the checksum is not that of the bytes */
+    CSC_PROXY_ERROR_CHECKSUM = 16,     /**< v2: the checksum is not that of the bytes */
+    CSC_PROXY_ERROR_V1_TLV = 17,       /**< writing: v1 with TLVs or a checksum */
+    CSC_PROXY_ERROR_GIVEN_CHECKSUM = 18 /**< writing: the checksum as a TLV */
 } csc_proxy_error;
 
 /** What the client speaks to the proxy. */
@@ -177,8 +179,7 @@ CSC_API csc_proxy_bytes csc_proxy_header_tlvs(const csc_proxy_header *header, co
  * @param size of the buffer in bytes
  * @param error if not NULL, set to what is wrong where nothing can be written, else to
  * CSC_PROXY_ERROR_NONE: VERSION; ADDRESS, where one is given without the other, or one is
- * CSC_FAMILY_ANY; TLV and CHECKSUM_TLV for version 1 that is to have these; CHECKSUM_TLV for a TLV
- * of that type; UNIQUE_ID; LENGTH, for more than CSC_PROXY_HEADER_LONGEST
+ * CSC_FAMILY_ANY; V1_TLV; GIVEN_CHECKSUM; UNIQUE_ID; LENGTH, for more than CSC_PROXY_HEADER_LONGEST
  * @return the length of the header in bytes, 0 where nothing can be written. Where it is more than
  * `size`, nothing was written.
  */
