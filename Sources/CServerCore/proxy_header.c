@@ -120,19 +120,18 @@ enum { SOURCE, DESTINATION, SOURCE_PORT, DESTINATION_PORT, FIELDS };
 
 // Splits a text at each single space; false, with the offset, unless that gives all fields.
 static bool split(const uint8_t *bytes, size_t start, size_t end, field *fields, size_t *wrong) {
-    size_t count = 0;
-    for (size_t i = start; i <= end; i++) {
-        if (i < end && bytes[i] != ' ') {
-            continue;
-        }
-        *wrong = i;
-        if (i == start || count == FIELDS) {
+    for (int i = 0; i < FIELDS; i++) {
+        const uint8_t *space = memchr(bytes + start, ' ', end - start);
+        size_t stop = space ? (size_t)(space - bytes) : end;
+        fields[i] = (field){bytes + start, stop - start};
+        *wrong = stop;
+        // Only the last field ends with the text.
+        if (stop == start || !space != (i == FIELDS - 1)) {
             return false;
         }
-        fields[count++] = (field){bytes + start, i - start};
-        start = i + 1;
+        start = stop + 1;
     }
-    return count == FIELDS;
+    return true;
 }
 
 static csc_proxy_state parse_addresses(const uint8_t *bytes, size_t end, csc_proxy_header *header) {
@@ -189,24 +188,27 @@ static csc_proxy_state parse_line(const uint8_t *bytes, size_t count, csc_proxy_
     }
     // Where the CR must be at the latest.
     const size_t last = CSC_PROXY_HEADER_LONGEST_V1 - 2;
-    while (i < count && i <= last && bytes[i] != '\r') {
-        if (bytes[i] == '\n') {
-            return refuse(header, CSC_PROXY_ERROR_LINE_END, i);
-        }
-        i++;
+    size_t end = count <= last ? count : last + 1;
+    const uint8_t *cr = memchr(bytes + i, '\r', end - i);
+    if (cr) {
+        end = (size_t)(cr - bytes);
     }
-    if (i > last) {
+    const uint8_t *lf = memchr(bytes + i, '\n', end - i);
+    if (lf) {
+        return refuse(header, CSC_PROXY_ERROR_LINE_END, (size_t)(lf - bytes));
+    }
+    if (end > last) {
         return refuse(header, CSC_PROXY_ERROR_LINE_LENGTH, last);
     }
-    if (i + 1 >= count) {
-        size_t least = i + 2; // with its CR LF
+    if (end + 1 >= count) {
+        size_t least = end + 2; // with its CR LF
         return need(header, least > SHORTEST_LINE ? least : SHORTEST_LINE);
     }
-    if (bytes[i + 1] != '\n') {
-        return refuse(header, CSC_PROXY_ERROR_LINE_END, i + 1);
+    if (bytes[end + 1] != '\n') {
+        return refuse(header, CSC_PROXY_ERROR_LINE_END, end + 1);
     }
-    header->length = (uint32_t)(i + 2);
-    return parse_fields(bytes, i, header);
+    header->length = (uint32_t)(end + 2);
+    return parse_fields(bytes, end, header);
 }
 
 // Version 2: bytes.
