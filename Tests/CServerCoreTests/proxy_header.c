@@ -102,6 +102,7 @@ static void every_wrong_header_has_its_error_and_its_byte(void **state) {
             fail_msg("%s: %s, byte %u", vector->name,
                      csc_proxy_error_text((csc_proxy_error)header.error), header.error_offset);
         }
+        assert_int_equal(header.version == 0, vector->error == CSC_PROXY_ERROR_SIGNATURE);
         csc_proxy_header nothing_else = {
             .version = header.version, .error = header.error, .error_offset = header.error_offset};
         assert_memory_equal(&header, &nothing_else, sizeof header);

@@ -149,6 +149,8 @@ static void what_cannot_be_written_says_why(void **state) {
     const csc_proxy_tlv checksum = tlv_of(CSC_PROXY_TLV_CRC32C, "1234");
     const csc_proxy_tlv long_id = {.type = CSC_PROXY_TLV_UNIQUE_ID, .value = {zeros, 129}};
     const csc_proxy_tlv too_long = {.type = CSC_PROXY_TLV_NOOP, .value = {zeros, 65536}};
+    // Its length is more than a sum can hold.
+    const csc_proxy_tlv longest = {.type = CSC_PROXY_TLV_NOOP, .value = {zeros, SIZE_MAX - 10}};
     csc_proxy_header with_checksum = header_of(1, NULL, NULL);
     with_checksum.has_checksum = true;
     const struct {
@@ -169,6 +171,7 @@ static void what_cannot_be_written_says_why(void **state) {
         {header_of(2, NULL, NULL), &checksum, CSC_PROXY_ERROR_GIVEN_CHECKSUM},
         {header_of(2, NULL, NULL), &long_id, CSC_PROXY_ERROR_UNIQUE_ID},
         {header_of(2, NULL, NULL), &too_long, CSC_PROXY_ERROR_LENGTH},
+        {header_of(2, NULL, NULL), &longest, CSC_PROXY_ERROR_LENGTH},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         csc_proxy_error error = CSC_PROXY_ERROR_NONE;
