@@ -73,7 +73,9 @@ let package = Package(
     ),
     .testTarget(
       name: "TCPServerKitTests",
-      dependencies: ["TCPServerKit", "CServerCore", "CLibevent", "FaultInjection", "ChildIsolation", "ProxyHeaderVectors"],
+      dependencies: [
+        "TCPServerKit", "CServerCore", "CLibevent", "FaultInjection", "ChildIsolation", "ProxyHeaderVectors",
+      ],
       swiftSettings: swiftSettings
     ),
   ],

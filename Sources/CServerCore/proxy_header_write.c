@@ -71,8 +71,8 @@ static size_t write_line(const csc_proxy_header *header, uint8_t *buffer, size_t
         char destination[INET6_ADDRSTRLEN];
         write_text(&header->source, is_ipv4, source);
         write_text(&header->destination, is_ipv4, destination);
-        snprintf(line, sizeof line, "PROXY TCP%c %s %s %u %u\r\n", is_ipv4 ? '4' : '6', source,
-                 destination, header->source.port, header->destination.port);
+        snprintf(line, sizeof line, "%s %s %s %u %u\r\n", is_ipv4 ? "PROXY TCP4" : "PROXY TCP6",
+                 source, destination, header->source.port, header->destination.port);
     }
     size_t length = strlen(line);
     if (length <= size) {
