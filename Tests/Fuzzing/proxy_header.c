@@ -63,6 +63,13 @@ static void check_values(csc_proxy_bytes tlvs) {
     }
     if (csc_proxy_tls_read(tlvs, &tls)) {
         CHECK(!tls.is_verified || tls.has_certificate, "%zu", tls.tlvs.count);
+        // A certificate that was not found valid has a result other than 0.
+        static const uint8_t zeros[4];
+        if (tls.has_certificate && !tls.is_verified) {
+            CHECK(csc_proxy_tlv_find(tlvs, CSC_PROXY_TLV_TLS, &value) &&
+                      memcmp(value.start + 1, zeros, sizeof zeros) != 0,
+                  "%zu", value.count);
+        }
         CHECK(are_equal(tls.version, tls.version) && are_equal(tls.cipher, tls.cipher) &&
                   are_equal(tls.common_name, tls.common_name),
               "%zu", tls.tlvs.count);
