@@ -232,8 +232,14 @@ struct ProxyHeaderTests {
 
   @Test("A value that is too long to be sent says nothing")
   func oversizedValues() {
+    // Modulo 65,536 each is a length that the value may have.
+    func oversized(_ type: UInt8, _ count: Int, _ byte: UInt8) -> ProxyHeader.TLV {
+      .init(type: type, value: [1] + [UInt8](repeating: byte, count: 65536 + count - 1))
+    }
     var header = ProxyHeader()
-    header.tlvs = [0x20, 0xe0, 0xea, 0xee].map { .init(type: $0, value: [UInt8](repeating: 1, count: 65536)) }
+    header.tlvs = [
+      oversized(0x20, 5, 0), oversized(0xe0, 8, 0), oversized(0xea, 5, 97), oversized(0xee, 5, 0),
+    ]
     #expect(header.tls == nil && header.gcpConnectionID == nil)
     #expect(header.awsVPCEndpoint == nil && header.azureLinkID == nil)
   }
