@@ -336,11 +336,16 @@ private let otherMembers: [Member] =
     anywhere("ConnectionPermit.release()") { $0.permit.release() },
     anywhere("GracefulShutdown.init()") { _ in _ = GracefulShutdown() },
     anywhere("GracefulShutdown.current") { _ in _ = GracefulShutdown.current },
-    anywhere("GracefulShutdown.begin(timeout:)") { $0.shutdown.begin() },
-    anywhere("GracefulShutdown.beginOnSignals(_:timeout:eventBase:)") {
+    anywhere("GracefulShutdown.begin(delay:timeout:)") { $0.shutdown.begin() },
+    anywhere("GracefulShutdown.beginOnSignals(_:delay:timeout:eventBase:)") {
       $0.shutdown.beginOnSignals(SIGUSR1, eventBase: $0.base)
     },
+    anywhere("GracefulShutdown.isAnnounced") { _ = $0.shutdown.isAnnounced },
     anywhere("GracefulShutdown.hasBegun") { _ = $0.shutdown.hasBegun },
+    anywhereAwaited("GracefulShutdown.waitUntilAnnounced()") {
+      $0.shutdown.begin()
+      await $0.shutdown.waitUntilAnnounced()
+    },
     anywhereAwaited("GracefulShutdown.waitUntilBegun()") {
       $0.shutdown.begin()
       await $0.shutdown.waitUntilBegun()

@@ -94,14 +94,14 @@ public final class EventBase: Sendable {
 
   /// Stops the loop when the process receives one of these signals, `SIGINT` for Ctrl-C among them.
   ///
-  /// That ends ``run()``. ``run(_:)`` ends with its body: there, ``GracefulShutdown/beginOnSignals(_:timeout:eventBase:)``
+  /// That ends ``run()``. ``run(_:)`` ends with its body: there, ``GracefulShutdown/beginOnSignals(_:delay:timeout:eventBase:)``
   /// notifies the body. May be called from any thread. Any number of event bases and shutdowns may ask for the same
   /// signal: all of them receive it.
   ///
   /// A loop that hangs does not answer. The third signal without an answer ends the process, as it does by default.
   ///
   /// The signals do what they did before once every event base that asked for them was released. The library touches
-  /// signals only where this or ``GracefulShutdown/beginOnSignals(_:timeout:eventBase:)`` is called. In a child of
+  /// signals only where this or ``GracefulShutdown/beginOnSignals(_:delay:timeout:eventBase:)`` is called. In a child of
   /// `fork()` they do what they do by default.
   ///
   /// - Returns: false when one of them cannot be taken, `SIGKILL` for instance, or when descriptors are short; then all

@@ -6,6 +6,15 @@
 /// Each of them stops accepting, serves the clients that the kernel has already completed, lets its handlers
 /// end, and cancels those that have not by the deadline. Servers whose connections are taken in other ways end
 /// by ``TCPServer/finish(on:)``.
+///
+/// Behind a load balancer a server has to accept for some seconds more, because new clients are sent to it until the
+/// load balancer has seen that it ends. With a delay a shutdown is announced first, and begins when the delay is over:
+///
+/// | | accepting | ``isAnnounced`` | ``hasBegun`` |
+/// | --- | --- | --- | --- |
+/// | before | yes | false | false |
+/// | during the delay | yes | true | false |
+/// | after it | no | true | true |
 public final class GracefulShutdown: Sendable {
   /// The shutdown that `serve` was given, in its handlers and their child tasks; nil when it was given none.
   ///
@@ -17,86 +26,86 @@ public final class GracefulShutdown: Sendable {
   @TaskLocal private static var given: GracefulShutdown?
 
   private struct State {
+    var isAnnounced = false
+    /// From the announcement until the shutdown begins.
+    var delay: Delay?
     var deadline: ContinuousClock.Instant?
     var observers: [UInt64: @Sendable () -> Void] = [:]
     var lastID: UInt64 = 0
-    /// How many signals have come.
-    var signals = 0
+
+    /// In their order: `serve` is notified before its handlers are.
+    var orderedObservers: [@Sendable () -> Void] {
+      observers.sorted { $0.key < $1.key }.map(\.value)
+    }
+  }
+
+  private struct Delay {
+    let timeout: Duration
+    let alarm: Task<Void, Never>
   }
 
   private let state = Locked(State())
+  let signals = Locked(SignalsHeard())
 
   /// Makes a shutdown that has not begun.
   public init() {}
 
-  /// Begins the shutdown. A further call can only make its time shorter: with zero, it is over.
-  ///
-  /// - Parameter timeout: how long the handlers may take from now on.
-  public func begin(timeout: Duration = .seconds(30)) {
-    begin(until: ContinuousClock.now + timeout.limited)
+  deinit {
+    state.withLock { $0.delay }?.alarm.cancel()
   }
 
-  func begin(until deadline: ContinuousClock.Instant) {
-    let observers = state.withLock { state in
-      if let earlier = state.deadline, earlier <= deadline { return [@Sendable () -> Void]() }
-      state.deadline = deadline
-      // In their order: `serve` learns of it before its handlers do.
-      return state.observers.sorted { $0.key < $1.key }.map(\.value)
+  /// Announces the shutdown, and begins it when the delay is over; at once without a delay.
+  ///
+  /// A further call during the delay skips the rest of it, whatever its own delay, and one after it can only make the
+  /// time of the shutdown shorter: with a timeout of zero, it is over. Of two timeouts the shorter counts.
+  ///
+  /// - Parameters:
+  ///   - delay: how long servers go on accepting. Less than zero counts as zero.
+  ///   - timeout: how long the handlers may take from then on. Less than zero counts as zero.
+  public func begin(delay: Duration = .zero, timeout: Duration = .seconds(30)) {
+    let (delay, timeout) = (delay.limited, timeout.limited)
+    guard delay > .zero, let observers = announce(delay, timeout) else {
+      return begin(until: ContinuousClock.now + timeout)
     }
     for observer in observers {
       observer()
     }
   }
 
-  /// Begins the shutdown when the process receives one of these signals, `SIGINT` for Ctrl-C among them.
-  ///
-  /// ```swift
-  /// shutdown.beginOnSignals(SIGINT, SIGTERM, timeout: .seconds(10))
-  /// ```
-  ///
-  /// The first signal begins the shutdown. One that comes when it has begun, a second Ctrl-C for instance, ends its time:
-  /// handlers still at work are cancelled. After that one the signals do what they did before.
-  ///
-  /// A third signal ends the process, as it does by default, also where the loop hangs and has heard none of them.
-  ///
-  /// Any number of shutdowns and event bases may ask for the same signal: all of them receive it. The servers may be on
-  /// any loops. The library touches signals only here and in ``EventBase/stopOnSignals(_:)``. In a child of `fork()` they
-  /// do what they do by default.
-  ///
-  /// - Parameters:
-  ///   - signals: `SIGINT`, `SIGTERM` or others that a process can take.
-  ///   - timeout: how long the handlers may take from the first signal on.
-  ///   - eventBase: the loop that hears the signals while it runs, and keeps the shutdown alive; by default the thread's
-  ///     own. The call itself may come from any thread.
-  /// - Returns: false without an event base, when one of the signals cannot be taken, and when descriptors are short;
-  ///   then all of them do what they did before.
-  @discardableResult
-  public func beginOnSignals(
-    _ signals: CInt...,
-    timeout: Duration = .seconds(30),
-    eventBase: EventBase? = .current
-  ) -> Bool {
-    guard let engine = eventBase?.engine else { return false }
-    let heard = Locked(0)
-    return engine.watchSignals(signals) { [self] in
-      let number = heard.withLock { heard in
-        heard += 1
-        return heard
+  /// - Returns: nil when it is announced already.
+  private func announce(_ delay: Duration, _ timeout: Duration) -> [@Sendable () -> Void]? {
+    state.withLock { state in
+      guard !state.isAnnounced else { return nil }
+      state.isAnnounced = true
+      let alarm = Task.detached { [weak self] in
+        if (try? await Task.sleep(for: delay, clock: .continuous)) != nil { self?.begin(timeout: timeout) }
       }
-      return signalCame(number, timeout)
+      state.delay = Delay(timeout: timeout, alarm: alarm)
+      return state.orderedObservers
     }
   }
 
-  /// Two loops may hear the same signal for one shutdown: it counts once.
-  private func signalCame(_ number: Int, _ timeout: Duration) -> SignalWatch.Answer {
-    let isKnown = state.withLock { state in
-      defer { state.signals = max(state.signals, number) }
-      return number <= state.signals
+  func begin(until deadline: ContinuousClock.Instant) {
+    let (observers, delay) = state.withLock { state in
+      let delay = exchange(&state.delay, with: nil)
+      let deadline = delay.map { min(deadline, .now + $0.timeout) } ?? deadline
+      if let earlier = state.deadline, earlier <= deadline { return ([@Sendable () -> Void](), delay) }
+      state.isAnnounced = true
+      state.deadline = deadline
+      return (state.orderedObservers, delay)
     }
-    if !isKnown {
-      begin(timeout: number == 1 && !hasBegun ? timeout : .zero)
+    delay?.alarm.cancel()
+    for observer in observers {
+      observer()
     }
-    return number == 1 ? .begun : .finished
+  }
+
+  /// Whether the shutdown was announced: it has begun, or begins when its delay is over.
+  ///
+  /// A readiness probe is answered with no from then on, and a handler that answers HTTP requests sends
+  /// `Connection: close`.
+  public var isAnnounced: Bool {
+    state.withLock { $0.isAnnounced }
   }
 
   /// Whether the shutdown has begun.
@@ -109,7 +118,22 @@ public final class GracefulShutdown: Sendable {
     state.withLock { $0.deadline }
   }
 
-  /// Waits until the shutdown has begun; returns at once if it has.
+  /// Waits until the shutdown is announced; returns at once if it is. Without a delay that is when it begins.
+  ///
+  /// For a protocol in which a server can ask its clients to go elsewhere.
+  ///
+  /// ## Cancellation
+  ///
+  /// Returns; ``isAnnounced`` says whether the shutdown is announced.
+  ///
+  /// ## Isolation
+  ///
+  /// Runs where its caller does, which may be any task on any executor.
+  public func waitUntilAnnounced() async {
+    await wait { _ in true }
+  }
+
+  /// Waits until the shutdown has begun, which is after its delay; returns at once if it has.
   ///
   /// ## Cancellation
   ///
@@ -119,8 +143,14 @@ public final class GracefulShutdown: Sendable {
   ///
   /// Runs where its caller does, which may be any task on any executor.
   public func waitUntilBegun() async {
+    await wait { $0.hasBegun }
+  }
+
+  private func wait(for condition: @escaping @Sendable (GracefulShutdown) -> Bool) async {
     let latch = Latch()
-    let id = observe { latch.open() }
+    let id = observe { [self] in
+      if condition(self) { latch.open() }
+    }
     await withTaskCancellationHandler {
       await latch.wait()
     } onCancel: {
@@ -167,14 +197,15 @@ public final class GracefulShutdown: Sendable {
     return await $given.withValue(shutdown, operation: body)
   }
 
-  /// Calls `body` when the shutdown begins, at once if it has, and again whenever its time becomes shorter.
+  /// Calls `body` when the shutdown is announced, when it begins and whenever its time becomes shorter; once for what
+  /// comes at the same time, and at once for what has been.
   func observe(_ body: @escaping @Sendable () -> Void) -> UInt64 {
-    let (id, hasBegun) = state.withLock { state in
+    let (id, isAnnounced) = state.withLock { state in
       state.lastID += 1
       state.observers[state.lastID] = body
-      return (state.lastID, state.deadline != nil)
+      return (state.lastID, state.isAnnounced)
     }
-    if hasBegun {
+    if isAnnounced {
       body()
     }
     return id

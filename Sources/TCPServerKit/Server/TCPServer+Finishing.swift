@@ -19,7 +19,7 @@ extension TCPServer {
     serverCore.acceptWaiters.wakeAll()
   }
 
-  /// Calls ``finish()`` on the server's loop when a shutdown begins; at once if it has begun.
+  /// Calls ``finish()`` on the server's loop when a shutdown begins, which is after its delay; at once if it has begun.
   ///
   /// For a server whose connections are taken by ``accept()``, ``incomingConnections`` or ``nextPendingConnection()``:
   /// `serve` does this itself. Call it when the server listens; what has begun before is not undone by listening
@@ -131,7 +131,9 @@ extension TCPServer {
       nonisolated(unsafe) let place = Place()
       unsafe place.server = server
       self.shutdown = shutdown
-      id = shutdown.observe { [weak engine] in
+      id = shutdown.observe { [weak engine, weak shutdown] in
+        // The server accepts as long as the shutdown is only announced.
+        guard shutdown?.hasBegun ?? false else { return }
         engine?.post(
           .closure {
             // Once: a shutdown whose time becomes shorter calls this again.

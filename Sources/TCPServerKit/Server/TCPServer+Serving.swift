@@ -1,22 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import CServerCore
-
-/// What became of the connections of a server that has ended.
-public struct ServingReport: Hashable, Sendable {
-  /// Connections whose handler ran.
-  public var served: UInt64 = 0
-  /// Handlers that threw an error other than by being cancelled.
-  public var failed: UInt64 = 0
-  /// Handlers still running when a graceful shutdown began that ended before its deadline.
-  public var endedInTime: UInt64 = 0
-  /// Handlers that were cancelled, by the deadline of a graceful shutdown or with the serving task.
-  public var cancelled: UInt64 = 0
-  /// Connections that ended before their peer had acknowledged everything that was written: cut by a deadline, reset by
-  /// the peer or after a write that had failed part-way, or given up after ``TCPServer/deliveryTimeout``.
-  public var undelivered: UInt64 = 0
-}
-
 extension TCPServer {
   /// Serves every connection with `handler`, each as a child task on the loop, until the server ends.
   ///
@@ -36,10 +19,11 @@ extension TCPServer {
   /// since as that one left out, has its connection reset: half an answer must not look like a whole one. One that goes
   /// on after ``TCPSocket/bytesOfFailedWrite``, or catches the error and returns, ends in order.
   ///
-  /// When a shutdown begins, connections that are between two messages end: those whose handler waits in
-  /// ``TCPSocket/waitForMessage(timeout:)``, and, of handlers that never call that, clients that have never sent a byte
-  /// and connections that are read from where nothing has come since the handler's last answer and all has been silent
-  /// for a quarter of a second. To their handlers that is the end of input. All others have until the deadline.
+  /// While a shutdown is only announced, the server goes on as before. When it begins, connections that are between two
+  /// messages end: those whose handler waits in ``TCPSocket/waitForMessage(timeout:)``, and, of handlers that never
+  /// call that, clients that have never sent a byte and connections that are read from where nothing has come since the
+  /// handler's last answer and all has been silent for a quarter of a second. To their handlers that is the end of
+  /// input. All others have until the deadline.
   ///
   /// - Parameters:
   ///   - maxConnections: how many handlers may run at once; at the limit accepting waits, and clients wait in
@@ -90,7 +74,7 @@ extension TCPServer {
     await eventBase.engine.run {
       // On the loop: a shutdown that has begun already comes after the connections that are there.
       let registration = end?.observe {
-        eventBase.engine.post(.closure { unsafe shared.shutDown(until: end?.deadline) })
+        eventBase.engine.post(.closure { if let end { unsafe shared.follow(end) } })
       }
       await unsafe shared.run()
       if let registration { end?.forget(registration) }
@@ -118,6 +102,7 @@ private final class Serving: CancellableWait {
   private var isEnding = false
   private var isPastDeadline = false
   private var isOver = false
+  private var acceptedWhileAnnounced = AcceptedWhileAnnounced()
   private(set) var report = ServingReport()
   private(set) var error: SocketError?
 
@@ -173,6 +158,9 @@ private final class Serving: CancellableWait {
     deadline = nil
     sweep = nil
     isOver = true
+    // Of a server that has ended during the delay.
+    acceptedWhileAnnounced.end(server)
+    report.acceptedWhileAnnounced = acceptedWhileAnnounced.count
   }
 
   /// A server that ends does not wait for peers that have everything but do not end their side.
@@ -270,7 +258,7 @@ private final class Serving: CancellableWait {
     live -= 1
     sharedLimit?.release()
     if cancelled {
-      report.cancelled += 1
+      report.addCancelled(socket)
     } else if endedInShutdown {
       report.endedInTime += 1
     }
@@ -279,10 +267,15 @@ private final class Serving: CancellableWait {
 
   // MARK: - Shutdown
 
-  /// Again with an earlier deadline, when the time becomes shorter.
-  func shutDown(until deadline: ContinuousClock.Instant?) {
+  /// When the shutdown is announced, when it begins, and when its time becomes shorter.
+  func follow(_ shutdown: GracefulShutdown) {
     // It may come when the server has long been listening for another call.
-    guard let deadline, !isOver, let engine = server.eventBase?.engine else { return }
+    guard !isOver, let engine = server.eventBase?.engine else { return }
+    acceptedWhileAnnounced.follow(shutdown, of: server)
+    if let deadline = shutdown.deadline { shutDown(until: deadline, engine) }
+  }
+
+  private func shutDown(until deadline: ContinuousClock.Instant, _ engine: EventEngine) {
     self.deadline = LoopTimer(engine, after: deadline - .now) { [weak self] in
       self?.isPastDeadline = true
       self?.slot.wake(.timedOut)?.resume()

@@ -51,8 +51,14 @@ extension TCPServerGroup {
     if let maxConnections { members.acceptor.maxConnections = max(maxConnections, 1) }
     // The loops end when the one that accepts has placed its last connection.
     let end = GracefulShutdown()
+    let accepted = Locked(AcceptedWhileAnnounced())
     let registration = shutdown?.observe { [self] in
-      finish { if let deadline = shutdown?.deadline { end.begin(until: deadline) } }
+      guard let shutdown else { return }
+      members.acceptor.soon { acceptor in
+        accepted.withLock { $0.follow(shutdown, of: acceptor) }
+      }
+      guard shutdown.hasBegun else { return }
+      finish { if let deadline = shutdown.deadline { end.begin(until: deadline) } }
     }
     let limit = maxConnections.map { SharedLimit(max($0, 1)) }
     let result = await withTaskCancellationHandler {
@@ -65,7 +71,15 @@ extension TCPServerGroup {
     if let registration { shutdown?.forget(registration) }
     if Task.isCancelled { await discardRest(of: members) }
     if maxConnections != nil { members.acceptor.maxConnections = before }
-    return result
+    return result.map { report in
+      var report = report
+      report.acceptedWhileAnnounced = accepted.withLock { accepted in
+        // Of a server that has ended during the delay.
+        accepted.end(members.acceptor)
+        return accepted.count
+      }
+      return report
+    }
   }
 
   private func serve(
@@ -99,15 +113,5 @@ extension TCPServerGroup {
     for server in members.servers {
       await server.onLoop { $0.closeHere() }
     }
-  }
-}
-
-extension ServingReport {
-  fileprivate mutating func add(_ other: ServingReport) {
-    served += other.served
-    failed += other.failed
-    endedInTime += other.endedInTime
-    cancelled += other.cancelled
-    undelivered += other.undelivered
   }
 }
