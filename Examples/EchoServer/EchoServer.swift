@@ -38,6 +38,9 @@ struct EchoServer: ParsableCommand {
   @Option(help: "How many seconds connections may go on after a signal; a second signal ends them.")
   var grace = 3.0
 
+  @Option(help: "How many seconds clients are accepted after a signal; a second signal ends them.")
+  var drainDelay = 0.0
+
   @OptionGroup var limit: ConnectionLimit
 
   @OptionGroup var deadlines: Deadlines
@@ -58,6 +61,9 @@ struct EchoServer: ParsableCommand {
     guard (0...1_000_000).contains(grace) else {
       throw ValidationError("--grace takes a number of seconds from 0 to 1000000.")
     }
+    guard (0...1_000_000).contains(drainDelay) else {
+      throw ValidationError("--drain-delay takes a number of seconds from 0 to 1000000.")
+    }
     guard !http || style == .async else {
       throw ValidationError("--http is there in the async style only.")
     }
@@ -67,15 +73,35 @@ struct EchoServer: ParsableCommand {
     // The main thread's loop takes the signals, and serves no client.
     let signals = try makeEventBase()
     let shutdown = GracefulShutdown()
-    shutdown.beginOnSignals(SIGINT, SIGTERM, timeout: .seconds(grace), eventBase: signals)
-    let served = try signals.run { [self] in
-      try await EventBaseGroup.withThreads(loops: loops) { try await serve(on: $0, until: shutdown) }
+    shutdown.beginOnSignals(
+      SIGINT,
+      SIGTERM,
+      delay: .seconds(drainDelay),
+      timeout: .seconds(grace),
+      eventBase: signals
+    )
+    let report = try signals.run { [self] in
+      async let _ = tellOfDelay(of: shutdown)
+      return try await EventBaseGroup.withThreads(loops: loops) { try await serve(on: $0, until: shutdown) }
     }
-    if let served { tell("Stopped; connections served: \(served).") }
+    guard let report else { return }
+    tell("Stopped; connections served: \(report.served).")
+    if drainDelay > 0 { tell("Accepted during the delay: \(report.acceptedWhileAnnounced).") }
+    for peer in report.cancelledPeers { tell("Cut off: \(peer).") }
   }
 
-  /// - Returns: how many connections were served; nil where it was not to serve any.
-  private func serve(on loops: EventBaseGroup, until shutdown: GracefulShutdown) async throws -> UInt64? {
+  /// Is cancelled when the server ends.
+  private func tellOfDelay(of shutdown: GracefulShutdown) async {
+    await shutdown.waitUntilAnnounced()
+    guard shutdown.isAnnounced, drainDelay > 0 else { return }
+    tell("Ends soon; clients are accepted for \(drainDelay) s more.")
+  }
+
+  /// - Returns: nil where it was not to serve any.
+  private func serve(
+    on loops: EventBaseGroup,
+    until shutdown: GracefulShutdown
+  ) async throws -> ServingReport? {
     let perSource = perSource.map { PerSourceLimit($0) }
     let server = TCPServerGroup(on: loops) { server in
       if let perSource { server.admissionHandler = { address, _ in perSource.admit(address) } }
@@ -96,7 +122,7 @@ struct EchoServer: ParsableCommand {
 
     var handler = handler(until: shutdown)
     if let perSource { handler = perSource.counting(handler) }
-    return try await server.serve(shutdown: shutdown, handler: handler).served
+    return try await server.serve(shutdown: shutdown, handler: handler)
   }
 
   private func handler(until shutdown: GracefulShutdown) -> ConnectionHandler {

@@ -4,7 +4,8 @@ import ServerProgram
 import TCPServerKit
 
 /// Answers HTTP requests, also those sent ahead of the answers, until one of them is the last: because the client
-/// says so, because it is refused, or because the server is about to end.
+/// says so, because it is refused, or because the server is about to end: while it still accepts, load balancers are to
+/// make no more use of the connections that they keep.
 ///
 /// A request has to be complete within the idle deadline from its first byte on; single bytes do not extend it.
 func answerRequests(
@@ -23,7 +24,7 @@ func answerRequests(
       try await socket.write(refused(refusal), timeout: deadlines.idle)
       return
     }
-    let (answers, isComplete, isLast) = answers(to: &input, isEnding: shutdown.hasBegun)
+    let (answers, isComplete, isLast) = answers(to: &input, isEnding: shutdown.isAnnounced)
     if isComplete {
       deadline = .now + deadlines.idle
     }

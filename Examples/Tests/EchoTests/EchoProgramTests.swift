@@ -113,6 +113,37 @@ struct EchoProgramTests {
     #expect(idle.receive(1) == [])
   }
 
+  @Test("With --drain-delay it accepts after a signal until the next", arguments: waysToServe)
+  func drainDelay(options: [String]) throws {
+    let server = try RunningEcho(options + ["--drain-delay", "3600", "--grace", "3600"])
+    let early = try #require(Connection(port: server.port))
+    early.send([1])
+    #expect(early.receive(1) == [1])
+    server.program.send(signal: SIGTERM)
+    #expect(try server.program.nextLine() == "Ends soon; clients are accepted for 3600.0 s more.")
+    let late = try (0..<3).map { _ in try #require(Connection(port: server.port)) }
+    for client in late + [early] {
+      client.send([2])
+      #expect(client.receive(1) == [2])
+    }
+    server.program.send(signal: SIGTERM)
+    while Connection(port: server.port) != nil {}
+    for client in late {
+      client.endSending()
+      #expect(client.receiveToEnd() == [])
+    }
+    early.send([3])
+    #expect(early.receive(1) == [3])
+    server.program.send(signal: SIGTERM)
+    let end = try server.program.end()
+    #expect(end.status == 0)
+    let text = /Stopped; connections served: (\d+)\.\nAccepted during the delay: (\d+)\.\n(Cut off: .+\.\n)?/
+    let match = try #require(try text.wholeMatch(in: end.output))
+    // Some of the attempts that looked whether it still accepts may have been accepted.
+    #expect(try #require(Int(match.1)) >= 4)
+    #expect(try #require(Int(match.2)) >= 3)
+  }
+
   @Test("A second server on the same port says so and fails", arguments: [[], ["--loops", "2"]])
   func portTaken(options: [String]) throws {
     let server = try RunningEcho()
@@ -138,7 +169,7 @@ struct EchoProgramTests {
   @Test(
     "Options that make no sense are explained",
     arguments: [
-      ["--loops", "0"], ["--per-source", "0"], ["--grace=-1"], ["--grace", "inf"],
+      ["--loops", "0"], ["--per-source", "0"], ["--grace=-1"], ["--grace", "inf"], ["--drain-delay=-1"],
       ["--http", "--style", "callback"], ["--style", "other"],
     ]
   )

@@ -65,6 +65,25 @@ struct HTTPProgramTests {
     #expect(try server.program.end().status == 0)
   }
 
+  @Test(
+    "Once the end is announced, an answer is the last of its connection",
+    arguments: [[], ["--loops", "2"]]
+  )
+  func announced(options: [String]) throws {
+    let server = try RunningEcho(["--http", "--drain-delay", "3600"] + options)
+    let kept = try #require(Connection(port: server.port))
+    kept.send(Self.request.utf8)
+    #expect(kept.receive(Self.usual.utf8.count) == Array(Self.usual.utf8))
+    server.program.send(signal: SIGTERM)
+    #expect(try server.program.nextLine() == "Ends soon; clients are accepted for 3600.0 s more.")
+    for client in [kept, try #require(Connection(port: server.port))] {
+      client.send(Self.request.utf8)
+      #expect(client.receiveToEnd().map { String(decoding: $0, as: UTF8.self) } == Self.last)
+    }
+    server.program.send(signal: SIGTERM)
+    #expect(try server.program.end().status == 0)
+  }
+
   @Test("A signal ends a connection that is between two requests")
   func endingBetweenRequests() throws {
     let server = try RunningEcho(["--http", "--grace", "60"])
