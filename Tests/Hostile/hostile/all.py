@@ -3,4 +3,4 @@
 
 from . import (  # noqa: F401
     queue_sharing, resets, breaking, holding, process_limits, children, time_and_signals, slow_peers, chaos, floods,
-    cable)
+    cable, rolling)
