@@ -108,7 +108,7 @@ public final class GracefulShutdown: Sendable {
     state.withLock { $0.isAnnounced }
   }
 
-  /// Whether the shutdown has begun.
+  /// Whether the shutdown has begun, which is after its delay.
   public var hasBegun: Bool {
     deadline != nil
   }
