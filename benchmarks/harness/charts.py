@@ -80,12 +80,7 @@ def bars(axes, found, load, metric, ratios=False, ascending=True, logarithmic=Fa
         # Points: on such an axis the length of a bar says nothing.
         axes.errorbar(middle, names, xerr=reach, fmt="none", elinewidth=0.8, ecolor="#212529")
         axes.scatter(middle, names, c=colours, s=45, zorder=3)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-        axes.grid(axis="both", color="#e9ecef")
-        axes.set_axisbelow(True)
+        logarithmic_axis(axes)
     else:
         axes.barh(names, middle, color=colours, xerr=reach, error_kw={"elinewidth": 0.8, "ecolor": "#212529"})
     if ratios:
@@ -97,6 +92,48 @@ def bars(axes, found, load, metric, ratios=False, ascending=True, logarithmic=Fa
     axes.set_xlabel(label)
     axes.tick_params(axis="y", length=0)
     return True
+
+
+def draw_stuck(rows, folder):
+    """Points for rows of (name, whether it is ours, whether a floor, its p99 and its maximum in ms, each a Spread)."""
+    if not rows:
+        return []
+    name, title = "stuck-loop.svg", "One of two loops hangs: time to the first byte"
+    folder.mkdir(parents=True, exist_ok=True)
+    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    rows = sorted(rows, key=lambda row: row[3].median, reverse=True)
+    names = [row[0] for row in rows]
+    colours = [OURS if row[1] else FLOOR_COLOUR if row[2] else OTHERS for row in rows]
+    for column, label, marker in ((3, "p99", "o"), (4, "maximum", "D")):
+        spreads = [row[column] for row in rows]
+        middle = [spread.median for spread in spreads]
+        reach = [[spread.median - spread.least for spread in spreads], [spread.most - spread.median for spread in spreads]]
+        axes.errorbar(middle, names, xerr=reach, fmt="none", elinewidth=0.8, ecolor="#212529")
+        faces = colours if marker == "o" else "white"
+        axes.scatter(middle, names, c=faces, edgecolors=colours, marker=marker, s=45, zorder=3)
+        axes.plot([], [], marker=marker, linestyle="none", color=FLOOR_COLOUR, label=label,
+                  markerfacecolor=FLOOR_COLOUR if marker == "o" else "white")
+    for index, row in enumerate(rows):
+        axes.annotate(f"{row[4].median:,.1f}", (row[4].most, index), xytext=(8, 0), textcoords="offset points",
+                      va="center", fontsize=8)
+    logarithmic_axis(axes)
+    axes.margins(x=0.12)
+    axes.set_xlabel("ms")
+    axes.tick_params(axis="y", length=0)
+    axes.set_title(title, loc="left")
+    axes.legend(loc="lower right", frameon=True)
+    save(figure, folder / name)
+    pyplot.close(figure)
+    return [(name, title)]
+
+
+def logarithmic_axis(axes):
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.grid(axis="both", color="#e9ecef")
+    axes.set_axisbelow(True)
 
 
 def save(figure, path):

@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import subprocess
+import time
 from pathlib import Path
 
 from .places import REPOSITORY
@@ -22,11 +23,31 @@ def describe():
     }
 
 
+def busy(seconds=0.5):
+    """The share of all processors that is in use, 0 to 1, while this program waits."""
+    before = processor_times(Path("/proc/stat").read_text(encoding="ascii"))
+    time.sleep(seconds)
+    after = processor_times(Path("/proc/stat").read_text(encoding="ascii"))
+    return used_share(before, after)
+
+
+def processor_times(text):
+    """(used, all) of /proc/stat, in its own unit."""
+    # user nice system idle iowait irq softirq steal; what follows is part of the first two.
+    times = [int(word) for word in text.splitlines()[0].split()[1:9]]
+    return sum(times) - times[3] - times[4], sum(times)
+
+
+def used_share(before, after):
+    passed = after[1] - before[1]
+    return (after[0] - before[0]) / passed if passed > 0 else 0.0
+
+
 def commit():
     """The commit, and whether files differ from it."""
     try:
         name = _git("rev-parse", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/RESULTS.md",
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/RESULTS*.md",
                        ":!benchmarks/charts") != ""
     except (OSError, subprocess.SubprocessError):
         return "unknown"

@@ -15,4 +15,7 @@ PROFILES = BUILD / "profiles"
 THRESHOLDS = BENCHMARKS / "thresholds.json"
 RESULTS = BENCHMARKS / "results"
 REPORT = BENCHMARKS / "RESULTS.md"
+# In a folder of their own: the report of benchmarks/run is made of the latest file in RESULTS.
+LOOPS_RESULTS = RESULTS / "loops"
+LOOPS_REPORT = BENCHMARKS / "RESULTS-LOOPS.md"
 CHARTS = BENCHMARKS / "charts"

@@ -29,13 +29,15 @@ def end_all():
 class Process:
     """A child with pipes, whose lines are waited for only so long."""
 
-    def __init__(self, what, command, cores, environment=None):
+    def __init__(self, what, command, cores, environment=None, prepare=lambda: None):
+        """prepare() runs in the child before its program does."""
         self.what = what
         self._pending = b""
         self._errors = tempfile.TemporaryFile()
 
-        def prepare():
+        def begin():
             os.sched_setaffinity(0, cores)
+            prepare()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
 
         # An interrupt in between would leave an unknown child.
@@ -46,7 +48,7 @@ class Process:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
                 env={**os.environ, **(environment or {})},
                 # Ctrl-C is for the runner, which ends its children in order.
-                start_new_session=True, preexec_fn=prepare)
+                start_new_session=True, preexec_fn=begin)
             _running.add(self)
         except OSError as error:
             self._errors.close()
@@ -71,6 +73,13 @@ class Process:
     @property
     def pid(self):
         return self._child.pid
+
+    def has_ended(self):
+        return self._child.poll() is not None
+
+    def terminate(self):
+        """Asks it to end by a signal, if it does not look at its standard input."""
+        self._child.terminate()
 
     def line(self, seconds):
         """The next line of its output, without its newline."""

@@ -28,14 +28,15 @@ def main(arguments):
     except results.NoResults as error:
         print(f"benchmarks/report: {error}", file=sys.stderr)
         return 1
-    drawn = [] if options.no_charts else draw(found, options.charts)
+    drawn = [] if options.no_charts else draw(lambda charts: charts.draw_all(found, options.charts))
     link = os.path.relpath(options.charts, options.output.parent)
     options.output.write_text(text(found, drawn, link), encoding="utf-8")
     print(f"{options.output} from {path}" + (f", {len(drawn)} charts" if drawn else ""))
     return 0
 
 
-def draw(found, folder):
+def draw(draw_with):
+    """What draw_with(charts) returns; nothing without matplotlib. May start this program again, by another Python."""
     try:
         from . import charts
     except ImportError:
@@ -43,7 +44,7 @@ def draw(found, folder):
             os.execv(SYSTEM_PYTHON, [SYSTEM_PYTHON, *sys.argv])
         print("No charts: matplotlib is missing; Debian's package: python3-matplotlib", file=sys.stderr)
         return []
-    return charts.draw_all(found, folder)
+    return draw_with(charts)
 
 
 # MARK: Text
@@ -73,14 +74,22 @@ def text(found, drawn, link):
     return "\n\n".join(parts) + "\n"
 
 
-def setting(found):
+def origin(found):
+    """Lines: which command of which commit, and on which machine."""
     machine = found["machine"]
     virtual = ", virtual" if machine["virtual"] else ""
-    noise = noises(found["measurements"])
-    lines = [
+    return [
         f"- Command: `{found['command']}`, {found['started']}, commit {found['commit']}",
         f"- Machine: {machine['processor']}, {machine['cores']} cores{virtual}, {machine['memory_gib']} GiB, "
         f"{machine['system']}, kernel {machine['kernel']}; load average before: {machine['load_average'][0]:.2f}",
+    ]
+
+
+def setting(found):
+    machine = found["machine"]
+    noise = noises(found["measurements"])
+    lines = [
+        *origin(found),
         f"- Clients on core {join(machine['client_cores'])}, servers on core {join(machine['server_cores'])}, "
         f"loopback, {machine['open_files']:,} open files, net.core.somaxconn {machine['somaxconn']:,}",
         f"- Storm and echo count {found['seconds']:g} s in each round. All figures are medians of rounds that go "

@@ -5,7 +5,7 @@ of them; the floor is in each."""
 import time
 from dataclasses import dataclass
 
-from .measuring import measure
+from . import measuring
 from .processes import Failed
 from .progress import span
 from .servers import FLOOR, FLOOR_AGAIN
@@ -41,7 +41,9 @@ def takes(server, load):
 class Rounds:
     """Runs steps and keeps what they measure."""
 
-    def __init__(self, steps, setting, progress, limit_seconds, measured=lambda measurement: None):
+    def __init__(self, steps, setting, progress, limit_seconds, measured=lambda measurement: None,
+                 measure=measuring.measure):
+        self._measure_one = measure
         self._steps = steps
         self._setting = setting
         self._progress = progress
@@ -77,7 +79,7 @@ class Rounds:
         started = time.monotonic()
         measurement = {"load": step.load.name, "server": step.server.name, "round": step.round}
         try:
-            measurement["figures"] = measure(step.server, step.load, self._setting)
+            measurement["figures"] = self._measure_one(step.server, step.load, self._setting)
         except Failed as error:
             measurement["failure"] = str(error)
             self._progress.say(f"FAILED: {step.load.title}: {error}")
@@ -94,5 +96,5 @@ class Rounds:
         known = self._durations.get(load.name)
         if known:
             return sum(known) / len(known)
-        talking = load.kind in ("storm", "echo")
+        talking = load.kind in ("storm", "echo", "work", "stuck")
         return 1 + (self._setting.seconds + self._setting.warm_up if talking else 0)
