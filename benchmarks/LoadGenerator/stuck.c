@@ -5,8 +5,9 @@
 // and waits for the first byte of the answer. The latency counts from when the connection was due
 // until that byte, so it includes all waiting: in the kernel's queue, for a loop, and in here.
 //
-// The server answers with one byte or more when it has the client's byte; echo is such a server.
-// It may close the connection after that or not: the client resets it when it has its byte.
+// The server answers with one byte or more, when it has the client's byte, as echo does, or at
+// once, as a greeting does. It may close the connection after that or not: the client resets it
+// when it has its byte.
 //
 // A connection that fails is counted and the load goes on, because failures are a result here. Only
 // the first connection must not be refused: then nothing listens at all.

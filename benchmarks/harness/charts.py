@@ -121,7 +121,7 @@ def draw_stuck(rows, folder):
     axes.set_xlabel("ms")
     axes.tick_params(axis="y", length=0)
     axes.set_title(title, loc="left")
-    axes.legend(loc="lower right", frameon=True)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     save(figure, folder / name)
     pyplot.close(figure)
     return [(name, title)]

@@ -134,6 +134,10 @@ def run(options, progress, command):
     try:
         rounds.run()
         found["complete"] = True
+    except KeyboardInterrupt:
+        if rounds.measurements:
+            progress.say(f"what was measured until now is kept in {path}")
+        raise
     finally:
         found["measurements"] = rounds.measurements
         if rounds.measurements:

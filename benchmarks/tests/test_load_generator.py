@@ -156,6 +156,11 @@ class StuckTests(unittest.TestCase):
             report = self.report(wrong)
             self.assertEqual((report["mode"], report["connections"], report["failed"]), ("stuck", 200, 0))
 
+    def test_the_first_byte_counts_also_of_a_server_that_greets_without_reading(self):
+        # It closes with the client's byte unread, so the greeting comes before a reset.
+        report = self.report("greets-first")
+        self.assertEqual((report["connections"], report["failed"]), (200, 0))
+
     def test_percentiles_are_in_order(self):
         latency = self.report("nothing")["latency_ns"]
         ordered = [latency[name] for name in ("p50", "p99", "p99.9", "max")]

@@ -65,7 +65,7 @@ def serve(wrong, mode, listener):
             elif key.fileobj is listener:
                 connection, _ = listener.accept()
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if mode == "storm":
+                if mode == "storm" or wrong == "greets-first":
                     greet(wrong, connection)
                 else:
                     selector.register(connection, selectors.EVENT_READ)
