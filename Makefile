@@ -11,7 +11,7 @@ STEPS = format-check check-error-texts check-language check-floors check-async-d
 
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
 .NOTPARALLEL:
-.PHONY: help run fortune bench bench-quick test $(STEPS) docs test-hostile hostile test-sanitizers check coverage fuzz soak torture format clean \
+.PHONY: help run fortune bench bench-quick bench-loops test $(STEPS) docs test-hostile hostile test-sanitizers check coverage fuzz soak torture format clean \
 	dependencies-run dependencies-docs dependencies-test dependencies-ci
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo 'make check                       what CI runs: make test, more programs, all of the above for a short time'
 	@echo 'make bench                       measure beside other servers, into benchmarks/RESULTS.md (25 minutes)'
 	@echo 'make bench-quick                 the same with few servers and loads, tables only (3 minutes)'
+	@echo 'make bench-loops                 servers with two event loops, into benchmarks/RESULTS-LOOPS.md (20 minutes)'
 	@echo 'make clean                       remove everything that was built'
 
 run: dependencies-run
@@ -86,6 +87,9 @@ bench:
 
 bench-quick:
 	@benchmarks/run --quick $(ARGS)
+
+bench-loops:
+	@benchmarks/loops $(ARGS)
 
 clean:
 	rm -rf .build build benchmarks/.build benchmarks/Servers/SwiftPeers/.build Examples/.build Examples/NIOHandoff/.build Examples/Torrent/.build
