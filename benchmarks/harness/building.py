@@ -90,7 +90,10 @@ class Cargo(Builder):
         run(["cargo", "build", "--release", "--offline", "--target-dir", target], say,
             folder=BENCHMARKS / "Servers/Tokio")
         PROGRAMS.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(target / "release" / "tokio", PROGRAMS / "tokio")
+        # A new file: the one that is there may be running, and then nothing may write to it.
+        beside = PROGRAMS / "tokio.new"
+        shutil.copy2(target / "release" / "tokio", beside)
+        beside.replace(PROGRAMS / "tokio")
 
 
 class Node(Builder):
