@@ -93,16 +93,12 @@ class Stalls:
                 signal.pidfd_send_signal(self._process, signal.SIGSTOP)
                 self.count += 1
             self._over.wait(self._length)
-            self._go_on()
-
-    def _go_on(self):
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._process, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._process, signal.SIGCONT)
 
     def end(self):
         self._over.set()
         self._thread.join()
-        self._go_on()
 
 
 class RunningNginx(Process):
@@ -133,7 +129,9 @@ class RunningNginx(Process):
     def _find_workers(self, number, until):
         """Waits until all workers are there and one greets."""
         while len(self._workers) < number or not self._greets():
-            if time.monotonic() > until or self.has_ended():
+            if self.has_ended():
+                raise self.failed(self._ending())
+            if time.monotonic() > until:
                 raise self.failed("does not greet")
             children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii")
             for child in map(int, children.split()):

@@ -189,3 +189,8 @@ class RunTests(unittest.TestCase):
             for title in ("Work", "A loop that hangs", "Balance"):
                 self.assertIn(title, done.stdout)
                 self.assertIn(f"## {title}", (folder / "report.md").read_text(encoding="utf-8"))
+            # Where matplotlib is installed.
+            if ", 1 chart" in done.stdout:
+                chart = (folder / "charts" / "stuck-loop.svg").read_text(encoding="utf-8")
+                for text in (STUCK_FLOOR, "p99", "maximum"):
+                    self.assertIn(text, chart)

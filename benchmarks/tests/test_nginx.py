@@ -48,17 +48,19 @@ def wait_until_stopped(process):
 
 @contextlib.contextmanager
 def ending(processes):
-    """At the end all these processes have ended, too."""
+    """At the end, also by an exception, all these processes have ended, too."""
     descriptors = [os.pidfd_open(process) for process in processes]
     try:
         yield
-        for descriptor in descriptors:
-            # A pidfd is readable when its process has ended.
-            if not select.select([descriptor], [], [], LIMIT)[0]:
-                raise AssertionError("a worker of nginx is left")
     finally:
+        # A pidfd is readable when its process has ended.
+        left = [descriptor for descriptor in descriptors if not select.select([descriptor], [], [], LIMIT)[0]]
+        for descriptor in left:
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         for descriptor in descriptors:
             os.close(descriptor)
+        if left:
+            raise AssertionError(f"{len(left)} workers of nginx were left")
 
 
 class StallTests(unittest.TestCase):
@@ -141,11 +143,19 @@ class NginxTests(unittest.TestCase):
                 wait_until_stopped(workers[-1])
                 harness.send_signal(signal.SIGKILL)
 
-    def test_a_wrong_configuration_is_a_failure_with_its_words(self):
-        with mock.patch.object(nginx, "configuration", lambda *_: "daemon off; nonsense;\n"):
+    def failure(self, configuration, limit):
+        with mock.patch.object(nginx, "configuration", lambda *_: configuration):
             with self.assertRaises(Failed) as caught:
-                RunningNginx(cores(), LIMIT, 2)
-        self.assertIn('unknown directive "nonsense"', str(caught.exception))
+                RunningNginx(cores(), limit, 2)
+        return str(caught.exception)
+
+    def test_a_wrong_configuration_is_a_failure_with_its_words(self):
+        failure = self.failure("daemon off; nonsense;\n", LIMIT)
+        self.assertIn("nginx ended with 1", failure)
+        self.assertIn('unknown directive "nonsense"', failure)
+
+    def test_without_a_greeting_it_is_given_up(self):
+        self.assertIn("nginx does not greet", self.failure("daemon off; pid pid; events {}\n", 0.2))
 
 
 class MissingTests(unittest.TestCase):
