@@ -107,7 +107,8 @@ def draw_stuck(rows, folder):
     for column, label, marker in ((3, "p99", "o"), (4, "maximum", "D")):
         spreads = [row[column] for row in rows]
         middle = [spread.median for spread in spreads]
-        reach = [[spread.median - spread.least for spread in spreads], [spread.most - spread.median for spread in spreads]]
+        reach = [[spread.median - spread.least for spread in spreads],
+                 [spread.most - spread.median for spread in spreads]]
         axes.errorbar(middle, names, xerr=reach, fmt="none", elinewidth=0.8, ecolor="#212529")
         faces = colours if marker == "o" else "white"
         axes.scatter(middle, names, c=faces, edgecolors=colours, marker=marker, s=45, zorder=3)

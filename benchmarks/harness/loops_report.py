@@ -132,8 +132,8 @@ def points(found):
 def text(found, drawn, link):
     """The report as Markdown."""
     parts = ["# Results with two loops",
-             "What a second event loop brings, and what one that hangs does to new connections. [README.md](README.md), "
-             "\"Several loops\", says what is measured.", "\n".join(setting(found))]
+             "What a second event loop brings, and what one that hangs does to new connections. "
+             "[README.md](README.md), \"Several loops\", says what is measured.", "\n".join(setting(found))]
     parts += [f"![{title}]({link}/{name})" for name, title in drawn]
     for kind in KINDS:
         rows = TABLES[kind](found)

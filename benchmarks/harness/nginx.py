@@ -44,8 +44,8 @@ BUILDER = Nginx()
 def _described():
     """What nginx says it was built with."""
     try:
-        done = subprocess.run([BUILDER.program("nginx"), "-V"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=20, check=False)
+        done = subprocess.run([BUILDER.program("nginx"), "-V"], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stderr
@@ -117,8 +117,8 @@ class RunningNginx(Process):
                 self.port = reserved.getsockname()[1]
                 path = Path(self._folder.name) / "nginx.conf"
                 path.write_text(configuration(self.port, workers, self._folder.name, listens_often), encoding="utf-8")
-                super().__init__("nginx", [BUILDER.program("nginx"), "-p", self._folder.name, "-c", path, "-e", "stderr"],
-                                 cores, prepare=_end_with_parent)
+                command = [BUILDER.program("nginx"), "-p", self._folder.name, "-c", path, "-e", "stderr"]
+                super().__init__("nginx", command, cores, prepare=_end_with_parent)
                 self._find_workers(workers, time.monotonic() + limit)
             if period > 0:
                 self.stalls = Stalls(list(self._workers.values())[-1], period, length)
