@@ -59,7 +59,6 @@ LONG_STEPS = (
     # The same inputs each time: a change fails for what it breaks, not by bad luck.
     Step("fuzz", "Fuzzing", ("env", "FUZZ_SEED=1", "scripts/fuzz", "10")),
     Step("fuzz-socks5", "Fuzzing the SOCKS5 conversation", ("env", "FUZZ_SEED=1", "scripts/fuzz", "30", "socks5")),
-    Step("fuzz-proxy-header", "Fuzzing PROXY headers", ("env", "FUZZ_SEED=1", "scripts/fuzz", "30", "proxy_header")),
     Step("soak", "Soak", ("env", "SOAK_CONFIGURATION=debug", "SOAK_EVENT=300", "scripts/soak", "20000")),
     *(Step(f"test-sanitizers-{name}", title, ("scripts/test-sanitizers", name)) for name, title in (
         ("address", "Address and undefined behaviour"),
