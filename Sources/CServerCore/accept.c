@@ -19,6 +19,7 @@
 #include "clock.h"
 #include "group.h"
 #include "notify.h"
+#include "places.h"
 #include "probes.h"
 #include "server.h"
 
@@ -104,6 +105,9 @@ static bool admit(csc_server *server, const csc_connection *connection) {
     csc__admission_verdict verdict = csc__admission_by_limit(&limits, server->live);
     if (verdict.entry == CSC__LET_IN && server->admission) {
         verdict = ask(server, &connection->peer);
+    }
+    if (verdict.entry != CSC__LET_IN) {
+        csc__place_give(server); // before a callback may give the server another budget
     }
     if (verdict.entry == CSC__REJECT) {
         reject(server, connection, verdict.reason, verdict.reset);
@@ -272,6 +276,7 @@ void csc__accept_stop(csc_server *server) {
     // First: in the list all numbers of a server are its own.
     atomic_store(&server->can_be_alerted, false);
     csc__fork_guard_remove(server);
+    csc__place_stop_waiting(server);
     server->pause = (csc__pause){0};
     csc__listener_stop(server);
     csc__watchdog_stop(&server->watchdog);
@@ -347,21 +352,42 @@ csc__outcome csc__step_with(csc_server *server, const csc_connection *connection
     return announce(server, take(server, connection), false);
 }
 
+// There is no place for it, and clients do not wait for one.
+static bool reject_beyond_budget(csc_server *server, int descriptor, const struct sockaddr *peer,
+                                 socklen_t length) {
+    csc_connection connection = {.descriptor = descriptor};
+    csc_address_from_sockaddr(peer, length, &connection.peer);
+    server->statistics.accepted++;
+    reject(server, &connection, CSC_REJECTED_BY_LIMIT, csc__place_resets(server));
+    return false;
+}
+
 csc__outcome csc__step(csc_server *server) {
     struct sockaddr_storage peer;
     socklen_t length = sizeof peer;
-    if (!csc__pending_reserve(&server->pending)) {
-        return csc__accept_failed(server, ENOMEM);
+    csc__place place = csc__place_take(server);
+    if (place == CSC__PLACE_AWAITED) {
+        return CSC__NO_PLACE;
     }
-    int descriptor = accept4(server->socket.private_fd, (struct sockaddr *)&peer, &length,
-                             SOCK_CLOEXEC | SOCK_NONBLOCK);
+    errno = ENOMEM;
+    int descriptor = !csc__pending_reserve(&server->pending)
+                         ? -1
+                         : accept4(server->socket.private_fd, (struct sockaddr *)&peer, &length,
+                                   SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (descriptor < 0) {
-        return csc__accept_failed(server, errno);
+        int errnum = errno;
+        if (place == CSC__PLACE_TAKEN) {
+            csc__place_give(server);
+        }
+        return csc__accept_failed(server, errnum);
     }
     descriptor = csc__above_standard(descriptor);
     accepting_succeeded(server, descriptor);
     CSC__PROBE3(accept, server, descriptor, &peer);
-    bool taken = take_accepted(server, descriptor, (struct sockaddr *)&peer, length);
+    const struct sockaddr *name = (const struct sockaddr *)&peer;
+    bool taken = place == CSC__PLACE_REFUSED
+                     ? reject_beyond_budget(server, descriptor, name, length)
+                     : take_accepted(server, descriptor, name, length);
     csc__outcome outcome = announce(server, taken, false);
     if (descriptor >= server->reserve_watermark) {
         check_reserve(server);

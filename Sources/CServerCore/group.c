@@ -40,7 +40,7 @@ static void free_events(csc_group *group) {
 }
 
 static bool is_free(const csc_server *server) {
-    return server->base && !server->group && !server->member;
+    return server->base && !server->published && !server->places;
 }
 
 csc_group *csc_group_new(csc_server *acceptor, size_t capacity) {
@@ -82,6 +82,7 @@ csc_group *csc_group_new(csc_server *acceptor, size_t capacity) {
     if (acceptor->max_pending < acceptor->accept_batch) {
         acceptor->max_pending = acceptor->accept_batch; // a burst may be for one member
     }
+    acceptor->published = &group->published;
     acceptor->incoming_connection = csc__group_place;
     acceptor->incoming_connection_context = group;
     csc__group_publish(acceptor);
@@ -140,8 +141,10 @@ bool csc_group_add(csc_group *group, csc_server *server) {
         return false;
     }
     server->member = member; // before anything can be placed on it
+    server->published = &member->published;
     if (!enter(group, member)) {
         server->member = NULL;
+        server->published = NULL;
         csc__mailbox_close(&member->mailbox, false);
         csc__mailbox_destroy(&member->mailbox);
         free(member);

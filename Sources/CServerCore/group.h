@@ -82,11 +82,11 @@ void csc__group_release(csc_group *group);
 bool csc__group_start(csc_group *group);
 void csc__group_stop(csc_group *group, bool forget_event);
 
-// Copies counters for other threads to read: those of a member, or of the server that accepts.
-// Nothing for a server in no group.
+// Copies counters for other threads to read. Nothing for a server whose counters no other thread
+// reads.
 void csc__group_publish(csc_server *server);
 
-// The same for those alone that change with each connection. The server is in a group.
+// The same for those alone that change with each connection. Other threads read them.
 void csc__group_publish_flow(csc_server *server);
 void csc__group_read(const csc_statistics *published, csc_statistics *statistics);
 

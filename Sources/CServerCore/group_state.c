@@ -84,13 +84,9 @@ static void store(uint64_t *word, uint64_t value) {
     __atomic_store_n(word, value, __ATOMIC_RELAXED);
 }
 
-static csc_statistics *published(csc_server *server) {
-    return server->group ? &server->group->published : &server->member->published;
-}
-
 void csc__group_publish_flow(csc_server *server) {
     const csc_group *group = server->group;
-    csc_statistics *to = published(server);
+    csc_statistics *to = server->published;
     uint64_t delivered = server->statistics.delivered;
     uint64_t live = server->live;
     if (group) {
@@ -109,11 +105,11 @@ void csc__group_publish_flow(csc_server *server) {
 enum { WORDS = sizeof(csc_statistics) / sizeof(uint64_t) };
 
 void csc__group_publish(csc_server *server) {
-    if (!server->group && !server->member) {
+    if (!server->published) {
         return;
     }
     const uint64_t *from = (const uint64_t *)&server->statistics;
-    uint64_t *to = (uint64_t *)published(server);
+    uint64_t *to = (uint64_t *)server->published;
     // Those that the next call stores are not stored twice: a reader would see them change.
     const size_t flow = offsetof(csc_statistics, discarded_on_close) / sizeof *to;
     const size_t live = offsetof(csc_statistics, live) / sizeof *to;

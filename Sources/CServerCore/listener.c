@@ -67,6 +67,21 @@ static void close_late(csc_server *server) {
     free_late_close(late);
 }
 
+// With a budget there is none: libevent accepts without asking for a place first.
+static bool make_listener(csc_server *server, const csc__listener_callbacks *callbacks) {
+    if (server->places) {
+        return true;
+    }
+    // Backlog 0 leaves the queue alone. The descriptor stays ours to close.
+    server->listener =
+        evconnlistener_new(server->base, callbacks->accepted, server,
+                           LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_DISABLED, 0, server->socket.private_fd);
+    if (server->listener) {
+        evconnlistener_set_error_cb(server->listener, callbacks->failed);
+    }
+    return server->listener;
+}
+
 bool csc__listener_start(csc_server *server, const csc__listener_callbacks *callbacks) {
     if (!server->base) {
         return true;
@@ -75,14 +90,9 @@ bool csc__listener_start(csc_server *server, const csc__listener_callbacks *call
     server->poll_event = event_new(server->base, server->socket.private_fd, EV_READ | EV_PERSIST,
                                    callbacks->polled, server);
     server->retry = event_new(server->base, -1, 0, callbacks->retry, server);
-    // Backlog 0 leaves the queue alone. The descriptor stays ours to close.
-    server->listener =
-        evconnlistener_new(server->base, callbacks->accepted, server,
-                           LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_DISABLED, 0, server->socket.private_fd);
-    bool started =
-        server->poll_event && server->retry && server->listener && prepare_late_close(server);
+    bool started = server->poll_event && server->retry && make_listener(server, callbacks) &&
+                   prepare_late_close(server);
     if (started) {
-        evconnlistener_set_error_cb(server->listener, callbacks->failed);
         // Once whatever the limits say: a loop that cannot watch the socket must fail now.
         started = csc__listener_enable(server);
     }
@@ -101,14 +111,16 @@ bool csc__listener_enable(csc_server *server) {
             server->poll_event); // while csc__settle_soon() has it active, libevent adds nothing
         server->poll_event_added = event_add(server->poll_event, NULL) == 0;
     }
-    server->listener_enabled =
-        server->poll_event_added && evconnlistener_enable(server->listener) == 0;
+    server->listener_enabled = server->poll_event_added &&
+                               (server->places || evconnlistener_enable(server->listener) == 0);
     return server->listener_enabled;
 }
 
 void csc__listener_disable(csc_server *server) {
     if (server->listener_enabled) {
-        evconnlistener_disable(server->listener);
+        if (!server->places) {
+            evconnlistener_disable(server->listener);
+        }
         server->listener_enabled = false;
         server->disabled_this_turn = true;
     }

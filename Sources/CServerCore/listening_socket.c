@@ -11,6 +11,7 @@
 // duplicate of our own; the number that the program knows is only looked at (watchdog.c).
 
 #include "listening_socket.h"
+#include "listener_count.h"
 #include "private_fd.h"
 
 #include <errno.h>
@@ -107,9 +108,15 @@ static holder holder_of(const csc__listening_socket *listening, int descriptor) 
     return cookie == listening->cookie ? OURS : STRANGER;
 }
 
-static bool bind_and_listen(csc__listening_socket *listening, int descriptor,
-                            const csc_address *address, const csc__opening *opening,
-                            csc__failure *failure) {
+// How sockets of one address share it.
+typedef enum sharing {
+    ALONE,
+    FIRST, // fails where another process listens already, with SO_REUSEPORT or without
+    ONE_MORE,
+} sharing;
+
+static bool bind_socket(int descriptor, const csc_address *address, const csc__opening *opening,
+                        sharing sharing, csc__failure *failure) {
     struct sockaddr_storage name;
     socklen_t length = csc_address_to_sockaddr(address, &name);
 
@@ -123,40 +130,97 @@ static bool bind_and_listen(csc__listening_socket *listening, int descriptor,
         return fail(failure, CSC_CALL_SOCKET, errno);
     }
     int errnum = opening->made ? opening->made(descriptor, opening->context) : 0;
+    if (errnum == 0 && sharing == ONE_MORE &&
+        !set_option(descriptor, SOL_SOCKET, SO_REUSEPORT, 1)) {
+        errnum = errno;
+    }
     if (errnum != 0) {
         return fail(failure, CSC_CALL_SOCKET, errnum);
     }
     if (bind(descriptor, (struct sockaddr *)&name, length) != 0) {
         return fail(failure, CSC_CALL_BIND, errno);
     }
-    if (listen(descriptor, opening->backlog) != 0 || !identify(listening, descriptor)) {
-        return fail(failure, CSC_CALL_LISTEN, errno);
+    // Once it is bound: with the option before, it would join those of another process.
+    if (sharing == FIRST && !set_option(descriptor, SOL_SOCKET, SO_REUSEPORT, 1)) {
+        return fail(failure, CSC_CALL_SOCKET, errno);
     }
     return true;
 }
 
-static bool open_address(csc__listening_socket *listening, const csc_address *address,
-                         const csc__opening *opening, csc__failure *failure) {
+// The program has seen the number, too: it may be another file's now.
+static void close_opened(const csc__listening_socket *listening) {
+    bool is_known = listening->inode != 0;
+    if (!is_known || holder_of(listening, listening->descriptor) == OURS) {
+        close(listening->descriptor);
+    }
+}
+
+static bool open_bound(csc__listening_socket *listening, const csc_address *address,
+                       const csc__opening *opening, sharing sharing, csc__failure *failure) {
     int family = address->family == CSC_FAMILY_IPV4 ? AF_INET : AF_INET6;
     int descriptor = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (descriptor < 0) {
         return fail(failure, CSC_CALL_SOCKET, errno);
     }
-    descriptor = csc__above_standard(descriptor);
-    csc__listening_socket made;
-    bool is_known = opening->made && remember(&made, descriptor);
-    if (bind_and_listen(listening, descriptor, address, opening, failure)) {
-        return true;
+    *listening = csc__no_listening_socket;
+    listening->descriptor = csc__above_standard(descriptor);
+    if (opening->made && !remember(listening, listening->descriptor)) {
+        listening->inode = 0;
     }
-    // The program had the number, too: it may be another file's now.
-    if (!is_known || holder_of(&made, descriptor) == OURS) {
-        close(descriptor);
+    if (!bind_socket(listening->descriptor, address, opening, sharing, failure)) {
+        close_opened(listening);
+        return false;
     }
-    return false;
+    return true;
 }
 
-bool csc__listening_socket_open(csc__listening_socket *listening, const csc_address *address,
-                                const csc__opening *opening, csc__failure *failure) {
+// Its queue is open as soon as it listens: the last that can fail but for a look at the others.
+static bool start_queue(csc__listening_socket *listening, int backlog, csc__failure *failure) {
+    return (listen(listening->descriptor, backlog) == 0 &&
+            identify(listening, listening->descriptor)) ||
+           fail(failure, CSC_CALL_LISTEN, errno);
+}
+
+static bool open_all(csc__listening_socket *sockets, size_t count, size_t *opened,
+                     const csc_address *address, const csc__opening *opening,
+                     csc__failure *failure) {
+    csc_address wanted = *address;
+    for (*opened = 0; *opened < count; ++*opened) {
+        sharing sharing = count == 1 ? ALONE : *opened == 0 ? FIRST : ONE_MORE;
+        if (!open_bound(&sockets[*opened], &wanted, opening, sharing, failure)) {
+            return false;
+        }
+        if (sharing == FIRST && !identify(&sockets[0], sockets[0].descriptor)) {
+            ++*opened;
+            return fail(failure, CSC_CALL_LISTEN, errno);
+        }
+        wanted.port = sharing == FIRST ? sockets[0].address.port : wanted.port;
+    }
+    for (size_t index = 0; index < count; index++) {
+        if (!start_queue(&sockets[index], opening->backlog, failure)) {
+            return false;
+        }
+    }
+    // Since the first one was bound, another process of the same user may have joined.
+    if (count > 1 && csc__count_listeners(&sockets[0].address) > count) {
+        return fail(failure, CSC_CALL_BIND, EADDRINUSE);
+    }
+    return true;
+}
+
+static bool open_address(csc__listening_socket *sockets, size_t count, const csc_address *address,
+                         const csc__opening *opening, csc__failure *failure) {
+    size_t opened;
+    bool opens = open_all(sockets, count, &opened, address, opening, failure);
+    while (!opens && opened > 0) {
+        close_opened(&sockets[--opened]);
+    }
+    return opens;
+}
+
+bool csc__listening_sockets_open(csc__listening_socket *sockets, size_t count,
+                                 const csc_address *address, const csc__opening *opening,
+                                 csc__failure *failure) {
     struct sockaddr_storage name;
     csc_address wanted = *address;
     if (address->family == CSC_FAMILY_NONE) {
@@ -168,7 +232,7 @@ bool csc__listening_socket_open(csc__listening_socket *listening, const csc_addr
         socklen_t length = csc_address_to_sockaddr(address, &name);
         csc_address_from_sockaddr((struct sockaddr *)&name, length, &wanted);
     }
-    if (open_address(listening, &wanted, opening, failure)) {
+    if (open_address(sockets, count, &wanted, opening, failure)) {
         return true;
     }
     bool no_ipv6 = failure->errnum == EAFNOSUPPORT &&
@@ -177,7 +241,7 @@ bool csc__listening_socket_open(csc__listening_socket *listening, const csc_addr
         return false;
     }
     wanted.family = CSC_FAMILY_IPV4;
-    return open_address(listening, &wanted, opening, failure);
+    return open_address(sockets, count, &wanted, opening, failure);
 }
 
 bool csc__listening_socket_inspect(csc__listening_socket *listening, int descriptor,

@@ -35,9 +35,11 @@ typedef struct csc__opening {
     void *context;
 } csc__opening;
 
-// Opens and listens. On failure nothing is left open.
-bool csc__listening_socket_open(csc__listening_socket *socket, const csc_address *address,
-                                const csc__opening *opening, csc__failure *failure);
+// Opens so many sockets of one address and listens: one alone, or several with SO_REUSEPORT, which
+// no other process has. On failure nothing is left open.
+bool csc__listening_sockets_open(csc__listening_socket *sockets, size_t count,
+                                 const csc_address *address, const csc__opening *opening,
+                                 csc__failure *failure);
 
 // Checks a descriptor from outside and fills the socket from it; changes nothing about the
 // descriptor.

@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "group.h"
 #include "notify.h"
+#include "places.h"
 #include "probes.h"
 #include "server.h"
 
@@ -107,6 +108,12 @@ bool csc__tend(csc_server *server, int64_t now) {
     if (csc__pause_is_over(&server->pause, now) && end_back_off(server)) {
         csc__settle(server);
     }
+    if (csc__place_is_due(server, now)) {
+        csc__place_look(server);
+        if (!is_ready(server) || !csc__limits_allow(server)) {
+            csc__budget_offer(server->places->budget); // the wait does not try
+        }
+    }
     return generation == server->generation &&
            (now < server->watchdog.next_look || !look_after_socket(server, now));
 }
@@ -154,6 +161,10 @@ static void on_poll(evutil_socket_t descriptor, short events, void *context) {
         }
         server->disabled_this_turn = false;
     }
+    if (server->places && generation == server->generation && server->listener_enabled &&
+        (events & EV_READ)) {
+        csc__accept_batch(server);
+    }
     csc__server_leave(server);
 }
 
@@ -180,6 +191,7 @@ static void on_watchdog(evutil_socket_t descriptor, short events, void *context)
             !server->pause.strict) {
             retry(server); // there was no memory for its timer
         }
+        csc__look_for_place(server); // the loop that was woken for one may be stuck
     }
     csc__server_leave(server);
 }

@@ -8,6 +8,7 @@
 
 #include "group.h"
 #include "notify.h"
+#include "places.h"
 #include "probes.h"
 
 #include <errno.h>
@@ -98,27 +99,26 @@ static int on_socket_made(int descriptor, void *context) {
     return close_count != server->close_count ? ECANCELED : errnum;
 }
 
-static bool open_socket(csc_server *server, const csc_address *address, csc__failure *failure) {
+static bool open_sockets(csc_server *server, const csc_address *address,
+                         csc__listening_socket *sockets, size_t count, csc__failure *failure) {
     const csc__opening opening = {
         .backlog = server->backlog,
         .made = server->socket_made ? on_socket_made : NULL,
         .context = server,
     };
-    csc__listening_socket socket;
     server->opening = true;
-    bool opened = csc__listening_socket_open(&socket, address, &opening, failure);
+    bool opened = csc__listening_sockets_open(sockets, count, address, &opening, failure);
     server->opening = false;
-    if (opened) {
-        server->socket = socket;
-    }
     return opened;
 }
 
 static bool start(csc_server *server, const csc_address *address) {
     csc__failure failure;
-    if (!open_socket(server, address, &failure)) {
+    csc__listening_socket socket;
+    if (!open_sockets(server, address, &socket, 1, &failure)) {
         return refuse(server, &failure);
     }
+    server->socket = socket;
     if (!csc__accept_start(server, &failure)) {
         csc__listening_socket_close(&server->socket);
         return refuse(server, &failure);
@@ -135,6 +135,29 @@ bool csc_server_listen(csc_server *server, const csc_address *address) {
     bool listens = start(server, address);
     csc__server_leave(server);
     return listens;
+}
+
+static bool open_for_others(csc_server *server, const csc_address *address, int *descriptors,
+                            size_t count) {
+    csc__failure failure = {.call = CSC_CALL_SOCKET, .errnum = ENOMEM};
+    csc__listening_socket *sockets = calloc(count > 0 ? count : 1, sizeof *sockets);
+    bool opened = sockets && open_sockets(server, address, sockets, count, &failure);
+    for (size_t index = 0; opened && index < count; index++) {
+        descriptors[index] = sockets[index].descriptor;
+    }
+    free(sockets);
+    return opened || refuse(server, &failure);
+}
+
+bool csc_server_open_sockets(csc_server *server, const csc_address *address, int *descriptors,
+                             size_t count) {
+    if (!may_start(server, "listen() called when already listening")) {
+        return false;
+    }
+    csc__server_enter(server); // the socket callback may free it
+    bool opened = open_for_others(server, address, descriptors, count);
+    csc__server_leave(server);
+    return opened;
 }
 
 bool csc_server_adopt(csc_server *server, int descriptor) {
@@ -276,7 +299,7 @@ bool csc_server_next_pending(csc_server *server, csc_connection *connection) {
         if (!server->member || server->depth == 0) {
             csc__settle_for_room(server);
         }
-    } else if (server->group) {
+    } else if (server->published) {
         csc__group_publish(server);
     }
     return true;
@@ -301,6 +324,7 @@ bool csc_server_add_pending(csc_server *server, const csc_connection *connection
         if (server->member) {
             csc__member_count_ended(server->member, -1);
         }
+        csc__place_force(server);
     }
     csc__settle(server);
     return true;
@@ -319,6 +343,7 @@ bool csc_server_inject(csc_server *server, const csc_connection *connection) {
         csc__member_count_others(server->member, 1, 1);
     }
     CSC__PROBE3(accept, server, connection->descriptor, NULL);
+    csc__place_force(server);
     csc__step_with(server, connection);
     csc__settle(server);
     csc__server_leave(server);
@@ -350,21 +375,10 @@ static bool is_ours(const csc_server *server) {
                          pthread_self());
 }
 
-// Ends a poll. For any thread, and for signal handlers.
-static void poke(csc_server *server) {
-    const uint64_t one = 1;
-    int errnum = errno;
-    if (atomic_load(&server->can_be_poked) && csc__private_fd_is_ours(&server->wake)) {
-        ssize_t size = write(server->wake.number, &one, sizeof one);
-        (void)size; // fails when a wake-up is under way
-    }
-    errno = errnum;
-}
-
 void csc_server_wake(csc_server *server) {
     if (server && server->process == csc__process()) {
         atomic_store(&server->wake_requested, true);
-        poke(server);
+        csc__poke(server);
     }
 }
 
@@ -376,7 +390,7 @@ void csc_server_connection_ended(csc_server *server) {
         csc__end_connections(server, 1);
     } else if (atomic_fetch_add(&server->ended_elsewhere, 1) == 0) {
         csc__fork_guard_alert(server);
-        poke(server);
+        csc__poke(server);
         if (server->member) {
             csc__mailbox_wake(&server->member->mailbox);
         }

@@ -4,12 +4,14 @@
 //
 //      server.c  settings.c  wait.c        the API of one server
 //      statistics.c  group.c               and of several; see group.h
-//      loop.c  placing.c  member.c         the loop's side, with wait.c the drivers
+//      loop.c  placing.c  member.c  sharing.c
+//                                          the loop's side, with wait.c the drivers
 //      accept.c                            the one actor
+//      places.c                            a place of a budget for each connection
 //      settle.c  listener.c  notify.c      what the state asks for; events; callbacks
 //      state.c  group_state.c  group_list.c  descriptor_reserve.c  fork_guard.c
-//      pause  admission  pending_queue  mailbox  waker  listening_socket  watchdog  private_fd:
-//                                          no csc_server
+//      pause  admission  pending_queue  mailbox  waker  listening_socket  watchdog  private_fd
+//      budget:                             no csc_server
 #ifndef CSC_SERVER_H
 #define CSC_SERVER_H
 
@@ -24,6 +26,7 @@
 #include <stdatomic.h>
 
 struct csc__member;
+struct csc__places;
 struct event;
 struct evconnlistener;
 
@@ -42,7 +45,7 @@ typedef struct csc__last_error {
 
 struct csc_server {
     // What each connection touches, side by side.
-    struct evconnlistener *listener; // NULL when not listening, or without a base
+    struct evconnlistener *listener; // NULL when not listening, without a base, or with a budget
     csc_new_connection_fn new_connection;
     void *new_connection_context;
     csc_incoming_connection_fn incoming_connection;
@@ -104,6 +107,8 @@ struct csc_server {
     csc_group *group;           // that places this server's connections on its members; or NULL
     struct csc__member *member; // of the group that this server gets its connections from; or NULL
     bool no_room;               // no member takes another connection
+    csc_statistics *published;  // for other threads; or NULL
+    struct csc__places *places; // of a budget that it shares, see places.h; or NULL
 
     // What other threads may touch.
     _Atomic pthread_t thread;    // the server's, as far as is known
@@ -134,6 +139,9 @@ struct csc_server {
 void csc__server_destroy(csc_server *server);
 void csc__fail(csc_server *server, csc_call call, int errnum);
 void csc__fail_after_fork(csc_server *server);
+
+// Ends a poll. For any thread, and for signal handlers.
+void csc__poke(csc_server *server);
 
 // fork_guard.c: what fork() does to listening servers.
 
@@ -204,6 +212,9 @@ void csc__settle_soon(csc_server *server);
 // Counts the pauses, and their time.
 void csc__note_overload(csc_server *server);
 
+// What accepting compares with, so that it asks for nothing where nothing was set.
+void csc__set_limits(csc_server *server);
+
 // Connections have ended: on this thread; and those that others have counted.
 void csc__end_connections(csc_server *server, uint32_t count);
 void csc__collect_ended(csc_server *server);
@@ -215,6 +226,7 @@ void csc__descriptor_freed(csc_server *server);
 
 // What one attempt to accept came to.
 typedef enum csc__outcome {
+    CSC__NO_PLACE,    // the budget has none, which the server waits for now
     CSC__NOBODY,      // there is no client
     CSC__PEER_ERROR,  // this client has gone, others may be there
     CSC__TOOK,        // a connection was queued, or handed over
@@ -266,6 +278,10 @@ bool csc__accept_start(csc_server *server, csc__failure *failure);
 // What a wait does in place of the loop: ends a back-off whose time is over, and looks after the
 // socket if that is due. False when the server has stopped.
 bool csc__tend(csc_server *server, int64_t now);
+
+// Accepts as many as the batch, the limits and the budget allow: for a server with a budget, which
+// has no listener of libevent's.
+void csc__accept_batch(csc_server *server);
 
 // A wait found no client although the socket was ready. Backs off when that does not end.
 void csc__found_nobody(csc_server *server);

@@ -41,19 +41,11 @@ void csc_server_on_accept_error(csc_server *server, csc_accept_error_fn callback
     }
 }
 
-// What the accept path compares with, so that it asks for nothing where nothing was set.
-static void set_limits(csc_server *server) {
-    uint32_t limit = server->max_connections < 0 ? UINT32_MAX : (uint32_t)server->max_connections;
-    bool waits = server->excess == CSC_EXCESS_WAIT;
-    server->pause_threshold = waits ? limit : UINT32_MAX;
-    server->admission_threshold = server->admission ? 0 : waits ? UINT32_MAX : limit;
-}
-
 void csc_server_on_admission(csc_server *server, csc_admission_fn callback, void *context) {
     if (server) {
         server->admission = callback;
         server->admission_context = context;
-        set_limits(server);
+        csc__set_limits(server);
     }
 }
 
@@ -145,7 +137,7 @@ void csc_server_set_max_connections(csc_server *server, int count, csc_excess ex
     if (server) {
         server->max_connections = count < 0 ? -1 : count;
         server->excess = excess;
-        set_limits(server);
+        csc__set_limits(server);
         csc__settle(server);
     }
 }

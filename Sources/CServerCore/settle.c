@@ -6,10 +6,19 @@
 
 #include "clock.h"
 #include "group.h"
+#include "places.h"
 #include "server.h"
 
 #include <errno.h>
 #include <event2/event.h>
+
+void csc__set_limits(csc_server *server) {
+    uint32_t limit = server->max_connections < 0 ? UINT32_MAX : (uint32_t)server->max_connections;
+    bool waits = server->excess == CSC_EXCESS_WAIT;
+    bool awaits_place = server->places && server->places->awaits;
+    server->pause_threshold = awaits_place ? 0 : waits ? limit : UINT32_MAX;
+    server->admission_threshold = server->admission ? 0 : waits ? UINT32_MAX : limit;
+}
 
 static bool below_connection_limit(const csc_server *server) {
     return server->live + server->admissions_in_progress < server->pause_threshold;
@@ -81,10 +90,10 @@ bool csc__apply(csc_server *server) {
         return true;
     }
     csc__note_overload(server);
-    if (server->group) {
+    if (server->published) {
         csc__group_publish_flow(server);
     }
-    if (!server->listener || server->inherited_by_fork) {
+    if (!server->poll_event || server->inherited_by_fork) {
         return true;
     }
     int budget = compute_budget(server);
@@ -111,9 +120,11 @@ void csc__end_connections(csc_server *server, uint32_t count) {
     server->live -= ended;
     if (server->member) {
         csc__member_count_ended(server->member, ended);
-    }
-    if (server->group) {
+    } else if (server->published) {
         csc__group_publish_flow(server);
+    }
+    if (server->places) {
+        csc__budget_give(server->places->budget, ended);
     }
     if (server->overloaded) {
         csc__note_overload(server);

@@ -3,14 +3,19 @@
 // The end of a server's memory, and its last error.
 
 #include "group.h"
+#include "places.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 void csc__server_destroy(csc_server *server) {
     if (server->group || server->member) {
         csc__group_release(server->group ? server->group : server->member->group);
+    } else {
+        free(server->published);
     }
+    csc__places_free(server);
     csc__pending_free(&server->pending);
     csc__private_fd_close(&server->wake);
     free(server);
@@ -24,6 +29,16 @@ void csc__fail(csc_server *server, csc_call call, int errnum) {
 void csc__fail_after_fork(csc_server *server) {
     csc_server_set_error(server, CSC_ERROR_OPERATION,
                          "The server belongs to the process that forked this one");
+}
+
+void csc__poke(csc_server *server) {
+    const uint64_t one = 1;
+    int errnum = errno;
+    if (atomic_load(&server->can_be_poked) && csc__private_fd_is_ours(&server->wake)) {
+        ssize_t size = write(server->wake.number, &one, sizeof one);
+        (void)size; // fails when a wake-up is under way
+    }
+    errno = errnum;
 }
 
 csc_error csc_server_error(const csc_server *server) {

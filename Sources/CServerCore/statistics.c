@@ -5,8 +5,10 @@
 #include "clock.h"
 #include "group.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -42,6 +44,30 @@ void csc_server_statistics(const csc_server *server, csc_statistics *statistics,
             snapshot.accept_queue = info.tcpi_unacked;
             snapshot.accept_queue_limit = info.tcpi_sacked;
         }
+    }
+    memcpy(statistics, &snapshot, size < sizeof snapshot ? size : sizeof snapshot);
+}
+
+bool csc_server_share_statistics(csc_server *server) {
+    if (!server || server->freed) {
+        return false;
+    }
+    if (!server->published) {
+        server->published = calloc(1, sizeof *server->published);
+    }
+    if (!server->published) {
+        csc__fail(server, CSC_CALL_WATCH, ENOMEM);
+        return false;
+    }
+    csc__group_publish(server);
+    return true;
+}
+
+void csc_server_shared_statistics(const csc_server *server, csc_statistics *statistics,
+                                  size_t size) {
+    csc_statistics snapshot = {0};
+    if (server && server->published) {
+        csc__group_read(server->published, &snapshot);
     }
     memcpy(statistics, &snapshot, size < sizeof snapshot ? size : sizeof snapshot);
 }

@@ -5,6 +5,7 @@
 // callbacks.
 
 #include "clock.h"
+#include "places.h"
 #include "server.h"
 
 #include <errno.h>
@@ -56,7 +57,7 @@ static wait_result accept_batch(csc_server *server) {
     while (attempts < server->accept_batch && generation == server->generation &&
            !server->pause.backing_off && csc__limits_allow(server)) {
         outcome = csc__step(server);
-        if (outcome == CSC__NOBODY || outcome >= CSC__PAUSED) {
+        if (outcome <= CSC__NOBODY || outcome >= CSC__PAUSED) {
             break;
         }
         attempts += outcome != CSC__PEER_ERROR;
@@ -131,6 +132,7 @@ static bool wait_on_socket(csc_server *server, int msec, bool *timed_out) {
     server->wait_depth++;
     wait_result result = wait_until(server, deadline);
     server->wait_depth--;
+    csc__place_stop_waiting(server); // the caller may not wait again
     csc__settle(server);
     if (result == TIMED_OUT) {
         csc_server_set_error(server, CSC_ERROR_SOCKET_TIMEOUT, "Network operation timed out");

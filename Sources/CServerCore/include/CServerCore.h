@@ -18,8 +18,8 @@
  *
  * - Thread: a server belongs to the thread that runs its event_base (without a base: to one thread
  *   at a time). No function that is given a server may be called from another thread but
- *   csc_server_wake() and csc_server_connection_ended(); those without a server may be called from
- *   any, as far as they do not say otherwise. Different servers on different threads are independent.
+ *   csc_server_wake(), csc_server_connection_ended() and csc_server_shared_statistics(); those
+ *   without a server may be called from any, as far as they do not say otherwise. Different servers on different threads are independent.
  * - Callbacks: any function may be called from any callback, csc_server_close() and
  *   csc_server_free() included. A callback returns: no C++ exception and no longjmp() may leave
  *   it. How deep callbacks nest is the program's choice, never the clients'.
@@ -41,11 +41,12 @@
  * - System calls: to listen, a server makes socket, setsockopt, bind, listen, getsockname, fstat,
  *   fcntl, getrlimit, timerfd_create, timerfd_settime and epoll_ctl; addresses with a scope make
  *   socket and ioctl; a child of fork() makes eventfd and dup3. A group makes an eventfd, with
- *   fcntl and epoll_ctl, for its acceptor and for each member. Once it listens, a server makes
+ *   fcntl and epoll_ctl, for its acceptor and for each member; so does csc_server_set_budget().
+ *   csc_server_open_sockets() for several reads /proc: openat, newfstatat. Once it listens, a server makes
  *   accept4, epoll_wait and epoll_ctl (by libevent), poll, read, fstat, fcntl, getsockopt,
  *   clock_gettime, close, and what malloc() and mutexes need; timerfd_settime and write where other
- *   threads end connections or wake a wait, and where a group places connections on other loops, or
- *   waits for room: one write for many. A wait makes one eventfd; when descriptors run out
+ *   threads end connections or wake a wait, where a group places connections on other loops, or
+ *   waits for room, one write for many, and where a server waits for a place of a budget. A wait makes one eventfd; when descriptors run out
  *   getrlimit is called, and with CSC_OVERLOAD_SHED eventfd. Clients that are rejected cost
  *   getsockname where there is a csc_rejected_fn, and a reset setsockopt.
  *   csc_server_descriptor_headroom() reads /proc/self/fd: getrlimit, openat, getdents64. Where a
@@ -102,6 +103,7 @@
 
 #include "CServerCore/address.h"
 #include "CServerCore/base.h"
+#include "CServerCore/budget.h"
 #include "CServerCore/callbacks.h"
 #include "CServerCore/connections.h"
 #include "CServerCore/error.h"

@@ -62,6 +62,28 @@ CSC_API void csc_server_free(csc_server *CSC_NULLABLE server);
 CSC_API bool csc_server_listen(csc_server *CSC_NULLABLE server, const csc_address *address);
 
 /**
+ * Opens listening sockets of one address for several servers, as csc_server_listen() would open
+ * one: with the backlog and the csc_socket_fn of this server, which itself does not listen. Each of
+ * the others, on a loop and a thread of its own, takes one by csc_server_adopt(); one limit for all
+ * is a csc_budget.
+ *
+ * Several share the port by SO_REUSEPORT, and the kernel spreads the clients over them by a hash of
+ * both addresses and ports. It fails where another process listens there already, also with
+ * SO_REUSEPORT, or joins meanwhile; one of the same user may join later. Clients wait in the queue
+ * of their socket, whatever its loop does. Close all at about the same time: the kernel resets the
+ * clients in the queue of one that is closed, and whose handshake it has not completed, unless the
+ * administrator has set net.ipv4.tcp_migrate_req.
+ *
+ * @param address as for csc_server_listen()
+ * @param descriptors filled; *returned*, non-blocking and close-on-exec: the caller closes those
+ *   that no server takes
+ * @param count how many; 1 opens one that does not share its port
+ * @return false as csc_server_listen(), and when the port is another process's; nothing is left open
+ */
+CSC_API bool csc_server_open_sockets(csc_server *CSC_NULLABLE server, const csc_address *address,
+                                     int *descriptors, size_t count);
+
+/**
  * Takes over a listening socket (QTcpServer::setSocketDescriptor).
  *
  * The descriptor must be a listening IPv4 or IPv6 stream socket that no server of this process

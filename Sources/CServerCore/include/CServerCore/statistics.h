@@ -58,6 +58,25 @@ CSC_API void csc_server_statistics(const csc_server *CSC_NULLABLE server,
                                    csc_statistics *statistics, size_t size);
 
 /**
+ * Lets other threads read the counters from now on, by csc_server_shared_statistics(). Call it on
+ * the server's thread. The acceptor and the members of a group do so already.
+ *
+ * @return false when memory is short, as the server's error says
+ */
+CSC_API bool csc_server_share_statistics(csc_server *CSC_NULLABLE server);
+
+/**
+ * The counters, for any thread, as long as the server is not freed: each as it was when the server
+ * last counted something. accept_queue, and of overload_milliseconds a pause that lasts, are left
+ * out, and live has connections whose end another thread has reported since.
+ *
+ * @param statistics filled; all 0 before csc_server_share_statistics()
+ * @param size as for csc_server_statistics()
+ */
+CSC_API void csc_server_shared_statistics(const csc_server *CSC_NULLABLE server,
+                                          csc_statistics *statistics, size_t size);
+
+/**
  * csc_statistics::live alone, without a system call.
  *
  * @return 0 when the server is NULL
