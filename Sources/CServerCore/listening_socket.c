@@ -11,7 +11,7 @@
 // duplicate of our own; the number that the program knows is only looked at (watchdog.c).
 
 #include "listening_socket.h"
-#include "listener_count.h"
+#include "other_listeners.h"
 #include "private_fd.h"
 
 #include <errno.h>
@@ -202,7 +202,7 @@ static bool open_all(csc__listening_socket *sockets, size_t count, size_t *opene
         }
     }
     // Since the first one was bound, another process of the same user may have joined.
-    if (count > 1 && csc__count_listeners(&sockets[0].address) > count) {
+    if (count > 1 && csc__others_listen(sockets, count)) {
         return fail(failure, CSC_CALL_BIND, EADDRINUSE);
     }
     return true;

@@ -8,7 +8,12 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void the_limit_is_that_of_all_together(void **state) {
@@ -512,6 +517,118 @@ static void a_wait_keeps_it_too(void **state) {
     csc_budget_free(budget);
 }
 
+// In a child: the servers and the budget are the parent's, and so are those that wait.
+static bool leave_all_to_the_parent(test_budget *all) {
+    csc_server *own = csc_server_new(NULL);
+    bool refused = !csc_server_set_budget(all->servers[0], NULL) &&
+                   !csc_server_set_budget(own, all->budget) &&
+                   csc_server_error(own) == CSC_ERROR_OPERATION;
+    fault_reset_counts();
+    csc_budget_set_limit(all->budget, 5, CSC_EXCESS_WAIT);
+    csc_server_close(all->servers[0]); // with what is pending
+    bool kept = csc_budget_taken(all->budget) == 0 && fault_calls(FAULT_WRITE) == 0;
+    // The parent has woken the second one.
+    bool slept = event_reinit(all->bases[1]) == 0 &&
+                 event_base_loop(all->bases[1], EVLOOP_NONBLOCK) == 0 &&
+                 csc_budget_taken(all->budget) == 0;
+    for (int index = 0; index < SHARERS; index++) {
+        csc_server_free(all->servers[index]);
+    }
+    csc_server_free(own);
+    csc_budget_free(all->budget);
+    return refused && kept && slept && fault_bad_closes() == 0;
+}
+
+static void a_child_leaves_the_budget_to_its_parent(void **state) {
+    test_budget *all = budget_setup(*state, 2);
+    for (int index = 0; index < SHARERS; index++) {
+        budget_connect(all, index, index == 0 ? 2 : 1);
+        budget_run(all, index);
+    }
+    budget_end_one(all, 0);
+    budget_run(all, 0); // wakes the second
+    int status = -1;
+    fflush(NULL); // exit() would write what is buffered once more
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(20);
+        _exit(leave_all_to_the_parent(all) ? 0 : 1);
+    }
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(csc_budget_taken(all->budget), 1);
+    budget_run_all(all);
+    assert_pending(all, 1, 1, 0);
+    budget_end_one(all, 0);
+    budget_run_all(all);
+    assert_pending(all, 0, 1, 1);
+    budget_teardown(all);
+}
+
+static atomic_int waiting_thread;
+
+static void *wait_for_one(void *context) {
+    atomic_store(&waiting_thread, gettid());
+    csc_server_wait(context, -1, NULL);
+    return NULL;
+}
+
+static bool sleeps(int thread) {
+    char path[64];
+    char state = 0;
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", thread);
+    FILE *file = thread > 0 ? fopen(path, "re") : NULL;
+    if (file) {
+        int count = fscanf(file, "%*d (%*[^)]) %c", &state);
+        (void)count;
+        fclose(file);
+    }
+    return state == 'S';
+}
+
+static void a_wait_is_woken_for_a_place(void **state) {
+    fixture *it = *state;
+    csc_budget *budget = csc_budget_new(0);
+    pthread_t thread;
+    assert_true(csc_server_set_budget(it->server, budget));
+    fixture_listen(it);
+    fixture_connect(it);
+    assert_int_equal(pthread_create(&thread, NULL, wait_for_one, it->server), 0);
+    while (!sleeps(atomic_load(&waiting_thread))) {
+        sched_yield(); // the client is there, but no place
+    }
+    csc_budget_set_limit(budget, 1, CSC_EXCESS_WAIT);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(fixture_take_all(it), 1);
+    csc_budget_free(budget);
+}
+
+static void a_wait_without_a_client_passes_its_place_on(void **state) {
+    fixture *it = *state;
+    bool timed_out = false;
+    test_budget *all = budget_setup(it, 1);
+    csc_server *waiting = csc_server_new(NULL);
+    csc_address address = address_of(own_loopback(), 0);
+    assert_true(csc_server_set_budget(waiting, all->budget));
+    assert_true(csc_server_listen(waiting, &address));
+    address = csc_server_address(waiting);
+    fixture_own(it, connect_to(&address));
+    assert_true(csc_server_wait(waiting, 0, NULL)); // which takes the place, and waits for no other
+    budget_connect(all, 1, 1);
+    budget_run(all, 1);
+    csc_connection connection;
+    assert_true(csc_server_next_pending(waiting, &connection));
+    close(connection.descriptor);
+    csc_server_connection_ended(waiting);
+    assert_false(csc_server_wait(waiting, 0, &timed_out));
+    assert_true(timed_out);
+    budget_run(all, 1);
+    assert_pending(all, 0, 1, 0);
+    csc_server_free(waiting);
+    budget_teardown(all);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(the_limit_is_that_of_all_together),
@@ -538,6 +655,9 @@ int main(void) {
         fact(counters_can_be_read_by_others),
         fact(a_wait_keeps_it_too),
         fact_without_base(a_wait_keeps_it_too),
+        fact_without_base(a_wait_is_woken_for_a_place),
+        fact(a_wait_without_a_client_passes_its_place_on),
+        fact(a_child_leaves_the_budget_to_its_parent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

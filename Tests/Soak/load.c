@@ -52,6 +52,7 @@ static size_t free_count;
 static load_totals totals;
 static struct sockaddr_in server_name;
 static int epoll;
+static bool is_halved;
 static uint64_t random_state;
 static int64_t next_look;      // at those that are due
 static int64_t longest_answer; // in milliseconds
@@ -202,8 +203,15 @@ static bool is_connected(int descriptor) {
     return false;
 }
 
+void load_halve(void) {
+    is_halved = true;
+}
+
 static kind choose_kind(bool server_accepts) {
     static const kind patient[] = {NORMAL, HALF_CLOSE, BYTE_BY_BYTE};
+    if (is_halved) {
+        return totals.begun % 2 == 0 ? NORMAL : RESET_EARLY;
+    }
     if (totals.begun < MOST_ACTIVE) {
         return HELD; // so that the server holds as much as it ever will from the beginning
     }

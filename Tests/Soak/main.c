@@ -4,9 +4,12 @@
 // connection that a client had must be one that the server had, its descriptors must be as many as
 // at first, and its memory must not have grown.
 //
-// soak [-n CONNECTIONS] [-t SECONDS] [-e MILLISECONDS] [-a SECONDS] [-k] SERVER [ARGUMENT...]
+// soak [-n CONNECTIONS] [-t SECONDS] [-e MILLISECONDS] [-a SECONDS] [-k] [-x] SERVER
+//      [ARGUMENT...]
 //      -t at most so long; -e between two events; -a how long the server may take for an answer,
-//      20 at first; -k the server keeps no connection back: never close it with some pending
+//      20 at first; -k the server keeps no connection back: never close it with some pending;
+//      -x half of the clients reset early, and the one event is that the server finishes, in the
+//      middle, while clients wait in its queue
 
 #include "soak.h"
 
@@ -65,6 +68,51 @@ static void show_progress(int64_t start, uint64_t total, bool at_end) {
             events_done_so_far()->total, at_end ? "\n" : "");
 }
 
+static int faults;
+
+static void expect(bool condition, const char *format, ...) {
+    if (condition) {
+        return;
+    }
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("FAILED: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+    faults++;
+}
+
+// No client begins meanwhile: what the kernel completes while a socket closes is reset, and counts
+// for the client alone.
+static void finish_in_the_middle(void) {
+    process_send(&server, "finish");
+    while (load_active() > 0) {
+        load_turn(0, true);
+    }
+    process_await(&server, "finish");
+}
+
+static void run_halved(uint64_t wanted, int64_t longest) {
+    int64_t start = milliseconds();
+    bool has_finished = false;
+    load_halve();
+    while (load_totals_now()->begun < wanted && !interrupted && milliseconds() - start <= longest) {
+        load_turn(wanted, true);
+        if (!has_finished && load_totals_now()->begun >= wanted / 2) {
+            has_finished = true;
+            printf("finishes with %zu clients\n", load_active());
+            finish_in_the_middle();
+        }
+        show_progress(start, wanted, false);
+    }
+    while (load_active() > 0) {
+        load_turn(0, true);
+    }
+    expect(has_finished, "the server did not finish");
+    show_progress(start, wanted, true);
+}
+
 static void run(uint64_t wanted, int64_t longest) {
     int64_t start = milliseconds();
     int64_t next_sample = 0;
@@ -102,19 +150,15 @@ static server_report settle(unsigned long long descriptors) {
     return now;
 }
 
-static int faults;
-
-static void expect(bool condition, const char *format, ...) {
-    if (condition) {
-        return;
-    }
-    va_list arguments;
-    va_start(arguments, format);
-    fputs("FAILED: ", stderr);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
-    va_end(arguments);
-    faults++;
+static void judge_memory(uint64_t established) {
+    double growth;
+    double mean;
+    memory_trend(established, &growth, &mean);
+    memory_print_tenths(established);
+    printf("which is %+.2f %% over the last nine tenths\n", 100 * growth / mean);
+    double tolerated = established < LATER ? TOLERATED_BYTES : TOLERATED_LATER;
+    expect(growth < mean / 100 + tolerated, "memory grew by %.0f bytes, %.3f a connection", growth,
+           growth / (double)established);
 }
 
 static void judge(const server_report *end, unsigned long long descriptors) {
@@ -133,14 +177,6 @@ static void judge(const server_report *end, unsigned long long descriptors) {
     expect(end->failures == 0, "%llu errors that nobody asked for", end->failures);
     expect(end->descriptors == descriptors, "%llu descriptors are open, %llu at first",
            end->descriptors, descriptors);
-    double growth;
-    double mean;
-    memory_trend(established, &growth, &mean);
-    memory_print_tenths(established);
-    printf("which is %+.2f %% over the last nine tenths\n", 100 * growth / mean);
-    double tolerated = established < LATER ? TOLERATED_BYTES : TOLERATED_LATER;
-    expect(growth < mean / 100 + tolerated, "memory grew by %.0f bytes, %.3f a connection", growth,
-           growth / (double)established);
 }
 
 static void tell_totals(int64_t duration, const server_report *end) {
@@ -164,8 +200,9 @@ int main(int argc, char *argv[]) {
     int64_t every = 2000;
     int64_t answer = 20;
     bool with_close = true;
+    bool is_halved = false;
     int option;
-    while ((option = getopt(argc, argv, "+n:t:e:a:k")) != -1) {
+    while ((option = getopt(argc, argv, "+n:t:e:a:kx")) != -1) {
         switch (option) {
         case 'n':
             wanted = strtoull(optarg, NULL, 10);
@@ -182,6 +219,9 @@ int main(int argc, char *argv[]) {
         case 'k':
             with_close = false;
             break;
+        case 'x':
+            is_halved = true;
+            break;
         default:
             return 64;
         }
@@ -189,7 +229,7 @@ int main(int argc, char *argv[]) {
     if (optind >= argc || wanted == 0 || longest <= 0 || every <= 0) {
         fprintf(stderr,
                 "usage: %s [-n CONNECTIONS] [-t SECONDS] [-e MILLISECONDS] [-a SECONDS] [-k] "
-                "SERVER...\n",
+                "[-x] SERVER...\n",
                 argv[0]);
         return 64;
     }
@@ -202,11 +242,14 @@ int main(int argc, char *argv[]) {
     events_start(&server, with_close, every);
     unsigned long long descriptors = process_report(&server).descriptors;
     int64_t start = milliseconds();
-    run(wanted, longest * 1000);
+    (is_halved ? run_halved : run)(wanted, longest * 1000);
     int64_t duration = milliseconds() - start;
     server_report end = settle(descriptors);
     tell_totals(duration, &end);
     judge(&end, descriptors);
+    if (!is_halved) {
+        judge_memory(load_totals_now()->established);
+    }
     expect(process_end(&server), "the server did not end as it should");
     if (interrupted) {
         puts("interrupted");

@@ -73,16 +73,25 @@ void process_start(server_process *it, char *const arguments[]) {
     it->port = (uint16_t)port;
 }
 
-static void ask(const server_process *it, const char *command, char answer[LINE]) {
+void process_send(const server_process *it, const char *command) {
     if (dprintf(it->commands, "%s\n", command) < 0) {
         fail("the server takes no command: %s", strerror(errno));
     }
+}
+
+static void ask(const server_process *it, const char *command, char answer[LINE]) {
+    process_send(it, command);
     read_line(it, answer);
 }
 
 void process_tell(const server_process *it, const char *command) {
+    process_send(it, command);
+    process_await(it, command);
+}
+
+void process_await(const server_process *it, const char *command) {
     char answer[LINE];
-    ask(it, command, answer);
+    read_line(it, answer);
     if (strcmp(answer, "done") != 0) {
         fail("%s: the server says \"%s\"", command, answer);
     }

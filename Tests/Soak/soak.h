@@ -24,8 +24,10 @@ typedef struct server_report {
 } server_report;
 
 void process_start(server_process *it, char *const arguments[]);
-// Sends a command and waits for its answer.
+// Sends a command and waits for its answer; the same in two parts.
 void process_tell(const server_process *it, const char *command);
+void process_send(const server_process *it, const char *command);
+void process_await(const server_process *it, const char *command);
 server_report process_report(const server_process *it);
 // Ends it; true when it ended as it should.
 bool process_end(server_process *it);
@@ -63,6 +65,8 @@ typedef struct load_totals {
 // A client that waits longer than that for an answer fails the soak.
 void load_start(uint16_t port, unsigned seed, int64_t answer_seconds);
 const load_totals *load_totals_now(void);
+// From now on half of the clients reset early, and the others are normal.
+void load_halve(void);
 // Begins connections while there is room, at most until so many are begun, and lets them go on, for
 // some milliseconds. While the server cannot accept, only such as wait for it.
 void load_turn(uint64_t most, bool server_accepts);

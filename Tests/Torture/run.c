@@ -64,7 +64,7 @@ static void must_explain_of(run *it, const csc_server *server, const char *what)
     }
 }
 
-static void must_explain(run *it, const char *what) {
+void run_must_explain(run *it, const char *what) {
     must_explain_of(it, it->server, what);
 }
 
@@ -75,7 +75,7 @@ static void on_new_connection(csc_server *server, void *context) {
 
 static void on_accept_error(csc_server *server, csc_error error, void *context) {
     run *it = context;
-    must_explain(it, "accepting");
+    run_must_explain(it, "accepting");
     it->stopped = it->stopped || !csc_server_is_listening(server);
     if (csc_server_error(server) != error) {
         run_object(it, "the callback was told %d, the server says %d", error,
@@ -129,7 +129,7 @@ bool run_start_group(run *it) {
     }
     it->group = csc_group_new(it->server, CAPACITY);
     if (!it->group) {
-        must_explain(it, "a group"); // and the server serves alone
+        run_must_explain(it, "a group"); // and the server serves alone
     } else {
         run_complete_group(it);
     }
@@ -141,7 +141,7 @@ static bool started(run *it, bool success, const char *what) {
         it->stopped = false;
         it->closed = false;
     } else {
-        must_explain(it, what);
+        run_must_explain(it, what);
         if (csc_server_descriptor(it->server) != -1 || csc_server_port(it->server) != 0) {
             run_object(it, "%s failed, and yet there is a descriptor or a port", what);
         }
@@ -268,7 +268,7 @@ void run_turn(run *it) {
     } else if (run_is_listening(it) && !csc_server_has_pending(it->server)) {
         bool timed_out = false;
         if (!csc_server_wait(it->server, 1, &timed_out) && !timed_out) {
-            must_explain(it, "wait");
+            run_must_explain(it, "wait");
         }
     }
     check_balance(it);

@@ -59,6 +59,7 @@ extern const scenario accepting_scenarios[];
 extern const scenario ending_scenarios[];
 extern const scenario limiting_scenarios[];
 extern const scenario grouping_scenarios[];
+extern const scenario budget_scenarios[];
 
 // What a scenario is made of. Each tolerates that anything fails and records what it must.
 
@@ -97,6 +98,8 @@ void run_lift_limit(run *it);
 void run_close(run *it);
 void run_free(run *it); // the members of its group, too
 void run_free_member(run *it, int index);
+// A call of the server has failed, and must say why.
+void run_must_explain(run *it, const char *what);
 void run_object(run *it, const char *format, ...) __attribute__((format(printf, 2, 3)));
 csc_statistics run_statistics(const run *it);
 bool run_is_listening(const run *it);

@@ -4,7 +4,7 @@ internal import CServerCore
 internal import Glibc
 
 /// An address with its port, and the kernel's form of both.
-struct SocketAddress {
+struct SocketAddress: Hashable {
   var host: HostAddress
   var port: UInt16
 

@@ -38,6 +38,7 @@ extension ServerCore {
     acceptError.releaseHandlers()
     connectionRejected.releaseHandlers()
     admissionHandler = nil
+    onBroken = nil
     acceptWaiters.wakeAll()
     unsafe context?.loop?.forgetOverloaded(self)
   }
@@ -61,6 +62,7 @@ extension ServerCore {
     if !isListening {
       listenerFailure = error
       acceptWaiters.wakeAll()
+      onBroken?(error)
     }
     acceptError.notify(error)
   }

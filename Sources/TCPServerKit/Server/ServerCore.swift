@@ -11,6 +11,10 @@ internal import CServerCore
   var admissionHandler: ((HostAddress, UInt16) -> Admission)?
   /// Of a server that accepts for a group, where its program chooses the loops.
   var choice: ((HostAddress, UInt16) -> Int)?
+  /// Of a server of a group, each of whose servers has a socket of its own.
+  var onBroken: ((SocketError) -> Void)?
+  /// Of the server that opens their sockets, and has their limit.
+  var budget: SharedBudget?
   /// The tasks that wait in `accept()`.
   let acceptWaiters = WaiterQueue()
   /// Why the listening socket broke; forgotten when the server listens again.

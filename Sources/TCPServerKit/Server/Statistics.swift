@@ -93,3 +93,25 @@ extension TCPServer {
     serverCore.live
   }
 }
+
+extension TCPServer {
+  /// What other threads may read of the counters of a group's server.
+  final var sharedStatistics: csc_statistics {
+    var snapshot = csc_statistics()
+    unsafe csc_server_shared_statistics(core, &snapshot, MemoryLayout<csc_statistics>.size)
+    return snapshot
+  }
+}
+
+extension csc_statistics {
+  /// All are numbers that count, each of 64 bits.
+  mutating func add(_ other: csc_statistics) {
+    unsafe withUnsafeMutableBytes(of: &self) { sum in
+      unsafe withUnsafeBytes(of: other) { other in
+        let sum = unsafe sum.assumingMemoryBound(to: UInt64.self)
+        let other = unsafe other.assumingMemoryBound(to: UInt64.self)
+        for index in sum.indices { unsafe sum[index] += other[index] }
+      }
+    }
+  }
+}

@@ -35,7 +35,7 @@ extension TCPServer {
     _ stallLimit: Duration?
   ) -> Result<GroupCore, SocketError> {
     guard let group = unsafe csc_group_new(core, count) else { return .failure(serverError) }
-    unsafe csc_group_set_distribution(group, distribution.core)
+    unsafe csc_group_set_distribution(group, distribution.core ?? CSC_LEAST_CONNECTIONS)
     let limit = stallLimit.map { CInt(clamping: Int($0.limited / .milliseconds(1))) }
     unsafe csc_group_set_stall_limit(group, limit ?? -1)
     if case .custom(let choose) = distribution {
@@ -127,9 +127,15 @@ extension TCPServer {
   }
 
   /// The listening socket of the group has broken. What was on its way can still be taken.
-  private final func memberFails(_ error: SocketError) {
+  final func memberFails(_ error: SocketError) {
     finishHere()
-    serverCore.announceError(error, isListening: false)
+    // One that has a socket of its own may have found it broken itself.
+    if serverCore.listenerFailure == nil { serverCore.announceError(error, isListening: false) }
+  }
+
+  @discardableResult
+  final func failAsMember() -> SocketError {
+    fail(.operation, "A member of a group gets its connections from the server that accepts")
   }
 }
 

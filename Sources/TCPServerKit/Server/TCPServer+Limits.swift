@@ -83,7 +83,9 @@ extension TCPServer {
       case .reset: CSC_EXCESS_RESET
       }
     context.watchesUnused = count != nil
-    unsafe csc_server_set_max_connections(core, count.map { CInt(clamping: max($0, 0)) } ?? -1, excess)
+    let limit = count.map { CInt(clamping: max($0, 0)) } ?? -1
+    unsafe csc_server_set_max_connections(core, limit, excess)
+    serverCore.budget?.setLimit(limit, excess)
     proxyListener?.roomChanged()
   }
 

@@ -27,13 +27,20 @@ extension TCPServer {
 
   func listenDirectly(_ address: HostAddress, _ port: UInt16) -> Bool {
     forgetLastEnd()
+    return opening {
+      var address = address.core(port: port)
+      return unsafe csc_server_listen(core, &address)
+    }
+  }
+
+  /// Sets the options of the sockets that `open` makes.
+  func opening(_ open: () -> Bool) -> Bool {
     refusedOption = false
-    var address = address.core(port: port)
     unsafe serverCore.listener = self
-    let listens = unsafe csc_server_listen(core, &address)
+    let opened = open()
     unsafe serverCore.listener = nil
-    if !listens && refusedOption { fail(.unsupportedSocketOperation, "A socket option was refused") }
-    return listens
+    if !opened && refusedOption { fail(.unsupportedSocketOperation, "A socket option was refused") }
+    return opened
   }
 
   /// What the end of the last listening has left: why it broke, and that its connections are not to begin anything new.
@@ -114,6 +121,10 @@ extension TCPServer {
   @discardableResult
   public final func setSocketDescriptor(_ socketDescriptor: CInt) -> Bool {
     requireLoopThread("TCPServer.setSocketDescriptor(_:)")
+    guard !isMember else {
+      failAsMember()
+      return false
+    }
     guard proxyListener == nil else {
       fail(.operation, "setSocketDescriptor() called when already listening")
       return false

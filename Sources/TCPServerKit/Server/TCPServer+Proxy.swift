@@ -97,6 +97,7 @@ extension TCPServer {
   }
 
   func prepareListening(_ address: HostAddress, _ port: UInt16) -> Preparation {
+    guard !isMember else { return .refused(failAsMember()) }
     guard proxyListener == nil else {
       return .refused(fail(.operation, "listen() called when already listening"))
     }

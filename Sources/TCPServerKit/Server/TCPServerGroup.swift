@@ -18,7 +18,8 @@ internal import CServerCore
 /// ``EventBaseGroup/eventBases``, where a ``TCPServer`` of that loop receives it as if it had accepted it. A connection
 /// stays on its loop. One that its loop has not fetched within the stall limit, because a handler blocks the loop's thread
 /// for instance, is taken back and placed on another loop; the loop that left it gets no more until it goes on.
-/// ``Distribution/byPeer`` and ``Distribution/custom(_:)`` leave it where it belongs.
+/// ``Distribution/byPeer`` and ``Distribution/custom(_:)`` leave it where it belongs. With ``Distribution/sharedQueue`` and
+/// ``Distribution/shards`` each loop accepts for itself instead; <doc:ServingOnAllCores> says when.
 ///
 /// ## The servers of the loops
 ///
@@ -34,6 +35,10 @@ internal import CServerCore
 /// ``TCPServer/isListening``, ``TCPServer/serverAddress`` and ``TCPServer/serverPort``. ``TCPServer/acceptError`` is
 /// emitted by the first of them, by all where the listening socket broke.
 ///
+/// Where each loop accepts for itself, each of them has a listening socket, and its own settings hold for that;
+/// ``TCPServer/maxConnections`` and ``TCPServer/excessConnectionPolicy`` of the first are those of all together, and limit
+/// each as well. ``TCPServer/acceptError`` is emitted by the one whose accepting meets the error.
+///
 /// ## Thread
 ///
 /// Every member may be called from any task and thread.
@@ -48,7 +53,18 @@ public final class TCPServerGroup: Sendable {
   let stallLimit: Duration?
   private let makeServer: @Sendable (EventBase) -> TCPServer
   private let state = Locked(State.idle)
-  private let place = Locked((address: HostAddress.null, port: UInt16(0)))
+  let listening = Locked(Listening())
+
+  /// Where it listens, for any thread.
+  struct Listening: Sendable {
+    var address = HostAddress.null
+    var port: UInt16 = 0
+    // Where each loop accepts for itself:
+    var isOpen = false
+    var isBeginning = false
+    /// How often it ended.
+    var closes: UInt64 = 0
+  }
 
   private enum State: Sendable {
     case idle
@@ -58,9 +74,11 @@ public final class TCPServerGroup: Sendable {
 
   /// `@unchecked Sendable` because of this invariant: the core's group may be asked on any thread while there are servers.
   @safe struct Members: @unchecked Sendable {
+    /// Where each loop accepts for itself it only opens the sockets, and has the limit of all.
     let acceptor: TCPServer
     let servers: [TCPServer]
-    let core: OpaquePointer
+    /// Nil where each loop accepts for itself.
+    let core: OpaquePointer?
   }
 
   /// Makes a server that does not listen yet.
@@ -125,6 +143,7 @@ public final class TCPServerGroup: Sendable {
   /// May be called from any task.
   public func listen(address: HostAddress = .any, port: UInt16 = 0) async throws {
     let members = try await prepare()
+    guard unsafe members.core != nil else { return try await listenOnEach(members, address, port) }
     try await members.acceptor.startListening(address: address, port: port)
     await notePlace(members)
   }
@@ -141,7 +160,28 @@ public final class TCPServerGroup: Sendable {
   ///
   /// May be called from any task.
   public func setSocketDescriptor(_ socketDescriptor: CInt) async throws(SocketError) {
+    try await setSocketDescriptors([socketDescriptor])
+  }
+
+  /// Takes over listening sockets: with ``Distribution/shards`` one for each loop, all of one address and port, otherwise
+  /// one.
+  ///
+  /// - Throws: why they were refused, ``SocketError/operation`` where there are more or fewer; the descriptors are
+  ///   untouched then, and still the caller's.
+  ///
+  /// ## Cancellation
+  ///
+  /// Has no effect.
+  ///
+  /// ## Isolation
+  ///
+  /// May be called from any task.
+  public func setSocketDescriptors(_ socketDescriptors: [CInt]) async throws(SocketError) {
     let members = try await prepare()
+    guard unsafe members.core != nil else { return try await adoptOnEach(members, socketDescriptors) }
+    guard socketDescriptors.count == 1, let socketDescriptor = socketDescriptors.first else {
+      throw .operation
+    }
     let error = await members.acceptor.onLoop { acceptor in
       acceptor.setSocketDescriptor(socketDescriptor) ? nil : acceptor.serverError
     }
@@ -151,29 +191,30 @@ public final class TCPServerGroup: Sendable {
 
   private func notePlace(_ members: Members) async {
     let found = await members.acceptor.onLoop { ($0.serverAddress, $0.serverPort) }
-    place.withLock { $0 = found }
+    listening.withLock { ($0.address, $0.port) = found }
     for server in members.servers { await server.onLoop { $0.memberBegins() } }
   }
 
   /// Whether the server listens.
   public var isListening: Bool {
     guard let members else { return false }
-    return unsafe csc_group_is_listening(members.core)
+    return unsafe members.core.map { unsafe csc_group_is_listening($0) } ?? listening.withLock { $0.isOpen }
   }
 
   /// The address the server listens on; ``HostAddress/null`` when it does not.
   public var serverAddress: HostAddress {
-    isListening ? place.withLock { $0.address } : .null
+    isListening ? listening.withLock { $0.address } : .null
   }
 
   /// The port the server listens on; 0 when it does not.
   public var serverPort: UInt16 {
-    isListening ? place.withLock { $0.port } : 0
+    isListening ? listening.withLock { $0.port } : 0
   }
 
   /// Stops listening and closes the connections that no handler has taken, soon. Those taken before are not touched.
   public func close() {
     guard let members else { return }
+    endListening()
     members.acceptor.soon { acceptor in
       acceptor.closeHere()
       for server in members.servers { server.soon { $0.closeHere() } }
@@ -189,11 +230,27 @@ public final class TCPServerGroup: Sendable {
   /// - Parameter then: is called, on the accepting loop, when that has placed all connections.
   func finish(then: @escaping @Sendable () -> Void) {
     guard let members else { return }
+    endListening()
     members.acceptor.soon { acceptor in
       acceptor.finishHere()
       for server in members.servers { server.soon { $0.finishHere() } }
       then()
     }
+  }
+
+  /// Stops accepting until ``resumeAccepting()``, soon; the kernel goes on queuing clients.
+  public func pauseAccepting() {
+    for server in accepting { server.soon { $0.pauseAccepting() } }
+  }
+
+  /// Goes on accepting, soon: after ``pauseAccepting()``, or after an accept error with ``OverloadPolicy/strict``.
+  public func resumeAccepting() {
+    for server in accepting { server.soon { $0.resumeAccepting() } }
+  }
+
+  private var accepting: [TCPServer] {
+    guard let members else { return [] }
+    return unsafe members.core == nil ? members.servers : [members.acceptor]
   }
 
   // MARK: - Servers
@@ -212,6 +269,10 @@ public final class TCPServerGroup: Sendable {
     if let members = isMine { return members }
     do throws(SocketError) {
       let members = try await makeMembers()
+      if let first = members.servers.first {
+        let settings = await first.onLoop { $0.settingsForAcceptor() }
+        await members.acceptor.onLoop { $0.apply(settings) }
+      }
       state.withLock { $0 = .ready(members) }
       return members
     } catch {
@@ -221,6 +282,7 @@ public final class TCPServerGroup: Sendable {
   }
 
   private func makeMembers() async throws(SocketError) -> Members {
+    guard distribution.core != nil else { return try await makeAccepting() }
     let count = eventBases.eventBases.count
     let accepting = eventBases.acceptingEventBase
     let acceptor = await accepting.engine.run { TCPServer(eventBase: accepting) }
@@ -228,20 +290,23 @@ public final class TCPServerGroup: Sendable {
       $0.acceptForGroup(of: count, distribution, stallLimit)
     }
     .get()
+    let servers = try await makeServers { [weak self] in unsafe $0.join(core.pointer, self) }
+    await acceptor.onLoop { [weak self] in $0.passErrors(to: self) }
+    return unsafe Members(acceptor: acceptor, servers: servers, core: core.pointer)
+  }
+
+  /// Makes a server on each loop.
+  ///
+  /// - Parameter join: is called on its loop, and returns why it cannot be the group's, or nil.
+  func makeServers(_ join: @Sendable (TCPServer) -> SocketError?) async throws(SocketError) -> [TCPServer] {
     var servers: [TCPServer] = []
     for eventBase in eventBases.eventBases {
       let server = await eventBase.engine.run { makeServer(eventBase) }
       guard server.eventBase === eventBase else { throw .operation }
-      let error = await server.onLoop { [weak self] in unsafe $0.join(core.pointer, self) }
-      if let error { throw error }
+      if let error = await server.onLoop(join) { throw error }
       servers.append(server)
     }
-    if let first = servers.first {
-      let settings = await first.onLoop { $0.settingsForAcceptor() }
-      await acceptor.onLoop { $0.apply(settings) }
-    }
-    await acceptor.onLoop { [weak self] in $0.passErrors(to: self) }
-    return unsafe Members(acceptor: acceptor, servers: servers, core: core.pointer)
+    return servers
   }
 
   /// Calls `body` once on each loop with its server and that one's place in ``EventBaseGroup/eventBases``, one after the
@@ -266,7 +331,9 @@ public final class TCPServerGroup: Sendable {
   /// Calls `body` on the accepting loop with the server that accepts: its limits are those of the whole group, and its
   /// ``TCPServer/errorString`` says why listening failed.
   ///
-  /// It delivers no connections: its signals for them are never emitted.
+  /// It delivers no connections: its signals for them are never emitted. Where each loop accepts for itself, it does not
+  /// listen either: it opens the sockets, by its settings, and its ``TCPServer/maxConnections`` and
+  /// ``TCPServer/excessConnectionPolicy`` are those of all loops together.
   ///
   /// - Throws: ``SocketError/socketResource`` when descriptors or memory are short; ``SocketError/operation`` while the
   ///   group begins to listen.
@@ -293,7 +360,11 @@ public final class TCPServerGroup: Sendable {
   public var statistics: TCPServer.Statistics {
     var sum = csc_statistics()
     guard let members else { return TCPServer.Statistics(sum, undelivered: 0) }
-    unsafe csc_group_statistics(members.core, &sum, MemoryLayout<csc_statistics>.size)
+    if let core = unsafe members.core {
+      unsafe csc_group_statistics(core, &sum, MemoryLayout<csc_statistics>.size)
+    } else {
+      for server in members.servers { sum.add(server.sharedStatistics) }
+    }
     return TCPServer.Statistics(sum, undelivered: members.servers.reduce(0) { $0 + $1.undeliveredOnLoop })
   }
 
@@ -301,8 +372,10 @@ public final class TCPServerGroup: Sendable {
   public var statisticsByLoop: [TCPServer.Statistics] {
     guard let members else { return [] }
     return members.servers.enumerated().map { index, server in
-      var one = csc_statistics()
-      unsafe csc_group_member_statistics(members.core, index, &one, MemoryLayout<csc_statistics>.size)
+      var one = server.sharedStatistics
+      if let core = unsafe members.core {
+        unsafe csc_group_member_statistics(core, index, &one, MemoryLayout<csc_statistics>.size)
+      }
       return TCPServer.Statistics(one, undelivered: server.undeliveredOnLoop)
     }
   }

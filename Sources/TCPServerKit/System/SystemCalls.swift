@@ -309,6 +309,24 @@ enum SystemCalls {
     return true
   }
 
+  /// Of the open file, and of the descriptor.
+  typealias DescriptorFlags = (status: CInt, descriptor: CInt)
+
+  static func flags(of descriptor: CInt) -> DescriptorFlags {
+    (fcntl(descriptor, F_GETFL), fcntl(descriptor, F_GETFD))
+  }
+
+  static func setFlags(_ flags: DescriptorFlags, of descriptor: CInt) {
+    guard flags.status >= 0, flags.descriptor >= 0 else { return }
+    _ = fcntl(descriptor, F_SETFL, flags.status)
+    _ = fcntl(descriptor, F_SETFD, flags.descriptor)
+  }
+
+  /// Close-on-exec, and none of standard input and output; -1 when there is none to be had.
+  static func duplicate(_ descriptor: CInt) -> CInt {
+    fcntl(descriptor, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)
+  }
+
   /// A descriptor that any thread can make readable; -1 when there is none to be had.
   static func openEventDescriptor() -> CInt {
     aboveStandard(eventfd(0, CInt(EFD_CLOEXEC | EFD_NONBLOCK)))

@@ -75,12 +75,12 @@ struct Commands {
     let numbers = [
       now.accepted, now.delivered, now.pending + now.inMailbox, now.discardedOnClose, now.peerErrors,
       now.resourceErrors,
-      now.listenerErrors, UInt64(countDescriptors()), UInt64(failures),
+      now.listenerErrors, UInt64(Self.countDescriptors()), UInt64(failures),
     ]
     tell("report " + numbers.map(String.init).joined(separator: " "))
   }
 
-  private func countDescriptors() -> Int {
+  static func countDescriptors() -> Int {
     guard let directory = unsafe opendir("/proc/self/fd") else { return 0 }
     var count = 0
     while unsafe readdir(directory) != nil {

@@ -10,7 +10,11 @@ struct SoakServer {
   static func main() throws {
     signal(SIGINT, SIG_IGN)  // Ctrl-C is for the client, which then ends this program
     ignoreInterrupting(SIGUSR1)
-    if CommandLine.arguments.dropFirst().first == "group" { return try serveOnLoops(4) }
+    if CommandLine.arguments.dropFirst().first == "group" {
+      let options = Array(CommandLine.arguments.dropFirst(2))
+      guard let distribution = options.first else { return try serveOnLoops(4) }
+      return try serveExactlyOnce(distribution, upTo: options.last.flatMap { Int($0) } ?? 500, on: 4)
+    }
     let base = try EventBase()
     let server = TCPServer(eventBase: base)
     guard server.listen(address: .localHost) else {
@@ -69,6 +73,17 @@ struct SoakServer {
       while !shutdown.hasBegun {
         _ = try? await group.serve(shutdown: shutdown, handler: echo)
       }
+    }
+  }
+
+  private static func serveExactlyOnce(_ distribution: String, upTo limit: Int, on count: Int) throws {
+    try EventBaseGroup.run(loops: count) { loops in
+      let server = try ExactlyOnce(distribution, limit: limit, on: loops)
+      let (commands, feed) = AsyncStream.makeStream(of: String.self)
+      readCommands { line in
+        if let line { feed.yield(line) } else { feed.finish() }
+      }
+      try await server.run(commands, echo)
     }
   }
 

@@ -87,10 +87,10 @@ struct TCPServerGroupTests {
     }
   }
 
-  @Test("The limit is that of all loops together, and ends with the call")
-  func limit() async throws {
+  @Test("The limit is that of all loops together, and ends with the call", arguments: Distribution.eachWay)
+  func limit(distribution: Distribution) async throws {
     try await onLoops(2) { group in
-      let server = TCPServerGroup(on: group)
+      let server = TCPServerGroup(on: group, distribution: distribution)
       let gate = Gate()
       let most = Atomic(0)
       let now = Atomic(0)
@@ -117,10 +117,10 @@ struct TCPServerGroupTests {
     }
   }
 
-  @Test("A limit of less than 1 is one of 1", arguments: [0, -1])
-  func leastLimit(limit: Int) async throws {
+  @Test("A limit of less than 1 is one of 1", arguments: [0, -1], Distribution.eachWay)
+  func leastLimit(limit: Int, distribution: Distribution) async throws {
     try await onLoops(2) { group in
-      let server = TCPServerGroup(on: group)
+      let server = TCPServerGroup(on: group, distribution: distribution)
       let most = Atomic(0)
       let now = Atomic(0)
       let report = try await whileServing(server, maxConnections: limit) { socket in
@@ -140,10 +140,10 @@ struct TCPServerGroupTests {
     }
   }
 
-  @Test("What a shutdown finds is served, also what the kernel holds")
-  func shutdown() async throws {
+  @Test("What a shutdown finds is served, also what the kernel holds", arguments: Distribution.eachWay)
+  func shutdown(distribution: Distribution) async throws {
     try await onLoops(2) { group in
-      let server = TCPServerGroup(on: group)
+      let server = TCPServerGroup(on: group, distribution: distribution)
       try await server.listen(address: .localHost)
       let clients = (0..<40).compactMap { _ in PlainClient(to: server) }
       for client in clients { client.send("line\n") }
@@ -159,10 +159,10 @@ struct TCPServerGroupTests {
     }
   }
 
-  @Test("A cancelled task cancels the handlers of all loops")
-  func cancellation() async throws {
+  @Test("A cancelled task cancels the handlers of all loops", arguments: Distribution.eachWay)
+  func cancellation(distribution: Distribution) async throws {
     try await onLoops(2) { group in
-      let server = TCPServerGroup(on: group)
+      let server = TCPServerGroup(on: group, distribution: distribution)
       try await server.listen(address: .localHost)
       let running = Counter()
       let serving = Task {
@@ -219,11 +219,11 @@ struct TCPServerGroupTests {
     }
   }
 
-  @Test("The servers of the loops emit signals, and closing one closes the group")
-  func signals() async throws {
+  @Test("The servers of the loops emit signals, and closing one closes the group", arguments: Distribution.eachWay)
+  func signals(distribution: Distribution) async throws {
     try await onLoops(2) { group in
       let greeted = Counter()
-      let server = TCPServerGroup(on: group) { server in
+      let server = TCPServerGroup(on: group, distribution: distribution) { server in
         server.newConnection.connect { [unowned server] in
           guard let socket = server.nextPendingConnection() else { return }
           greeted.increment()
@@ -239,8 +239,9 @@ struct TCPServerGroupTests {
       let places = Locked<[Int]>([])
       try await server.withServers { member, index in
         #expect(member.isListening && member.serverPort == port && member.serverAddress == .localHost)
-        #expect(!member.listen())
+        #expect(!member.listen() && !member.setSocketDescriptor(-1))
         #expect(member.serverError == .operation)
+        #expect(member.errorString == "A member of a group gets its connections from the server that accepts")
         places.withLock { $0.append(index) }
       }
       #expect(places.withLock { $0 } == [0, 1])
@@ -249,6 +250,7 @@ struct TCPServerGroupTests {
       }
       try await until { !server.isListening }
       try await server.withServers { member, _ in #expect(!member.isListening) }
+      #expect(PlainClient(port: port) == nil)
     }
   }
 
@@ -261,11 +263,11 @@ struct TCPServerGroupTests {
     }
   }
 
-  @Test("A subclass receives the connections of its loop")
-  func subclass() async throws {
+  @Test("A subclass receives the connections of its loop", arguments: Distribution.eachWay)
+  func subclass(distribution: Distribution) async throws {
     try await onLoops(2) { group in
       let made = Locked<[Telling]>([])
-      let server = TCPServerGroup(on: group) { eventBase in
+      let server = TCPServerGroup(on: group, distribution: distribution) { eventBase in
         let server = Telling(eventBase: eventBase)
         made.withLock { $0.append(server) }
         return server
@@ -320,10 +322,10 @@ struct TCPServerGroupTests {
     }
   }
 
-  @Test("What cannot listen says why, and can be tried again")
-  func failures() async throws {
+  @Test("What cannot listen says why, and can be tried again", arguments: Distribution.eachWay)
+  func failures(distribution: Distribution) async throws {
     try await onLoops(2) { group in
-      let server = TCPServerGroup(on: group)
+      let server = TCPServerGroup(on: group, distribution: distribution)
       await #expect(throws: SocketError.operation) { try await server.serve { _ in } }
       let taken = try listening()
       await #expect(throws: SocketError.addressInUse) {
@@ -333,17 +335,21 @@ struct TCPServerGroupTests {
       await #expect(throws: SocketError.operation) { try await server.serve { _ in } }
       try await server.listen(address: .localHost)
       #expect(server.isListening)
+      await #expect(throws: SocketError.operation) { try await server.listen() }
 
-      let wrong = TCPServerGroup(on: group) { _ in TCPServer(eventBase: nil) }
+      let wrong = TCPServerGroup(on: group, distribution: distribution) { _ in TCPServer(eventBase: nil) }
       await #expect(throws: SocketError.operation) { try await wrong.listen() }
     }
   }
 
-  @Test("Where the listening socket breaks, every loop learns of it and serving ends with the error")
-  func brokenListener() async throws {
+  @Test(
+    "Where the listening socket breaks, every loop learns of it and serving ends with the error",
+    arguments: Distribution.eachWay
+  )
+  func brokenListener(distribution: Distribution) async throws {
     try await onLoops(2) { group in
       let announced = Counter()
-      let server = TCPServerGroup(on: group) { server in
+      let server = TCPServerGroup(on: group, distribution: distribution) { server in
         server.acceptError.connect { _ in announced.increment() }
       }
       try await server.listen(address: .localHost)
@@ -351,16 +357,20 @@ struct TCPServerGroupTests {
       try await server.withAcceptor { acceptor in
         _ = Glibc.shutdown(acceptor.socketDescriptor, CInt(SHUT_RDWR))
       }
+      // Where each has a socket, one is enough.
+      try await server.withServers { member, index in
+        if index == 1 { _ = Glibc.shutdown(member.socketDescriptor, CInt(SHUT_RDWR)) }
+      }
       await #expect(throws: SocketError.self) { try await serving.value }
       try await until { announced.value == 2 }
       #expect(!server.isListening)
     }
   }
 
-  @Test("A loop that hears of the beginning after the end has ended")
-  func lateBeginning() async throws {
+  @Test("A loop that hears of the beginning after the end has ended", arguments: Distribution.eachWay)
+  func lateBeginning(distribution: Distribution) async throws {
     try await onLoops(2) { group in
-      let server = TCPServerGroup(on: group)
+      let server = TCPServerGroup(on: group, distribution: distribution)
       try await server.listen(address: .localHost)
       server.close()
       try await until { !server.isListening }
@@ -372,17 +382,17 @@ struct TCPServerGroupTests {
     }
   }
 
-  @Test("A group that is released closes; its loops go on")
-  func release() async throws {
+  @Test("A group that is released closes; its loops go on", arguments: Distribution.eachWay)
+  func release(distribution: Distribution) async throws {
     try await onLoops(2) { group in
       let port: UInt16
       do {
-        let server = TCPServerGroup(on: group)
+        let server = TCPServerGroup(on: group, distribution: distribution)
         try await server.listen(address: try #require(HostAddress("127.0.0.78")))
         port = server.serverPort
       }
       try await until { PlainClient("127.0.0.78", port: port) == nil }
-      let again = TCPServerGroup(on: group)
+      let again = TCPServerGroup(on: group, distribution: distribution)
       try await whileServing(again) {
         try await $0.write("x")
       } _: {

@@ -44,6 +44,11 @@ func whileServing(
   return try #require(report)
 }
 
+extension Distribution {
+  /// One loop accepts, or each does, from one queue or from its own.
+  static let eachWay: [Distribution] = [.leastConnections, .sharedQueue, .shards]
+}
+
 /// Every connection is accounted for.
 func expectBalanced(_ server: TCPServerGroup, sourceLocation: SourceLocation = #_sourceLocation) {
   let now = server.statistics

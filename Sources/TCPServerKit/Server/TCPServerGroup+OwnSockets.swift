@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CServerCore
+
+/// A group each of whose loops accepts for itself, from a listening socket of its own or a duplicate of a common one.
+extension TCPServerGroup {
+  /// The sockets of a group that begins to listen.
+  private struct Sockets {
+    var descriptors: [CInt]
+    /// Of those that a caller has opened, as they were; nil for the group's own.
+    var flags: [SystemCalls.DescriptorFlags]?
+  }
+
+  /// Servers that accept each for itself, within one budget.
+  func makeAccepting() async throws(SocketError) -> Members {
+    let accepting = eventBases.acceptingEventBase
+    guard let budget = SharedBudget() else { throw .socketResource }
+    let acceptor = await accepting.engine.run { TCPServer(eventBase: accepting) }
+    await acceptor.onLoop { $0.serverCore.budget = budget }
+    let servers = try await makeServers { [weak self, isQueueShared] in
+      $0.accept(within: budget, self, oneATurn: isQueueShared)
+    }
+    return unsafe Members(acceptor: acceptor, servers: servers, core: nil)
+  }
+
+  private var isQueueShared: Bool {
+    if case .sharedQueue = distribution { true } else { false }
+  }
+
+  func listenOnEach(_ members: Members, _ address: HostAddress, _ port: UInt16) async throws {
+    try Task.checkCancellation()
+    let closes = try beginListening()
+    let count = isQueueShared ? 1 : members.servers.count
+    let opened = await members.acceptor.onLoop { $0.openSockets(count, address, port) }
+    try await give(opened.map { Sockets(descriptors: $0, flags: nil) }, to: members, closes)
+  }
+
+  func adoptOnEach(_ members: Members, _ descriptors: [CInt]) async throws(SocketError) {
+    let closes = try beginListening()
+    let count = isQueueShared ? 1 : members.servers.count
+    guard descriptors.count == count else {
+      endListening()
+      throw await members.acceptor.onLoop {
+        $0.fail(.operation, "A group takes as many sockets as it has loops, or one for all")
+      }
+    }
+    let sockets = Sockets(descriptors: descriptors, flags: descriptors.map(SystemCalls.flags))
+    try await give(.success(sockets), to: members, closes)
+  }
+
+  /// Each server takes its socket, and none accepts before all have one.
+  private func give(
+    _ opened: Result<Sockets, SocketError>,
+    to members: Members,
+    _ closes: UInt64
+  ) async throws(SocketError) {
+    do throws(SocketError) {
+      let sockets = try opened.get()
+      let all = try isQueueShared ? duplicates(of: sockets, members.servers.count) : sockets.descriptors
+      var places: [SocketAddress] = []
+      for (server, descriptor) in zip(members.servers, all) {
+        switch await server.onLoop({ $0.takeSocket(descriptor, isAdopted: sockets.flags != nil) }) {
+        case .success(let place): places.append(place)
+        case .failure(let error):
+          await takeBack(all, taken: places.count, sockets, members)
+          throw error
+        }
+      }
+      guard let place = places.first, places.allSatisfy({ $0 == place }) else {
+        await takeBack(all, taken: places.count, sockets, members)
+        throw await members.acceptor.onLoop {
+          $0.fail(.operation, "The sockets of a group listen on one address")
+        }
+      }
+      await announce(members, at: place, closes)
+    } catch {
+      endListening()
+      throw error
+    }
+  }
+
+  /// The first is the socket itself. On failure nothing is left of the others, nor of one that is not a caller's.
+  private func duplicates(of sockets: Sockets, _ count: Int) throws(SocketError) -> [CInt] {
+    var all = sockets.descriptors
+    while all.count < count {
+      let duplicate = SystemCalls.duplicate(all[0])
+      guard duplicate >= 0 else {
+        for descriptor in all.dropFirst(sockets.flags == nil ? 0 : 1) {
+          SystemCalls.closeDescriptor(descriptor)
+        }
+        throw .socketResource
+      }
+      all.append(duplicate)
+    }
+    return all
+  }
+
+  /// What a caller has opened is the caller's again, and as it was.
+  private func takeBack(_ all: [CInt], taken: Int, _ sockets: Sockets, _ members: Members) async {
+    for server in members.servers.prefix(taken) { await server.onLoop { $0.releaseSocket() } }
+    let flags = sockets.flags ?? []
+    for (descriptor, flags) in zip(all, flags) { SystemCalls.setFlags(flags, of: descriptor) }
+    for descriptor in all.dropFirst(flags.count) { SystemCalls.closeDescriptor(descriptor) }
+  }
+
+  private func announce(_ members: Members, at place: SocketAddress, _ closes: UInt64) async {
+    let isWanted = listening.withLock { listening in
+      listening.address = place.host
+      listening.port = place.port
+      listening.isOpen = listening.closes == closes
+      listening.isBeginning = false
+      return listening.isOpen
+    }
+    for server in members.servers {
+      // What was closed meanwhile has not begun.
+      await server.onLoop { isWanted ? $0.beginAccepting() : $0.closeHere() }
+    }
+  }
+
+  /// The socket of one loop has broken: no loop is to serve alone.
+  func socketBroke(_ error: SocketError) {
+    endListening()
+    for server in members?.servers ?? [] { server.soon { $0.memberFails(error) } }
+  }
+
+  // MARK: - Whether it listens, for any thread
+
+  /// - Returns: how often it was closed before.
+  private func beginListening() throws(SocketError) -> UInt64 {
+    try listening.withLock { listening -> Result<UInt64, SocketError> in
+      guard !listening.isOpen, !listening.isBeginning else { return .failure(.operation) }
+      listening.isBeginning = true
+      return .success(listening.closes)
+    }.get()
+  }
+
+  func endListening() {
+    listening.withLock { listening in
+      listening.isOpen = false
+      listening.isBeginning = false
+      listening.closes += 1
+    }
+  }
+}
+
+/// What such a group needs of its servers.
+extension TCPServer {
+  /// - Returns: why it cannot be one of them; nil when it is.
+  final func accept(within budget: SharedBudget, _ group: TCPServerGroup?, oneATurn: Bool) -> SocketError? {
+    guard unsafe csc_server_share_statistics(core), unsafe csc_server_set_budget(core, budget.pointer) else {
+      return serverError
+    }
+    // A loop that is idle gets a client sooner than one that has just accepted another.
+    if oneATurn { acceptBatchSize = 1 }
+    self.group = group
+    isMember = true
+    // Of the group, not of the server: references to what is referred to weakly cost several times as much.
+    serverCore.onBroken = { [weak group] in group?.socketBroke($0) }
+    return nil
+  }
+
+  /// For the loops of a group, with the options of this server, which itself does not listen.
+  final func openSockets(_ count: Int, _ address: HostAddress, _ port: UInt16) -> Result<[CInt], SocketError>
+  {
+    let query = NetworkProxyQuery(serverOn: port)
+    guard case .direct = ProxyRoute.find(for: query, own: ownProxy, isLoopback: address.isLoopback) else {
+      return .failure(fail(.unsupportedSocketOperation, "Through a proxy one loop accepts for all"))
+    }
+    var descriptors = [CInt](repeating: -1, count: count)
+    let opened = opening {
+      var address = address.core(port: port)
+      return unsafe csc_server_open_sockets(core, &address, &descriptors, count)
+    }
+    return opened ? .success(descriptors) : .failure(serverError)
+  }
+
+  /// Listens, but accepts nothing yet.
+  final func takeSocket(_ descriptor: CInt, isAdopted: Bool) -> Result<SocketAddress, SocketError> {
+    forgetLastEnd()
+    unsafe csc_server_pause(core)
+    guard unsafe csc_server_adopt(core, descriptor) else {
+      endHold()
+      return .failure(serverError)
+    }
+    if isAdopted { SystemCalls.keepUrgentBytesInLine(descriptor) }
+    let address = unsafe csc_server_address(core)
+    return .success(SocketAddress(host: HostAddress(address), port: address.port))
+  }
+
+  final func releaseSocket() {
+    _ = unsafe csc_server_release(core)
+    endHold()
+  }
+
+  final func beginAccepting() {
+    memberBegins()
+    endHold()
+  }
+
+  /// Accepts again, unless the program has paused it.
+  private final func endHold() {
+    if !isPaused { unsafe csc_server_resume(core) }
+  }
+}
