@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -553,7 +554,7 @@ static void a_child_leaves_the_budget_to_its_parent(void **state) {
     pid_t child = fork();
     if (child == 0) {
         alarm(20);
-        _exit(leave_all_to_the_parent(all) ? 0 : 1);
+        exit(leave_all_to_the_parent(all) ? 0 : 1);
     }
     assert_true(child > 0);
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -603,6 +604,39 @@ static void a_wait_is_woken_for_a_place(void **state) {
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_int_equal(fixture_take_all(it), 1);
     csc_budget_free(budget);
+}
+
+static void a_wait_that_lost_its_client_passes_its_place_on(void **state) {
+    fixture *it = *state;
+    test_budget *all = budget_setup(it, 1);
+    csc_server *waiting = csc_server_new(NULL);
+    csc_address address = address_of(own_loopback(), 0);
+    pthread_t thread;
+    assert_true(csc_server_set_budget(waiting, all->budget));
+    assert_true(csc_server_listen(waiting, &address));
+    address = csc_server_address(waiting);
+    budget_connect(all, 0, 1);
+    budget_run(all, 0);
+    fixture_own(it, connect_to(&address));
+    atomic_store(&waiting_thread, 0);
+    assert_int_equal(pthread_create(&thread, NULL, wait_for_one, waiting), 0);
+    while (!sleeps(atomic_load(&waiting_thread))) {
+        sched_yield();
+    }
+    budget_connect(all, 1, 1);
+    budget_run(all, 1);
+    fixture_own(it, accept(csc_server_descriptor(waiting), NULL, NULL));
+    budget_end_one(all, 0);
+    budget_run(all, 0);
+    int64_t end = monotonic_milliseconds() + 10000;
+    while (!csc_server_has_pending(all->servers[1]) && monotonic_milliseconds() < end) {
+        budget_run(all, 1);
+    }
+    assert_pending(all, 0, 1, 0);
+    csc_server_wake(waiting);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    csc_server_free(waiting);
+    budget_teardown(all);
 }
 
 static void a_wait_without_a_client_passes_its_place_on(void **state) {
@@ -658,6 +692,7 @@ int main(void) {
         fact_without_base(a_wait_keeps_it_too),
         fact_without_base(a_wait_is_woken_for_a_place),
         fact(a_wait_without_a_client_passes_its_place_on),
+        fact(a_wait_that_lost_its_client_passes_its_place_on),
         fact(a_child_leaves_the_budget_to_its_parent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -216,6 +216,27 @@ static void the_program_may_refuse_one(void **state) {
     assert_int_not_equal(fcntl(now.first, F_GETFD), -1);
 }
 
+static int agree_or_refuse(csc_server *server, int descriptor, void *context) {
+    (void)server, (void)descriptor;
+    return *(int *)context;
+}
+
+static void a_socket_that_cannot_be_told_apart_is_used_and_closed(void **state) {
+    fixture *it = *state;
+    csc_address wanted = address_of(own_loopback(), 0);
+    int answer = EPERM;
+    int descriptor;
+    csc_server_on_socket(it->server, agree_or_refuse, &answer);
+    int before = fault_open_descriptors();
+    fault_fail(FAULT_FSTAT, 1, 1, EOVERFLOW);
+    assert_false(csc_server_open_sockets(it->server, &wanted, &descriptor, 1));
+    assert_int_equal(fault_open_descriptors(), before);
+    answer = 0;
+    fault_fail(FAULT_FSTAT, 1, 1, EOVERFLOW);
+    assert_true(csc_server_open_sockets(it->server, &wanted, &descriptor, 1));
+    fixture_own(it, descriptor);
+}
+
 static void whatever_fails_leaves_nothing_open(void **state) {
     fixture *it = *state;
     int descriptors[SEVERAL];
@@ -262,6 +283,7 @@ int main(void) {
         fact(those_of_another_process_are_not_joined),
         fact(another_that_joins_meanwhile_is_noticed),
         fact(the_program_may_refuse_one),
+        fact(a_socket_that_cannot_be_told_apart_is_used_and_closed),
         fact(whatever_fails_leaves_nothing_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

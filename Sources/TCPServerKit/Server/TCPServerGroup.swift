@@ -238,7 +238,8 @@ public final class TCPServerGroup: Sendable {
     }
   }
 
-  /// Stops accepting until ``resumeAccepting()``, soon; the kernel goes on queuing clients.
+  /// Stops accepting until ``resumeAccepting()``, soon; the kernel goes on queuing clients. Nothing before the servers of
+  /// the loops have been made.
   public func pauseAccepting() {
     for server in accepting { server.soon { $0.pauseAccepting() } }
   }

@@ -26,7 +26,9 @@ struct ExactlyOnce {
   }
 
   /// - Parameter commands: ends the server with the last.
-  func run(_ commands: AsyncStream<String>, _ handler: @escaping @Sendable (TCPSocket) async throws -> Void) async throws {
+  func run(_ commands: AsyncStream<String>, _ handler: @escaping @Sendable (TCPSocket) async throws -> Void)
+    async throws
+  {
     try await group.listen(address: .localHost)
     let port = group.serverPort
     tell("listening \(port)")

@@ -60,7 +60,10 @@ struct OwnSocketsTests {
     }
   }
 
-  @Test("The limit of the first server is that of all, also where clients beyond it are closed", arguments: ways)
+  @Test(
+    "The limit of the first server is that of all, also where clients beyond it are closed",
+    arguments: ways
+  )
   func limits(distribution: Distribution) async throws {
     try await onLoops(3) { group in
       let server = TCPServerGroup(on: group, distribution: distribution) { server in
@@ -116,7 +119,9 @@ struct OwnSocketsTests {
       let one = TCPServerGroup(on: group, distribution: .sharedQueue)
       try await one.setSocketDescriptor(Descriptors.listening())
       await #expect(throws: SocketError.operation) { try await one.setSocketDescriptors([]) }
-      try await whileServing(one) { try await $0.write("x") } _: {
+      try await whileServing(one) {
+        try await $0.write("x")
+      } _: {
         let client = try #require(PlainClient(to: one))
         #expect(client.receive(exactly: 1) == [0x78])
       }
@@ -125,12 +130,15 @@ struct OwnSocketsTests {
       try await first.listen(address: .localHost)
       let port = first.serverPort
       let sockets = Mutex<[CInt]>([])
-      try await first.withServers { member, _ in sockets.withLock { $0.append(dup(member.socketDescriptor)) } }
+      try await first.withServers { member, _ in sockets.withLock { $0.append(dup(member.socketDescriptor)) }
+      }
       first.close()
       let second = TCPServerGroup(on: group, distribution: .shards)
       try await second.setSocketDescriptors(sockets.withLock { $0 })
       #expect(second.serverPort == port && second.isListening)
-      try await whileServing(second) { try await $0.write("x") } _: {
+      try await whileServing(second) {
+        try await $0.write("x")
+      } _: {
         let clients = (0..<20).compactMap { _ in PlainClient(to: second) }
         #expect(clients.allSatisfy { $0.receive(exactly: 1) == [0x78] })
         #expect(second.statistics.accepted == 20)

@@ -219,7 +219,10 @@ struct TCPServerGroupTests {
     }
   }
 
-  @Test("The servers of the loops emit signals, and closing one closes the group", arguments: Distribution.eachWay)
+  @Test(
+    "The servers of the loops emit signals, and closing one closes the group",
+    arguments: Distribution.eachWay
+  )
   func signals(distribution: Distribution) async throws {
     try await onLoops(2) { group in
       let greeted = Counter()

@@ -11,14 +11,13 @@ import TCPServerKit
 ///     ours-sequence       the sequence of connections, and a task for each
 ///
 /// With `--loops N`, ours-callback and ours-async accept on one loop and serve on N of them by a TCPServerGroup; with
-/// `--own-acceptor` the one that accepts has a thread of its own. README.md has the other options.
+/// `--own-acceptor` the one that accepts has a thread of its own, with `--shared-queue` or `--shards` each accepts. README.md has the other options.
 @main
 struct OursServer {
   static func main() throws {
     let load = Load.parse()
     let workload = Workload()
     let name = CommandLine.arguments[0].split(separator: "/").last ?? ""
-    if workload.sharedQueue { return try shareQueue(load, workload) }
     if workload.loops > 1 || workload.ownAcceptor {
       return try share(load, workload, inTasks: name == "ours-async")
     }

@@ -12,7 +12,14 @@ struct Workload: Sendable {
   let loops = number("--loops") ?? 1
   let burnRounds: Int
   let ownAcceptor = CommandLine.arguments.contains("--own-acceptor")
-  let sharedQueue = CommandLine.arguments.contains("--shared-queue")
+  let distribution: Distribution =
+    if CommandLine.arguments.contains("--shared-queue") {
+      .sharedQueue
+    } else if CommandLine.arguments.contains("--shards") {
+      .shards
+    } else {
+      .leastConnections
+    }
   private let stallPeriod = number("--stall-period") ?? 0
   private let stallTime = number("--stall-time") ?? 0
   private let stallLoop = number("--stall-loop")
