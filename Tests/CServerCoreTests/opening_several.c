@@ -221,7 +221,7 @@ static int agree_or_refuse(csc_server *server, int descriptor, void *context) {
     return *(int *)context;
 }
 
-static void a_socket_that_cannot_be_told_apart_is_used_and_closed(void **state) {
+static void a_socket_without_an_inode_is_used_and_closed(void **state) {
     fixture *it = *state;
     csc_address wanted = address_of(own_loopback(), 0);
     int answer = EPERM;
@@ -283,7 +283,7 @@ int main(void) {
         fact(those_of_another_process_are_not_joined),
         fact(another_that_joins_meanwhile_is_noticed),
         fact(the_program_may_refuse_one),
-        fact(a_socket_that_cannot_be_told_apart_is_used_and_closed),
+        fact(a_socket_without_an_inode_is_used_and_closed),
         fact(whatever_fails_leaves_nothing_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
