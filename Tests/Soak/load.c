@@ -28,6 +28,7 @@ enum {
     SILENT_MS = 50,
     BIG_MS = 30,
     HELD_MS = 500,
+    HELD_BRIEFLY_MS = 100,
     MOST_SILENT = 64,
 };
 
@@ -163,7 +164,7 @@ static void on_established(client *it) {
         stay_idle(it, BIG_MS);
         break;
     case HELD:
-        stay_idle(it, HELD_MS);
+        stay_idle(it, is_halved ? HELD_BRIEFLY_MS : HELD_MS);
         break;
     default:
         send_part(it, 0, it->kind == BYTE_BY_BYTE ? 1 : MESSAGE);
@@ -210,7 +211,7 @@ void load_halve(void) {
 static kind choose_kind(bool server_accepts) {
     static const kind patient[] = {NORMAL, HALF_CLOSE, BYTE_BY_BYTE};
     if (is_halved) {
-        return totals.begun % 2 == 0 ? NORMAL : RESET_EARLY;
+        return totals.begun % 2 == 0 ? HELD : RESET_EARLY;
     }
     if (totals.begun < MOST_ACTIVE) {
         return HELD; // so that the server holds as much as it ever will from the beginning

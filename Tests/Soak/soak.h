@@ -65,7 +65,8 @@ typedef struct load_totals {
 // A client that waits longer than that for an answer fails the soak.
 void load_start(uint16_t port, unsigned seed, int64_t answer_seconds);
 const load_totals *load_totals_now(void);
-// From now on half of the clients reset early, and the others are normal.
+// From now on half of the clients reset early, and the others stay for a moment: more than a limit of
+// some hundred lets in.
 void load_halve(void);
 // Begins connections while there is room, at most until so many are begun, and lets them go on, for
 // some milliseconds. While the server cannot accept, only such as wait for it.

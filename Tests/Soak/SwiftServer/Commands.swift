@@ -104,7 +104,7 @@ struct Commands {
 }
 
 /// Past the C library's streams: flushing them would wait for who reads a line.
-func tell(_ line: String) {
+func tell(_ line: String, to descriptor: CInt = STDOUT_FILENO) {
   let line = line + "\n"
-  unsafe _ = write(STDOUT_FILENO, line, line.utf8.count)
+  unsafe _ = write(descriptor, line, line.utf8.count)
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
 import Synchronization
 import TCPServerKit
 
@@ -45,6 +46,9 @@ struct ExactlyOnce {
       default:
         group.close()
         _ = try await serving.value
+        let most = most.most.load(ordering: .relaxed)
+        let pauses = group.statistics.overloadPauses
+        tell("\(most) handlers at once at most, accepting paused \(pauses) times", to: STDERR_FILENO)
         tell("done")
         return
       }
@@ -54,7 +58,7 @@ struct ExactlyOnce {
   private func serve(
     _ handler: @escaping @Sendable (TCPSocket) async throws -> Void
   ) -> Task<ServingReport, any Error> {
-    Task { [group, limit, most] in
+    Task(executorPreference: group.eventBases.eventBases[0].taskExecutor) { [group, limit, most] in
       try await group.serve(maxConnections: limit) { socket in
         most.most.max(most.now.add(1, ordering: .relaxed).newValue, ordering: .relaxed)
         defer { most.now.subtract(1, ordering: .relaxed) }
