@@ -421,6 +421,9 @@ private let groupMembers: [Member] = [
     try await TCPServerGroup(on: $0.eventBases).listen(address: .localHost)
   },
   ofGroup("TCPServerGroup.setSocketDescriptor(_:)", .hops) { try? await $0.setSocketDescriptor(-1) },
+  ofGroup("TCPServerGroup.setSocketDescriptors(_:)", .hops) { try? await $0.setSocketDescriptors([-1]) },
+  ofGroup("TCPServerGroup.pauseAccepting()") { $0.pauseAccepting() },
+  ofGroup("TCPServerGroup.resumeAccepting()") { $0.resumeAccepting() },
   ofGroup("TCPServerGroup.isListening") { _ = $0.isListening },
   ofGroup("TCPServerGroup.serverAddress") { _ = $0.serverAddress },
   ofGroup("TCPServerGroup.serverPort") { _ = $0.serverPort },

@@ -67,6 +67,16 @@ static void close_and_listen(scene *now, csc_server *server) {
     assert_true(try_to_listen(server));
 }
 
+// Refused while the server asks whether to admit a client.
+static void close_and_share(scene *now, csc_server *server) {
+    (void)now;
+    csc_budget *budget = csc_budget_new(-1);
+    csc_server_close(server);
+    csc_server_set_budget(server, budget);
+    csc_budget_free(budget);
+    assert_true(try_to_listen(server));
+}
+
 static void finish_and_listen(scene *now, csc_server *server) {
     csc_server_finish(server);
     // Within another finish() the rest is left to that one.
@@ -328,6 +338,7 @@ const operation operations[] = {
     {.name = "take and free", .perform = take_and_free, .frees = true},
     {.name = "listen", .perform = listen_in_place},
     {.name = "close and listen", .perform = close_and_listen, .listens_anew = true},
+    {.name = "close and share a budget", .perform = close_and_share, .listens_anew = true},
     {.name = "finish and listen", .perform = finish_and_listen, .listens_anew = true},
     {.name = "adopt", .perform = adopt_in_place},
     {.name = "close and adopt", .perform = close_and_adopt, .listens_anew = true},

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import FaultInjection
 import Glibc
 import Synchronization
 import Testing
@@ -8,7 +9,7 @@ import Testing
 
 @Suite("Several loops, each of which accepts for itself", .timeLimit(.minutes(5)))
 struct OwnSocketsTests {
-  private static let ways: [Distribution] = [.sharedQueue, .shards]
+  fileprivate static let ways: [Distribution] = [.sharedQueue, .shards]
 
   @Test("Each connection is served once, on one of the loops, and the report is the sum", arguments: ways)
   func serves(distribution: Distribution) async throws {
@@ -168,6 +169,42 @@ struct OwnSocketsTests {
       for descriptor in listening { close(descriptor) }
       let placing = TCPServerGroup(on: group)
       await #expect(throws: SocketError.operation) { try await placing.setSocketDescriptors([]) }
+    }
+  }
+
+  @Test("Where one loop cannot watch its socket, no loop listens and nothing is left open")
+  func oneLoopFails() async {
+    await #expect(processExitsWith: .success) {
+      for distribution in OwnSocketsTests.ways {
+        try await onLoops(2) { group in
+          let server = TCPServerGroup(on: group, distribution: distribution)
+          let failNext: @Sendable (TCPServer, Int) -> Void = { _, index in
+            if index == 1 { fault_fail(FAULT_EPOLL_CTL, 1, 1, ENOMEM) }
+          }
+          try await server.withServers(failNext)
+          let before = Descriptors.census().sockets
+          await #expect(throws: SocketError.socketResource) { try await server.listen(address: .localHost) }
+          #expect(Descriptors.census().sockets == before)
+          #expect(!server.isListening)
+
+          try await server.withServers(failNext)
+          let own = Descriptors.listening()
+          _ = fcntl(own, F_SETFL, 0)
+          if case .sharedQueue = distribution {
+            await #expect(throws: SocketError.socketResource) { try await server.setSocketDescriptor(own) }
+            #expect(fcntl(own, F_GETFL) & O_NONBLOCK == 0)
+          }
+          close(own)
+          #expect(Descriptors.census().sockets == before)
+
+          try await server.withServers { _, _ in fault_clear() }
+          try await server.listen(address: .localHost)
+          let client = try #require(PlainClient(to: server))
+          try await until { server.statistics.accepted == 1 }
+          client.endWriting()
+          server.close()
+        }
+      }
     }
   }
 
