@@ -42,7 +42,7 @@ void csc__look_for_place(csc_server *server) {
         return;
     }
     csc__place_look(server);
-    if (!accept_batch(server) && server->places) { // an error's callback may have taken it
+    if (!accept_batch(server)) {
         csc__budget_offer(server->places->budget);
     }
 }
