@@ -141,6 +141,11 @@ static void those_of_another_process_are_not_joined(void **state) {
     csc_address_from_sockaddr((struct sockaddr *)&name, length, &wanted);
     assert_false(csc_server_open_sockets(it->server, &wanted, descriptors, SEVERAL));
     fixture_assert_error(it, CSC_ERROR_ADDRESS_IN_USE, "The bound address is already in use");
+    if (fault_counts_allocations()) {
+        fault_fail_allocation(2, 1); // binding fails, also where /proc cannot be read
+        assert_false(csc_server_open_sockets(it->server, &wanted, descriptors, SEVERAL));
+        fault_clear();
+    }
 }
 
 typedef struct joining {
@@ -264,7 +269,7 @@ static void whatever_fails_leaves_nothing_open(void **state) {
         fault_fail_allocation(1, 1);
         assert_false(csc_server_open_sockets(it->server, &wanted, descriptors, SEVERAL));
         fixture_assert_error(it, CSC_ERROR_SOCKET_RESOURCE, "Out of resources");
-        // Without a look into /proc nobody is noticed.
+        // Without memory to read /proc with, another listener is not noticed.
         fault_fail_allocation(2, 1);
         assert_true(csc_server_open_sockets(it->server, &wanted, descriptors, SEVERAL));
         fault_clear();

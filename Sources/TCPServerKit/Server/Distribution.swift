@@ -21,8 +21,8 @@ public enum Distribution: Sendable {
   ///
   /// For rates of new connections that one loop cannot accept. Where another process of the same user listens on the port,
   /// or joins while the group begins to, listening fails with ``SocketError/addressInUse``; one that joins later gets a part
-  /// of the clients. When the group ends, clients whose handshake is not complete are reset, and where a thread is slow to
-  /// end, others as well, unless the administrator has set `net.ipv4.tcp_migrate_req`.
+  /// of the clients. When the group ends, its sockets close one after the other, and clients whose handshake with one is not
+  /// complete are reset, unless the administrator has set `net.ipv4.tcp_migrate_req`.
   case shards
 
   /// Nil where each loop accepts for itself.

@@ -30,6 +30,8 @@ extension TCPServerGroup {
   func listenOnEach(_ members: Members, _ address: HostAddress, _ port: UInt16) async throws {
     try Task.checkCancellation()
     let closes = try beginListening()
+    // What was to close before has closed then: the port may be the same.
+    for server in members.servers { await server.onLoop { _ in } }
     let count = isQueueShared ? 1 : members.servers.count
     let opened = await members.acceptor.onLoop { $0.openSockets(count, address, port) }
     try await give(opened.map { Sockets(descriptors: $0, flags: nil) }, to: members, closes)

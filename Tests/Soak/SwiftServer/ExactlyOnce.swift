@@ -4,7 +4,7 @@ import Glibc
 import Synchronization
 import TCPServerKit
 
-/// A group within a limit that finishes when it is told to, with clients waiting, and listens again: every connection is
+/// A group within a limit that finishes on a command, with clients waiting, and listens again: every connection is
 /// served once, and never more at a time than the limit.
 struct ExactlyOnce {
   private let group: TCPServerGroup

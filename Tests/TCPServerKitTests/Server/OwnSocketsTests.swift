@@ -264,6 +264,23 @@ struct OwnSocketsTests {
     }
   }
 
+  @Test("A port that was just closed is listened on again", arguments: Distribution.eachWay)
+  func again(distribution: Distribution) async throws {
+    try await onLoops(3) { group in
+      let server = TCPServerGroup(on: group, distribution: distribution)
+      // One that only this test has: clients of others could have got the port meanwhile.
+      let address = try #require(HostAddress("127.0.0.79"))
+      try await server.listen(address: address)
+      let port = server.serverPort
+      for _ in 0..<20 {
+        server.close()
+        try await server.listen(address: address, port: port)
+        #expect(server.serverPort == port)
+      }
+      server.close()
+    }
+  }
+
   @Test("What closes while a socket is made cancels that", arguments: ways)
   func closedWhileMade(distribution: Distribution) async throws {
     try await onLoops(2) { group in
