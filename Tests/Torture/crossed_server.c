@@ -21,10 +21,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { CLIENTS = 5, LONGEST_S = 20, QUIET_MS = 300 };
+enum { CLIENTS = 5, LONGEST_S = 60, LONGEST_WAIT_MS = 20000 };
 
 static int greeted;
 static int told;
+static struct event_base *loop;
 
 static void greet(csc_server *server, void *context) {
     (void)context;
@@ -35,19 +36,18 @@ static void greet(csc_server *server, void *context) {
         }
         close(connection.descriptor);
     }
+    if (loop && greeted == CLIENTS) {
+        event_base_loopbreak(loop);
+    }
 }
 
 static void count_error(csc_server *server, csc_error error, void *context) {
-    (void)server;
     (void)error;
     (void)context;
     told++;
-}
-
-static void end_loop(evutil_socket_t descriptor, short events, void *base) {
-    (void)descriptor;
-    (void)events;
-    event_base_loopbreak(base);
+    if (loop && !csc_server_is_listening(server)) {
+        event_base_loopbreak(loop);
+    }
 }
 
 static void ignore_log(int severity, const char *message) {
@@ -86,24 +86,13 @@ static pid_t start_clients(const csc_address *where) {
     return process;
 }
 
-static void serve_on_loop(struct event_base *base) {
-    struct event *quiet = event_new(base, -1, 0, end_loop, base);
-    struct timeval delay = {.tv_usec = QUIET_MS * 1000};
-    int before = -1;
-    while (quiet && greeted < CLIENTS && greeted != before) {
-        before = greeted;
-        event_add(quiet, &delay);
-        event_base_dispatch(base);
-    }
-    if (quiet) {
-        event_free(quiet);
-    }
-}
-
 static void serve_by_waiting(csc_server *server) {
     bool timed_out = false;
     for (int i = 0; i < 2 * CLIENTS && greeted < CLIENTS && !timed_out; i++) {
-        csc_server_wait(server, QUIET_MS, &timed_out);
+        if (!csc_server_is_listening(server)) {
+            break;
+        }
+        csc_server_wait(server, LONGEST_WAIT_MS, &timed_out);
     }
 }
 
@@ -134,8 +123,8 @@ int main(int count, char **arguments) {
     if (count - waits == 5) {
         plan(arguments + 1 + waits);
     }
-    struct event_base *base = waits ? NULL : event_base_new();
-    csc_server *server = csc_server_new(base);
+    loop = waits ? NULL : event_base_new();
+    csc_server *server = csc_server_new(loop);
     csc_server_on_new_connection(server, greet, NULL);
     csc_server_on_accept_error(server, count_error, NULL);
     csc_address where = {.bytes = {127, 0, 0, 1}, .family = CSC_FAMILY_IPV4};
@@ -148,8 +137,8 @@ int main(int count, char **arguments) {
     if (clients < 0) {
         return 1;
     }
-    if (base) {
-        serve_on_loop(base);
+    if (loop) {
+        event_base_dispatch(loop);
     } else {
         serve_by_waiting(server);
     }
@@ -157,8 +146,8 @@ int main(int count, char **arguments) {
     csc_server_free(server);
     kill(clients, SIGKILL);
     waitpid(clients, NULL, 0);
-    if (base) {
-        event_base_free(base);
+    if (loop) {
+        event_base_free(loop);
     }
     return 0;
 }

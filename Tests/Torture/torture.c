@@ -21,7 +21,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { MOST_PAIRS = 16384, MOST_REPORTS = 30, LONGEST_RUN_S = 30 };
+enum { MOST_PAIRS = 16384, MOST_REPORTS = 30, LONGEST_RUN_S = 120 };
 enum { ALLOCATION = FAULT_CALLS, LIBEVENT_ALLOCATION, KINDS };
 enum { WARMING_UP = 1 }; // nth of a plan without failures
 
