@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The process's list of groups. When the process forks, their locks are held: other threads, which
-// the child has not, would have left it a lock for ever, and a mailbox half changed.
+// the child has not, would have left it a lock for ever, and a mailbox that just grows.
 
 #include "group.h"
 

@@ -75,12 +75,12 @@ bool csc__mailbox_open(csc__mailbox *it, struct event_base *base,
 }
 
 void csc__mailbox_close(csc__mailbox *it, bool forget_event) {
-    atomic_store(&it->closed, true);
     if (forget_event) {
         it->waker.event = NULL;
     }
     csc__waker_free_event(&it->waker);
     pthread_mutex_lock(&it->lock);
+    atomic_store(&it->closed, true);
     csc__waker_close(&it->waker);
     pthread_mutex_unlock(&it->lock);
 }
@@ -91,8 +91,11 @@ static bool go_to_next_ring(csc__mailbox *it) {
     if (!next) {
         return false;
     }
-    free(it->receiving);
+    csc__ring *left = it->receiving;
+    pthread_mutex_lock(&it->lock);
     it->receiving = next;
+    pthread_mutex_unlock(&it->lock);
+    free(left);
     return true;
 }
 
@@ -120,13 +123,21 @@ static bool take(csc__letter *letter) {
     return atomic_compare_exchange_strong(&letter->state, &state, TAKEN_BACK);
 }
 
+static bool take_out(csc__mailbox *it, csc__letter *letter) {
+    bool is_ours = take(letter);
+    if (is_ours) {
+        atomic_fetch_sub(&it->length, 1);
+    }
+    return is_ours;
+}
+
 // NULL when there is none.
 static csc__letter *oldest_full(csc__ring *ring) {
     size_t head = atomic_load(&ring->head);
-    if (ring->oldest < head) {
+    if ((ptrdiff_t)(head - ring->oldest) > 0) {
         ring->oldest = head; // those before it were filled again
     }
-    for (; ring->oldest < ring->tail; ring->oldest++) {
+    for (; ring->oldest != ring->tail; ring->oldest++) {
         csc__letter *letter = letter_at(ring, ring->oldest);
         if (atomic_load(&letter->state) == FULL) {
             return letter;
@@ -135,12 +146,8 @@ static csc__letter *oldest_full(csc__ring *ring) {
     return NULL;
 }
 
-static bool grow(csc__mailbox *it) {
-    csc__ring *full = it->sending;
-    csc__ring *ring = ring_new(full->capacity * 2);
-    if (!ring) {
-        return false;
-    }
+// Under the lock: neither a receiver that leaves nor a fork comes between.
+static void move_all(csc__mailbox *it, csc__ring *full, csc__ring *ring) {
     csc__letter *letter;
     while ((letter = oldest_full(full))) {
         if (take(letter)) {
@@ -149,36 +156,41 @@ static bool grow(csc__mailbox *it) {
     }
     it->sending = ring;
     atomic_store(&full->next, ring); // the receiver's to free from now on
-    return true;
+}
+
+static bool grow(csc__mailbox *it) {
+    csc__ring *full = it->sending;
+    pthread_mutex_lock(&it->lock);
+    csc__ring *ring = atomic_load(&it->closed) ? NULL : ring_new(full->capacity * 2);
+    if (ring) {
+        move_all(it, full, ring);
+    }
+    pthread_mutex_unlock(&it->lock);
+    return ring;
 }
 
 bool csc__mailbox_send(csc__mailbox *it, const csc_connection *connection) {
     csc__ring *ring = it->sending;
+    if (atomic_load(&it->closed)) {
+        return false;
+    }
     if (ring->tail - atomic_load(&ring->head) == ring->capacity) {
         if (!grow(it)) {
-            errno = ENOMEM;
             return false;
         }
         ring = it->sending;
     }
     fill(ring, connection, INT64_MAX);
     atomic_fetch_add(&it->length, 1);
-    csc__letter *letter = letter_at(ring, ring->tail - 1);
-    if (atomic_load(&it->closed) && take(letter)) {
-        atomic_store(&letter->state, FREE); // for the next, which nobody receives either
-        ring->tail--;
-        atomic_fetch_sub(&it->length, 1);
-        errno = EPIPE;
-        return false;
-    }
-    return true;
+    // It may have been closed meanwhile, and its receiver have left without this one.
+    return !(atomic_load(&it->closed) && take_out(it, letter_at(ring, ring->tail - 1)));
 }
 
 // The time that a connection may wait begins here: the loop could not fetch it before.
 void csc__mailbox_post(csc__mailbox *it, int64_t now) {
     csc__ring *ring = it->sending;
-    for (size_t position = ring->tail; position > 0; position--) {
-        csc__letter *letter = letter_at(ring, position - 1);
+    for (size_t back = 1; back <= ring->capacity; back++) {
+        csc__letter *letter = letter_at(ring, ring->tail - back);
         if (letter->posted != INT64_MAX) {
             break;
         }
@@ -195,10 +207,9 @@ int64_t csc__mailbox_oldest(csc__mailbox *it) {
 bool csc__mailbox_take_back(csc__mailbox *it, int64_t latest, csc_connection *connection) {
     atomic_store(&it->stalled, true); // before nothing is left
     csc__letter *letter = oldest_full(it->sending);
-    bool is_ours = letter && letter->posted <= latest && take(letter);
+    bool is_ours = letter && letter->posted <= latest && take_out(it, letter);
     if (is_ours) {
         *connection = letter->connection;
-        atomic_fetch_sub(&it->length, 1);
     }
     csc__mailbox_wake(it); // where that had failed: it is stalled until it looks
     return is_ours;
@@ -241,6 +252,23 @@ bool csc__mailbox_receive(csc__mailbox *it, csc_connection *connection) {
             return true;
         }
     }
+}
+
+bool csc__mailbox_next_copy(csc__mailbox *it, csc_connection *connection) {
+    do {
+        csc__ring *ring = it->receiving;
+        size_t head = atomic_load(&ring->head);
+        while (head != ring->tail) {
+            const csc__letter *letter = letter_at(ring, head++);
+            atomic_store(&ring->head, head);
+            if (atomic_load(&letter->state) == FULL) {
+                *connection = letter->connection;
+                atomic_fetch_sub(&it->length, 1);
+                return true;
+            }
+        }
+    } while (go_to_next_ring(it));
+    return false;
 }
 
 /* ---------------------------------------------------------------------------------------------- */

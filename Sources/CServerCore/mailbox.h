@@ -38,7 +38,7 @@ void csc__mailbox_close(csc__mailbox *it, bool forget_event);
 void csc__mailbox_destroy(csc__mailbox *it);
 
 // The sender's. Sending does not wake the loop, which posting does, for all that was sent; it fails
-// with errno when the mailbox is closed (EPIPE), and when it has to grow and memory is short.
+// when the mailbox is closed, and when it has to grow and memory is short.
 bool csc__mailbox_send(csc__mailbox *it, const csc_connection *connection);
 void csc__mailbox_post(csc__mailbox *it, int64_t now);
 
@@ -50,6 +50,10 @@ void csc__mailbox_begin(csc__mailbox *it);
 
 // Takes the oldest connection; false when there is none.
 bool csc__mailbox_receive(csc__mailbox *it, csc_connection *connection);
+
+// The same in a child of fork(), whose parent's threads may have been at work: takes the oldest of
+// those that were sent, which may have no descriptor in the child.
+bool csc__mailbox_next_copy(csc__mailbox *it, csc_connection *connection);
 
 // The sender's, where csc__mailbox_oldest() is `latest` or before: takes that one for another loop,
 // unless it has been received meanwhile, and marks the mailbox as stalled.

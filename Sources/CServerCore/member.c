@@ -6,6 +6,7 @@
 
 #include "group.h"
 
+#include <sys/socket.h>
 #include <unistd.h>
 
 static bool receive(csc_server *server, const csc_connection *connection) {
@@ -25,9 +26,22 @@ bool csc__member_receive(csc_server *server, const csc_connection *connection) {
     return received;
 }
 
+// Whether a number is that of the connection's socket. In a child of fork() it may be none, or of
+// another file by now: the kernel copies descriptors first, and memory with the letters then.
+static bool is_its_socket(const csc_connection *connection) {
+    struct sockaddr_storage name;
+    socklen_t length = sizeof name;
+    csc_address peer;
+    return getpeername(connection->descriptor, (struct sockaddr *)&name, &length) == 0 &&
+           csc_address_from_sockaddr((struct sockaddr *)&name, length, &peer) &&
+           csc_address_equal(&peer, &connection->peer);
+}
+
 // The connection counts as accepted here, although it is not delivered.
 static void discard(csc_server *server, const csc_connection *connection, uint64_t *counter) {
-    close(connection->descriptor);
+    if (server->process == csc__process() || is_its_socket(connection)) {
+        close(connection->descriptor);
+    }
     server->statistics.accepted++;
     (*counter)++;
     csc__group_publish(server);
@@ -60,7 +74,9 @@ void csc__member_receive_all(csc_server *server) {
 
 void csc__member_discard_all(csc_server *server) {
     csc_connection connection;
-    while (csc__mailbox_receive(&server->member->mailbox, &connection)) {
+    bool (*next)(csc__mailbox *, csc_connection *) =
+        server->process == csc__process() ? csc__mailbox_receive : csc__mailbox_next_copy;
+    while (next(&server->member->mailbox, &connection)) {
         discard(server, &connection, &server->statistics.discarded_on_close);
     }
 }

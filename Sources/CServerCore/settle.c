@@ -138,7 +138,8 @@ void csc__end_connections(csc_server *server, uint32_t count) {
 
 void csc__collect_ended(csc_server *server) {
     int64_t ended = 0;
-    if (atomic_load_explicit(&server->ended_elsewhere, memory_order_relaxed) > 0) {
+    // In one order with the mailbox's `wake_pending`, which a member has stored before this.
+    if (atomic_load(&server->ended_elsewhere) > 0) {
         ended = atomic_exchange(&server->ended_elsewhere, 0);
     }
     if (server->group) {

@@ -6,10 +6,12 @@
 #include "group_fixture.h"
 
 #include <event2/event.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -60,6 +62,29 @@ static bool free_all(test_group *group) {
     return fault_bad_closes() == 0;
 }
 
+// As if the numbers of what is on its way had been free in the child, and were files of its own.
+static bool free_what_has_other_files(test_group *group) {
+    enum { MOST = 200 };
+    int file = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int replaced[MOST];
+    int count = 0;
+    for (int number = 3; number < MOST; number++) {
+        struct sockaddr_storage peer;
+        socklen_t length = sizeof peer;
+        if (getpeername(number, (struct sockaddr *)&peer, &length) == 0) {
+            replaced[count++] = number;
+            dup2(file, number);
+        }
+    }
+    csc_server_free(group->members[0].server);
+    csc_server_free(group->members[1].server);
+    bool are_open = count > 0;
+    for (int index = 0; index < count; index++) {
+        are_open = are_open && fcntl(replaced[index], F_GETFD) >= 0;
+    }
+    return are_open;
+}
+
 static bool run_the_members_loop(test_group *group) {
     struct event_base *base = group->members[0].base;
     return event_reinit(base) == 0 && event_base_loop(base, EVLOOP_NONBLOCK) == 0 &&
@@ -101,8 +126,13 @@ static void assert_serves(test_group *group) {
 }
 
 static void whatever_a_child_does_its_parent_goes_on(void **state) {
-    const childs_part parts[] = {ask,           finish,   run_the_members_loop,
-                                 close_members, free_all, run_the_acceptors_loop,
+    const childs_part parts[] = {ask,
+                                 finish,
+                                 run_the_members_loop,
+                                 close_members,
+                                 free_all,
+                                 free_what_has_other_files,
+                                 run_the_acceptors_loop,
                                  make_others};
     test_group *group = group_setup(*state, 2);
     csc_group_set_stall_limit(group->group, 10);

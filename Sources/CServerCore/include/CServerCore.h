@@ -38,19 +38,21 @@
  *   not listen, has nothing pending, its settings are what they are at first, and its error is
  *   CSC_ERROR_SOCKET_RESOURCE.
  * - Descriptors are close-on-exec and non-blocking from their first moment.
- * - System calls: to listen, a server makes socket, setsockopt, bind, listen, getsockname, fstat,
- *   fcntl, getrlimit, timerfd_create, timerfd_settime and epoll_ctl; addresses with a scope make
- *   socket and ioctl; a child of fork() makes eventfd and dup3. A group makes an eventfd, with
- *   fcntl and epoll_ctl, for its acceptor and for each member; so does csc_server_set_budget().
- *   csc_server_open_sockets() for several reads /proc: openat, newfstatat. Once it listens, a server makes
- *   accept4, epoll_wait and epoll_ctl (by libevent), poll, read, fstat, fcntl, getsockopt,
- *   clock_gettime, close, and what malloc() and mutexes need; timerfd_settime and write where other
- *   threads end connections or wake a wait, where a group places connections on other loops, or
- *   waits for room, one write for many, and where a server waits for a place of a budget. A wait makes one eventfd; when descriptors run out
- *   getrlimit is called, and with CSC_OVERLOAD_SHED eventfd. Clients that are rejected cost
- *   getsockname where there is a csc_rejected_fn, and a reset setsockopt.
- *   csc_server_descriptor_headroom() reads /proc/self/fd: getrlimit, openat, getdents64. Where a
- *   filter forbids one to accept, that is an error like a lack of resources, with longer pauses.
+ * - System calls: to listen, a server makes socket, setsockopt, bind, listen, getsockname,
+ *   fstat, fcntl, getrlimit, timerfd_create, timerfd_settime and epoll_ctl; addresses with a
+ *   scope make socket and ioctl; a child of fork() makes eventfd and dup3, and getpeername where
+ *   it ends a member of a group. A group makes an eventfd, with fcntl and epoll_ctl, for its
+ *   acceptor and for each member; so does csc_server_set_budget(). csc_server_open_sockets() for
+ *   several reads /proc: openat, newfstatat. Once it listens, a server makes accept4, epoll_wait
+ *   and epoll_ctl (by libevent), poll, read, fstat, fcntl, getsockopt, clock_gettime, close, and
+ *   what malloc() and mutexes need; timerfd_settime and write where other threads end
+ *   connections or wake a wait, where a group places connections on other loops, or waits for
+ *   room, one write for many, and where a server waits for a place of a budget. A wait makes one
+ *   eventfd; when descriptors run out getrlimit is called, and with CSC_OVERLOAD_SHED eventfd.
+ *   Clients that are rejected cost getsockname where there is a csc_rejected_fn, and a reset
+ *   setsockopt. csc_server_descriptor_headroom() reads /proc/self/fd: getrlimit, openat,
+ *   getdents64. Where a filter forbids one to accept, that is an error like a lack of resources,
+ *   with longer pauses.
  * - Descriptors of the process that the library keeps are closed only while they are its own: a
  *   program that closes a number which is not its own breaks the server, but no other file.
  * - A server stays with the process that made it. In a child of fork() that does not exec it no

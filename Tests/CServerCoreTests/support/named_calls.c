@@ -49,6 +49,7 @@ const named_call named_calls[] = {
     {"getrlimit", SYS_getrlimit, true},
 #endif
     {"getsockname", SYS_getsockname, true},
+    {"getpeername", SYS_getpeername, false},
     {"setsockopt", SYS_setsockopt, true},
     {"openat", SYS_openat, true},
     {"getdents64", SYS_getdents64, true},
