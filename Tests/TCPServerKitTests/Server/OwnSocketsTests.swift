@@ -2,7 +2,6 @@
 
 import FaultInjection
 import Glibc
-import Synchronization
 import Testing
 
 @testable import TCPServerKit
@@ -17,7 +16,7 @@ struct OwnSocketsTests {
       let server = TCPServerGroup(on: group, distribution: distribution)
       #expect(!server.isListening && server.statistics.accepted == 0)
       server.pauseAccepting()
-      let ports = Mutex<[UInt16]>([])
+      let ports = Locked<[UInt16]>([])
       let report = try await whileServing(server) { socket in
         #expect(group.eventBases.contains { $0 === EventBase.current })
         ports.withLock { $0.append(socket.peerPort) }
@@ -128,7 +127,7 @@ struct OwnSocketsTests {
       let first = TCPServerGroup(on: group, distribution: .shards)
       try await first.listen(address: .localHost)
       let port = first.serverPort
-      let sockets = Mutex<[CInt]>([])
+      let sockets = Locked<[CInt]>([])
       try await first.withServers { member, _ in sockets.withLock { $0.append(dup(member.socketDescriptor)) }
       }
       first.close()
@@ -289,7 +288,7 @@ struct OwnSocketsTests {
   @Test("What closes while a socket is made cancels that", arguments: ways)
   func closedWhileMade(distribution: Distribution) async throws {
     try await onLoops(2) { group in
-      let closing = Mutex<TCPServerGroup?>(nil)
+      let closing = Locked<TCPServerGroup?>(nil)
       let server = TCPServerGroup(on: group, distribution: distribution) { server in
         server.socketPreparation = { _ in
           closing.withLock { $0 }?.close()
