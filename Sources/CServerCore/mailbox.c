@@ -171,9 +171,6 @@ static bool grow(csc__mailbox *it) {
 
 bool csc__mailbox_send(csc__mailbox *it, const csc_connection *connection) {
     csc__ring *ring = it->sending;
-    if (atomic_load(&it->closed)) {
-        return false;
-    }
     if (ring->tail - atomic_load(&ring->head) == ring->capacity) {
         if (!grow(it)) {
             return false;

@@ -57,6 +57,7 @@ CSC_API void csc_budget_free(csc_budget *CSC_NULLABLE budget);
 /**
  * Changes the limit; raising it resumes accepting. Any thread may call it.
  *
+ * @param budget *borrowed* for the call
  * @param limit as for csc_budget_new(); connections beyond a lower one stay
  * @param excess what becomes of clients beyond it; CSC_EXCESS_WAIT at first
  */
@@ -66,6 +67,7 @@ CSC_API void csc_budget_set_limit(csc_budget *budget, int limit, csc_excess exce
  * How many places are taken: of the live connections of all servers, and of clients that are being
  * accepted now. Any thread may ask.
  *
+ * @param budget *borrowed* for the call
  * @return more than the limit only as said above, and after the limit was lowered
  */
 CSC_API uint32_t csc_budget_taken(const csc_budget *budget);
