@@ -57,8 +57,9 @@ LONG_STEPS = (
     swift("test-torrent", "Torrent among real clients", "Examples/Torrent"),
     Step("test-hostile", "Floods, scans, limits, other processes", ("Tests/Hostile/run",)),
     # The same inputs each time: a change fails for what it breaks, not by bad luck.
-    Step("fuzz", "Fuzzing", ("env", "FUZZ_SEED=1", "scripts/fuzz", "10")),
-    Step("fuzz-socks5", "Fuzzing the SOCKS5 conversation", ("env", "FUZZ_SEED=1", "scripts/fuzz", "30", "socks5")),
+    Step("fuzz", "Fuzzing",
+         ("env", "FUZZ_SEED=1", "scripts/fuzz", "8", "addresses", "proxy_header", "servers")),
+    Step("fuzz-socks5", "Fuzzing the SOCKS5 conversation", ("env", "FUZZ_SEED=1", "scripts/fuzz", "20", "socks5")),
     Step("soak", "Soak", ("env", "SOAK_CONFIGURATION=debug", "SOAK_EVENT=300", "scripts/soak", "20000")),
     *(Step(f"test-sanitizers-{name}", title, ("scripts/test-sanitizers", name)) for name, title in (
         ("address", "Address and undefined behaviour"),
