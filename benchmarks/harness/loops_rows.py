@@ -82,6 +82,7 @@ ROWS = (
         "a thread of its own accepts, the loop with the fewest gets them", ("--own-acceptor",), ("--stall-loop", 0)),
     Row("ours-async-shared-queue", known("ours-async"), "each loop watches the one listening socket",
         ("--shared-queue",)),
+    Row("ours-async-shards", known("ours-async"), "a listening socket each, by SO_REUSEPORT", ("--shards",)),
     Row("libuv", known("libuv"), "a listening socket each, by SO_REUSEPORT"),
     Row("nio", known("nio"), "the first loop accepts, all get them in turn"),
     # One epoll serves all their threads, so there are no counts of loops.
