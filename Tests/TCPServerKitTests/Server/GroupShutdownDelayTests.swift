@@ -12,14 +12,17 @@ struct GroupShutdownDelayTests {
       let address = "127.0.0.81"
       try await server.listen(address: try #require(HostAddress(address)))
       let port = server.serverPort
-      let (shutdown, seen) = (GracefulShutdown(), Counter())
+      let (shutdown, started, seen) = (GracefulShutdown(), Counter(), Counter())
       let serving = Task {
         try await server.serve(shutdown: shutdown) { socket in
+          started.increment()
           if shutdown.isAnnounced && !shutdown.hasBegun { seen.increment() }
           while let line = try await socket.readLine() { try await socket.write(line) }
         }
       }
       let early = (0..<3).compactMap { _ in PlainClient(address, port: port) }
+      // Its task may be late, where other tests occupy the pool.
+      try await until { started.value == 3 }
       expectEcho(early)
       shutdown.begin(delay: .seconds(1000), timeout: .seconds(60))
       // Until the accepting loop has been notified.
@@ -44,14 +47,16 @@ struct GroupShutdownDelayTests {
     try await onLoops(2) { group in
       let server = TCPServerGroup(on: group)
       try await server.listen(address: .localHost)
-      let shutdown = GracefulShutdown()
+      let (shutdown, started) = (GracefulShutdown(), Counter())
       shutdown.begin(delay: .seconds(1000), timeout: .seconds(60))
       let serving = Task {
         try await server.serve(shutdown: shutdown) { socket in
+          started.increment()
           while let line = try await socket.readLine() { try await socket.write(line) }
         }
       }
       let clients = (0..<10).compactMap { _ in PlainClient(to: server) }
+      try await until { started.value == 10 }
       expectEcho(clients)
       #expect(server.isListening)
       shutdown.begin()
@@ -66,13 +71,15 @@ struct GroupShutdownDelayTests {
     try await onLoops(2) { group in
       let server = TCPServerGroup(on: group, distribution: .roundRobin)
       try await server.listen(address: .localHost)
-      let shutdown = GracefulShutdown()
+      let (shutdown, started) = (GracefulShutdown(), Counter())
       let serving = Task {
         try await server.serve(shutdown: shutdown) { socket in
+          started.increment()
           while let line = try await socket.readLine() { try await socket.write(line) }
         }
       }
       let early = try #require(PlainClient(to: server))
+      try await until { started.value == 1 }
       expectEcho([early])
       shutdown.begin(delay: .seconds(1000))
       // Until the accepting loop has been notified.
