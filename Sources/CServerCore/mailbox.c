@@ -4,8 +4,9 @@
 // receiver has not taken yet does not wait behind what it does with the last one, because the
 // sender may take it back.
 //
-// No lock: the sender fills letters, and whoever exchanges the state of a full one has it. The
-// receiver passes them all, those taken back included, and only what it has passed is filled again.
+// Without a lock: the sender fills letters, and the thread that exchanges the state of a full one
+// has it. The receiver passes them all, those taken back included, and only what it has passed is
+// filled again.
 // A ring that is full is left: the sender takes back what is in it into a larger one, and the
 // receiver frees it. That happens where the limits do not hold, in csc_server_finish() for instance.
 //
@@ -85,7 +86,7 @@ void csc__mailbox_close(csc__mailbox *it, bool forget_event) {
     pthread_mutex_unlock(&it->lock);
 }
 
-// True when there is one. The ring that was left is nobody else's any more.
+// True when there is one. The sender has no use for the ring that was left.
 static bool go_to_next_ring(csc__mailbox *it) {
     csc__ring *next = atomic_load(&it->receiving->next);
     if (!next) {

@@ -7,6 +7,7 @@
 // For two seconds each, or for as many as the environment variable BUDGET_SECONDS says.
 
 #include "fixture.h"
+#include "must.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -27,15 +28,6 @@ enum {
     USUAL_SECONDS = 2,
     LONGEST_WAIT_S = 100, // of a client, on a machine that is busy with other things
 };
-
-// cmocka's assertions are for the main thread.
-#define must(holds)                                                                                \
-    do {                                                                                           \
-        if (!(holds)) {                                                                            \
-            fprintf(stderr, "%s:%d: %s, errno %d\n", __FILE__, __LINE__, #holds, errno);           \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 static csc_address address;
 static atomic_uint live, most_live, taken, connected;

@@ -8,6 +8,7 @@
 // For three seconds, or for as many as the environment variable GROUP_SECONDS says.
 
 #include "fixture.h"
+#include "must.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -33,15 +34,6 @@ enum {
     USUAL_SECONDS = 3,
     LONGEST_WAIT_S = 100, // of a client, on a machine that is busy with other things
 };
-
-// cmocka's assertions are for the main thread.
-#define must(holds)                                                                                \
-    do {                                                                                           \
-        if (!(holds)) {                                                                            \
-            fprintf(stderr, "%s:%d: %s, errno %d\n", __FILE__, __LINE__, #holds, errno);           \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 static const uint8_t greeting = 'x';
 

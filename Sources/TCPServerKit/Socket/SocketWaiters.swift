@@ -117,7 +117,7 @@ final class SocketWaiters: CancellableWait, @unchecked Sendable {
     }
   }
 
-  /// Suspends the calling task, whose cancellation somebody else looks after.
+  /// Suspends the calling task without a handler for its cancellation: `serve` wakes it for that.
   ///
   /// `withUnsafeContinuation` has the compiler switch to its caller's executor, on which it is, before each wait: 270
   /// instructions. Its older form does not, and is in the compilers that were looked at.
