@@ -88,10 +88,15 @@ def main(arguments):
     if options.list:
         print_list()
         return 0
+    return run_interruptibly(lambda progress: run(options, progress, shlex.join(["benchmarks/run", *arguments])))
+
+
+def run_interruptibly(body):
+    """Calls `body` with a Progress, and returns its status; however it ends, what was started is ended."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     progress = Progress()
     try:
-        return run(options, progress, shlex.join(["benchmarks/run", *arguments]))
+        return body(progress)
     except KeyboardInterrupt:
         progress.say("interrupted; everything that was started is ended")
         return 130

@@ -5,18 +5,17 @@ import argparse
 import datetime
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from . import building, figures, isolation, loops_measuring, loops_report, loops_rows, machine, processes, results
-from .command_line import names, positive
+from . import building, figures, isolation, loops_measuring, loops_report, loops_rows, machine, results
+from .command_line import names, positive, run_interruptibly
 from .loops_rows import BALANCE, KINDS, LOADS, ROWS, STUCK_FLOOR, WORK_FLOOR
 from .places import BENCHMARKS, CHARTS, LOOPS_REPORT, LOOPS_RESULTS
 from .processes import Failed
-from .progress import Progress, span
+from .progress import span
 from .rounds import Rounds, Step
 
 WARM_UP = 1
@@ -79,16 +78,7 @@ def main(arguments):
             print(f"benchmarks/loops: {error}", file=sys.stderr)
             return 1
         return 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    progress = Progress()
-    try:
-        return run(options, progress, shlex.join(["benchmarks/loops", *arguments]))
-    except KeyboardInterrupt:
-        progress.say("interrupted; everything that was started is ended")
-        return 130
-    finally:
-        processes.end_all()
-        progress.clear()
+    return run_interruptibly(lambda progress: run(options, progress, shlex.join(["benchmarks/loops", *arguments])))
 
 
 def run(options, progress, command):
