@@ -49,13 +49,14 @@ class Runner:
             end_session(child.pid)
 
     def run_all(self, groups, began, ended):
-        """Runs the steps of each group in their order, the groups beside each other. Calls began(step), and one at a
-        time ended(step, status, text, seconds)."""
+        """Runs the steps of each group in their order, the groups beside each other. Calls began(step) and
+        ended(step, status, text, seconds), one at a time."""
         telling = threading.Lock()
 
         def run_group(steps):
             for step in steps:
-                began(step)
+                with telling:
+                    began(step)
                 begin = time.monotonic()
                 result = self.run(step)
                 if result is None or self.is_interrupted:

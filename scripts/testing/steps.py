@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps of `make test`, in their order, and those that .ci/run has after them."""
+"""The steps of `make test`, and those that .ci/run has after them."""
 
 from dataclasses import dataclass, field
 
@@ -21,31 +21,35 @@ def swift(name, title, package=None, build=(), test=()):
     return Step(name, title, ("scripts/test-swift", *folder, *build, "--", *test), results.swift, options)
 
 
-STEPS = (
+# Two groups that run beside each other. What builds Swift leaves a processor idle again and again.
+SWIFT_STEPS = (
+    swift("test-swift", "Swift tests"),
+    Step("check-thread-classes", "Every public member has a thread class", ("scripts/check-thread-classes",)),
+    Step("check-natural-programs", "Programs that share sockets compile", ("scripts/check-natural-programs",)),
+    swift("test-examples", "Examples", "Examples", test=("--skip", "QtClientTests")),
+    swift("test-nio", "Handoff to SwiftNIO", "Examples/NIOHandoff"),
+    Step("test-consumer", "A package that depends on this one", ("Tests/Consumers/swift-package/check",)),
+    Step("check-documentation", "The code in the documentation", ("scripts/check-documentation",)),
+    Step("docs", "The documentation as a site", ("scripts/build-documentation",)),
+)
+OTHER_STEPS = (
     # What a change breaks first, and what takes seconds.
     Step("format-check", "Format", ("scripts/format", "--check")),
     Step("check-error-texts", "Every error text is tested", ("scripts/check-error-texts",)),
     Step("check-language", "Plain words in comments", ("scripts/check-language",)),
-    Step("check-floors", "Floors: nothing uses what is above it", ("scripts/check-floors",)),
     Step("check-async-documentation", "Cancellation and isolation are documented",
          ("scripts/check-async-documentation",)),
+    Step("test-c", "C tests", ("scripts/test-c",), results.ctest, {"folder": "build/release"}),
+    Step("check-floors", "Floors: nothing uses what is above it", ("scripts/check-floors",)),
     Step("test-build", "Tests of the scripts", ("Tests/Build/run", "discover", "--verbose"), results.unittest,
          {"program": "Tests/Build/run"}),
-    swift("test-swift", "Swift tests"),
-    Step("check-thread-classes", "Every public member has a thread class", ("scripts/check-thread-classes",)),
-    Step("test-c", "C tests", ("scripts/test-c",), results.ctest, {"folder": "build/release"}),
-    swift("test-examples", "Examples", "Examples", test=("--skip", "QtClientTests")),
-    swift("test-nio", "Handoff to SwiftNIO", "Examples/NIOHandoff"),
-    Step("test-consumer", "A package that depends on this one", ("Tests/Consumers/swift-package/check",)),
     Step("test-readme", "What README.md says to users",
          ("scripts/own-network", "Tests/Consumers/readme/check")),
     Step("test-benchmarks", "Tests of the benchmarks", ("benchmarks/test", "--verbose"), results.unittest,
          {"program": "benchmarks/test"}),
     Step("check-counts", "Exact counts of calls and allocations", ("benchmarks/check-counts",)),
-    Step("check-natural-programs", "Programs that share sockets compile", ("scripts/check-natural-programs",)),
-    Step("check-documentation", "The code in the documentation", ("scripts/check-documentation",)),
-    Step("docs", "The documentation as a site", ("scripts/build-documentation",)),
 )
+STEPS = SWIFT_STEPS + OTHER_STEPS
 
 # What .ci/run adds: programs that others wrote, and what takes long.
 LONG_STEPS = (
