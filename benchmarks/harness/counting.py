@@ -57,14 +57,50 @@ def echo(running, messages):
     with contextlib.ExitStack() as opened:
         connections = []
         for _ in range(CONNECTIONS):
-            _wait_until_idle(running)
-            connection = socket.create_connection(("127.0.0.1", running.port), LIMIT)
-            connections.append(opened.enter_context(connection))
+            connections.append(opened.enter_context(_connect(running)))
         for number in range(messages):
             _wait_until_idle(running)
             _exchange(running, connections[number % CONNECTIONS], number)
         _wait_until_idle(running)
         running.end(LIMIT)
+
+
+def idle(running, connections):
+    """Connections that stay, each opened when the server has nothing else to do."""
+    with contextlib.ExitStack() as opened:
+        for _ in range(connections):
+            opened.enter_context(_connect(running))
+        _wait_until_idle(running)
+        running.end(LIMIT)
+
+
+def conversation(running, connections):
+    """Connections one after the other, of one message and its answer; the client ends them."""
+    for number in range(connections):
+        with _connect(running) as connection:
+            _wait_until_idle(running)
+            _exchange(running, connection, number)
+            _wait_until_idle(running)
+    _wait_until_idle(running)
+    running.end(LIMIT)
+
+
+def answer(running, connections):
+    """The same, and the server ends them with its answer."""
+    for number in range(connections):
+        with _connect(running) as connection:
+            _wait_until_idle(running)
+            _exchange(running, connection, number)
+            if connection.recv(1):
+                raise running.failed("sent more than an answer")
+            _wait_until_idle(running)
+    _wait_until_idle(running)
+    running.end(LIMIT)
+
+
+def _connect(running):
+    _wait_until_idle(running)
+    return socket.create_connection(("127.0.0.1", running.port), LIMIT)
 
 
 def _clients(mode, running, connections):
@@ -96,7 +132,7 @@ def _sleeps(process):
 
 
 def _exchange(running, connection, number):
-    message = number.to_bytes(8, "little") * (SIZE // 8)
+    message = f"{number:0{SIZE - 1}}\n".encode("ascii")
     back = b""
     try:
         connection.sendall(message)
@@ -124,10 +160,16 @@ class CountedLoad:
         return [self.mode or self.name, *([number] if self.says_how_many else ()), *self.options]
 
 
+AS_WRITTEN = ("--as-written",)  # what a program's author writes, and not the fastest that there is
 LOADS = (
     CountedLoad("drain", "connection", drain, says_how_many=True),
     CountedLoad("hand-off", "connection", drain, says_how_many=True, mode="drain", options=("--own-acceptor",)),
     CountedLoad("echo", "message", echo),
+    CountedLoad("echo-as-written", "message", echo, mode="echo", options=AS_WRITTEN),
+    CountedLoad("idle", "connection", idle, mode="echo"),
+    CountedLoad("idle-as-written", "connection", idle, mode="echo", options=AS_WRITTEN),
+    CountedLoad("conversation-as-written", "connection", conversation, mode="echo", options=AS_WRITTEN),
+    CountedLoad("answer-as-written", "connection", answer, mode="echo", options=(*AS_WRITTEN, "--once")),
 )
 
 
@@ -155,7 +197,7 @@ class SystemCalls:
 
 
 class Allocations:
-    """Calls of malloc and its relatives, and what they were asked for."""
+    """Calls of malloc and its relatives, what they were asked for, and what is not freed, with the allocator's own."""
 
     what = "allocations"
     tool = None
@@ -168,7 +210,7 @@ class Allocations:
 
     def read(self):
         data = self._output.read_bytes()
-        return Counter(dict(zip(("allocations", "bytes"), struct.unpack("=QQ", data)))) if data else Counter()
+        return Counter(dict(zip(("allocations", "bytes", "held"), struct.unpack("=QQq", data)))) if data else Counter()
 
 
 class Instructions:

@@ -3,6 +3,7 @@
 
 import tempfile
 import unittest
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from harness import counting, isolation, servers, thresholds
 from harness.processes import Failed
 
 FLOOR = servers.by_name()[servers.FLOOR]
-LIMITS = {"accept4": 1, "epoll_wait": "1/64", "allocations": 0, "bytes": 0, "instructions": 1000}
+LOADS = {load.name: load for load in counting.LOADS}
+LIMITS = {"accept4": 1, "epoll_wait": "1/64", "allocations": 0, "bytes": 0, "held": 0,
+          "instructions": 1000}
 RIGHT = {"accept4": Fraction(1), "epoll_wait": Fraction(1, 64), "allocations": Fraction(0), "bytes": Fraction(0),
-         "instructions": Fraction(980)}
+         "held": Fraction(0), "instructions": Fraction(980)}
 
 
 def over(counted, same_versions=True):
@@ -42,7 +45,7 @@ class JudgingTests(unittest.TestCase):
         self.assertEqual(over({"bytes": RIGHT["bytes"] + Fraction(3 * 256, 960)}), ["bytes"])
 
     def test_one_more_for_each_is_too_many_of_anything(self):
-        for what in ("accept4", "allocations", "bytes"):
+        for what in ("accept4", "allocations", "bytes", "held"):
             self.assertEqual(over({what: RIGHT[what] + 1}), [what])
         self.assertEqual(over({"instructions": Fraction(1001)}), ["instructions"])
 
@@ -86,18 +89,25 @@ class CountingTests(unittest.TestCase):
         return counting.count(FLOOR, load, [counter])
 
     def test_the_floor_makes_one_system_call_to_accept_and_three_to_answer(self):
-        drain, _, echo = counting.LOADS
-        grown = {name: number for name, number in self.count(drain, counting.SystemCalls).items() if number > 0}
+        grown = {name: number for name, number in self.count(LOADS["drain"], counting.SystemCalls).items() if number > 0}
         self.assertEqual(grown["accept4"], 1)
         self.assertLess(sum(grown.values()), 1 + Fraction(1, 10))
-        grown = {name: number for name, number in self.count(echo, counting.SystemCalls).items() if number > 0}
+        grown = {name: number for name, number in self.count(LOADS["echo"], counting.SystemCalls).items() if number > 0}
         self.assertEqual(sum(grown.values()), 3)
 
     def test_the_floor_allocates_nothing_for_a_message(self):
-        self.assertEqual(self.count(counting.LOADS[-1], counting.Allocations), {"allocations": 0, "bytes": 0})
+        self.assertEqual(self.count(LOADS["echo"], counting.Allocations),
+                         {"allocations": 0, "bytes": 0, "held": 0})
+
+    def test_what_is_allocated_and_freed_again_is_not_held(self):
+        for name, holds in (("idle", True), ("conversation-as-written", False)):
+            load = replace(LOADS[name], options=())
+            counted = counting.count(servers.by_name()["ours-c"], load, [counting.Allocations])
+            self.assertGreaterEqual(counted["allocations"], 1)
+            self.assertEqual(counted["held"] > 128, holds)
 
     def test_instructions_are_the_same_each_time(self):
-        once, again = (self.count(counting.LOADS[0], counting.Instructions)["instructions"] for _ in range(2))
+        once, again = (self.count(LOADS["drain"], counting.Instructions)["instructions"] for _ in range(2))
         self.assertGreater(once, 0)
         self.assertLess(abs(once - again) / once, Fraction(1, 100))
 
@@ -108,4 +118,4 @@ class CountingTests(unittest.TestCase):
                 return command, {}
 
         with self.assertRaisesRegex(Failed, "allocations of raw-epoll were not counted"):
-            counting.count(FLOOR, counting.LOADS[-1], [NotLoaded])
+            counting.count(FLOOR, LOADS["echo"], [NotLoaded])

@@ -11,7 +11,8 @@ import TCPServerKit
 ///     ours-sequence       the sequence of connections, and a task for each
 ///
 /// With `--loops N`, ours-callback and ours-async accept on one loop and serve on N of them by a TCPServerGroup; with
-/// `--own-acceptor` the one that accepts has a thread of its own, with `--shared-queue` or `--shards` each accepts. README.md has the other options.
+/// `--own-acceptor` the one that accepts has a thread of its own, with `--shared-queue` or `--shards` each accepts. README.md has
+/// the other options.
 @main
 struct OursServer {
   static func main() throws {
@@ -31,6 +32,11 @@ struct OursServer {
     endWithStandardInput()
 
     switch name {
+    case "ours-async" where AsWritten.isWanted: try loop.run { try await AsWritten.serve(server) }
+    case "ours-sequence" where AsWritten.isWanted: try loop.run { try await AsWritten.iterate(server) }
+    case "ours-callback" where AsWritten.isWanted:
+      AsWritten.handle(server)
+      loop.run()
     case "ours-async": try loop.run { try await serve(server, load, drain, workload) }
     case "ours-sequence": try loop.run { try await iterate(server, load, drain) }
     default:
