@@ -463,6 +463,7 @@ private let signalMembers: [Member] = [
   anywhere("Signal.init(eventBase:)") { _ = Signal<Int>(eventBase: $0.base) },
   traps("Signal.isConnected") { _ = $0.signal.isConnected },
   traps("Signal.connect(_:)") { $0.signal.connect { _ in } },
+  traps("Signal.connect(_:)") { $0.plainSignal.connect {} },
   traps("Signal.disconnect(_:)") { $0.signal.disconnect($0.connection) },
   traps("Signal.disconnectAll()") { $0.signal.disconnectAll() },
   traps("Signal.emit(_:)") { $0.signal.emit(1) },

@@ -38,7 +38,7 @@ public class Signal<Argument>: @unchecked Sendable {
   private var firstHandler: ((Argument) -> Void)?
   /// Nil while there is no other handler than the first; then that one's ID is `lastID`.
   private var further: Further?
-  private var lastID: UInt64 = 0
+  private var lastID: UInt64
 
   /// Makes a signal without handlers.
   ///
@@ -48,8 +48,11 @@ public class Signal<Argument>: @unchecked Sendable {
   }
 
   /// - Parameter confinement: whose thread it belongs to; nil for one of its own.
-  init(on confinement: ThreadConfinement?) {
+  /// - Parameter first: its handler, connected by ``SignalConnection/first``.
+  init(on confinement: ThreadConfinement?, first: ((Argument) -> Void)? = nil) {
     self.confinement = confinement ?? ThreadConfinement(hasLoop: false)
+    firstHandler = first
+    lastID = SignalConnection.first.id
   }
 
   deinit {
@@ -60,7 +63,7 @@ public class Signal<Argument>: @unchecked Sendable {
   /// Whether any handler is connected.
   public final var isConnected: Bool {
     confinement.requireLoopThread("Signal.isConnected")
-    return hasHandlers
+    return resolved().hasHandlers
   }
 
   /// Adds a handler.
@@ -71,6 +74,20 @@ public class Signal<Argument>: @unchecked Sendable {
   @discardableResult
   public final func connect(_ handler: @escaping (Argument) -> Void) -> SignalConnection {
     confinement.requireLoopThread("Signal.connect(_:)")
+    return resolved().add(handler)
+  }
+
+  /// The signal that has the handlers, which a subclass may keep elsewhere.
+  func resolved() -> Signal<Argument> {
+    self
+  }
+
+  /// Adds the only handler of a signal that never had one, in memory of its own; nil where there is none for it.
+  func addAlone(_ handler: @escaping () -> Void) -> SignalConnection? {
+    nil
+  }
+
+  private func add(_ handler: @escaping (Argument) -> Void) -> SignalConnection {
     let firstID = firstID
     lastID += 1
     if hasHandlers {
@@ -89,6 +106,10 @@ public class Signal<Argument>: @unchecked Sendable {
   /// Removes a handler; does nothing when it is not connected.
   public final func disconnect(_ connection: SignalConnection) {
     confinement.requireLoopThread("Signal.disconnect(_:)")
+    resolved().remove(connection)
+  }
+
+  private func remove(_ connection: SignalConnection) {
     var slots = further?.slots ?? []
     let firstID = firstID
     if connection.id == firstID {
@@ -103,7 +124,7 @@ public class Signal<Argument>: @unchecked Sendable {
   /// Removes every handler.
   public final func disconnectAll() {
     confinement.requireLoopThread("Signal.disconnectAll()")
-    releaseHandlers()
+    resolved().releaseHandlers()
   }
 
   /// For code that is on the right thread already.
@@ -115,7 +136,7 @@ public class Signal<Argument>: @unchecked Sendable {
   /// Calls every handler with `argument`.
   public final func emit(_ argument: Argument) {
     confinement.requireLoopThread("Signal.emit(_:)")
-    notify(argument)
+    resolved().notify(argument)
   }
 
   /// Calls every handler, on the right thread already.
@@ -152,6 +173,17 @@ public class Signal<Argument>: @unchecked Sendable {
 }
 
 extension Signal where Argument == Void {
+  /// Adds a handler, as ``connect(_:)-((Argument)->Void)`` does.
+  ///
+  /// - Parameter handler: called at each emission until it is disconnected or the signal is released.
+  /// - Returns: what ``disconnect(_:)`` takes.
+  @discardableResult
+  public final func connect(_ handler: @escaping () -> Void) -> SignalConnection {
+    confinement.requireLoopThread("Signal.connect(_:)")
+    // A handler without an argument needs no memory beside its own; kept as one with an argument it does.
+    return addAlone(handler) ?? resolved().add(handler)
+  }
+
   /// Calls every handler.
   public final func emit() {
     emit(())
@@ -165,5 +197,8 @@ extension Signal where Argument == Void {
 
 /// One handler's connection to a signal.
 public struct SignalConnection: Equatable, Sendable {
+  /// Of a handler that was alone from the beginning.
+  static let first = SignalConnection(id: 1)
+
   fileprivate var id: UInt64
 }

@@ -14,6 +14,8 @@
   /// Servers that lacked descriptors or memory when they last tried; looked at whenever a socket closes its own.
   private var overloadedServers: [ServerHandle] = []
   private(set) var hasOverloadedServers = false
+  private var readyRead: LoneSignal?
+  private var disconnected: LoneSignal?
   /// The context of the server whose overridden `incomingConnection(_:)` runs; see `SocketContext.handover`.
   var handingOver: SocketContext?
 
@@ -39,6 +41,30 @@
   func forgetUnwatched(_ socket: TCPSocket) {
     let pointer = unsafe Unmanaged.passUnretained(socket).toOpaque()
     unsafe unwatched.removeAll { unsafe $0.toOpaque() == pointer }
+  }
+
+  // MARK: - Signals
+
+  /// One that the program has kept is not used for another socket.
+  func signal(_ kind: LoneSignal.Kind, of socket: TCPSocket) -> Signal<Void> {
+    switch kind {
+    case .readyRead: Self.refer(&readyRead, kind, to: socket)
+    case .disconnected: Self.refer(&disconnected, kind, to: socket)
+    }
+  }
+
+  private static func refer(
+    _ signal: inout LoneSignal?,
+    _ kind: LoneSignal.Kind,
+    to socket: TCPSocket
+  ) -> LoneSignal {
+    if isKnownUniquelyReferenced(&signal), let signal {
+      signal.refer(to: socket)
+      return signal
+    }
+    let new = LoneSignal(kind, of: socket)
+    signal = new
+    return new
   }
 
   // MARK: - Outgoing connections

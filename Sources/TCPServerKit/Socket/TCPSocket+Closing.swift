@@ -156,8 +156,10 @@ extension TCPSocket {
   }
 
   func releaseHandlers() {
-    existingReadyRead?.disconnectAll()
+    readyReadHandler = nil
+    disconnectedHandler = nil
     guard let details = existingDetails else { return }
+    details.readyRead?.disconnectAll()
     details.connected?.disconnectAll()
     details.stateChanged?.disconnectAll()
     details.bytesWritten?.disconnectAll()
@@ -187,7 +189,7 @@ extension TCPSocket {
     existingDetails?.stateChanged?.notify(currentState)
     if wasConnected && currentState == .unconnected {
       flags.insert(.hasEnded)
-      existingDetails?.disconnected?.notify()
+      emitDisconnected()
     }
     if flags.contains(.accepted) && currentState == .unconnected {
       releaseHandlers()

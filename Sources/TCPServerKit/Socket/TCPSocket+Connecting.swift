@@ -69,11 +69,11 @@ extension TCPSocket {
   public var proxy: NetworkProxy {
     get {
       requireLoopThread("TCPSocket.proxy")
-      return existingDetails?.proxy ?? .default
+      return existingDetails?.outgoing?.proxy ?? .default
     }
     set {
       requireLoopThread("TCPSocket.proxy")
-      details.proxy = newValue
+      outgoing.proxy = newValue
     }
   }
 
@@ -98,7 +98,7 @@ extension TCPSocket {
       record(error)
       return false
     }
-    details.binding = SocketAddress(host: address, port: localPort)
+    outgoing.binding = SocketAddress(host: address, port: localPort)
     currentState = .bound
     existingDetails?.stateChanged?.notify(currentState)
     return true
@@ -120,12 +120,13 @@ extension TCPSocket {
   private func begin(_ query: NetworkProxyQuery, _ address: HostAddress?) {
     guard mayConnect() else { return }
     resetForConnection()
-    let binding = existingDetails?.binding.map { ($0, descriptor: descriptor) }
+    let binding = existingDetails?.outgoing?.binding.map { ($0, descriptor: descriptor) }
     descriptor = -1
-    existingDetails?.binding = nil
+    existingDetails?.outgoing?.binding = nil
     let (hostName, port) = (query.peerHostName, query.peerPort)
     let isLoopback = address?.isLoopback ?? (hostName == "localhost")
-    switch ProxyRoute.find(for: query, own: existingDetails?.proxy ?? .default, isLoopback: isLoopback) {
+    let proxy = existingDetails?.outgoing?.proxy ?? .default
+    switch ProxyRoute.find(for: query, own: proxy, isLoopback: isLoopback) {
     case .direct:
       let addresses = address.map { [$0] } ?? []
       let connector = TCPConnector(to: hostName, addresses: addresses, port: port, boundTo: binding)

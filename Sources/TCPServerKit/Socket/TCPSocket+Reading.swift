@@ -345,9 +345,13 @@ extension TCPSocket {
 
   /// Not while its own handlers run: a handler that waits for more data is not called from within itself.
   func announceInput() {
-    guard let signal = existingReadyRead, !flags.contains(.inReadyRead) else { return }
+    guard !flags.contains(.inReadyRead) else { return }
     flags.insert(.inReadyRead)
-    signal.notify()
+    if let readyReadHandler {
+      readyReadHandler()
+    } else {
+      existingDetails?.readyRead?.notify()
+    }
     flags.remove(.inReadyRead)
   }
 

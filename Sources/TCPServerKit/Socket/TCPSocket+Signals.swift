@@ -5,9 +5,9 @@ final class InputSignal<Argument>: Signal<Argument>, @unchecked Sendable {
   /// Until the socket ends.
   fileprivate unowned(unsafe) var socket: TCPSocket?
 
-  fileprivate init(of socket: TCPSocket) {
+  init(of socket: TCPSocket, first: ((Argument) -> Void)? = nil) {
     unsafe self.socket = socket
-    super.init(on: socket.confinement)
+    super.init(on: socket.confinement, first: first)
   }
 
   override func didConnect() {
@@ -20,7 +20,8 @@ final class InputSignal<Argument>: Signal<Argument>, @unchecked Sendable {
 }
 
 /// The signals. Each exists from its first use, and the loop watches a socket for input from the first handler of one
-/// that input can raise: an accepted connection without handlers costs nothing.
+/// that input can raise: an accepted connection without handlers costs nothing. Those that every program connects exist
+/// only where they have to: see LoneSignal.swift.
 extension TCPSocket {
   private func made<Argument>(
     _ existing: Signal<Argument>?,
@@ -46,7 +47,7 @@ extension TCPSocket {
     return signal
   }
 
-  fileprivate func wantInput() {
+  func wantInput() {
     guard !flags.contains(.wantsInput) else { return }
     flags.insert(.wantsInput)
     // A task that waits for input learns that it is no longer the one who reads.
@@ -56,8 +57,8 @@ extension TCPSocket {
 
   /// The socket ends: its signals may be kept longer.
   func forgetSignals() {
-    existingReadyRead?.forgetSocket()
     guard let details = existingDetails else { return }
+    details.readyRead?.forgetSocket()
     details.readChannelFinished?.forgetSocket()
     details.disconnected?.forgetSocket()
     details.stateChanged?.forgetSocket()
@@ -82,7 +83,7 @@ extension TCPSocket {
   /// handlers run.
   public var readyRead: Signal<Void> {
     requireLoopThread("TCPSocket.readyRead")
-    return made(existingReadyRead) { existingReadyRead = $0 }
+    return existingDetails?.readyRead ?? loneSignal(.readyRead)
   }
 
   /// Emitted when bytes have gone to the kernel, with their number. Not while its own handlers run, and not after
@@ -104,7 +105,7 @@ extension TCPSocket {
   /// Emitted when the connection has ended, from whichever side.
   public var disconnected: Signal<Void> {
     requireLoopThread("TCPSocket.disconnected")
-    return made(details.disconnected) { details.disconnected = $0 }
+    return existingDetails?.disconnected ?? loneSignal(.disconnected)
   }
 
   /// Emitted when an error has occurred, before the state changes for it.

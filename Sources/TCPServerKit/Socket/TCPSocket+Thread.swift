@@ -49,6 +49,8 @@ extension TCPSocket {
     let events: [OpaquePointer]
     let memory: UnsafeMutableRawPointer
     let isIncomplete: Bool
+    /// What they capture is released on the loop, too.
+    let handlers: [(() -> Void)?]
 
     func end() {
       let context = unsafe context.takeRetainedValue()
@@ -80,7 +82,8 @@ extension TCPSocket {
       isCounted: flags.contains(.counted),
       events: events,
       memory: memory,
-      isIncomplete: descriptor >= 0 && output != nil
+      isIncomplete: descriptor >= 0 && output != nil,
+      handlers: [exchange(&readyReadHandler, with: nil), exchange(&disconnectedHandler, with: nil)]
     )
     // The last reference to a server's core, which is the loop's to end, may be the one of `context`.
     context = SocketContext(in: nil)

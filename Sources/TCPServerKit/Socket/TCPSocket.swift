@@ -55,8 +55,9 @@ internal import Synchronization
   var input: ByteQueue?
   var output: ByteQueue?
   var readWatch: OpaquePointer?
-  /// The signal of most sockets that have one.
-  var existingReadyRead: InputSignal<Void>?
+  /// The handlers that nearly every socket has that has any; see LoneSignal.swift.
+  var readyReadHandler: (() -> Void)?
+  var disconnectedHandler: (() -> Void)?
   private(set) var existingDetails: Details?
   /// The tasks that wait for this socket; nil until one does.
   var existingWaiters: SocketWaiters?
@@ -131,13 +132,12 @@ internal import Synchronization
     /// More was written than may be held, and the connection is about to end for it.
     var hasOverflowed = false
     var attempt: ConnectionAttempt?
-    var proxy = NetworkProxy.default
     var deliveryTimeout: Duration?
     /// What was read since `startTransaction()`; nil without one.
     var transaction: [UInt8]?
     var relay: RelaySide?
-    /// What the next attempt to connect is bound to; the descriptor is the socket's own until then.
-    var binding: SocketAddress?
+    var outgoing: Outgoing?
+    var readyRead: InputSignal<Void>?
     var stateChanged: InputSignal<SocketState>?
     /// How long the peer of a closing connection has been silent; nil while the connection is not being closed.
     var closingSilence: PeerSilence?
@@ -146,6 +146,13 @@ internal import Synchronization
     var readChannelFinished: InputSignal<Void>?
     var disconnected: InputSignal<Void>?
     var errorOccurred: InputSignal<SocketError>?
+  }
+
+  /// What the next attempt to connect needs to know.
+  @safe final class Outgoing {
+    var proxy = NetworkProxy.default
+    /// What it is bound to; the descriptor is the socket's own until then.
+    var binding: SocketAddress?
   }
 
   /// Makes an unconnected socket.
@@ -263,6 +270,15 @@ internal import Synchronization
     let details = Details()
     existingDetails = details
     return details
+  }
+
+  var outgoing: Outgoing {
+    if let outgoing = existingDetails?.outgoing {
+      return outgoing
+    }
+    let outgoing = Outgoing()
+    details.outgoing = outgoing
+    return outgoing
   }
 
   // MARK: - Errors
