@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CServerCore
+internal import Glibc
 
 /// Reading with async/await, from any task. On the socket's event base a read that finds data does not suspend, except
-/// after each 1 MiB or 256 calls in a row, so that a fast peer leaves others their turn; one that has to wait is woken
-/// by one job on the same thread. From elsewhere each call goes to the event base and back.
+/// after each 1 MiB or 256 calls in a row, so that a fast peer leaves others their turn, and for the first one of an
+/// accepted connection, to which data seldom comes with it; one that has to wait is woken by one job on the same thread. From elsewhere each call goes to the event base and back.
 extension TCPSocket {
   /// Lends the next bytes to `body`: the fast form, which copies nothing and keeps no buffer while it waits.
   ///

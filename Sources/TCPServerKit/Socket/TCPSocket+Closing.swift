@@ -26,8 +26,8 @@ extension TCPSocket {
   ///
   /// Until then the socket is ``SocketState/closing``. When the kernel has all bytes the peer sees the end of its
   /// input; what it still sends is thrown away until it has ended its own side as well, because closing before would
-  /// make the kernel reset the connection and destroy what the peer has not read yet. Where the peer has ended its side
-  /// already, and nothing is left to send, the socket is unconnected when this returns. Only a peer that makes no
+  /// make the kernel reset the connection and destroy what the peer has not read yet. Where the peer is known to have
+  /// ended its side, and nothing is left to send, the socket is unconnected when this returns. Only a peer that makes no
   /// progress for ``deliveryTimeout`` is not waited for.
   ///
   /// A connection that is still being made is given up, unless something was written to it: then it ends once that was
@@ -39,11 +39,13 @@ extension TCPSocket {
     switch currentState {
     case .connected:
       currentState = .closing
-      if existingWaiters != nil { wakeReader(.ready) }
-      updateReadWatch()
+      if let existingWaiters { existingWaiters.reader.wake(.ready)?.resume() }
       existingDetails?.stateChanged?.notify(currentState)
       finishClosingIfSent()
-      if currentState == .closing && output != nil { limitSilence() }
+      if currentState == .closing && output != nil {
+        updateReadWatch()
+        limitSilence()
+      }
     case .hostLookup, .connecting, .bound:
       if output == nil {
         becomeUnconnected()
@@ -236,8 +238,12 @@ extension TCPSocket {
   }
 
   /// Whether the peer has ended its side, and has or will get what was written. Throws away what it has sent before.
+  ///
+  /// Within a turn of the loop the kernel is not asked: it has said so for the sockets that it is asked to watch, and
+  /// will for the others, while nearly every peer that is asked for here has not ended.
   private func hasPeerEndedWithAll() -> Bool {
     if !flags.contains(.inputEnded) {
+      if !flags.contains(.peerEnded) && isOwner && loopSeesEnds { return false }
       let outcome = SystemCalls.discardInput(descriptor, atMost: 1 << 30)
       guard case .value(0) = outcome else { return false }
       flags.insert(.inputEnded)

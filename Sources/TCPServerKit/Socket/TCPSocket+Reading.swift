@@ -375,7 +375,6 @@ extension TCPSocket {
   func announceEndOfInput() {
     guard !flags.contains(.endAnnounced) else { return }
     flags.insert(.endAnnounced)
-    updateReadWatch()
     record(.remoteHostClosed)
     existingDetails?.errorOccurred?.notify(.remoteHostClosed)
   }

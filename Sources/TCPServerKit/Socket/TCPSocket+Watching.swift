@@ -37,6 +37,11 @@ extension TCPSocket {
     engine?.hasEdges ?? false && !flags.contains(.watchingWrite) ? .end : .nothing
   }
 
+  /// Whether a watch for input says, too, that the peer has ended its side.
+  var loopSeesEnds: Bool {
+    engine?.hasEdges ?? false
+  }
+
   private var presentWatch: Watch {
     if flags.contains(.watchingEnd) { return .end }
     return flags.contains(.watchingRead) ? .input : .nothing
@@ -98,8 +103,9 @@ extension TCPSocket {
       if (watch == .end) == flags.contains(.hasEdgeEvent) { return unsafe event }
       unsafe event_free(event)
     }
-    let edges = CLIBEVENT_CLOSED | CLIBEVENT_EDGE_TRIGGERED
-    let events = CLIBEVENT_READ | CLIBEVENT_PERSIST | (watch == .end ? edges : 0)
+    let closed = loopSeesEnds ? CLIBEVENT_CLOSED : 0
+    let edges = watch == .end ? CLIBEVENT_EDGE_TRIGGERED : 0
+    let events = CLIBEVENT_READ | CLIBEVENT_PERSIST | closed | edges
     if watch == .end {
       flags.insert(.hasEdgeEvent)
     } else {

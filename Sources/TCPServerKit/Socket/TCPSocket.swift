@@ -173,7 +173,8 @@ internal import Synchronization
     let watchesUnused = context.watchesUnused
     self.context = context
     descriptor = connection.descriptor
-    flags = [.accepted, .counted]
+    // Nothing has come yet, more often than not: a task's first read waits before it tries.
+    flags = context.engine == nil ? [.accepted, .counted] : [.accepted, .counted, .drained]
     storedState = Atomic(SocketState.connected.stored)
     isAccepted = true
     peer = connection.peer
