@@ -85,6 +85,8 @@ extension TCPServer {
 
 /// One call of `serve`: the accepting task, its handlers, and how they end. Lives on the loop's thread.
 private final class Serving: CancellableWait {
+  private typealias ServeNext = @Sendable @isolated(any) () async throws -> Void
+
   private let server: TCPServer
   private let limit: Int
   private let sharedLimit: SharedLimit?
@@ -127,11 +129,12 @@ private final class Serving: CancellableWait {
       error = server.fail(.operation, "serve() called on a server that does not listen")
       return
     }
-    // One closure for all connections: one for each would be an allocation for each. The children run on this
+    // One closure for all connections: one for each would be an allocation for each, which is also why it and the group
+    // are of those that throw, though nothing does: the runtime takes such a closure as it is. The children run on this
     // very thread.
     nonisolated(unsafe) let serving = self
-    let serveNext: @Sendable @isolated(any) () async -> Void = { unsafe await serving.serveStarting() }
-    await withDiscardingTaskGroup { group in
+    let serveNext: ServeNext = { unsafe await serving.serveStarting() }
+    try? await withThrowingDiscardingTaskGroup { group in
       await acceptAll(into: &group, serveNext)
       hurryClosing()
       if Task.isCancelled {
@@ -171,8 +174,8 @@ private final class Serving: CancellableWait {
   }
 
   private func acceptAll(
-    into group: inout DiscardingTaskGroup,
-    _ serveNext: @escaping @Sendable @isolated(any) () async -> Void
+    into group: inout ThrowingDiscardingTaskGroup<any Error>,
+    _ serveNext: @escaping ServeNext
   ) async {
     var isInVain = false
     // After its deadline a shutdown has no time for those who still wait.

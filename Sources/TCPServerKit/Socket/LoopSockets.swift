@@ -9,6 +9,9 @@
   let readBuffer = ReadBuffer()
   /// Sockets that have just been connected; each is there as long as its flag says so.
   private var unwatched: [Unmanaged<TCPSocket>] = unsafe []
+  /// The memory of those that were there before.
+  private var spare: [Unmanaged<TCPSocket>] = unsafe []
+  private lazy var watchUnwatched: () -> Void = { [unowned self] in watchAll() }
   /// The loop keeps a socket alive that is being connected.
   private var connecting: [ObjectIdentifier: TCPSocket] = [:]
   /// Servers that lacked descriptors or memory when they last tried; looked at whenever a socket closes its own.
@@ -27,14 +30,16 @@
   /// ended.
   func watchLater(_ socket: TCPSocket) {
     if unsafe unwatched.isEmpty {
-      engine.enqueue { [unowned self] in watchUnwatched() }
+      engine.enqueue(watchUnwatched)
     }
     unsafe unwatched.append(.passUnretained(socket))
   }
 
-  private func watchUnwatched() {
-    let sockets = unsafe exchange(&unwatched, with: [])
+  private func watchAll() {
+    var sockets = unsafe exchange(&unwatched, with: exchange(&spare, with: []))
     unsafe sockets.forEach { unsafe TCPSocket.alive($0.toOpaque())?.watchUnlessWatched() }
+    unsafe sockets.removeAll(keepingCapacity: sockets.count <= 4096)
+    unsafe spare = sockets
   }
 
   /// A socket that was given to ``watchLater(_:)`` is released.

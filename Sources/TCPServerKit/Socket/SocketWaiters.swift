@@ -5,17 +5,16 @@
 /// `@unchecked Sendable` because of this invariant: other threads only retain and release it, in a `Job`.
 final class SocketWaiters: CancellableWait, @unchecked Sendable {
   var reader = WaiterSlot()
-  var writer = WaiterSlot()
   /// The task that reads waits for the first byte of a message, which a shutdown ends.
   var isBetweenMessages = false
   /// The connection's handler says where its messages begin: the library does not guess.
   var knowsMessages = false
-  /// How long the read that is going on may take; nil as long as it likes.
-  var readDeadline: Deadline?
   private(set) var existingSettings: Settings?
+  private var readDeadline = Deadline.none
 
   /// What few connections need.
   final class Settings {
+    var writer = WaiterSlot()
     /// Those who wait for the socket's state.
     let state = WaiterQueue()
     /// Those who wait for the peer's end.
@@ -44,28 +43,44 @@ final class SocketWaiters: CancellableWait, @unchecked Sendable {
     return settings
   }
 
-  /// A timeout that begins with the first wait of a call and spans all of them.
-  ///
-  /// The end counts from `start`: an instant itself is opaque to the compiler, and would cost a check at every read.
-  enum Deadline {
-    case begins(Duration)
-    case ends(Duration)
-  }
+  /// A timeout that begins with the first wait of a call and spans all of them. In nanoseconds, as one number, because
+  /// each waiting connection has one.
+  private enum Deadline {
+    static let none = Int64.max
 
-  private static let start = ContinuousClock.now
+    /// Not begun: below zero.
+    static func begins(_ timeout: Duration) -> Int64 {
+      ~nanoseconds(timeout.limited)
+    }
 
-  /// How long the read that is going on may wait now; nil as long as it likes.
-  func beginReadDeadline() -> Duration? {
-    switch readDeadline {
-    case nil: nil
-    case .begins(let timeout): begin(timeout.limited)
-    case .ends(let end): max(end - Self.start.duration(to: .now), .zero)
+    /// The end counts from `start`: an instant itself is opaque to the compiler, and would cost a check at every read.
+    static var now: Int64 {
+      nanoseconds(start.duration(to: .now))
+    }
+
+    private static let start = ContinuousClock.now
+
+    private static func nanoseconds(_ duration: Duration) -> Int64 {
+      let (seconds, attoseconds) = duration.components
+      return seconds * 1_000_000_000 + attoseconds / 1_000_000_000
     }
   }
 
-  @inline(never) private func begin(_ timeout: Duration) -> Duration {
-    readDeadline = .ends(Self.start.duration(to: .now) + timeout)
-    return timeout
+  /// A read begins, which may take so long; nil as long as it likes.
+  func limitRead(to timeout: Duration?) {
+    readDeadline = timeout.map(Deadline.begins) ?? Deadline.none
+  }
+
+  /// How long the read that is going on may wait now; nil as long as it likes.
+  func beginReadDeadline() -> Duration? {
+    guard readDeadline != Deadline.none else { return nil }
+    return restOfDeadline()
+  }
+
+  @inline(never) private func restOfDeadline() -> Duration {
+    let now = Deadline.now
+    if readDeadline < 0 { readDeadline = now + ~readDeadline }
+    return .nanoseconds(max(readDeadline - now, 0))
   }
 
   enum Kind: UInt32 {
@@ -76,26 +91,26 @@ final class SocketWaiters: CancellableWait, @unchecked Sendable {
   @inline(never) func begin(_ kind: Kind) {
     switch kind {
     case .reader: _ = reader.begin()
-    case .writer: _ = writer.begin()
+    case .writer: _ = settings.writer.begin()
     }
   }
 
   /// The number of the present wait. Its last bit says which of the two it is.
   @inline(never) private func number(of kind: Kind) -> UInt32 {
-    (kind == .reader ? reader.wait : writer.wait) << 1 | kind.rawValue
+    (kind == .reader ? reader.wait : settings.writer.wait) << 1 | kind.rawValue
   }
 
   @inline(never) func park(_ kind: Kind, _ continuation: UnsafeContinuation<WaiterSlot.WakeReason, Never>) {
     switch kind {
     case .reader: unsafe reader.park(continuation)?.resume()
-    case .writer: unsafe writer.park(continuation)?.resume()
+    case .writer: unsafe settings.writer.park(continuation)?.resume()
     }
   }
 
   @inline(never) func end(_ kind: Kind) -> WaiterSlot.WakeReason {
     switch kind {
     case .reader: reader.end()
-    case .writer: writer.end()
+    case .writer: settings.writer.end()
     }
   }
 
@@ -129,10 +144,14 @@ final class SocketWaiters: CancellableWait, @unchecked Sendable {
     #endif
   }
 
+  func wakeWriter(_ reason: WaiterSlot.WakeReason) {
+    existingSettings?.writer.wake(reason)?.resume()
+  }
+
   func cancelWait(_ wait: UInt32) {
     switch Kind(rawValue: wait & 1) {
     case .reader: reader.cancel(wait >> 1)?.resume()
-    case .writer: writer.cancel(wait >> 1)?.resume()
+    case .writer: existingSettings?.writer.cancel(wait >> 1)?.resume()
     case nil: break
     }
   }
@@ -210,7 +229,7 @@ extension TCPSocket {
     engine?.afterTurn { [self] in
       switch kind {
       case .reader: existingWaiters?.reader.wake(.ready)?.resume()
-      case .writer: existingWaiters?.writer.wake(.ready)?.resume()
+      case .writer: existingWaiters?.wakeWriter(.ready)
       }
     }
   }
@@ -265,19 +284,19 @@ extension TCPSocket {
   }
 
   func wakeWriter(_ reason: WaiterSlot.WakeReason) {
-    existingWaiters?.writer.wake(reason)?.resume()
+    existingWaiters?.wakeWriter(reason)
   }
 
   func wakeWriterIfDrained() {
     if let existingWaiters, held <= writeMarks.low {
-      existingWaiters.writer.wake(.ready)?.resume()
+      existingWaiters.wakeWriter(.ready)
     }
   }
 
   func wakeEverybody() {
     guard let existingWaiters else { return }
     existingWaiters.reader.wake(.ready)?.resume()
-    existingWaiters.writer.wake(.ready)?.resume()
+    existingWaiters.wakeWriter(.ready)
     existingWaiters.existingSettings?.state.wakeAll()
     existingWaiters.existingSettings?.end.wakeAll()
   }

@@ -88,12 +88,13 @@ extension TCPSocket {
   @inline(never) private func beginReading(_ timeout: Duration?) throws -> Bool {
     try checkReader()
     if let existingWaiters {
-      existingWaiters.readDeadline = timeout.map { .begins($0) }
+      existingWaiters.limitRead(to: timeout)
       existingWaiters.isBetweenMessages = false
     } else if let timeout {
-      waiters.readDeadline = .begins(timeout)
+      waiters.limitRead(to: timeout)
     }
-    noteUse()
+    // One that is drained waits, which watches it.
+    if !flags.contains(.drained) { noteUse() }
     guard usesUpTurnByCall(), engine != nil else { return false }
     beginRest(.reader)
     return true

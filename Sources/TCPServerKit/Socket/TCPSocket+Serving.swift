@@ -54,7 +54,7 @@ extension TCPSocket {
     unsafe watched(on: engine.base).forEach { socket in
       guard socket.servingTask != 0, let waiters = socket.existingWaiters else { return }
       waiters.reader.wake(.recheck)?.resume()
-      waiters.writer.wake(.recheck)?.resume()
+      waiters.wakeWriter(.recheck)
     }
   }
 }

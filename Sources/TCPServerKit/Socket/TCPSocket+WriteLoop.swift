@@ -73,10 +73,8 @@ extension TCPSocket {
   /// - Returns: whether others write before it.
   private func mustWaitForTurn() throws -> Bool {
     if recordServingTask(.writer) { throw cancelled() }
-    guard let existingWaiters else { return false }
-    guard !existingWaiters.writer.isTaken else { return true }
-    guard let settings = existingWaiters.existingSettings else { return false }
-    return settings.nextWriter != nil || !settings.writers.isEmpty
+    guard let settings = existingWaiters?.existingSettings else { return false }
+    return settings.writer.isTaken || settings.nextWriter != nil || !settings.writers.isEmpty
   }
 
   /// Suspends the calling task, which stays on the loop, while others write.
