@@ -58,6 +58,7 @@
 
   func consume(_ count: Int) {
     unread = (unread.lowerBound + count)..<unread.upperBound
+    if unread.isEmpty { unsafe borrower = nil }
   }
 
   /// Ends the loan of a socket that is no more.

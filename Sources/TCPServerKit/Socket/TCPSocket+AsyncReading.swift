@@ -149,17 +149,37 @@ extension TCPSocket {
     maxLength: Int = 65536,
     timeout: Duration? = nil
   ) async throws -> [UInt8]? {
+    try await readingLine(maxLength, timeout) { $0.take($1) }
+  }
+
+  /// - Parameter take: takes the line, which is so many bytes of what is unread.
+  @inline(__always)
+  func readingLine<Line>(
+    _ maxLength: Int,
+    _ timeout: Duration?,
+    _ take: (TCPSocket, Int) -> Line
+  ) async throws -> Line? {
     var searched = 0
-    return try await reading(timeout) { socket -> [UInt8]?? in
+    return try await reading(timeout) { socket -> Line?? in
       while true {
-        if let newline = unsafe socket.unreadBytes.dropFirst(searched).firstIndex(of: UInt8(ascii: "\n")) {
-          return try socket.takeDelimited(newline + 1, maxLength)
+        if let newline = socket.unread(UInt8(ascii: "\n"), from: searched) {
+          guard newline < max(maxLength, 1) else { throw socket.tooLong() }
+          return take(socket, newline + 1)
         }
         searched = socket.bytesHeld
         guard let isMore = try socket.holdsMore(than: searched, maxLength) else { return nil }
-        guard isMore else { return searched > 0 ? socket.take(searched) : .some(nil) }
+        guard isMore else { return searched > 0 ? take(socket, searched) : .some(nil) }
       }
     }
+  }
+
+  /// Where a byte is for the first time in what is unread, from a position on.
+  private func unread(_ byte: UInt8, from start: Int) -> Int? {
+    let bytes = unsafe unreadBytes
+    guard start < bytes.count, let first = bytes.baseAddress,
+      let found = unsafe memchr(first + start, CInt(byte), bytes.count - start)
+    else { return nil }
+    return unsafe first.distance(to: UnsafeRawPointer(found))
   }
 
   /// Reads up to a delimiter, which may be of several bytes, the delimiter included.
@@ -199,7 +219,7 @@ extension TCPSocket {
     return try await reading(timeout) { socket -> [UInt8]?? in
       guard let last = delimiter.last else { throw socket.refuseAsync("An empty delimiter") }
       while true {
-        while let end = unsafe socket.unreadBytes.dropFirst(searched).firstIndex(of: last) {
+        while let end = socket.unread(last, from: searched) {
           searched = end + 1
           if unsafe socket.unreadBytes[..<searched].suffix(delimiter.count).elementsEqual(delimiter) {
             return try socket.takeDelimited(searched, maxLength)

@@ -122,8 +122,8 @@ extension TCPSocket {
       guard !flags.contains(.drained) else { return nil }
       let before = bytesHeld
       switch receiveIntoQueue(roomFor: count - before) {
-      case .bytes:
-        if spendsTurnBudget(bytesHeld - before) { flags.insert(.drained) }
+      case .bytes(let isAll):
+        if spendsTurnBudget(bytesHeld - before) || isAll { flags.insert(.drained) }
       case .end: break
       case .nothing: return nil
       case .failed(let errnum): throw broke(errnum)

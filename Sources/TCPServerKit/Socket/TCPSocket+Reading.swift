@@ -142,13 +142,8 @@ extension TCPSocket {
 
   func take(_ count: Int) -> [UInt8] {
     guard count > 0 else { return [] }
-    let unread = unsafe unreadBytes
-    let bytes = unsafe [UInt8](unsafeUninitializedCapacity: count) { room, written in
-      unsafe UnsafeMutableRawBufferPointer(room).copyMemory(
-        from: UnsafeRawBufferPointer(rebasing: unread[..<count])
-      )
-      written = count
-    }
+    // In this form the array's type is not looked up at run time.
+    let bytes = unsafe Array(UnsafeRawBufferPointer(rebasing: unreadBytes[..<count]))
     consume(count)
     return bytes
   }
@@ -251,7 +246,8 @@ extension TCPSocket {
   }
 
   enum Received {
-    case bytes
+    /// - Parameter isAll: whether nothing more was there.
+    case bytes(isAll: Bool)
     case nothing
     case end
     case failed(CInt)
@@ -260,7 +256,7 @@ extension TCPSocket {
   /// How much is read at once where nothing says how much there is.
   private static let pieceSize = 16384
 
-  /// Reads once from the kernel into `input`.
+  /// Reads once from the kernel: into the loop's buffer, or into `input` where there are unread bytes already.
   ///
   /// - Parameters:
   ///   - least: how many bytes there is room for, whatever the limit says.
@@ -271,23 +267,34 @@ extension TCPSocket {
     let room = min(max(roomForInput, least), ReadBuffer.size)
     guard room > 0 else { return .nothing }
     saveLentBytes()
-    let queue = input ?? ByteQueue()
-    let space = unsafe queue.reserve(min(room, piece))
-    let outcome = unsafe SystemCalls.receive(
-      descriptor,
-      into: UnsafeMutableRawBufferPointer(rebasing: space[..<min(space.count, room)])
-    )
+    guard input == nil, let readBuffer else { return receive(into: input ?? ByteQueue(), min(room, piece)) }
+    // Nearly always the caller takes all of it at once: no memory of the socket's own.
+    let space = unsafe UnsafeMutableRawBufferPointer(rebasing: readBuffer.take()[..<min(room, piece)])
+    let outcome = unsafe SystemCalls.receive(descriptor, into: space)
+    if case .value(let count) = outcome, count > 0 { readBuffer.lend(count, to: self) }
+    return noteReceived(outcome, room: space.count)
+  }
+
+  private func receive(into queue: ByteQueue, _ room: Int) -> Received {
+    let space = unsafe UnsafeMutableRawBufferPointer(rebasing: queue.reserve(room)[..<room])
+    let outcome = unsafe SystemCalls.receive(descriptor, into: space)
+    if case .value(let count) = outcome, count > 0 {
+      queue.didAppend(count)
+      input = queue
+    }
+    return noteReceived(outcome, room: room)
+  }
+
+  private func noteReceived(_ outcome: SystemCalls.Outcome, room: Int) -> Received {
     switch outcome {
     case .value(0):
       noteInputEnded()
       return .end
     case .value(let count):
-      queue.didAppend(count)
-      input = queue
       if inputLimit > 0 {
         updateReadWatch()
       }
-      return .bytes
+      return .bytes(isAll: count < room)
     case .failed(let errnum):
       return outcome.wouldBlock ? .nothing : .failed(errnum)
     }

@@ -110,16 +110,7 @@ extension TCPSocket {
     ///
     /// May be called from any task.
     public mutating func next() async throws -> String? {
-      guard var line = try await socket.readLine(maxLength: maxLength, timeout: timeout)?[...] else {
-        return nil
-      }
-      if line.last == UInt8(ascii: "\n") {
-        line.removeLast()
-        if line.last == UInt8(ascii: "\r") {
-          line.removeLast()
-        }
-      }
-      return String(decoding: line, as: UTF8.self)
+      try await socket.readingLine(maxLength, timeout) { $0.takeLine($1) }
     }
 
     /// The next line, as the `for await` loop asks for it.
@@ -136,5 +127,21 @@ extension TCPSocket {
     ) async throws -> String? {
       try await next()
     }
+  }
+}
+
+extension TCPSocket {
+  /// Takes so many bytes as a text, without the line ending.
+  fileprivate func takeLine(_ count: Int) -> String {
+    var line = unsafe unreadBytes[..<count]
+    if unsafe line.last == UInt8(ascii: "\n") {
+      unsafe line.removeLast()
+      if unsafe line.last == UInt8(ascii: "\r") {
+        unsafe line.removeLast()
+      }
+    }
+    let text = unsafe String(decoding: UnsafeRawBufferPointer(rebasing: line), as: UTF8.self)
+    consume(count)
+    return text
   }
 }
