@@ -20,6 +20,7 @@
 #include "group.h"
 #include "notify.h"
 #include "places.h"
+#include "preface.h"
 #include "probes.h"
 #include "server.h"
 
@@ -62,6 +63,7 @@ static void reject(csc_server *server, const csc_connection *connection,
     }
     CSC__PROBE3(reject, server, connection->descriptor, reason);
     csc__close_rejected(connection->descriptor, reset);
+    csc_proxied_free(connection->proxied);
     switch (reason) {
     case CSC_REJECTED_BY_ADMISSION:
         server->statistics.rejected_by_admission++;
@@ -69,7 +71,7 @@ static void reject(csc_server *server, const csc_connection *connection,
     case CSC_REJECTED_BY_LIMIT:
         server->statistics.rejected_by_limit++;
         break;
-    case CSC_REJECTED_BY_OVERLOAD:
+    default:
         server->statistics.shed++;
         break;
     }
@@ -95,6 +97,17 @@ static csc__admission_verdict ask(csc_server *server, const csc_address *peer) {
     return csc__admission_by_answer(answer, closed, has_memory);
 }
 
+static void turn_away(csc_server *server, const csc_connection *connection,
+                      const csc__admission_verdict *verdict) {
+    if (verdict->entry == CSC__REJECT) {
+        reject(server, connection, verdict->reason, verdict->reset);
+    } else {
+        server->statistics.discarded_on_close++;
+        close(connection->descriptor);
+        csc_proxied_free(connection->proxied);
+    }
+}
+
 // False when the connection was closed: its client was rejected, or the server closed meanwhile.
 static bool admit(csc_server *server, const csc_connection *connection) {
     if (server->group) {
@@ -108,12 +121,7 @@ static bool admit(csc_server *server, const csc_connection *connection) {
     }
     if (verdict.entry != CSC__LET_IN) {
         csc__place_give(server); // before a callback may give the server another budget
-    }
-    if (verdict.entry == CSC__REJECT) {
-        reject(server, connection, verdict.reason, verdict.reset);
-    } else if (verdict.entry == CSC__DISCARD) {
-        server->statistics.discarded_on_close++;
-        close(connection->descriptor);
+        turn_away(server, connection, &verdict);
     }
     if (verdict.entry != CSC__LET_IN && server->member) {
         csc__member_count_ended(server->member, 1);
@@ -132,15 +140,9 @@ static bool hand_over(csc_server *server, const csc_connection *connection) {
     return delivered;
 }
 
-// Queues the connection or hands it over; false when it was closed instead. As a call it would cost
-// each connection that comes from another thread 30 instructions more.
-static inline __attribute__((always_inline)) bool take(csc_server *server,
-                                                       const csc_connection *connection) {
-    server->statistics.accepted++;
-    if (server->live >= server->admission_threshold && !admit(server, connection)) {
-        return false;
-    }
-    server->live++;
+// Queues a live connection or hands it over.
+static inline __attribute__((always_inline)) bool enter(csc_server *server,
+                                                        const csc_connection *connection) {
     if (server->incoming_connection) {
         if (hand_over(server, connection)) {
             server->statistics.delivered++;
@@ -150,8 +152,48 @@ static inline __attribute__((always_inline)) bool take(csc_server *server,
         csc_connection *place = csc__pending_push_place(&server->pending);
         place->descriptor = connection->descriptor;
         place->peer = connection->peer;
+        place->proxied = connection->proxied;
     }
     return true;
+}
+
+// The client that a proxy has named is asked about as well.
+static bool take_past_preface(csc_server *server, const csc_connection *connection) {
+    bool is_named =
+        connection->proxied && connection->proxied->header.source.family != CSC_FAMILY_NONE;
+    csc__admission_verdict verdict =
+        server->admission && is_named
+            ? ask(server, &connection->peer)
+            : csc__admission_by_answer(CSC_ADMIT, false, csc__pending_reserve(&server->pending));
+    if (verdict.entry == CSC__LET_IN) {
+        return enter(server, connection);
+    }
+    csc__end_connections(server, 1);
+    turn_away(server, connection, &verdict);
+    return false;
+}
+
+static __attribute__((noinline)) bool take_by_preface(csc_server *server,
+                                                      const csc_connection *accepted) {
+    csc_connection connection = *accepted;
+    return csc__preface_begin(server, &connection) && take_past_preface(server, &connection);
+}
+
+// Lets the connection in; false when it was closed instead, or is in the preface. As a call it would
+// cost each connection that comes from another thread 30 instructions more.
+static inline __attribute__((always_inline)) bool take(csc_server *server,
+                                                       const csc_connection *connection) {
+    server->statistics.accepted++;
+    if (server->live >= server->admission_threshold) {
+        if (!admit(server, connection)) {
+            return false;
+        }
+        if (csc__preface_is_due(server)) {
+            return take_by_preface(server, connection);
+        }
+    }
+    server->live++;
+    return enter(server, connection);
 }
 
 // On its own, so that the connections that are queued need no room for this on the stack.
@@ -352,6 +394,10 @@ static inline csc__outcome announce(csc_server *server, bool taken, bool is_list
 
 csc__outcome csc__step_with(csc_server *server, const csc_connection *connection) {
     return announce(server, take(server, connection), false);
+}
+
+csc__outcome csc__step_past_preface(csc_server *server, csc_connection *connection) {
+    return announce(server, take_past_preface(server, connection), false);
 }
 
 // There is no place for it, and clients do not wait for one.

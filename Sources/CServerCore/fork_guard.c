@@ -10,6 +10,7 @@
 // One thread uses a server; this list alone is shared, under its mutex, and is touched when
 // listening starts and stops and when the process forks, never on the accept path.
 
+#include "preface.h"
 #include "server.h"
 
 #include <fcntl.h>
@@ -51,6 +52,10 @@ static void after_fork_in_child(void) {
         server->socket.private_fd = -1;
         replace(&server->placeholder, &nothing);
         replace(&server->watchdog.timer, &nothing);
+        // Another thread's may have been about to change, and no thread runs its loop here.
+        if (pthread_equal(atomic_load(&server->thread), pthread_self())) {
+            csc__prefaces_replace(server, nothing.number);
+        }
         csc__fail_after_fork(server);
     }
     csc__private_fd_close(&nothing);

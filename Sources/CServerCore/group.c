@@ -152,6 +152,7 @@ bool csc_group_add(csc_group *group, csc_server *server) {
         return false;
     }
     csc__member_count_others(member, server->statistics.accepted, server->live);
+    csc__set_limits(server);
     csc__settle(server);
     return true;
 }

@@ -10,6 +10,7 @@
 #include "group.h"
 #include "notify.h"
 #include "places.h"
+#include "preface.h"
 #include "probes.h"
 #include "server.h"
 
@@ -102,6 +103,7 @@ static bool look_after_socket(csc_server *server, int64_t now) {
 bool csc__tend(csc_server *server, int64_t now) {
     uint64_t generation = server->generation;
     csc__collect_ended(server);
+    csc__prefaces_expire(server);
     if (server->group) {
         csc__group_look(server->group); // no event does in a wait
     }
@@ -186,6 +188,7 @@ static void on_watchdog(evutil_socket_t descriptor, short events, void *context)
     if (!was_abandoned(server)) {
         csc__watchdog_reset(&server->watchdog);
         csc__collect_ended(server);
+        csc__prefaces_expire(server);
         int64_t now = csc__monotonic_milliseconds();
         if (!look_after_socket(server, now) && csc__pause_is_over(&server->pause, now) &&
             !server->pause.strict) {

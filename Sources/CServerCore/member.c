@@ -42,6 +42,10 @@ static void discard(csc_server *server, const csc_connection *connection, uint64
     if (server->process == csc__process() || is_its_socket(connection)) {
         close(connection->descriptor);
     }
+    if (server->process == csc__process()) {
+        csc_proxied_free(
+            connection->proxied); // in a child the copy may be of one that was received
+    }
     server->statistics.accepted++;
     (*counter)++;
     csc__group_publish(server);

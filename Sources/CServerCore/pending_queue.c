@@ -5,7 +5,7 @@
 //      slots   [ . . A B C . . . ]        A is the oldest, the next push goes after C
 //                    ^head ^head+count    positions wrap at capacity, a power of two
 //
-// What is reserved in a connection stays 0. The ring owns the array; the descriptors in it belong
+// What is reserved in a connection stays 0, and what a proxy said of it NULL in a free place. The ring owns the array; the descriptors in it belong
 // to the server until they are taken.
 
 #include "pending_queue.h"

@@ -31,6 +31,7 @@ static inline bool csc__pending_pop(csc__pending_queue *queue, csc_connection *c
         return false;
     }
     *connection = queue->slots[queue->head];
+    queue->slots[queue->head].proxied = NULL; // as the next push expects it
     queue->head = (queue->head + 1) & (queue->capacity - 1);
     queue->count--;
     return true;

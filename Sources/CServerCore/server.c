@@ -9,6 +9,7 @@
 #include "group.h"
 #include "notify.h"
 #include "places.h"
+#include "preface.h"
 #include "probes.h"
 
 #include <errno.h>
@@ -39,6 +40,7 @@ csc_server *csc_server_new(struct event_base *base) {
     server->reserve_watermark = INT_MAX;
     server->descriptor_reserve = DEFAULT_DESCRIPTOR_RESERVE;
     server->accept_batch = DEFAULT_ACCEPT_BATCH;
+    server->max_prefaces = DEFAULT_MAX_PREFACES;
     server->expected_descriptors = DEFAULT_EXPECTED_CONNECTIONS;
     server->last_error = (csc__last_error){.error = CSC_ERROR_UNKNOWN, .text = ""};
     return server;
@@ -193,9 +195,11 @@ void csc_server_close(csc_server *server) {
         server->statistics.discarded_on_close++;
         if (connection.descriptor >= 0) {
             close(connection.descriptor);
+            csc_proxied_free(connection.proxied);
             csc__end_connections(server, 1);
         }
     }
+    csc__prefaces_end_all(server, server->process != csc__process());
     if (server->member) {
         csc__member_discard_all(server);
     }
@@ -316,6 +320,7 @@ bool csc_server_add_pending(csc_server *server, const csc_connection *connection
     csc_connection *place = csc__pending_push_place(&server->pending);
     place->descriptor = connection->descriptor;
     place->peer = connection->peer;
+    place->proxied = connection->proxied;
     if (connection->descriptor >= 0 && connection->descriptor == server->handed_over_fd) {
         server->handed_over_fd = -1; // the incoming callback gives back what it was just handed
     } else {

@@ -4,10 +4,10 @@
 //
 //      server.c  settings.c  wait.c        the API of one server
 //      statistics.c  group.c               and of several; see group.h
-//      loop.c  placing.c  member.c  sharing.c
+//      loop.c  placing.c  member.c  sharing.c  prefacing.c
 //                                          the loop's side, with wait.c the drivers
 //      accept.c                            the one actor
-//      places.c                            a place of a budget for each connection
+//      places.c  preface.c                 a place of a budget; what comes before delivery
 //      settle.c  listener.c  notify.c      what the state asks for; events; callbacks
 //      state.c  group_state.c  group_list.c  descriptor_reserve.c  fork_guard.c
 //      pause  admission  pending_queue  mailbox  waker  listening_socket  watchdog  private_fd
@@ -27,6 +27,7 @@
 
 struct csc__member;
 struct csc__places;
+struct csc__prefaces;
 struct event;
 struct evconnlistener;
 
@@ -35,6 +36,7 @@ enum {
     DEFAULT_ACCEPT_BATCH = 64,
     DEFAULT_EXPECTED_CONNECTIONS = 65536,
     DEFAULT_DESCRIPTOR_RESERVE = 32,
+    DEFAULT_MAX_PREFACES = 1024,
 };
 
 typedef struct csc__last_error {
@@ -53,7 +55,7 @@ struct csc_server {
     csc__pending_queue pending;
     int accept_budget;            // connections until csc__settle() has to compute it again
     csc__pause pause;             // for errors
-    uint32_t live;                // pending, or delivered and not ended
+    uint32_t live;                // in the preface, pending, or delivered and not ended
     uint32_t admission_threshold; // with so many live connections, clients are admitted one by one
     int reserve_watermark;        // from this number on, count the descriptors that are left
     int handed_over_fd;           // descriptor that the incoming callback holds now; -1 for none
@@ -109,6 +111,12 @@ struct csc_server {
     bool no_room;               // no member takes another connection
     csc_statistics *published;  // for other threads; or NULL
     struct csc__places *places; // of a budget that it shares, see places.h; or NULL
+
+    // Connections that have something to send before they are delivered; see preface.h.
+    struct csc__prefaces *prefaces; // NULL until that is required
+    int max_prefaces;
+    csc_prefaces_over_fn prefaces_over;
+    void *prefaces_over_context;
 
     // What other threads may touch.
     _Atomic pthread_t thread;    // the server's, as far as is known
@@ -241,6 +249,9 @@ csc__outcome csc__step(csc_server *server);
 
 // The same for a connection that came another way. There is room for it in the queue.
 csc__outcome csc__step_with(csc_server *server, const csc_connection *connection);
+
+// The same for one that has got past its preface, and is live.
+csc__outcome csc__step_past_preface(csc_server *server, csc_connection *connection);
 
 // The same for one that libevent accepted, and for an attempt that failed elsewhere.
 void csc__on_accept(struct evconnlistener *listener, int descriptor, struct sockaddr *peer,

@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "group.h"
 #include "places.h"
+#include "preface.h"
 #include "server.h"
 
 #include <errno.h>
@@ -17,7 +18,8 @@ void csc__set_limits(csc_server *server) {
     bool waits = server->excess == CSC_EXCESS_WAIT;
     bool awaits_place = server->places && server->places->awaits;
     server->pause_threshold = awaits_place ? 0 : waits ? limit : UINT32_MAX;
-    server->admission_threshold = server->admission ? 0 : waits ? UINT32_MAX : limit;
+    bool asks = server->admission || csc__preface_is_due(server);
+    server->admission_threshold = asks ? 0 : waits ? UINT32_MAX : limit;
 }
 
 static bool below_connection_limit(const csc_server *server) {

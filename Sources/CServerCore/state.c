@@ -4,6 +4,7 @@
 
 #include "group.h"
 #include "places.h"
+#include "preface.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@ void csc__server_destroy(csc_server *server) {
         free(server->published);
     }
     csc__places_free(server);
+    csc__prefaces_free(server);
     csc__pending_free(&server->pending);
     csc__private_fd_close(&server->wake);
     free(server);

@@ -23,6 +23,10 @@ uint64_t csc_server_live(const csc_server *server) {
     return ended < server->live ? (uint64_t)(server->live - ended) : 0;
 }
 
+uint64_t csc_server_in_preface(const csc_server *server) {
+    return server ? server->statistics.in_preface : 0;
+}
+
 void csc_server_statistics(const csc_server *server, csc_statistics *statistics, size_t size) {
     csc_statistics snapshot = {0};
     if (server) {

@@ -6,6 +6,7 @@
 
 #include "clock.h"
 #include "places.h"
+#include "preface.h"
 #include "server.h"
 
 #include <errno.h>
@@ -19,14 +20,26 @@ typedef enum wait_result { WAITING, ACCEPTED, TIMED_OUT, WOKEN, FAILED } wait_re
 // Milliseconds for poll: until the earliest of the next look at the listening socket, the deadline
 // and the end of a back-off.
 static int poll_timeout(const csc_server *server, int64_t deadline, int64_t now) {
-    int64_t until = server->watchdog.next_look;
+    int64_t until = csc__server_is_listening(server) ? server->watchdog.next_look : INT64_MAX;
     if (deadline >= 0 && deadline < until) {
         until = deadline;
     }
     if (server->pause.backing_off && server->pause.end < until) {
         until = server->pause.end;
     }
+    if (csc__prefaces_deadline(server) < until) {
+        until = csc__prefaces_deadline(server);
+    }
     return until < now ? 0 : (int)(until - now);
+}
+
+// False when no connection will come.
+static bool tend(csc_server *server, int64_t now) {
+    if (csc__server_is_listening(server)) {
+        return csc__tend(server, now);
+    }
+    csc__prefaces_expire(server);
+    return server->statistics.in_preface > 0;
 }
 
 // Without an eventfd a wake-up is noticed when poll returns, after a second at most.
@@ -77,7 +90,7 @@ static wait_result accept_batch(csc_server *server) {
 
 static wait_result wait_once(csc_server *server, int64_t deadline) {
     int64_t now = csc__monotonic_milliseconds();
-    if (!csc__tend(server, now)) {
+    if (!tend(server, now)) {
         return FAILED;
     }
     if (atomic_exchange(&server->wake_requested, false)) {
@@ -89,13 +102,18 @@ static wait_result wait_once(csc_server *server, int64_t deadline) {
         {.fd = watches ? server->socket.private_fd : -1, .events = POLLIN},
         {.fd = atomic_load(&server->can_be_poked) ? server->wake.number : -1, .events = POLLIN},
     };
-    int ready = poll(entries, 2, poll_timeout(server, deadline, now));
+    uint64_t generation = server->generation;
+    int ready = csc__poll_with_prefaces(server, entries, poll_timeout(server, deadline, now));
     if (ready < 0 && errno != EINTR) {
         csc__fail(server, CSC_CALL_ACCEPT, errno);
         return FAILED;
     }
     if (ready > 0 && entries[1].revents != 0) {
         forget_wake_ups(server);
+    }
+    int taken = ready > 0 ? csc__prefaces_go_on(server) : 0;
+    if (taken > 0 || generation != server->generation) {
+        return taken > 0 ? ACCEPTED : WAITING;
     }
     if (ready > 0 && entries[0].revents != 0) {
         wait_result result = accept_batch(server);
@@ -155,7 +173,7 @@ bool csc_server_wait(csc_server *server, int msec, bool *timed_out) {
         csc__fail_after_fork(server);
         return false;
     }
-    bool listens = csc__server_is_listening(server);
+    bool listens = csc__server_is_listening(server) || server->statistics.in_preface > 0;
     if (timed_out && listens) {
         *timed_out = false;
     }

@@ -6,7 +6,7 @@
 //
 // For three seconds, or for as many as the environment variable SETTINGS_SECONDS says.
 
-#include "fixture.h"
+#include "proxies.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -21,6 +21,8 @@
 #include <unistd.h>
 
 enum { AT_ONCE = 64, USUAL_SECONDS = 3 };
+
+static const char header[] = "PROXY UNKNOWN\r\n";
 
 typedef struct play {
     fixture *it;
@@ -54,7 +56,22 @@ static void end_one(play *now) {
     }
 }
 
-static void hand_out(play *now, int descriptor) {
+// A client sends its header in any case: where the server has not read it, closing would reset.
+static void read_header(int descriptor) {
+    struct pollfd entry = {.fd = descriptor, .events = POLLIN};
+    char bytes[sizeof header];
+    fault_suspend();
+    poll(&entry, 1, 10000);
+    recv(descriptor, bytes, sizeof bytes, MSG_DONTWAIT);
+    fault_resume();
+}
+
+static void hand_out(play *now, const csc_connection *connection) {
+    int descriptor = connection->descriptor;
+    if (!connection->proxied) {
+        read_header(descriptor);
+    }
+    csc_proxied_free(connection->proxied);
     send(descriptor, "x", 1, MSG_NOSIGNAL);
     close(descriptor);
     now->handed_out++;
@@ -64,7 +81,7 @@ static void hand_out(play *now, int descriptor) {
 static void take_some(play *now, uint32_t most) {
     csc_connection connection;
     while (most-- > 0 && csc_server_next_pending(now->server, &connection)) {
-        hand_out(now, connection.descriptor);
+        hand_out(now, &connection);
     }
 }
 
@@ -81,7 +98,7 @@ static void on_incoming(csc_server *server, const csc_connection *connection, vo
     if (any(context, 2) == 0) {
         assert_true(csc_server_add_pending(server, connection));
     } else {
-        hand_out(context, connection->descriptor);
+        hand_out(context, connection);
     }
 }
 
@@ -117,7 +134,7 @@ static void change(play *now) {
                                                    CSC_OVERLOAD_STRICT};
     static const int errors[] = {EMFILE, ENFILE, ENOMEM, ECONNABORTED, EPERM, EINTR, EAGAIN};
     csc_server *server = now->server;
-    switch (any(now, 14)) {
+    switch (any(now, 15)) {
     case 0:
         csc_server_set_max_pending(server, pending[any(now, 6)]);
         break;
@@ -155,6 +172,14 @@ static void change(play *now) {
         break;
     case 12:
         csc_server_descriptor_freed(server);
+        break;
+    case 13:
+        csc_server_set_max_prefaces(server, 1 + (int)any(now, 20));
+        if (any(now, 2) == 0) {
+            proxies_require(server);
+        } else {
+            csc_server_require_proxy_header(server, NULL);
+        }
         break;
     default:
         csc_server_wait(server, 0, NULL);
@@ -196,6 +221,7 @@ static void *be_clients(void *context) {
             entries[i].fd = connect_to(&where);
             if (entries[i].fd >= 0) {
                 open++;
+                send(entries[i].fd, header, sizeof header - 1, MSG_NOSIGNAL);
                 atomic_fetch_add(&connected, 1);
             } else if (errno == ECONNRESET) { // rejected before connect() returned
                 atomic_fetch_add(&connected, 1);
@@ -249,6 +275,7 @@ static void calm_down(play *now) {
     csc_server_set_max_connections(now->server, -1, CSC_EXCESS_WAIT);
     csc_server_set_descriptor_reserve(now->server, 0);
     csc_server_set_accept_batch(now->server, 64);
+    csc_server_require_proxy_header(now->server, NULL);
     csc_server_resume(now->server);
     csc_server_resume(now->server);
 }
@@ -310,8 +337,8 @@ static void whatever_is_set_whenever_each_client_is_served_once(void **state) {
     atomic_store(&all_over, true);
     pthread_join(now.ender, NULL);
     csc_statistics statistics = fixture_statistics(it);
-    uint64_t rejected =
-        statistics.shed + statistics.rejected_by_admission + statistics.rejected_by_limit;
+    uint64_t rejected = statistics.shed + statistics.rejected_by_admission +
+                        statistics.rejected_by_limit + statistics.ended_in_preface;
     assert_int_equal(atomic_load(&wrong), 0);
     assert_int_equal(settled(), atomic_load(&connected));
     assert_int_equal(atomic_load(&answered), now.handed_out);

@@ -213,7 +213,8 @@ static void observe(subject *it) {
           it->pending.count);
     CHECK(csc_server_has_pending(it->server) == (it->pending.count > 0), "%zu", it->pending.count);
     CHECK(now.discarded_on_close == it->discarded, "%d", (int)now.discarded_on_close);
-    uint64_t rejected = now.shed + now.rejected_by_admission + now.rejected_by_limit;
+    uint64_t rejected = now.shed + now.rejected_by_admission + now.rejected_by_limit +
+                        now.in_preface + now.ended_in_preface;
     CHECK(rejected == it->rejected, "%d, the model has %d", (int)rejected, (int)it->rejected);
     uint64_t on_their_way = it->in_incoming;
     CHECK(it->in_incoming + it->applicant_count > 0 ||

@@ -12,7 +12,7 @@
  *
  * All of it is included by CServerCore.h: @ref listening, @ref callbacks, @ref connections, @ref
  * limits,
- * @ref groups, @ref errors, @ref addresses, @ref statistics, @ref proxy_headers.
+ * @ref groups, @ref errors, @ref addresses, @ref statistics, @ref proxied, @ref proxy_headers.
  *
  * Rules that hold for every function here:
  *
@@ -47,7 +47,8 @@
  *   and epoll_ctl (by libevent), poll, read, fstat, fcntl, getsockopt, clock_gettime, close, and
  *   what malloc() and mutexes need; timerfd_settime and write where other threads end
  *   connections or wake a wait, where a group places connections on other loops, or waits for
- *   room, one write for many, and where a server waits for a place of a budget. A wait makes one
+ *   room, one write for many, and where a server waits for a place of a budget. Where PROXY headers
+ *   are required, recv reads them. A wait makes one
  *   eventfd; when descriptors run out getrlimit is called, and with CSC_OVERLOAD_SHED eventfd.
  *   Clients that are rejected cost getsockname where there is a csc_rejected_fn, and a reset
  *   setsockopt. csc_server_descriptor_headroom() reads /proc/self/fd: getrlimit, openat,
@@ -66,7 +67,8 @@
  *   calls daemon(3) after csc_server_listen(); simpler is daemon(3) first.
  *
  * Exactly once: at any time outside a callback `accepted + added == delivered + pending +
- * discarded_on_close + shed + rejected_by_admission + rejected_by_limit` (see csc_statistics); of a
+ * in_preface + ended_in_preface + discarded_on_close + shed + rejected_by_admission +
+ * rejected_by_limit` (see csc_statistics); of a
  * group all its servers together have that (see @ref groups).
  *
  * @section probes Probes
@@ -111,6 +113,7 @@
 #include "CServerCore/error.h"
 #include "CServerCore/group.h"
 #include "CServerCore/limits.h"
+#include "CServerCore/proxied.h"
 #include "CServerCore/proxy_header.h"
 #include "CServerCore/server.h"
 #include "CServerCore/statistics.h"

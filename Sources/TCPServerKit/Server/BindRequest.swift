@@ -45,7 +45,12 @@ final class BindRequest {
   /// The peer that waits, with its connection's descriptor, which is the caller's from now on.
   func takeArrived() -> csc_connection? {
     guard case .arrived(let peer) = phase, let connection else { return nil }
-    let taken = csc_connection(descriptor: connection.takeDescriptor(), peer: peer, reserved: 0)
+    let taken = unsafe csc_connection(
+      descriptor: connection.takeDescriptor(),
+      peer: peer,
+      reserved: 0,
+      proxied: nil
+    )
     stop()
     return taken
   }

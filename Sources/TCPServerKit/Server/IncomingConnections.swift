@@ -114,7 +114,7 @@ public final class IncomingConnection: Sendable {
     let descriptor = descriptor.exchange(-1, ordering: .relaxed)
     guard descriptor >= 0 else { throw .operation }
     let socket = TCPSocket(
-      accepted: csc_connection(descriptor: descriptor, peer: peer, reserved: 0),
+      accepted: unsafe csc_connection(descriptor: descriptor, peer: peer, reserved: 0, proxied: nil),
       context: server.context(on: eventBase)
     )
     if !isCounted.exchange(false, ordering: .relaxed) {

@@ -82,7 +82,7 @@ void fixture_run_until(fixture *it, const int *counter, int value);
 
 csc_statistics fixture_statistics(const fixture *it);
 
-// accepted + added == delivered + pending + discarded_on_close + shed + rejected
+// accepted + added == delivered + pending + discarded_on_close + shed + rejected + those in the preface
 void fixture_assert_balance(const fixture *it);
 
 void fixture_assert_error(const fixture *it, csc_error error, const char *text);

@@ -53,7 +53,8 @@ void group_assert_balance(const test_group *group) {
     csc_statistics now = group_statistics(group);
     assert_int_equal(now.accepted + now.added,
                      now.delivered + now.pending + now.in_mailbox + now.discarded_on_close +
-                         now.shed + now.rejected_by_admission + now.rejected_by_limit);
+                         now.shed + now.rejected_by_admission + now.rejected_by_limit +
+                         now.in_preface + now.ended_in_preface);
 }
 
 void group_teardown(test_group *group) {

@@ -35,6 +35,7 @@ const named_call named_calls[] = {
 #endif
     {"poll", SYS_ppoll, true},
     {"read", SYS_read, true},
+    {"recv", SYS_recvfrom, true},
     {"write", SYS_write, true},
     {"fstat", SYS_fstat, true},
     {"fstat", SYS_newfstatat, true},

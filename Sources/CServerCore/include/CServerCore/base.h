@@ -25,10 +25,13 @@
         _Pragma("clang diagnostic ignored \"-Wnullability-extension\"")                            \
             _Pragma("clang assume_nonnull begin")
 #define CSC_ASSUME_NONNULL_DONE _Pragma("clang assume_nonnull end") _Pragma("clang diagnostic pop")
+// For Swift: a value that has a pointer, and whose other fields may be used for all that.
+#define CSC_SAFE __attribute__((swift_attr("@safe")))
 #else
 #define CSC_NULLABLE
 #define CSC_ASSUME_NONNULL
 #define CSC_ASSUME_NONNULL_DONE
+#define CSC_SAFE
 #endif
 /** @endcond */
 

@@ -58,7 +58,8 @@ typedef enum csc_admission {
 } csc_admission;
 
 /**
- * Called for each connection before anything is made of it.
+ * Called for each connection before anything is made of it; where a PROXY header is required, for the
+ * proxy, and then for the client.
  *
  * @param peer the client's address and port, *borrowed* for the call
  * @return what becomes of the client
@@ -70,15 +71,23 @@ typedef csc_admission (*csc_admission_fn)(csc_server *server, const csc_address 
 typedef enum csc_rejection_reason {
     CSC_REJECTED_BY_ADMISSION, /**< the admission callback said so */
     CSC_REJECTED_BY_LIMIT,     /**< csc_server_set_max_connections() was reached */
-    CSC_REJECTED_BY_OVERLOAD   /**< CSC_OVERLOAD_SHED, or no memory to queue it */
+    CSC_REJECTED_BY_OVERLOAD,  /**< CSC_OVERLOAD_SHED, or no memory to queue it */
+    CSC_REJECTED_AS_UNTRUSTED, /**< not from a network whose PROXY headers are taken */
+    CSC_REJECTED_BY_HEADER,    /**< no PROXY header, or a wrong one */
+    CSC_REJECTED_BY_PEER,      /**< its peer ended it in the middle of the header */
+    CSC_REJECTED_BY_TIMEOUT,   /**< the header was not complete in time */
+    CSC_REJECTED_BY_PREFACES   /**< csc_server_set_max_prefaces() was reached */
 } csc_rejection_reason;
 
 /** A connection that was rejected. */
 typedef struct csc_rejection {
-    csc_address peer;            /**< the client's address and port */
+    csc_address peer;            /**< the client's address and port; before its header was read, the
+                                 proxy's */
     csc_address local;           /**< the address that the client connected to */
     csc_rejection_reason reason; /**< why it was rejected */
-    uint32_t reserved[3];        /**< 0 */
+    uint32_t proxy_error;        /**< CSC_REJECTED_BY_HEADER: a csc_proxy_error; otherwise 0 */
+    uint32_t proxy_error_offset; /**< CSC_REJECTED_BY_HEADER: which byte is wrong, from 0 */
+    uint32_t reserved[1];        /**< 0 */
 } csc_rejection;
 
 /**

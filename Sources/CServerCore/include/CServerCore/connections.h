@@ -71,6 +71,8 @@ CSC_API bool csc_server_inject(csc_server *CSC_NULLABLE server, const csc_connec
  * to the pending limit, with the same callbacks as the loop. Accepts while paused. Signals do not
  * shorten the wait.
  *
+ * After csc_server_finish() it goes on while connections are in the preface.
+ *
  * @param msec milliseconds; 0 polls; -1 or less waits without limit
  * @param timed_out if not NULL: set to whether the time ran out; untouched when the server does not
  * listen

@@ -40,8 +40,8 @@ CSC_ASSUME_NONNULL
  * listen no more, and csc_server_free() of each closes the child's copies of what was on its way.
  *
  * Exactly once: while no thread is at work, the sum of all, csc_group_statistics(), has `accepted +
- * added == delivered + pending + in_mailbox + discarded_on_close + shed + rejected_by_admission +
- * rejected_by_limit`.
+ * added == delivered + pending + in_mailbox + in_preface + ended_in_preface + discarded_on_close + shed +
+ * rejected_by_admission + rejected_by_limit`.
  * @{
  */
 

@@ -15,6 +15,7 @@
 extern "C" {
 #endif
 
+struct csc_proxied;
 struct event_base;
 
 CSC_ASSUME_NONNULL
@@ -28,11 +29,16 @@ CSC_ASSUME_NONNULL
 /** A server. Opaque; made by csc_server_new(), ended by csc_server_free(). */
 typedef struct csc_server csc_server;
 
-/** An accepted connection. A plain value: its last holder owns the descriptor. */
-typedef struct csc_connection {
-    int descriptor;    /**< close-on-exec, non-blocking */
-    csc_address peer;  /**< as accept4(2) gave it: right even when the peer has already gone */
+/** An accepted connection. A plain value: its last holder owns the descriptor, and what is allocated. */
+typedef struct CSC_SAFE csc_connection {
+    int descriptor; /**< close-on-exec, non-blocking */
+    csc_address
+        peer; /**< as accept4(2) gave it: right even when the peer has already gone; the client
+                       where a proxy has said who that is */
     uint32_t reserved; /**< 0 */
+    struct csc_proxied *CSC_NULLABLE
+        proxied; /**< what a proxy said; its last holder owns it, and ends
+                       it by csc_proxied_free(). NULL without csc_server_require_proxy_header() */
 } csc_connection;
 
 /**
@@ -119,7 +125,7 @@ CSC_API int csc_server_release(csc_server *CSC_NULLABLE server);
  * Stops listening in order: accepts what the kernel has completed by now, whatever the limits say,
  * then closes the listening socket. Only the admission callback may still reject a client. What is
  * pending can still be taken. A client that connects meanwhile may be reset; one that connects
- * later is refused.
+ * later is refused. Connections in the preface go on, and become pending later.
  *
  * In a callback of another csc_server_finish() of the server it leaves the rest to that one: the
  * server stops listening when that returns.

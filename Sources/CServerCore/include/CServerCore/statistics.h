@@ -45,6 +45,14 @@ typedef struct csc_statistics {
     uint64_t accept_queue_limit;    /**< length of that queue */
     uint64_t in_mailbox;            /**< on their way to the members of a group now */
     uint64_t taken_back; /**< of a group: times that one was taken from a loop that was busy */
+    uint64_t in_preface; /**< accepted, and not yet past their PROXY header, now */
+    uint64_t ended_in_preface;  /**< closed without having got past it, for the reasons below */
+    uint64_t preface_untrusted; /**< not from a network whose headers are taken */
+    uint64_t preface_invalid;   /**< without a header, or with a wrong one */
+    uint64_t preface_cut_short; /**< ended by their peer in the middle of it */
+    uint64_t preface_timeouts;  /**< not past it in time */
+    uint64_t preface_dropped;   /**< closed for others, beyond csc_server_set_max_prefaces() */
+    uint64_t preface_silent;    /**< ended by their peer before its first byte: health checks */
 } csc_statistics;
 
 /**

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Connections in the preface: their list, their events, and how they end.
+//
+//      first [silent] <-> [has spoken] <-> [silent] <-> [silent] last
+//               ^first_silent                           started last
+//
+// All have the same time, so the order in which they began is that of their deadlines, and one timer
+// for the first is enough. Each owns its connection; the list owns it.
+
+#include "preface.h"
+
+#include "admission.h"
+#include "clock.h"
+#include "group.h"
+#include "notify.h"
+#include "probes.h"
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+// A socket that is ready so often, and has nothing to read, is given up: the loop would not rest.
+enum { MOST_IN_VAIN = 16 };
+
+static struct event *event_of(csc__preface *it) {
+    return (struct event *)(it + 1);
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+// How they end
+
+static void count(csc_server *server, csc__preface_result result) {
+    csc_statistics *statistics = &server->statistics;
+    statistics->ended_in_preface++;
+    switch (result) {
+    case CSC__PREFACE_UNTRUSTED:
+        statistics->preface_untrusted++;
+        break;
+    case CSC__PREFACE_INVALID:
+        statistics->preface_invalid++;
+        break;
+    case CSC__PREFACE_CUT_SHORT:
+        statistics->preface_cut_short++;
+        break;
+    case CSC__PREFACE_TIMED_OUT:
+        statistics->preface_timeouts++;
+        break;
+    case CSC__PREFACE_DROPPED:
+        statistics->preface_dropped++;
+        break;
+    case CSC__PREFACE_SILENT:
+        statistics->preface_silent++;
+        break;
+    case CSC__PREFACE_NO_MEMORY:
+        statistics->ended_in_preface--;
+        statistics->shed++;
+        break;
+    case CSC__PREFACE_NOTHING:
+    case CSC__PREFACE_MORE:
+    case CSC__PREFACE_PASSED:
+        break;
+    }
+}
+
+static csc_rejection_reason reason_of(csc__preface_result result) {
+    switch (result) {
+    case CSC__PREFACE_UNTRUSTED:
+        return CSC_REJECTED_AS_UNTRUSTED;
+    case CSC__PREFACE_INVALID:
+        return CSC_REJECTED_BY_HEADER;
+    case CSC__PREFACE_TIMED_OUT:
+        return CSC_REJECTED_BY_TIMEOUT;
+    case CSC__PREFACE_DROPPED:
+        return CSC_REJECTED_BY_PREFACES;
+    case CSC__PREFACE_NO_MEMORY:
+        return CSC_REJECTED_BY_OVERLOAD;
+    default:
+        return CSC_REJECTED_BY_PEER;
+    }
+}
+
+// Closes a connection that does not get past it, and reports that, unless it was a health check.
+static void end(csc_server *server, const csc_connection *connection, csc__preface_result result,
+                const csc__preface_fault *fault) {
+    bool is_reported = result != CSC__PREFACE_SILENT;
+    csc_rejection rejection = {.peer = connection->peer,
+                               .reason = reason_of(result),
+                               .proxy_error = fault->error,
+                               .proxy_error_offset = fault->offset};
+    if (is_reported) {
+        if (server->rejected && !server->freed) {
+            rejection.local = csc__local_address(connection->descriptor);
+        }
+        CSC__PROBE3(reject, server, connection->descriptor, rejection.reason);
+    }
+    close(connection->descriptor);
+    count(server, result);
+    csc__end_connections(server, 1);
+    csc__group_publish(server);
+    if (is_reported) {
+        csc__notify(server, CSC__REJECTION, &rejection);
+    }
+}
+
+static const csc__preface_fault no_fault;
+
+/* ---------------------------------------------------------------------------------------------- */
+// The list
+
+static void note_time(struct csc__prefaces *stage) {
+    if (stage->timer && stage->first && !stage->timer_runs) {
+        int64_t left = stage->first->started + stage->timeout - csc__monotonic_milliseconds();
+        left = left < 1 ? 1 : left;
+        struct timeval delay = {.tv_sec = left / 1000, .tv_usec = left % 1000 * 1000};
+        // Without memory for a timer, the watchdog ends them.
+        stage->timer_runs = event_add(stage->timer, &delay) == 0;
+    }
+}
+
+static void append(csc_server *server, csc__preface *it) {
+    struct csc__prefaces *stage = server->prefaces;
+    it->previous = stage->last;
+    *(stage->last ? &stage->last->next : &stage->first) = it;
+    stage->last = it;
+    if (!stage->first_silent) {
+        stage->first_silent = it;
+    }
+    server->statistics.in_preface++;
+    note_time(stage);
+}
+
+static void unlink_from(struct csc__prefaces *stage, csc__preface *it) {
+    *(it->previous ? &it->previous->next : &stage->first) = it->next;
+    *(it->next ? &it->next->previous : &stage->last) = it->previous;
+    if (stage->first_silent == it) {
+        stage->first_silent = it->next;
+    }
+}
+
+// Takes the connection out of the preface, and frees that.
+static csc_connection take_out(csc__preface *it) {
+    csc_server *server = it->server;
+    struct csc__prefaces *stage = server->prefaces;
+    csc_connection connection = it->connection;
+    unlink_from(stage, it);
+    server->statistics.in_preface--;
+    if (server->base) {
+        event_del(event_of(it));
+        event_debug_unassign(event_of(it));
+    }
+    stage->protocol->end(it->state);
+    free(it);
+    return connection;
+}
+
+// Who is to make place for another: the oldest that has sent nothing, or else the oldest.
+static csc__preface *least_promising(struct csc__prefaces *stage) {
+    while (stage->first_silent && stage->first_silent->state) {
+        stage->first_silent = stage->first_silent->next;
+    }
+    return stage->first_silent ? stage->first_silent : stage->first;
+}
+
+static bool watch(csc__preface *it) {
+    csc_server *server = it->server;
+    return !server->base ||
+           (event_assign(event_of(it), server->base, it->connection.descriptor,
+                         EV_READ | EV_PERSIST, server->prefaces->readable, it) == 0 &&
+            event_add(event_of(it), NULL) == 0);
+}
+
+// False when memory is short.
+static bool keep(csc_server *server, const csc_connection *connection, void *state) {
+    size_t event_size = server->base ? event_get_struct_event_size() : 0;
+    csc__preface *it = malloc(sizeof *it + event_size);
+    if (!it) {
+        return false;
+    }
+    *it = (csc__preface){
+        .server = server,
+        .connection = *connection,
+        .state = state,
+        .started = csc__monotonic_milliseconds(),
+    };
+    if (!watch(it)) {
+        event_debug_unassign(event_of(it));
+        free(it);
+        return false;
+    }
+    append(server, it);
+    return true;
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+// Steps
+
+static bool keep_or_end(csc_server *server, const csc_connection *connection, void *state) {
+    struct csc__prefaces *stage = server->prefaces;
+    bool is_full = server->statistics.in_preface >= (uint64_t)server->max_prefaces;
+    csc_connection dropped;
+    if (is_full) {
+        dropped = take_out(least_promising(stage));
+    }
+    if (!keep(server, connection, state)) {
+        stage->protocol->end(state);
+        end(server, connection, CSC__PREFACE_NO_MEMORY, &no_fault);
+    }
+    csc__group_publish(server);
+    if (is_full) {
+        end(server, &dropped, CSC__PREFACE_DROPPED, &no_fault);
+    }
+    return false;
+}
+
+// At once, before there is an event: a proxy sends its header with the connection.
+bool csc__preface_begin(csc_server *server, csc_connection *connection) {
+    struct csc__prefaces *stage = server->prefaces;
+    csc__preface_fault fault = {0};
+    void *state = NULL;
+    server->live++;
+    csc__preface_result result = stage->protocol->start(stage->settings, connection);
+    if (result == CSC__PREFACE_MORE) {
+        result = stage->protocol->step(stage->settings, connection, &state, &fault);
+    }
+    if (result == CSC__PREFACE_NOTHING || result == CSC__PREFACE_MORE) {
+        return keep_or_end(server, connection, state);
+    }
+    stage->protocol->end(state);
+    if (result != CSC__PREFACE_PASSED) {
+        end(server, connection, result, &fault);
+        return false;
+    }
+    return true;
+}
+
+bool csc__preface_step(csc__preface *it, csc_connection *connection) {
+    csc_server *server = it->server;
+    struct csc__prefaces *stage = server->prefaces;
+    csc__preface_fault fault = {0};
+    csc__preface_result result =
+        stage->protocol->step(stage->settings, &it->connection, &it->state, &fault);
+    it->in_vain = result == CSC__PREFACE_NOTHING ? it->in_vain + 1 : 0;
+    if (result == CSC__PREFACE_MORE || (it->in_vain > 0 && it->in_vain < MOST_IN_VAIN)) {
+        return false;
+    }
+    if (result == CSC__PREFACE_NOTHING) {
+        result = CSC__PREFACE_CUT_SHORT;
+    }
+    *connection = take_out(it);
+    if (result != CSC__PREFACE_PASSED) {
+        end(server, connection, result, &fault);
+        return false;
+    }
+    return true;
+}
+
+void csc__prefaces_expire(csc_server *server) {
+    struct csc__prefaces *stage = server->prefaces;
+    if (!stage) {
+        return;
+    }
+    uint64_t before = server->statistics.in_preface;
+    int64_t now = csc__monotonic_milliseconds();
+    // A callback may end all.
+    while (stage->first && stage->first->started + stage->timeout <= now) {
+        csc_connection connection = take_out(stage->first);
+        end(server, &connection, CSC__PREFACE_TIMED_OUT, &no_fault);
+    }
+    note_time(stage);
+    csc__prefaces_note_end(server, before);
+}
+
+void csc__prefaces_note_end(csc_server *server, uint64_t before) {
+    if (server->statistics.in_preface < before) {
+        csc__group_publish(server);
+        if (server->statistics.in_preface == 0 && server->prefaces_over && !server->freed) {
+            server->prefaces_over(server, server->prefaces_over_context);
+        }
+    }
+}
+
+int64_t csc__prefaces_deadline(const csc_server *server) {
+    const struct csc__prefaces *stage = server->prefaces;
+    return stage && stage->first ? stage->first->started + stage->timeout : INT64_MAX;
+}
+
+void csc__prefaces_end_all(csc_server *server, bool is_inherited) {
+    struct csc__prefaces *stage = server->prefaces;
+    if (!stage) {
+        return;
+    }
+    if (stage->first && is_inherited) {
+        csc__private_fd nothing = csc__private_eventfd(0);
+        csc__prefaces_replace(server, nothing.number);
+        csc__private_fd_close(&nothing);
+    }
+    while (stage->first) {
+        csc_connection connection = take_out(stage->first);
+        if (connection.descriptor >= 0) {
+            close(connection.descriptor);
+        }
+        server->statistics.discarded_on_close++;
+        csc__end_connections(server, 1);
+    }
+    if (stage->timer) {
+        event_del(stage->timer);
+        stage->timer_runs = false;
+    }
+}
+
+// Without a file to put there the number is closed, which keeps the child from the parent's epoll, too.
+void csc__prefaces_replace(csc_server *server, int nothing) {
+    csc__preface *it = server->prefaces ? server->prefaces->first : NULL;
+    for (; it; it = it->next) {
+        if (nothing < 0 || dup3(nothing, it->connection.descriptor, O_CLOEXEC) < 0) {
+            close(it->connection.descriptor);
+            it->connection.descriptor = -1;
+        }
+    }
+}
+
+void csc__prefaces_free(csc_server *server) {
+    struct csc__prefaces *stage = server->prefaces;
+    if (!stage) {
+        return;
+    }
+    if (stage->timer) {
+        event_free(stage->timer);
+    }
+    stage->protocol->free(stage->settings);
+    free(stage->entries);
+    free(stage);
+    server->prefaces = NULL;
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Connections in the preface: accepted, and not delivered before their peer has sent something, as a
+// PROXY header or what a handshake needs.
+//
+//      accept.c      let in by the real peer's address, live from now on
+//          |
+//      preface.c     begin -> step, step ... -> passed, or ended and counted
+//          |         as a list in the order of their deadlines, with one timer for all
+//      accept.c      let in by the declared address, delivered
+//
+// What a protocol does is in its table, csc__preface_protocol: one exists, proxy_receiver.c.
+#ifndef CSC_PREFACE_H
+#define CSC_PREFACE_H
+
+#include "server.h"
+
+typedef enum csc__preface_result {
+    CSC__PREFACE_NOTHING, // the peer has sent nothing since the last step
+    CSC__PREFACE_MORE,    // it has, and has to send more
+    CSC__PREFACE_PASSED,
+    // What follows ends a connection.
+    CSC__PREFACE_UNTRUSTED,
+    CSC__PREFACE_INVALID,
+    CSC__PREFACE_CUT_SHORT,
+    CSC__PREFACE_TIMED_OUT,
+    CSC__PREFACE_DROPPED,
+    CSC__PREFACE_SILENT,
+    CSC__PREFACE_NO_MEMORY
+} csc__preface_result;
+
+// What is wrong with a PROXY header.
+typedef struct csc__preface_fault {
+    uint32_t error;
+    uint32_t offset;
+} csc__preface_fault;
+
+typedef struct csc__preface_protocol {
+    // Before a byte is read: CSC__PREFACE_MORE where the peer may go on.
+    csc__preface_result (*start)(void *settings, const csc_connection *connection);
+    // Reads what is there. `*state` is the protocol's until csc__preface_protocol::end(): NULL at
+    // first, and as long as the peer has sent nothing.
+    csc__preface_result (*step)(void *settings, csc_connection *connection, void **state,
+                                csc__preface_fault *fault);
+    void (*end)(void *state); // which may be NULL
+    void (*free)(void *settings);
+} csc__preface_protocol;
+
+// One connection in the preface; its event follows it in memory, where there is a loop.
+typedef struct csc__preface {
+    struct csc__preface *previous;
+    struct csc__preface *next;
+    csc_server *server;
+    csc_connection connection;
+    void *state;
+    int64_t started; // monotonic milliseconds
+    int in_vain;     // steps in a row that it was ready for, and that found nothing
+    bool is_ready;   // for a wait: it is to make a step
+} csc__preface;
+
+struct pollfd;
+
+struct csc__prefaces {
+    const csc__preface_protocol *protocol;
+    void *settings;   // owned; the protocol's
+    bool is_required; // of the connections that come from now on
+    int timeout;      // milliseconds
+    csc__preface *first;
+    csc__preface *last;
+    csc__preface *first_silent; // or one before it; NULL where none is silent
+    struct event *timer;        // for `first`; NULL without a loop
+    bool timer_runs;
+    void (*readable)(int, short, void *); // of the events; the context is the csc__preface
+    struct pollfd *entries;               // of a wait
+    size_t entry_capacity;
+};
+
+// Whether connections are to get past one. Not those that a member receives: its acceptor's have.
+static inline bool csc__preface_is_due(const csc_server *server) {
+    return server->prefaces && server->prefaces->is_required && !server->member;
+}
+
+// Begins with a connection that is let in, and which is live from now on. True when it has got past
+// the preface at once; it may be another then. Otherwise it is in the preface, or has ended.
+bool csc__preface_begin(csc_server *server, csc_connection *connection);
+
+// Goes on with one; the same answer.
+bool csc__preface_step(csc__preface *it, csc_connection *connection);
+
+// Ends those whose time is over.
+void csc__prefaces_expire(csc_server *server);
+
+// When the first of them is to end, in monotonic milliseconds; INT64_MAX where there is none.
+int64_t csc__prefaces_deadline(const csc_server *server);
+
+// Ends all, because the server closes. `is_inherited`: in a child of fork(), whose epoll is its parent's.
+void csc__prefaces_end_all(csc_server *server, bool is_inherited);
+
+// To be called where there were so many: reports that none is left.
+void csc__prefaces_note_end(csc_server *server, uint64_t before);
+
+// In a child of fork(): what the parent's epoll knows by the numbers of these sockets refers to
+// `nothing` in the child.
+void csc__prefaces_replace(csc_server *server, int nothing);
+
+void csc__prefaces_free(csc_server *server);
+
+// prefacing.c
+
+// As poll(2), of two entries of a wait and of all that are in the preface.
+int csc__poll_with_prefaces(csc_server *server, struct pollfd *entries, int timeout);
+
+// Goes on with those that were ready then. How many were taken.
+int csc__prefaces_go_on(csc_server *server);
+
+#endif

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// What drives the connections in the preface: their events, their timer, and csc_server_wait(), which
+// polls them. And the settings of it.
+
+#include "preface.h"
+#include "proxy_receiver.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_TIMEOUT_MS = 5000, OWN_ENTRIES = 2 };
+
+// True when a connection was taken.
+static bool go_on(csc__preface *it) {
+    csc_server *server = it->server;
+    uint64_t before = server->statistics.in_preface;
+    csc_connection connection;
+    bool taken = false;
+    if (csc__preface_step(it, &connection)) {
+        taken = csc__step_past_preface(server, &connection) == CSC__TOOK;
+        csc__settle(server);
+    }
+    csc__prefaces_note_end(server, before);
+    return taken;
+}
+
+static void on_readable(int descriptor, short events, void *context) {
+    (void)descriptor, (void)events;
+    csc__preface *it = context;
+    csc_server *server = it->server;
+    csc__server_enter(server);
+    atomic_store_explicit(&server->thread, pthread_self(), memory_order_relaxed);
+    if (server->process != csc__process()) {
+        csc__prefaces_end_all(server, true); // they are the parent's
+    } else {
+        go_on(it);
+    }
+    csc__server_leave(server);
+}
+
+static void on_timer(int descriptor, short events, void *context) {
+    (void)descriptor, (void)events;
+    csc_server *server = context;
+    csc__server_enter(server);
+    server->prefaces->timer_runs = false;
+    csc__prefaces_expire(server);
+    csc__server_leave(server);
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+// A wait
+
+static bool reserve_entries(struct csc__prefaces *stage, size_t count) {
+    if (count <= stage->entry_capacity) {
+        return true;
+    }
+    struct pollfd *entries = realloc(stage->entries, 2 * count * sizeof *entries);
+    if (entries) {
+        stage->entries = entries;
+        stage->entry_capacity = 2 * count;
+    }
+    return entries;
+}
+
+int csc__poll_with_prefaces(csc_server *server, struct pollfd *entries, int timeout) {
+    struct csc__prefaces *stage = server->prefaces;
+    if (!stage || !stage->first) {
+        return poll(entries, OWN_ENTRIES, timeout);
+    }
+    size_t count = OWN_ENTRIES + (size_t)server->statistics.in_preface;
+    if (!reserve_entries(stage, count)) {
+        errno = ENOMEM;
+        return -1;
+    }
+    struct pollfd *all = stage->entries;
+    memcpy(all, entries, OWN_ENTRIES * sizeof *all);
+    size_t index = OWN_ENTRIES;
+    for (csc__preface *it = stage->first; it; it = it->next) {
+        all[index++] = (struct pollfd){.fd = it->connection.descriptor, .events = POLLIN};
+    }
+    int ready = poll(all, count, timeout);
+    index = OWN_ENTRIES;
+    for (csc__preface *it = stage->first; it; it = it->next) {
+        it->is_ready = ready > 0 && all[index++].revents != 0;
+    }
+    memcpy(entries, all, OWN_ENTRIES * sizeof *all);
+    return ready;
+}
+
+static csc__preface *next_ready(const csc_server *server) {
+    csc__preface *it = server->prefaces ? server->prefaces->first : NULL;
+    while (it && !it->is_ready) {
+        it = it->next;
+    }
+    return it;
+}
+
+int csc__prefaces_go_on(csc_server *server) {
+    int taken = 0;
+    csc__preface *it;
+    // From the first one each time: a callback may end any of them, or wait itself.
+    while ((it = next_ready(server))) {
+        it->is_ready = false;
+        taken += go_on(it);
+    }
+    return taken;
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+// Settings
+
+static struct csc__prefaces *make_stage(csc_server *server) {
+    struct csc__prefaces *stage = calloc(1, sizeof *stage);
+    if (!stage) {
+        return NULL;
+    }
+    stage->readable = on_readable;
+    if (server->base) {
+        stage->timer = event_new(server->base, -1, 0, on_timer, server);
+        if (!stage->timer) {
+            free(stage);
+            return NULL;
+        }
+    }
+    return stage;
+}
+
+static bool refuse(csc_server *server, int errnum) {
+    csc__fail(server, CSC_CALL_WATCH, errnum);
+    return false;
+}
+
+static bool require(csc_server *server, const csc_proxy_requirement *requirement) {
+    if (!csc__proxy_networks_are_valid(requirement)) {
+        csc_server_set_error(
+            server, CSC_ERROR_OPERATION,
+            "PROXY headers are taken from networks alone: at least one, of IPv4 or IPv6");
+        return false;
+    }
+    void *receiver = csc__proxy_receiver_new(requirement);
+    struct csc__prefaces *stage = server->prefaces;
+    if (receiver && !stage) {
+        stage = make_stage(server);
+    }
+    if (!receiver || !stage) {
+        if (receiver) {
+            csc__proxy_receiver_protocol.free(receiver);
+        }
+        return refuse(server, ENOMEM);
+    }
+    if (server->prefaces) {
+        stage->protocol->free(stage->settings);
+    }
+    stage->protocol = &csc__proxy_receiver_protocol;
+    stage->settings = receiver;
+    stage->is_required = true;
+    stage->timeout = requirement->timeout > 0 ? requirement->timeout : DEFAULT_TIMEOUT_MS;
+    server->prefaces = stage;
+    if (stage->timer_runs) {
+        event_active(stage->timer, EV_TIMEOUT, 0); // the time may be shorter now
+    }
+    return true;
+}
+
+bool csc_server_require_proxy_header(csc_server *server, const csc_proxy_requirement *requirement) {
+    if (!server || server->freed) {
+        return false;
+    }
+    if (requirement) {
+        if (!require(server, requirement)) {
+            return false;
+        }
+    } else if (server->prefaces) {
+        server->prefaces->is_required = false;
+    }
+    csc__set_limits(server);
+    return true;
+}
+
+void csc_server_set_max_prefaces(csc_server *server, int count) {
+    if (server) {
+        server->max_prefaces = count < 1 ? 1 : count;
+    }
+}
+
+int csc_server_max_prefaces(const csc_server *server) {
+    return server ? server->max_prefaces : DEFAULT_MAX_PREFACES;
+}
+
+void csc_server_on_prefaces_over(csc_server *server, csc_prefaces_over_fn callback, void *context) {
+    if (server) {
+        server->prefaces_over = callback;
+        server->prefaces_over_context = context;
+    }
+}
