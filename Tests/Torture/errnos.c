@@ -28,6 +28,8 @@ static const int of_listen[] = {EADDRINUSE, EBADF, ENOTSOCK, EOPNOTSUPP, 0};
 static const int of_pipe2[] = {EFAULT, EINVAL, EMFILE, ENFILE, 0};
 static const int of_poll[] = {EFAULT, EINTR, EINVAL, ENOMEM, 0};
 static const int of_read[] = {EAGAIN, EBADF, ECANCELED, EFAULT, EINTR, EINVAL, EIO, 0};
+static const int of_recv[] = {EAGAIN, EBADF,  ECONNREFUSED, ECONNRESET, EFAULT,    EINTR,
+                              EINVAL, ENOMEM, ENOTCONN,     ENOTSOCK,   ETIMEDOUT, 0};
 static const int of_socket[] = {EACCES,  EAFNOSUPPORT, EINVAL,          EMFILE, ENFILE,
                                 ENOBUFS, ENOMEM,       EPROTONOSUPPORT, 0};
 static const int of_timerfd_create[] = {EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EPERM, 0};
@@ -53,6 +55,7 @@ const int *errnos_of(fault_call call) {
         [FAULT_PIPE2] = of_pipe2,
         [FAULT_POLL] = of_poll,
         [FAULT_READ] = of_read,
+        [FAULT_RECV] = of_recv,
         [FAULT_SETSOCKOPT] = of_socket_option,
         [FAULT_SOCKET] = of_socket,
         [FAULT_SOCKETPAIR] = of_pipe2,

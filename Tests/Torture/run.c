@@ -46,9 +46,10 @@ csc_statistics run_statistics(const run *it) {
 // The one place that knows the equation of CServerCore.h, and that of its groups.
 static void check_balance(run *it) {
     csc_statistics now = run_statistics(it);
-    uint64_t turned_away = now.shed + now.rejected_by_admission + now.rejected_by_limit;
-    if (now.accepted + now.added !=
-        now.delivered + now.pending + now.in_mailbox + now.discarded_on_close + turned_away) {
+    uint64_t turned_away =
+        now.shed + now.rejected_by_admission + now.rejected_by_limit + now.ended_in_preface;
+    if (now.accepted + now.added != now.delivered + now.pending + now.in_mailbox + now.in_preface +
+                                        now.discarded_on_close + turned_away) {
         run_object(it,
                    "%lu accepted + %lu added are not %lu delivered + %lu pending + %lu on their "
                    "way + %lu closed",
@@ -225,6 +226,7 @@ void run_connect(run *it, int count) {
 
 void run_took(run *it, csc_server *server, const csc_connection *connection) {
     it->taken++;
+    csc_proxied_free(connection->proxied);
     if (connection->descriptor >= 0) {
         fault_take(connection->descriptor);
         fault_suspend();

@@ -244,6 +244,7 @@ int main(int argument_count, char **arguments) {
     torture_all(limiting_scenarios, names, name_count, mode_count);
     torture_all(grouping_scenarios, names, name_count, mode_count);
     torture_all(budget_scenarios, names, name_count, mode_count);
+    torture_all(preface_scenarios, names, name_count, mode_count);
     print_table(mode_count);
     return objections > 0;
 }

@@ -60,6 +60,7 @@ extern const scenario ending_scenarios[];
 extern const scenario limiting_scenarios[];
 extern const scenario grouping_scenarios[];
 extern const scenario budget_scenarios[];
+extern const scenario preface_scenarios[];
 
 // What a scenario is made of. Each tolerates that anything fails and records what it must.
 
