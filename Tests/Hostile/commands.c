@@ -37,6 +37,11 @@ static void print_statistics(const subject *subject) {
            now.accepted, now.delivered, now.pending, now.discarded_on_close, now.shed,
            now.peer_errors, now.resource_errors, now.permission_errors, now.listener_errors,
            now.error_episodes, now.accept_queue, now.accept_queue_limit);
+    printf(",\"in_preface\":%" PRIu64 ",\"ended_in_preface\":%" PRIu64
+           ",\"preface_invalid\":%" PRIu64 ",\"preface_cut_short\":%" PRIu64
+           ",\"preface_timeouts\":%" PRIu64 ",\"preface_silent\":%" PRIu64 ",\"local\":%d",
+           now.in_preface, now.ended_in_preface, now.preface_invalid, now.preface_cut_short,
+           now.preface_timeouts, now.preface_silent, subject->local);
     printf(",\"listening\":%s,\"error\":\"%s\",\"told\":%d,\"held\":%d,\"connection_error\":%d,"
            "\"signals\":%d,\"turns\":%" PRIu64 ",\"accepts\":%" PRIu64 ",\"bad_closes\":%" PRIu64
            ",\"wall_clock\":%" PRId64 "}\n",

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -63,6 +64,21 @@ static bool hold(int descriptor) {
     return true;
 }
 
+static void name(subject *subject, const csc_connection *connection) {
+    char peer[CSC_ADDRESS_TEXT_SIZE] = "";
+    char proxy[CSC_ADDRESS_TEXT_SIZE] = "";
+    char text[sizeof peer + sizeof proxy + 16];
+    const csc_proxied *proxied = connection->proxied;
+    if (proxied) {
+        csc_address_format(&proxied->proxy, proxy, sizeof proxy);
+        subject->local += proxied->header.source.family == CSC_FAMILY_NONE;
+    }
+    csc_address_format(&connection->peer, peer, sizeof peer);
+    int length =
+        snprintf(text, sizeof text, "%s %u %s\n", peer, (unsigned)connection->peer.port, proxy);
+    send(connection->descriptor, text, (size_t)length, MSG_NOSIGNAL);
+}
+
 void connections_serve(csc_server *server, void *context) {
     subject *subject = context;
     csc_connection connection;
@@ -71,6 +87,10 @@ void connections_serve(csc_server *server, void *context) {
     }
     while (csc_server_next_pending(server, &connection)) {
         int descriptor = connection.descriptor;
+        if (subject->service == NAME) {
+            name(subject, &connection);
+        }
+        csc_proxied_free(connection.proxied);
         bool kept = (subject->service == HOLD && hold(descriptor)) ||
                     (subject->service == ECHO && talk(subject->base, descriptor));
         if (!kept) {

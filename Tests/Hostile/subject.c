@@ -2,8 +2,9 @@
 
 // A server that does what its driver says, and reports what it sees.
 //
-// Usage: hostile_subject close|hold|echo|leave [--adopt DESCRIPTOR] [--address A] [--max-pending N]
-//        [--user-timeout MSEC] [--keep-alive SECONDS] [--policy wait|shed]
+// Usage: hostile_subject close|hold|echo|leave|name [--adopt DESCRIPTOR] [--address A]
+//        [--max-pending N] [--user-timeout MSEC] [--keep-alive SECONDS] [--policy wait|shed]
+//        [--proxy-headers MSEC]
 //
 // Says its port as "port N", then reads commands (commands.c). Ends with its standard input.
 
@@ -41,9 +42,9 @@ static void on_command(int descriptor, short events, void *context) {
 }
 
 static int usage(void) {
-    fputs("usage: hostile_subject close|hold|echo|leave [--adopt DESCRIPTOR] [--address A]"
+    fputs("usage: hostile_subject close|hold|echo|leave|name [--adopt DESCRIPTOR] [--address A]"
           " [--max-pending N] [--user-timeout MSEC] [--keep-alive SECONDS]"
-          " [--policy wait|shed]\n",
+          " [--policy wait|shed] [--proxy-headers MSEC]\n",
           stderr);
     return 2;
 }
@@ -70,7 +71,7 @@ static bool set_options(int descriptor, int user_timeout, int keep_alive) {
 }
 
 static bool parse_service(const char *word) {
-    static const char *const words[] = {"close", "hold", "echo", "leave"};
+    static const char *const words[] = {"close", "hold", "echo", "leave", "name"};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         if (strcmp(word, words[i]) == 0) {
             self.service = (service)i;
@@ -80,12 +81,23 @@ static bool parse_service(const char *word) {
     return false;
 }
 
+// Of the loopback network, each within so many milliseconds.
+static bool require_headers(int timeout) {
+    const csc_network network = {.address = {.bytes = {127}, .family = CSC_FAMILY_IPV4},
+                                 .prefix_length = 8};
+    const csc_proxy_requirement requirement = {
+        .networks = &network, .network_count = 1, .timeout = timeout};
+    csc_server_set_max_prefaces(self.server, 10000);
+    return csc_server_require_proxy_header(self.server, &requirement);
+}
+
 int main(int argc, char *argv[]) {
     const char *address_text = "127.0.0.1";
     int adopted = -1;
     int max_pending = 30;
     int user_timeout = 0;
     int keep_alive = 0;
+    int proxy_headers = 0;
     bool sheds = false;
     if (argc < 2 || argc % 2 != 0 || !parse_service(argv[1])) {
         return usage();
@@ -101,6 +113,8 @@ int main(int argc, char *argv[]) {
             user_timeout = atoi(argv[i + 1]);
         } else if (strcmp(argv[i], "--keep-alive") == 0) {
             keep_alive = atoi(argv[i + 1]);
+        } else if (strcmp(argv[i], "--proxy-headers") == 0) {
+            proxy_headers = atoi(argv[i + 1]);
         } else if (strcmp(argv[i], "--policy") == 0) {
             sheds = strcmp(argv[i + 1], "shed") == 0;
         } else {
@@ -119,6 +133,10 @@ int main(int argc, char *argv[]) {
     csc_address address;
     if (!csc_address_parse(address_text, 0, &address)) {
         return usage();
+    }
+    if (proxy_headers > 0 && !require_headers(proxy_headers)) {
+        fprintf(stderr, "%s\n", csc_server_error_string(self.server));
+        return 1;
     }
     bool listening = adopted >= 0 ? csc_server_adopt(self.server, adopted)
                                   : csc_server_listen(self.server, &address);

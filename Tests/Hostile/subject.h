@@ -15,7 +15,8 @@ typedef enum service {
     CLOSE, // at once
     HOLD,  // until a command to let go
     ECHO,  // sends back what comes, until the client ends
-    LEAVE  // in the server's queue
+    LEAVE, // in the server's queue
+    NAME   // sends its peer's address and port, and the proxy's address, and closes
 } service;
 
 typedef struct subject {
@@ -24,6 +25,7 @@ typedef struct subject {
     service service;
     int accept_errors;
     int signals;
+    int local; // connections of a proxy's own
 } subject;
 
 // connections.c

@@ -156,8 +156,9 @@ class Subject(Server):
         """What holds whatever was done to it; exactly once first of all."""
         now = self.statistics()
         figures.add("accepted", now["accepted"], exactly=accepted)
-        figures.add("accepted - delivered - pending - discarded - shed",
-                    now["accepted"] - now["delivered"] - now["pending"] - now["discarded"] - now["shed"], exactly=0)
+        figures.add("accepted - delivered - pending - discarded - shed - in the preface, or ended there",
+                    now["accepted"] - now["delivered"] - now["pending"] - now["discarded"] - now["shed"]
+                    - now["in_preface"] - now["ended_in_preface"], exactly=0)
         figures.check("it closed a descriptor that was not open", now["bad_closes"] == 0)
         self.judge_silence(figures)
         return now
