@@ -72,6 +72,7 @@ private let socketMembers: [Member] =
     anywhere("TCPSocket.Lines.makeAsyncIterator()") { _ = $0.socket.lines.makeAsyncIterator() },
     traps("TCPSocket.atEnd") { _ = $0.socket.atEnd },
     traps("TCPSocket.bind(address:port:)") { _ = $0.fresh.bind(address: .localHost) },
+    traps("TCPSocket.proxied") { _ = $0.socket.proxied },
     traps("TCPSocket.bytesAvailable") { _ = $0.socket.bytesAvailable },
     traps("TCPSocket.bytesOfFailedWrite") { _ = $0.socket.bytesOfFailedWrite },
     traps("TCPSocket.bytesToWrite") { _ = $0.socket.bytesToWrite },
@@ -213,6 +214,11 @@ private let orderingSocketMembers: [Member] = [
   ),
   posts("TCPSocket.write(_:)", { $0.socket.write([1][...]) }, until: { $0.hasArrived }),
   posts("TCPSocket.write(_:)", { $0.socket.write("text") }, until: { $0.hasArrived }),
+  posts(
+    "TCPSocket.sendProxyHeader(_:)",
+    { _ = try? $0.socket.sendProxyHeader(.local) },
+    until: { $0.hasArrived }
+  ),
   posts("TCPSocket.write(pieces:)", { $0.socket.write(pieces: [[1], [2]]) }, until: { $0.hasArrived }),
 ]
 
@@ -285,6 +291,7 @@ private let serverMembers: [Member] = [
   traps("TCPServer.hasPendingConnections") { _ = $0.server.hasPendingConnections },
   traps("TCPServer.incomingConnection(_:)") { $0.server.incomingConnection(-1) },
   traps("TCPServer.incomingPeer") { _ = $0.server.incomingPeer },
+  traps("TCPServer.incomingProxied") { _ = $0.server.incomingProxied },
   traps("TCPServer.isListening") { _ = $0.server.isListening },
   traps("TCPServer.listen(address:port:)") { _ = $0.server.listen(address: .localHost) },
   traps("TCPServer.nextPendingConnection()") { _ = $0.server.nextPendingConnection() },
@@ -309,6 +316,8 @@ private let serverSettings: [Member] =
   [
     traps("TCPServer.admissionHandler") { _ = $0.server.admissionHandler },
     traps("TCPServer.admissionHandler =") { $0.server.admissionHandler = nil },
+    traps("TCPServer.proxyHeaderRequirement") { _ = $0.server.proxyHeaderRequirement },
+    traps("TCPServer.proxyHeaderRequirement =") { $0.server.proxyHeaderRequirement = nil },
     traps("TCPServer.socketPreparation") { _ = $0.server.socketPreparation },
     traps("TCPServer.socketPreparation =") { $0.server.socketPreparation = nil },
   ]
@@ -320,6 +329,7 @@ private let serverSettings: [Member] =
   + setting("TCPServer.listenBacklogSize", { $0.server }, \.listenBacklogSize, 1)
   + setting("TCPServer.maxConnections", { $0.server }, \.maxConnections, 1)
   + setting("TCPServer.maxPendingConnections", { $0.server }, \.maxPendingConnections, 1)
+  + setting("TCPServer.maxPrefaces", { $0.server }, \.maxPrefaces, 1)
   + setting("TCPServer.overloadPolicy", { $0.server }, \.overloadPolicy, .wait)
   + setting("TCPServer.proxy", { $0.server }, \.proxy, .none)
   + setting("TCPServer.proxyListenOptions", { $0.server }, \.proxyListenOptions, ProxyListenOptions())
@@ -330,6 +340,7 @@ private let otherMembers: [Member] =
   [
     anywhere("IncomingConnection.peerAddress") { _ = $0.incoming.peerAddress },
     anywhere("IncomingConnection.peerPort") { _ = $0.incoming.peerPort },
+    anywhere("IncomingConnection.proxied") { _ = $0.incoming.proxied },
     anywhere("IncomingConnection.socket(on:)") { _ = try $0.incoming.socket(on: $0.base) },
     anywhere("IncomingConnection.takeDescriptor()") { close($0.incoming.takeDescriptor()) },
     anywhere("IncomingConnection.takePermit()") { _ = $0.incoming.takePermit() },

@@ -167,7 +167,7 @@ extension ProxyHeader {
     }
   }
 
-  private init(_ core: csc_proxy_header, tlvs bytes: csc_proxy_bytes) {
+  init(_ core: csc_proxy_header, tlvs bytes: csc_proxy_bytes) {
     version = core.version == 1 ? .v1 : .v2
     isLocal = core.is_local
     sourceAddress = HostAddress(core.source)

@@ -32,9 +32,19 @@ public struct RejectedConnection: Hashable, Sendable {
     case limit
     /// Descriptors had run out (``OverloadPolicy/shed``), or memory.
     case overload
+    /// It came from none of the networks whose PROXY headers are taken (``TCPServer/proxyHeaderRequirement``).
+    case untrustedProxy
+    /// It sent no PROXY header, or a wrong one.
+    case proxyHeader(ProxyHeader.FormatError)
+    /// It ended in the middle of its PROXY header.
+    case unfinishedProxyHeader
+    /// Its PROXY header was not complete in time.
+    case proxyHeaderTimeout
+    /// ``TCPServer/maxPrefaces`` was reached.
+    case maxPrefaces
   }
 
-  /// The client's address.
+  /// The client's address; before its PROXY header was read, the proxy's.
   public var peerAddress: HostAddress
   /// The client's port.
   public var peerPort: UInt16
@@ -69,6 +79,17 @@ public struct RejectedConnection: Hashable, Sendable {
       switch core.reason {
       case CSC_REJECTED_BY_LIMIT: .limit
       case CSC_REJECTED_BY_OVERLOAD: .overload
+      case CSC_REJECTED_AS_UNTRUSTED: .untrustedProxy
+      case CSC_REJECTED_BY_HEADER:
+        .proxyHeader(
+          ProxyHeader.FormatError(
+            code: UInt8(truncatingIfNeeded: core.proxy_error),
+            offset: Int(core.proxy_error_offset)
+          )
+        )
+      case CSC_REJECTED_BY_PEER: .unfinishedProxyHeader
+      case CSC_REJECTED_BY_TIMEOUT: .proxyHeaderTimeout
+      case CSC_REJECTED_BY_PREFACES: .maxPrefaces
       default: .admission
       }
   }

@@ -32,6 +32,8 @@ struct Diagnostician {
     let backlog: Int
     /// Of the kernel's queue; nil where the server has no listening socket of its own.
     let acceptQueue: (length: Int, limit: Int)?
+    /// Nil where no PROXY headers are required.
+    let prefaces: (networks: [String], now: Int, most: Int)?
     let loops: Int
   }
 
@@ -43,7 +45,7 @@ struct Diagnostician {
 
   var diagnosis: TCPServer.Diagnosis {
     TCPServer.Diagnosis(
-      lines: [descriptors, connections, pending, acceptQueue, handshakes, memory, processors],
+      lines: [descriptors, connections, pending] + prefaces + [acceptQueue, handshakes, memory, processors],
       firstLimit: firstLimit
     )
   }
@@ -69,6 +71,14 @@ struct Diagnostician {
 
   private var pending: String {
     "pending: \(server.pending) of maxPendingConnections, \(max(server.maxPending, 0))"
+  }
+
+  private var prefaces: [String] {
+    guard let prefaces = server.prefaces else { return [] }
+    let networks = prefaces.networks.joined(separator: ", ")
+    return [
+      "PROXY headers: required, from \(networks); \(prefaces.now) of maxPrefaces, \(prefaces.most), are being read"
+    ]
   }
 
   private var acceptQueue: String {

@@ -68,7 +68,7 @@ extension TCPServer {
 
   fileprivate final func acceptIncoming() async throws -> IncomingConnection? {
     try await accepting { server in
-      server.takePending().map { IncomingConnection($0, of: server.serverCore.remote) }
+      server.takePending().map { IncomingConnection($0.connection, $0.proxied, of: server.serverCore.remote) }
     }
   }
 }
@@ -78,13 +78,16 @@ extension TCPServer {
 /// Released without ever having become a socket, it is closed.
 public final class IncomingConnection: Sendable {
   private let peer: csc_address
+  /// What a proxy has said of it; nil where its server requires no header (``TCPServer/proxyHeaderRequirement``).
+  public let proxied: ProxiedConnection?
   /// -1 once it was taken.
   private let descriptor: Atomic<CInt>
   private let isCounted = Atomic(true)
   private let server: RemoteServerHandle
 
-  init(_ connection: csc_connection, of server: RemoteServerHandle) {
+  init(_ connection: csc_connection, _ proxied: ProxiedConnection?, of server: RemoteServerHandle) {
     self.server = server
+    self.proxied = proxied
     peer = connection.peer
     descriptor = Atomic(connection.descriptor)
   }
@@ -117,6 +120,7 @@ public final class IncomingConnection: Sendable {
       accepted: unsafe csc_connection(descriptor: descriptor, peer: peer, reserved: 0, proxied: nil),
       context: server.context(on: eventBase)
     )
+    if let proxied { socket.keep(proxied) }
     if !isCounted.exchange(false, ordering: .relaxed) {
       socket.flags.remove(.counted)
     }

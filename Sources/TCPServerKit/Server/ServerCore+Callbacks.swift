@@ -13,6 +13,7 @@ extension ServerCore {
     unsafe csc_server_on_accept_error(pointer, onAcceptError, asContext)
     unsafe csc_server_on_rejected(pointer, onRejected, asContext)
     unsafe csc_server_on_socket(pointer, onSocket, asContext)
+    unsafe csc_server_on_prefaces_over(pointer, onLastPreface, asContext)
   }
 
   func announceIncoming() {
@@ -32,6 +33,7 @@ extension ServerCore {
     unsafe csc_server_on_admission(pointer, nil, nil)
     unsafe csc_server_on_rejected(pointer, nil, nil)
     unsafe csc_server_on_socket(pointer, nil, nil)
+    unsafe csc_server_on_prefaces_over(pointer, nil, nil)
     // Handlers often hold the sockets that they were given, which hold this.
     newConnection.releaseHandlers()
     pendingAvailable?.releaseHandlers()
@@ -39,6 +41,7 @@ extension ServerCore {
     connectionRejected.releaseHandlers()
     admissionHandler = nil
     onBroken = nil
+    onPrefacesOver = nil
     acceptWaiters.wakeAll()
     unsafe context?.loop?.forgetOverloaded(self)
   }
@@ -65,6 +68,13 @@ extension ServerCore {
       onBroken?(error)
     }
     acceptError.notify(error)
+  }
+
+  /// No connection comes any more where the server does not listen.
+  func prefacesAreOver() {
+    acceptWaiters.wakeAll()
+    wakeIfAllEnded()
+    exchange(&onPrefacesOver, with: nil)?()
   }
 
   static func of(_ context: UnsafeMutableRawPointer?) -> ServerCore? {
@@ -96,6 +106,7 @@ private func onIncomingConnection(
   guard let server = core.overrider else {
     // It is being released on another thread.
     SystemCalls.closeDescriptor(connection.descriptor)
+    unsafe csc_proxied_free(connection.proxied)
     return core.connectionEnded()
   }
   core.inCallback { server.takeIncoming(connection) }
@@ -108,6 +119,11 @@ private func onAcceptError(_: OpaquePointer, error: csc_error, context: UnsafeMu
 
 private func onSocket(_: OpaquePointer, descriptor: CInt, context: UnsafeMutableRawPointer?) -> CInt {
   unsafe ServerCore.of(context)?.listener?.prepare(descriptor) ?? 0
+}
+
+private func onLastPreface(_: OpaquePointer, context: UnsafeMutableRawPointer?) {
+  guard let core = unsafe ServerCore.of(context) else { return }
+  core.inCallback { core.prefacesAreOver() }
 }
 
 private func onAdmission(

@@ -15,6 +15,10 @@ internal import CServerCore
   var onBroken: ((SocketError) -> Void)?
   /// Of the server that opens their sockets, and has their limit.
   var budget: SharedBudget?
+  /// See `TCPServer.proxyHeaderRequirement`.
+  var proxyHeaderRequirement: ProxyHeaderRequirement?
+  /// Called once when no connection is in the preface any more.
+  var onPrefacesOver: (() -> Void)?
   /// The tasks that wait in `accept()`.
   let acceptWaiters = WaiterQueue()
   /// Why the listening socket broke; forgotten when the server listens again.

@@ -5,8 +5,8 @@ internal import CServerCore
 extension TCPServer {
   /// Counters of a server since it was made.
   ///
-  /// Exactly once: outside a handler, `accepted + added == delivered + pending + discardedOnClose + shed +
-  /// rejectedByAdmission + rejectedByLimit`.
+  /// Exactly once: outside a handler, `accepted + added == delivered + pending + inPreface + endedInPreface +
+  /// discardedOnClose + shed + rejectedByAdmission + rejectedByLimit`.
   public struct Statistics: Hashable, Sendable {
     /// Connections that the kernel handed over.
     public var accepted: UInt64
@@ -54,6 +54,22 @@ extension TCPServer {
     public var inMailbox: UInt64
     /// Times that a ``TCPServerGroup`` took a connection from a loop that was busy and placed it on another.
     public var takenBack: UInt64
+    /// Connections whose PROXY header is being read now; see ``TCPServer/proxyHeaderRequirement``.
+    public var inPreface: UInt64
+    /// Connections that were closed before their header was complete, for the reasons below.
+    public var endedInPreface: UInt64
+    /// Of those: from none of the networks whose headers are taken.
+    public var prefaceUntrusted: UInt64
+    /// Of those: without a header, or with a wrong one.
+    public var prefaceInvalid: UInt64
+    /// Of those: ended by their peer in the middle of it.
+    public var prefaceCutShort: UInt64
+    /// Of those: not complete in time.
+    public var prefaceTimeouts: UInt64
+    /// Of those: closed beyond ``TCPServer/maxPrefaces``.
+    public var prefaceDropped: UInt64
+    /// Of those: ended by their peer before its first byte, as health checks do.
+    public var prefaceSilent: UInt64
 
     init(_ core: csc_statistics, undelivered: UInt64) {
       self.undelivered = undelivered
@@ -77,6 +93,14 @@ extension TCPServer {
       acceptQueueLimit = core.accept_queue_limit
       inMailbox = core.in_mailbox
       takenBack = core.taken_back
+      inPreface = core.in_preface
+      endedInPreface = core.ended_in_preface
+      prefaceUntrusted = core.preface_untrusted
+      prefaceInvalid = core.preface_invalid
+      prefaceCutShort = core.preface_cut_short
+      prefaceTimeouts = core.preface_timeouts
+      prefaceDropped = core.preface_dropped
+      prefaceSilent = core.preface_silent
     }
   }
 

@@ -76,7 +76,7 @@ extension TCPServer {
       throw CancellationError()
     }
     // A member is notified of its end. It does not look whether the group listens, which may do so again by now.
-    guard hasPendingConnections && !isInVain || (isMember ? !hasEnded : isListeningNow) else {
+    guard hasPendingConnections && !isInVain || (isMember ? !hasEnded : isListeningNow) || hasPrefaces else {
       if let breakdown = serverCore.listenerFailure { throw breakdown }
       return nil
     }

@@ -36,6 +36,9 @@ extension TCPServer {
       backlog: listenBacklogSize,
       acceptQueue: unsafe csc_server_descriptor(core) >= 0
         ? (Int(clamping: now.acceptQueue), Int(clamping: now.acceptQueueLimit)) : nil,
+      prefaces: proxyHeaderRequirement.map {
+        ($0.networks, Int(clamping: now.inPreface), maxPrefaces)
+      },
       loops: group?.eventBases.eventBases.count ?? 1
     )
     return Diagnostician(server: server, limits: limits).diagnosis

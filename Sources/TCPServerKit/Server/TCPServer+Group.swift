@@ -77,6 +77,8 @@ extension TCPServer {
     let expectedDescriptors: Int
     let proxy: NetworkProxy
     let proxyOptions: ProxyListenOptions
+    let proxyHeaders: ProxyHeaderRequirement?
+    let maxPrefaces: Int
   }
 
   final func settingsForAcceptor() -> AcceptorSettings {
@@ -91,7 +93,9 @@ extension TCPServer {
       reserve: descriptorReserve,
       expectedDescriptors: expectedDescriptors,
       proxy: ownProxy,
-      proxyOptions: listenOptions
+      proxyOptions: listenOptions,
+      proxyHeaders: proxyHeaderRequirement,
+      maxPrefaces: maxPrefaces
     )
   }
 
@@ -107,6 +111,8 @@ extension TCPServer {
     expectedDescriptors = settings.expectedDescriptors
     ownProxy = settings.proxy
     listenOptions = settings.proxyOptions
+    proxyHeaderRequirement = settings.proxyHeaders
+    maxPrefaces = settings.maxPrefaces
   }
 
   // MARK: - Members

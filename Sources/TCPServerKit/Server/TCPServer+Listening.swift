@@ -70,8 +70,7 @@ extension TCPServer {
     unsafe csc_server_close(core)
     endPause()
     endAdded()
-    serverCore.acceptWaiters.wakeAll()
-    serverCore.wakeIfAllEnded()
+    serverCore.prefacesAreOver()
   }
 
   /// Letting go of them would not do: the loop keeps a socket alive that it watches for its handlers.

@@ -5,26 +5,28 @@ internal import CServerCore
 /// The queue of pending connections, beside what a subclass may override.
 extension TCPServer {
   /// Takes the oldest pending connection as its bare descriptor, out of its socket if it was added as one.
-  func takePending() -> csc_connection? {
+  func takePending() -> (connection: csc_connection, proxied: ProxiedConnection?)? {
     var connection = csc_connection()
     if type(of: self) != TCPServer.self {
       // An override decides what comes next.
       while let socket = nextPendingConnection() {
         connection.peer = socket.peer
         connection.descriptor = socket.detach(stayingCounted: true)
-        if connection.descriptor >= 0 { return connection }
+        if connection.descriptor >= 0 { return (connection, socket.existingDetails?.proxied) }
       }
       return nil
     }
     guard unsafe csc_server_next_pending(core, &connection) else { return nil }
     proxyListener?.roomChanged()
+    var proxied = unsafe connection.proxied.map { ProxiedConnection(taking: $0) }
     if connection.descriptor < 0 {
       guard !injectedSockets.isEmpty else { return nil }
       let socket = injectedSockets.removeFirst()
       connection.peer = socket.peer
       connection.descriptor = socket.detach(stayingCounted: true)
+      proxied = socket.existingDetails?.proxied
     }
-    return connection.descriptor >= 0 ? connection : nil
+    return connection.descriptor >= 0 ? (connection, proxied) : nil
   }
 
   /// Adds a socket to the pending connections, whatever ``maxPendingConnections`` says.

@@ -281,6 +281,8 @@ private final class Serving: CancellableWait {
   private func shutDown(until deadline: ContinuousClock.Instant, _ engine: EventEngine) {
     self.deadline = LoopTimer(engine, after: deadline - .now) { [weak self] in
       self?.isPastDeadline = true
+      // Their tasks would wait for headers.
+      if let server = self?.server, server.hasPrefaces { server.closeHere() }
       self?.slot.wake(.timedOut)?.resume()
     }
     guard !isShuttingDown else { return }

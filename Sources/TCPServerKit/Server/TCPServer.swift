@@ -209,6 +209,7 @@ internal import CServerCore
     if context.handsOver(socketDescriptor), var connection = context.handover?.connection {
       context.handover?.connection.descriptor = -1
       if unsafe csc_server_add_pending(core, &connection) {
+        unsafe context.handover?.connection.proxied = nil
         if type(of: self) != TCPServer.self { serverCore.pendingAvailable?.notify() }
       } else {
         SystemCalls.closeDescriptor(socketDescriptor)
@@ -266,6 +267,7 @@ internal import CServerCore
     if let left = context.handover, left.connection.descriptor >= 0, !left.isPlaceTaken {
       serverCore.connectionEnded()
     }
+    if let left = unsafe context.handover?.connection.proxied { unsafe csc_proxied_free(left) }
     context.handover = outer
     loop?.handingOver = outerSource
   }

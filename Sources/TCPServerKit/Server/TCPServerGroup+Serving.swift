@@ -58,7 +58,7 @@ extension TCPServerGroup {
         accepted.withLock { $0.follow(shutdown, of: acceptor) }
       }
       guard shutdown.hasBegun else { return }
-      finish { if let deadline = shutdown.deadline { end.begin(until: deadline) } }
+      finish(until: shutdown.deadline) { if let deadline = shutdown.deadline { end.begin(until: deadline) } }
     }
     let limit = maxConnections.map { SharedLimit(max($0, 1)) }
     let result = await withTaskCancellationHandler {

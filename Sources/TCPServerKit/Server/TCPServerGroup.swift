@@ -224,17 +224,24 @@ public final class TCPServerGroup: Sendable {
   /// Stops listening in order, soon: the clients that the kernel has already completed become pending first, whatever the
   /// limits say, and what is pending can still be taken.
   public func finish() {
-    finish {}
+    finish(until: nil) {}
   }
 
-  /// - Parameter then: is called, on the accepting loop, when that has placed all connections.
-  func finish(then: @escaping @Sendable () -> Void) {
+  /// - Parameters:
+  ///   - deadline: when connections whose PROXY header is not complete are closed.
+  ///   - then: is called, on the accepting loop, when that has placed all connections.
+  func finish(until deadline: ContinuousClock.Instant?, then: @escaping @Sendable () -> Void) {
     guard let members else { return }
     endListening()
     members.acceptor.soon { acceptor in
       acceptor.finishHere()
-      for server in members.servers { server.soon { $0.finishHere() } }
-      then()
+      let timer = acceptor.closesPrefaces(at: deadline)
+      acceptor.whenPrefacesAreOver {
+        withExtendedLifetime(timer) {
+          for server in members.servers { server.soon { $0.finishHere() } }
+          then()
+        }
+      }
     }
   }
 
@@ -357,7 +364,8 @@ public final class TCPServerGroup: Sendable {
   /// The counters of all loops, as one server would have them.
   ///
   /// Also while a loop is busy. Exactly once: while no loop is at work, `accepted + added == delivered + pending +
-  /// inMailbox + discardedOnClose + shed + rejectedByAdmission + rejectedByLimit`. The kernel's queue is left out.
+  /// inMailbox + discardedOnClose + shed + rejectedByAdmission + rejectedByLimit`,
+  /// with `inPreface + endedInPreface` added on the right. The kernel's queue is left out.
   public var statistics: TCPServer.Statistics {
     var sum = csc_statistics()
     guard let members else { return TCPServer.Statistics(sum, undelivered: 0) }

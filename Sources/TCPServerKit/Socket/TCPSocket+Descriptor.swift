@@ -40,6 +40,7 @@ extension TCPSocket {
     descriptor = socketDescriptor
     if handover != nil, let source {
       source.handover?.isPlaceTaken = true
+      if let proxied = unsafe handover?.connection.proxied { keep(ProxiedConnection(proxied)) }
       acquirePermit(of: source)
     } else {
       SystemCalls.keepUrgentBytesInLine(socketDescriptor)

@@ -132,6 +132,7 @@ internal import Synchronization
     /// More was written than may be held, and the connection is about to end for it.
     var hasOverflowed = false
     var attempt: ConnectionAttempt?
+    var proxied: ProxiedConnection?
     var deliveryTimeout: Duration?
     /// What was read since `startTransaction()`; nil without one.
     var transaction: [UInt8]?
@@ -178,6 +179,7 @@ internal import Synchronization
     storedState = Atomic(SocketState.connected.stored)
     isAccepted = true
     peer = connection.peer
+    if let proxied = unsafe connection.proxied { keep(ProxiedConnection(taking: proxied)) }
     if watchesUnused { watchLater() }
   }
 

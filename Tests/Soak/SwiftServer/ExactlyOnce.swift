@@ -69,7 +69,9 @@ struct ExactlyOnce {
 
   private func report() {
     let now = group.statistics
-    let ended = now.discardedOnClose + now.shed + now.rejectedByAdmission + now.rejectedByLimit
+    let ended =
+      now.discardedOnClose + now.shed + now.rejectedByAdmission + now.rejectedByLimit
+      + now.inPreface + now.endedInPreface
     let isBalanced = now.accepted + now.added == now.delivered + now.pending + now.inMailbox + ended
     let isWithin = most.most.load(ordering: .relaxed) <= limit
     let isIdle = now.live == 0

@@ -50,6 +50,7 @@ struct DiagnosisTests {
       reserve: reserve,
       backlog: backlog,
       acceptQueue: acceptQueue,
+      prefaces: nil,
       loops: loops
     )
   }

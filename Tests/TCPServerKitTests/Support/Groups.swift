@@ -52,7 +52,9 @@ extension Distribution {
 /// Every connection is accounted for.
 func expectBalanced(_ server: TCPServerGroup, sourceLocation: SourceLocation = #_sourceLocation) {
   let now = server.statistics
-  let ended = now.discardedOnClose + now.shed + now.rejectedByAdmission + now.rejectedByLimit
+  let ended =
+    now.discardedOnClose + now.shed + now.rejectedByAdmission + now.rejectedByLimit
+    + now.inPreface + now.endedInPreface
   #expect(
     now.accepted + now.added == now.delivered + now.pending + now.inMailbox + ended,
     sourceLocation: sourceLocation
