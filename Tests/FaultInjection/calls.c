@@ -84,6 +84,7 @@ INTERPOSE_OPENING(FAULT_ACCEPT4, accept4,
                   (fd, address, length, flags))
 INTERPOSE(int, FAULT_BIND, bind, (int fd, const struct sockaddr *address, socket_length length),
           (fd, address, length))
+INTERPOSE(int, FAULT_CHMOD, chmod, (const char *path, unsigned int mode), (path, mode))
 INTERPOSE(int, FAULT_CONNECT, connect,
           (int fd, const struct sockaddr *address, socket_length length), (fd, address, length))
 INTERPOSE_OPENING(FAULT_EPOLL_CREATE, epoll_create, (int size), (size))
@@ -95,10 +96,12 @@ INTERPOSE(int, FAULT_GETPEERNAME, getpeername,
 INTERPOSE(int, FAULT_GETSOCKNAME, getsockname,
           (int fd, struct sockaddr *address, socket_length *length), (fd, address, length))
 INTERPOSE(int, FAULT_LISTEN, listen, (int fd, int backlog), (fd, backlog))
+INTERPOSE(int, FAULT_LSTAT, lstat, (const char *path, struct stat *status), (path, status))
 INTERPOSE(int, FAULT_SETSOCKOPT, setsockopt,
           (int fd, int level, int option, const void *value, socket_length length),
           (fd, level, option, value, length))
 INTERPOSE(int, FAULT_SHUTDOWN, shutdown, (int fd, int how), (fd, how))
+INTERPOSE(int, FAULT_UNLINK, unlink, (const char *path), (path))
 
 INTERPOSE_OPENING_TWO(FAULT_PIPE, pipe, (int both[2]), (both), both)
 INTERPOSE_OPENING_TWO(FAULT_PIPE2, pipe2, (int both[2], int flags), (both, flags), both)

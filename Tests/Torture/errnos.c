@@ -15,6 +15,12 @@ static const int of_accept[] = {
     EBADF,    ENOTSOCK,        EINVAL,          EFAULT,       0};
 static const int of_bind[] = {EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EBADF,
                               EFAULT, EINVAL,     ENOMEM,        ENOTSOCK,     0};
+static const int of_chmod[] = {EACCES, EIO, ENAMETOOLONG, ENOENT, ENOMEM, ENOTDIR, EPERM, EROFS, 0};
+static const int of_connect[] = {EACCES,     EAGAIN,    EBADF, ECONNREFUSED, EINPROGRESS, EINTR,
+                                 EPROTOTYPE, ETIMEDOUT, 0};
+static const int of_lstat[] = {EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOMEM, ENOTDIR, EOVERFLOW, 0};
+static const int of_unlink[] = {EACCES, EBUSY,   EIO,   EISDIR, ENOENT,
+                                ENOMEM, ENOTDIR, EPERM, EROFS,  0};
 static const int of_close[] = {EBADF, EINTR, EIO, ENOSPC, EDQUOT, 0};
 static const int of_epoll_create[] = {EINVAL, EMFILE, ENFILE, ENOMEM, 0};
 static const int of_epoll_ctl[] = {EBADF, EEXIST, EINVAL, ELOOP, ENOENT, ENOMEM, ENOSPC, EPERM, 0};
@@ -41,7 +47,9 @@ const int *errnos_of(fault_call call) {
     static const int *const lists[FAULT_CALLS] = {
         [FAULT_ACCEPT4] = of_accept,
         [FAULT_BIND] = of_bind,
+        [FAULT_CHMOD] = of_chmod,
         [FAULT_CLOSE] = of_close,
+        [FAULT_CONNECT] = of_connect,
         [FAULT_EPOLL_CREATE] = of_epoll_create,
         [FAULT_EPOLL_CREATE1] = of_epoll_create,
         [FAULT_EPOLL_CTL] = of_epoll_ctl,
@@ -52,6 +60,7 @@ const int *errnos_of(fault_call call) {
         [FAULT_GETSOCKNAME] = of_getsockname,
         [FAULT_GETSOCKOPT] = of_socket_option,
         [FAULT_LISTEN] = of_listen,
+        [FAULT_LSTAT] = of_lstat,
         [FAULT_PIPE2] = of_pipe2,
         [FAULT_POLL] = of_poll,
         [FAULT_READ] = of_read,
@@ -61,6 +70,7 @@ const int *errnos_of(fault_call call) {
         [FAULT_SOCKETPAIR] = of_pipe2,
         [FAULT_TIMERFD_CREATE] = of_timerfd_create,
         [FAULT_TIMERFD_SETTIME] = of_timerfd_settime,
+        [FAULT_UNLINK] = of_unlink,
         [FAULT_WRITE] = of_write,
     };
     return lists[call] ? lists[call] : none;

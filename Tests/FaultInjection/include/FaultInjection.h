@@ -30,6 +30,7 @@ typedef enum fault_call {
     FAULT_ACCEPT,
     FAULT_ACCEPT4,
     FAULT_BIND,
+    FAULT_CHMOD,
     FAULT_CLOSE, /**< a failing close() closes all the same, as the kernel's does */
     FAULT_CONNECT,
     FAULT_EPOLL_CREATE,
@@ -44,6 +45,7 @@ typedef enum fault_call {
     FAULT_GETSOCKNAME,
     FAULT_GETSOCKOPT,
     FAULT_LISTEN,
+    FAULT_LSTAT,
     FAULT_PIPE,
     FAULT_PIPE2,
     FAULT_POLL,
@@ -59,6 +61,7 @@ typedef enum fault_call {
     FAULT_SOCKETPAIR,
     FAULT_TIMERFD_CREATE,
     FAULT_TIMERFD_SETTIME,
+    FAULT_UNLINK,
     FAULT_WRITE,
     FAULT_WRITEV
 } fault_call;
