@@ -337,6 +337,7 @@ void csc__accept_stop(csc_server *server) {
 
 void csc__accept_close(csc_server *server) {
     CSC__PROBE2(close, server, server->socket.descriptor);
+    csc__listening_socket_remove_file(&server->socket);
     csc__accept_stop(server);
     csc__listening_socket_close(&server->socket);
     server->inherited_by_fork = false;

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -78,6 +79,7 @@ static bool identify(csc__listening_socket *socket, int descriptor) {
     socket->descriptor = descriptor;
     socket->private_fd = -1;
     csc_address_from_sockaddr((struct sockaddr *)&name, length, &socket->address);
+    csc__path_of((struct sockaddr *)&name, length, socket->path);
 
     static const uint8_t unspecified[16];
     int v6_only = 1;
@@ -148,16 +150,16 @@ static bool bind_socket(int descriptor, const csc_address *address, const csc__o
 }
 
 // The program has seen the number, too: it may be another file's now.
-static void close_opened(const csc__listening_socket *listening) {
+void csc__listening_socket_abandon(csc__listening_socket *listening) {
+    csc__listening_socket_remove_file(listening);
     bool is_known = listening->inode != 0;
     if (!is_known || holder_of(listening, listening->descriptor) == OURS) {
         close(listening->descriptor);
     }
 }
 
-static bool open_bound(csc__listening_socket *listening, const csc_address *address,
-                       const csc__opening *opening, sharing sharing, csc__failure *failure) {
-    int family = address->family == CSC_FAMILY_IPV4 ? AF_INET : AF_INET6;
+bool csc__listening_socket_make(csc__listening_socket *listening, int family,
+                                const csc__opening *opening, csc__failure *failure) {
     int descriptor = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (descriptor < 0) {
         return fail(failure, CSC_CALL_SOCKET, errno);
@@ -167,16 +169,26 @@ static bool open_bound(csc__listening_socket *listening, const csc_address *addr
     if (opening->made && !remember(listening, listening->descriptor)) {
         listening->inode = 0;
     }
+    return true;
+}
+
+static bool open_bound(csc__listening_socket *listening, const csc_address *address,
+                       const csc__opening *opening, sharing sharing, csc__failure *failure) {
+    int family = address->family == CSC_FAMILY_IPV4 ? AF_INET : AF_INET6;
+    if (!csc__listening_socket_make(listening, family, opening, failure)) {
+        return false;
+    }
     if (!bind_socket(listening->descriptor, address, opening, sharing, failure)) {
-        close_opened(listening);
+        csc__listening_socket_abandon(listening);
         return false;
     }
     return true;
 }
 
 // Its queue is open as soon as it listens: the last that can fail but for a look at the others.
-static bool start_queue(csc__listening_socket *listening, int backlog, csc__failure *failure) {
-    return (listen(listening->descriptor, backlog) == 0 &&
+bool csc__listening_socket_listen(csc__listening_socket *listening, const csc__opening *opening,
+                                  csc__failure *failure) {
+    return (listen(listening->descriptor, opening->backlog) == 0 &&
             identify(listening, listening->descriptor)) ||
            fail(failure, CSC_CALL_LISTEN, errno);
 }
@@ -197,7 +209,7 @@ static bool open_all(csc__listening_socket *sockets, size_t count, size_t *opene
         wanted.port = sharing == FIRST ? sockets[0].address.port : wanted.port;
     }
     for (size_t index = 0; index < count; index++) {
-        if (!start_queue(&sockets[index], opening->backlog, failure)) {
+        if (!csc__listening_socket_listen(&sockets[index], opening, failure)) {
             return false;
         }
     }
@@ -213,7 +225,7 @@ static bool open_address(csc__listening_socket *sockets, size_t count, const csc
     size_t opened;
     bool opens = open_all(sockets, count, &opened, address, opening, failure);
     while (!opens && opened > 0) {
-        close_opened(&sockets[--opened]);
+        csc__listening_socket_abandon(&sockets[--opened]);
     }
     return opens;
 }
@@ -223,7 +235,7 @@ bool csc__listening_sockets_open(csc__listening_socket *sockets, size_t count,
                                  csc__failure *failure) {
     struct sockaddr_storage name;
     csc_address wanted = *address;
-    if (address->family == CSC_FAMILY_NONE) {
+    if (address->family == CSC_FAMILY_NONE || address->family == CSC_FAMILY_UNIX) {
         // Never 0.0.0.0: a bad literal must not open the server to every interface.
         return fail(failure, CSC_CALL_BIND, EADDRNOTAVAIL);
     }
@@ -259,7 +271,7 @@ bool csc__listening_socket_inspect(csc__listening_socket *listening, int descrip
     if (!read_option(descriptor, SOL_SOCKET, SO_DOMAIN, &value)) {
         return fail(failure, CSC_CALL_ADOPT, errno);
     }
-    if (value != AF_INET && value != AF_INET6) {
+    if (value != AF_INET && value != AF_INET6 && value != AF_UNIX) {
         return fail(failure, CSC_CALL_ADOPT, EAFNOSUPPORT);
     }
     if (!read_option(descriptor, SOL_SOCKET, SO_PROTOCOL, &value)) {
@@ -312,9 +324,23 @@ bool csc__listening_socket_was_taken(const csc__listening_socket *listening) {
            holder_of(listening, listening->private_fd) == STRANGER;
 }
 
+// SO_ACCEPTCONN of a UNIX socket does not say that it was shut down.
+static bool was_shut_down(const csc__listening_socket *listening) {
+    struct pollfd entry = {.fd = listening->private_fd, .events = POLLRDHUP};
+    return listening->address.family == CSC_FAMILY_UNIX && poll(&entry, 1, 0) > 0;
+}
+
 bool csc__listening_socket_listens(const csc__listening_socket *listening) {
     int value = 0;
+    if (was_shut_down(listening)) {
+        return false;
+    }
     return read_option(listening->private_fd, SOL_SOCKET, SO_ACCEPTCONN, &value) && value;
+}
+
+void csc__listening_socket_remove_file(csc__listening_socket *listening) {
+    csc__socket_file_remove(listening->path, &listening->file);
+    listening->file.inode = 0;
 }
 
 void csc__listening_socket_release(csc__listening_socket *listening) {
@@ -332,6 +358,7 @@ int csc__listening_socket_forget(csc__listening_socket *listening) {
 }
 
 void csc__listening_socket_close(csc__listening_socket *listening) {
+    csc__listening_socket_remove_file(listening);
     csc__listening_socket_release(listening);
     int descriptor = csc__listening_socket_forget(listening);
     if (descriptor >= 0) {

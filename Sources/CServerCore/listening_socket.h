@@ -6,6 +6,7 @@
 #define CSC_LISTENING_SOCKET_H
 
 #include "CServerCore.h"
+#include "unix_socket.h"
 
 #include <sys/types.h>
 
@@ -15,7 +16,9 @@ typedef struct csc__listening_socket {
     dev_t device;   // with the inode: distinguishes our socket from a stranger that got its number
     ino_t inode;
     uint64_t cookie; // the kernel's number for the socket, for when the inode cannot be asked; or 0
-    csc_address address; // as the kernel reports it, port included
+    csc_address address;      // as the kernel reports it, port included
+    csc__socket_file file;    // that it has made, to be removed with it
+    char path[CSC_PATH_SIZE]; // of a UNIX socket; "" for none
 } csc__listening_socket;
 
 extern const csc__listening_socket csc__no_listening_socket;
@@ -40,6 +43,17 @@ typedef struct csc__opening {
 bool csc__listening_sockets_open(csc__listening_socket *sockets, size_t count,
                                  const csc_address *address, const csc__opening *opening,
                                  csc__failure *failure);
+
+// The parts of it, for one that is not an address's. Makes a socket; on failure there is none.
+bool csc__listening_socket_make(csc__listening_socket *socket, int family,
+                                const csc__opening *opening, csc__failure *failure);
+
+// Listens: clients may come from now on.
+bool csc__listening_socket_listen(csc__listening_socket *socket, const csc__opening *opening,
+                                  csc__failure *failure);
+
+// Closes one that was made and does not listen, and removes its file.
+void csc__listening_socket_abandon(csc__listening_socket *socket);
 
 // Checks a descriptor from outside and fills the socket from it; changes nothing about the
 // descriptor.
@@ -68,13 +82,17 @@ bool csc__listening_socket_was_taken(const csc__listening_socket *socket);
 // Asks the kernel. False as well when it cannot be asked.
 bool csc__listening_socket_listens(const csc__listening_socket *socket);
 
+// Removes the file that it has made, if that is still there: no client comes by it any more. While
+// the socket is open no other file can have that inode.
+void csc__listening_socket_remove_file(csc__listening_socket *socket);
+
 // Closes the duplicate alone.
 void csc__listening_socket_release(csc__listening_socket *socket);
 
 // Forgets the number that the program knows. Returns it; -1 when it is no longer ours.
 int csc__listening_socket_forget(csc__listening_socket *socket);
 
-// Closes both numbers, but for one that is no longer ours.
+// Removes the file, and closes both numbers, but for one that is no longer ours.
 void csc__listening_socket_close(csc__listening_socket *socket);
 
 // Grows the process's descriptor table to hold this many, within RLIMIT_NOFILE. Failure changes

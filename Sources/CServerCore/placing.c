@@ -124,7 +124,8 @@ static csc__member *ask_for_choice(csc_group *group, const csc_address *peer) {
 
 static csc__member *choose_for(csc_group *group, const csc_address *peer) {
     csc__member *member = NULL;
-    if (group->distribution == CSC_BY_PEER) {
+    // UNIX sockets' peers have no addresses that distinguish them.
+    if (group->distribution == CSC_BY_PEER && peer->family != CSC_FAMILY_UNIX) {
         return choose_by_peer(group, peer);
     }
     if (group->distribution == CSC_CUSTOM && group->choice) {

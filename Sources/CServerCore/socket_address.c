@@ -142,6 +142,10 @@ bool csc_address_from_sockaddr(const struct sockaddr *source, size_t length, csc
         }
         return true;
     }
+    if (source->sa_family == AF_UNIX) {
+        address->family = CSC_FAMILY_UNIX; // also one without a name, which has this alone
+        return true;
+    }
     return false;
 }
 

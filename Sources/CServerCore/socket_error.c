@@ -21,6 +21,8 @@ static const char out_of_resources[] = "Out of resources";
 static const char permission_denied[] = "Permission denied";
 static const char protocol_not_supported[] = "Protocol type not supported";
 static const char operation_on_non_socket[] = "Operation on non-socket";
+static const char read_only[] = "The file system can only be read";
+static const char cannot_remove[] = "The file of an ended server cannot be removed";
 static const char remote_host_closed[] = "The remote host closed the connection";
 
 static const csc__error_row rows[] = {
@@ -39,6 +41,24 @@ static const csc__error_row rows[] = {
     {CSC_CALL_BIND, EINVAL, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION, "Unsupported socket operation"},
     {CSC_CALL_BIND, EADDRNOTAVAIL, CSC_ERROR_SOCKET_ADDRESS_NOT_AVAILABLE,
      "The address is not available"},
+    {CSC_CALL_BIND, EROFS, CSC_ERROR_SOCKET_ACCESS, read_only},
+
+    // The errnos that the checks of csc_server_listen_path() give, and lstat(2).
+    {CSC_CALL_PATH, ENAMETOOLONG, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
+     "The path of a socket has 1 to 107 bytes"},
+    {CSC_CALL_PATH, EINVAL, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
+     "Permissions are numbers from 0 to 0777"},
+    {CSC_CALL_PATH, EOPNOTSUPP, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
+     "An abstract name has no permissions"},
+    {CSC_CALL_PATH, EEXIST, CSC_ERROR_ADDRESS_IN_USE, "What is at the path is not a socket"},
+    {CSC_CALL_PATH, EPERM, CSC_ERROR_SOCKET_ACCESS, "The socket at the path is another user's"},
+    {CSC_CALL_PATH, ENOENT, CSC_ERROR_HOST_NOT_FOUND, "The folder of the path does not exist"},
+    {CSC_CALL_PATH, ENOTDIR, CSC_ERROR_HOST_NOT_FOUND, "A part of the path is not a folder"},
+    {CSC_CALL_PATH, ELOOP, CSC_ERROR_HOST_NOT_FOUND, "The path has too many symbolic links"},
+    {CSC_CALL_CHMOD, EPERM, CSC_ERROR_SOCKET_ACCESS, "The permissions cannot be set"},
+    {CSC_CALL_UNLINK, EPERM, CSC_ERROR_SOCKET_ACCESS, cannot_remove},
+    {CSC_CALL_UNLINK, EACCES, CSC_ERROR_SOCKET_ACCESS, cannot_remove},
+    {CSC_CALL_UNLINK, EROFS, CSC_ERROR_SOCKET_ACCESS, read_only},
 
     {CSC_CALL_LISTEN, EADDRINUSE, CSC_ERROR_ADDRESS_IN_USE,
      "Another socket is already listening on the same port"},
@@ -69,7 +89,7 @@ static const csc__error_row rows[] = {
     {CSC_CALL_ADOPT, EPROTOTYPE, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
      "The descriptor is not a stream socket"},
     {CSC_CALL_ADOPT, EAFNOSUPPORT, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
-     "The descriptor is not an IPv4 or IPv6 socket"},
+     "The descriptor is not an IPv4, IPv6 or UNIX socket"},
     {CSC_CALL_ADOPT, EPROTONOSUPPORT, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
      "The descriptor is not a TCP socket"},
     {CSC_CALL_ADOPT, EINVAL, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
@@ -95,6 +115,10 @@ static const csc__error_row rows[] = {
      "Unsupported socket operation"},
     {CSC_CALL_CONNECT, EINVAL, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
      "Unsupported socket operation"},
+    {CSC_CALL_CONNECT, ENOENT, CSC_ERROR_HOST_NOT_FOUND, "There is no server at the path"},
+    {CSC_CALL_CONNECT, ENOTDIR, CSC_ERROR_HOST_NOT_FOUND, "There is no server at the path"},
+    {CSC_CALL_CONNECT, EPROTOTYPE, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
+     "The path is not that of a stream socket"},
 
     {CSC_CALL_READ, ECONNRESET, CSC_ERROR_REMOTE_HOST_CLOSED, remote_host_closed},
     {CSC_CALL_READ, ETIMEDOUT, CSC_ERROR_SOCKET_TIMEOUT, NULL},

@@ -15,7 +15,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #ifndef IPPROTO_MPTCP
@@ -101,22 +100,6 @@ static void what_is_not_a_stream_socket_is_refused(void **state) {
     assert_refused(it, netlink, text);
 }
 
-static void a_unix_listener_is_refused(void **state) {
-    fixture *it = *state;
-    struct sockaddr_un name = {.sun_family = AF_UNIX}; // the kernel chooses an abstract name
-    int listener = fixture_own(it, socket(AF_UNIX, SOCK_STREAM, 0));
-    assert_int_equal(bind(listener, (struct sockaddr *)&name, sizeof name.sun_family), 0);
-    assert_int_equal(listen(listener, 1), 0);
-    assert_refused(it, listener, "The descriptor is not an IPv4 or IPv6 socket");
-
-    // It still listens.
-    struct sockaddr_un bound;
-    socklen_t length = sizeof bound;
-    int client = fixture_own(it, socket(AF_UNIX, SOCK_STREAM, 0));
-    assert_int_equal(getsockname(listener, (struct sockaddr *)&bound, &length), 0);
-    assert_int_equal(connect(client, (struct sockaddr *)&bound, length), 0);
-}
-
 static void a_vsock_listener_is_refused(void **state) {
     fixture *it = *state;
     struct sockaddr_vm name = {
@@ -130,7 +113,7 @@ static void a_vsock_listener_is_refused(void **state) {
     if (bind(listener, (struct sockaddr *)&name, sizeof name) == 0) {
         listen(listener, 1);
     }
-    assert_refused(it, listener, "The descriptor is not an IPv4 or IPv6 socket");
+    assert_refused(it, listener, "The descriptor is not an IPv4, IPv6 or UNIX socket");
 }
 
 static void a_stream_socket_that_is_not_tcp_is_refused(void **state) {
@@ -340,7 +323,6 @@ int main(void) {
         fact(what_is_not_a_descriptor_is_refused),
         fact(what_is_not_a_socket_is_refused),
         fact(what_is_not_a_stream_socket_is_refused),
-        fact(a_unix_listener_is_refused),
         fact(a_vsock_listener_is_refused),
         fact(a_stream_socket_that_is_not_tcp_is_refused),
         fact(a_tcp_socket_that_does_not_listen_is_refused),

@@ -6,6 +6,7 @@
 //
 // For three seconds, or for as many as the environment variable SETTINGS_SECONDS says.
 
+#include "folder.h"
 #include "proxies.h"
 
 #include <errno.h>
@@ -14,6 +15,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -34,6 +36,7 @@ typedef struct play {
 } play;
 
 static csc_address where;
+static const char *where_path; // NULL for none
 static csc_server *served;
 static atomic_bool stops;
 static atomic_bool all_over;
@@ -218,7 +221,7 @@ static void *be_clients(void *context) {
             if (entries[i].fd >= 0) {
                 continue;
             }
-            entries[i].fd = connect_to(&where);
+            entries[i].fd = where_path ? connect_to_path(where_path) : connect_to(&where);
             if (entries[i].fd >= 0) {
                 open++;
                 send(entries[i].fd, header, sizeof header - 1, MSG_NOSIGNAL);
@@ -291,13 +294,12 @@ static int settled(void) {
     return atomic_load(&answered) + atomic_load(&broken_off) + atomic_load(&wrong);
 }
 
-static void whatever_is_set_whenever_each_client_is_served_once(void **state) {
-    fixture *it = *state;
+static void play_with(fixture *it) {
     const char *wanted = getenv("SETTINGS_SECONDS");
     play now = {.it = it, .server = it->server, .random = (uint64_t)time(NULL)};
     print_message("seed %llu\n", (unsigned long long)now.random);
-    fixture_listen(it);
     where = csc_server_address(it->server);
+    where_path = csc_server_path(it->server);
     served = it->server;
     atomic_store(&stops, false);
     atomic_store(&all_over, false);
@@ -348,10 +350,24 @@ static void whatever_is_set_whenever_each_client_is_served_once(void **state) {
     print_message("%d clients, %d rejected\n", atomic_load(&connected), (int)rejected);
 }
 
+static void whatever_is_set_whenever_each_client_is_served_once(void **state) {
+    fixture_listen(*state);
+    play_with(*state);
+}
+
+static void at_a_path_too(void **state) {
+    fixture *it = *state;
+    char name[64];
+    snprintf(name, sizeof name, "@tcpserverkit/%d/random_settings", (int)getpid());
+    assert_true(csc_server_listen_path(it->server, name, -1, false));
+    play_with(it);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(whatever_is_set_whenever_each_client_is_served_once),
         fact_without_base(whatever_is_set_whenever_each_client_is_served_once),
+        fact(at_a_path_too),
     };
     return cmocka_run_group_tests_name("random settings", tests, NULL, NULL);
 }

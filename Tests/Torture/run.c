@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 void run_object(run *it, const char *format, ...) {
@@ -169,6 +170,10 @@ bool run_listen(run *it) {
     return run_listen_on(it, &where);
 }
 
+bool run_listen_path(run *it, const char *path) {
+    return started(it, csc_server_listen_path(it->server, path, -1, false), "listen at a path");
+}
+
 bool run_adopt(run *it, int descriptor) {
     fault_give(descriptor);
     if (started(it, csc_server_adopt(it->server, descriptor), "adopt")) {
@@ -192,9 +197,20 @@ int run_raw_listener(void) {
     return descriptor;
 }
 
+static socklen_t name_of(const csc_address *where, const char *path,
+                         struct sockaddr_storage *name) {
+    struct sockaddr_un local = {.sun_family = AF_UNIX};
+    if (where->family != CSC_FAMILY_UNIX) {
+        return csc_address_to_sockaddr(where, name);
+    }
+    snprintf(local.sun_path, sizeof local.sun_path, "%s", path);
+    memcpy(name, &local, sizeof local);
+    return sizeof local;
+}
+
 static void connect_one(run *it, const csc_address *where) {
     struct sockaddr_storage name;
-    socklen_t length = csc_address_to_sockaddr(where, &name);
+    socklen_t length = name_of(where, csc_server_path(it->server), &name);
     int descriptor = socket(name.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     // Reset at its end: a hundred thousand of them would leave the kernel waiting for each.
     struct linger at_once = {.l_onoff = 1};

@@ -5,6 +5,9 @@
 #include "torture.h"
 
 #include <event2/event.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static const csc_address anywhere = {.family = CSC_FAMILY_ANY};
@@ -45,6 +48,36 @@ static void listen_again(run *it) {
     run_close(it);
     if (run_listen_on(it, &where)) {
         serve_two(it);
+    }
+}
+
+static void leave_an_old_socket(const char *path) {
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    snprintf(name.sun_path, sizeof name.sun_path, "%s", path);
+    unlink(path);
+    int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bind(descriptor, (struct sockaddr *)&name, sizeof name);
+    close(descriptor);
+}
+
+static void listen_at_a_path(run *it) {
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/torture-%d.socket", (int)getpid());
+    fault_suspend();
+    leave_an_old_socket(path);
+    fault_resume();
+    bool listened = run_start(it) && run_listen_path(it, path);
+    if (listened) {
+        serve_two(it);
+        run_close(it);
+    }
+    fault_suspend();
+    bool was_removed = access(path, F_OK) != 0;
+    unlink(path);
+    fault_resume();
+    if (listened && !was_removed &&
+        fault_failures(FAULT_LSTAT) + fault_failures(FAULT_UNLINK) == 0) {
+        run_object(it, "its path is there after close");
     }
 }
 
@@ -119,6 +152,7 @@ const scenario listening_scenarios[] = {
     {"listen on all interfaces", listen_on_all_interfaces},
     {"listen without IPv6", listen_without_ipv6},
     {"listen again", listen_again},
+    {"listen at a path", listen_at_a_path},
     {"adopt", adopt_a_socket},
     {"close with connections", close_with_connections},
     {"free with connections", free_with_connections},

@@ -74,6 +74,7 @@ bool run_complete_group(run *it);
 
 bool run_listen(run *it);                              // on loopback
 bool run_listen_on(run *it, const csc_address *where); // records and checks a failure
+bool run_listen_path(run *it, const char *path);
 bool run_adopt(run *it, int descriptor);
 int run_raw_listener(void); // a listening socket made by other code
 

@@ -43,7 +43,9 @@
  *   scope make socket and ioctl; a child of fork() makes eventfd and dup3, and getpeername where
  *   it ends a member of a group. A group makes an eventfd, with fcntl and epoll_ctl, for its
  *   acceptor and for each member; so does csc_server_set_budget(). csc_server_open_sockets() for
- *   several reads /proc: openat, newfstatat. Once it listens, a server makes accept4, epoll_wait
+ *   several reads /proc: openat, newfstatat. csc_server_listen_path() makes newfstatat, geteuid,
+ *   connect, chmod and unlink beside, and newfstatat and unlink where such a server stops listening;
+ *   csc_peer_credentials() makes getsockopt. Once it listens, a server makes accept4, epoll_wait
  *   and epoll_ctl (by libevent), poll, read, fstat, fcntl, getsockopt, clock_gettime, close, and
  *   what malloc() and mutexes need; timerfd_settime and write where other threads end
  *   connections or wake a wait, where a group places connections on other loops, or waits for
@@ -117,6 +119,7 @@
 #include "CServerCore/proxy_header.h"
 #include "CServerCore/server.h"
 #include "CServerCore/statistics.h"
+#include "CServerCore/unix_socket.h"
 
 /** The version of this header, as in 0.1.0. While the first number is 0, the second one may change
  * names and types. */

@@ -3,7 +3,7 @@
 // See fixture.h. Everything a test opens goes through here, so that a failing test cleans up too:
 // cmocka runs the teardown in any case.
 
-#include "fixture.h"
+#include "folder.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -209,10 +209,11 @@ int connect_to(const csc_address *address) {
 
 int fixture_connect(fixture *it) {
     csc_address address = csc_server_address(it->server);
+    const char *path = csc_server_path(it->server);
     if (address.family == CSC_FAMILY_ANY) {
         address = address_of("127.0.0.1", address.port);
     }
-    int descriptor = connect_to(&address);
+    int descriptor = path ? connect_to_path(path) : connect_to(&address);
     assert_true(descriptor >= 0);
     return fixture_own(it, descriptor);
 }

@@ -60,6 +60,17 @@ const named_call named_calls[] = {
     {"timerfd_create", SYS_timerfd_create, false},
     {"dup3", SYS_dup3, false},
     {"ioctl", SYS_ioctl, false},
+    {"connect", SYS_connect, false},
+    {"geteuid", SYS_geteuid, false},
+    {"newfstatat", SYS_newfstatat, true},
+#ifdef SYS_chmod
+    {"chmod", SYS_chmod, false},
+#endif
+    {"chmod", SYS_fchmodat, false},
+#ifdef SYS_unlink
+    {"unlink", SYS_unlink, true},
+#endif
+    {"unlink", SYS_unlinkat, true},
     {NULL, SYS_brk, true},
     {NULL, SYS_mmap, true},
     {NULL, SYS_munmap, true},

@@ -6,6 +6,8 @@
 
 #include <event2/event.h>
 #include <limits.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -65,6 +67,16 @@ static void close_and_listen(scene *now, csc_server *server) {
     (void)now;
     csc_server_close(server);
     assert_true(try_to_listen(server));
+}
+
+// Another name each time: a socket that was released may still have the last one.
+static void close_and_listen_at_path(scene *now, csc_server *server) {
+    static atomic_uint names;
+    char name[64];
+    (void)now;
+    snprintf(name, sizeof name, "@tcpserverkit/%d/%u", (int)getpid(), atomic_fetch_add(&names, 1));
+    csc_server_close(server);
+    assert_true(csc_server_listen_path(server, name, -1, false));
 }
 
 // Refused while the server asks whether to admit a client.
@@ -323,7 +335,7 @@ static void ask_everything(scene *now, csc_server *server) {
     csc_statistics statistics;
     csc_server_statistics(server, &statistics, sizeof statistics);
     bool listens = csc_server_is_listening(server);
-    assert_int_equal(csc_server_port(server) != 0, listens);
+    assert_int_equal(csc_server_port(server) != 0 || csc_server_path(server), listens);
     assert_int_equal(csc_server_descriptor(server) >= 0, listens);
     assert_int_equal(csc_server_address(server).family != CSC_FAMILY_NONE, listens);
     assert_int_equal(csc_server_has_pending(server), statistics.pending > 0);
@@ -338,6 +350,9 @@ const operation operations[] = {
     {.name = "take and free", .perform = take_and_free, .frees = true},
     {.name = "listen", .perform = listen_in_place},
     {.name = "close and listen", .perform = close_and_listen, .listens_anew = true},
+    {.name = "close and listen at a path",
+     .perform = close_and_listen_at_path,
+     .listens_anew = true},
     {.name = "close and share a budget", .perform = close_and_share, .listens_anew = true},
     {.name = "finish and listen", .perform = finish_and_listen, .listens_anew = true},
     {.name = "adopt", .perform = adopt_in_place},

@@ -28,6 +28,7 @@ CSC_ASSUME_NONNULL
 typedef enum csc_family {
     CSC_FAMILY_NONE = 0, /**< no address */
     CSC_FAMILY_ANY = 1,  /**< every interface, IPv4 and IPv6 on one socket */
+    CSC_FAMILY_UNIX = 2, /**< a UNIX socket; it has no bytes and no text, see @ref unix_sockets */
     CSC_FAMILY_IPV4 = 4, /**< an IPv4 address */
     CSC_FAMILY_IPV6 = 6 /**< an IPv6 address; IPv4-mapped only where csc_address_parse() read one */
 } csc_family;
@@ -63,8 +64,8 @@ CSC_API bool csc_address_parse(const char *text, uint16_t port, csc_address *add
  * @param address borrowed
  * @param buffer filled with the text, NUL-terminated unless its size is 0
  * @param size of the buffer in bytes; CSC_ADDRESS_TEXT_SIZE is always enough
- * @return the length of the text without its NUL; 0 for CSC_FAMILY_NONE or when the buffer is too
- * small
+ * @return the length of the text without its NUL; 0 for CSC_FAMILY_NONE and CSC_FAMILY_UNIX, or
+ * when the buffer is too small
  */
 CSC_API size_t csc_address_format(const csc_address *address, char *buffer, size_t size);
 
@@ -78,7 +79,7 @@ CSC_API bool csc_address_is_loopback(const csc_address *address);
 
 /**
  * Whether two addresses are the same, port and scope included. An IPv4-mapped IPv6 address is the
- * same as the IPv4 address mapped in it.
+ * same as the IPv4 address mapped in it. All of UNIX sockets are the same.
  *
  * @param one borrowed
  * @param other borrowed
@@ -93,8 +94,8 @@ CSC_API bool csc_address_equal(const csc_address *one, const csc_address *other)
  * @param source borrowed; NULL is too short
  * @param length of the address there, in bytes
  * @param address filled, always
- * @return false, with the address set to CSC_FAMILY_NONE, when it is neither IPv4 nor IPv6 or too
- * short
+ * @return false, with the address set to CSC_FAMILY_NONE, when it is neither IPv4, IPv6 nor
+ * that of a UNIX socket, or too short
  */
 CSC_API bool csc_address_from_sockaddr(const struct sockaddr *CSC_NULLABLE source, size_t length,
                                        csc_address *address);
@@ -104,7 +105,7 @@ CSC_API bool csc_address_from_sockaddr(const struct sockaddr *CSC_NULLABLE sourc
  *
  * @param address borrowed
  * @param result filled with a sockaddr_in or sockaddr_in6, the rest 0
- * @return the length of the result in bytes, 0 for CSC_FAMILY_NONE
+ * @return the length of the result in bytes, 0 for CSC_FAMILY_NONE and CSC_FAMILY_UNIX
  */
 CSC_API unsigned int csc_address_to_sockaddr(const csc_address *address,
                                              struct sockaddr_storage *result);

@@ -31,14 +31,14 @@ typedef enum csc_error {
     CSC_ERROR_UNKNOWN = -1,           /**< no error yet, or one without a class of its own */
     CSC_ERROR_CONNECTION_REFUSED = 0, /**< the peer refused, or there is no listener */
     CSC_ERROR_REMOTE_HOST_CLOSED = 1, /**< the peer ended the connection */
-    CSC_ERROR_HOST_NOT_FOUND = 2,     /**< a host name has no address */
+    CSC_ERROR_HOST_NOT_FOUND = 2,     /**< a host name has no address; a path leads nowhere */
     CSC_ERROR_SOCKET_ACCESS = 3,   /**< not permitted: privileged port, seccomp, security module */
     CSC_ERROR_SOCKET_RESOURCE = 4, /**< out of descriptors or memory */
     CSC_ERROR_SOCKET_TIMEOUT = 5,  /**< a wait ended without what it waited for */
-    CSC_ERROR_DATAGRAM_TOO_LARGE = 6,             /**< given by nothing here */
-    CSC_ERROR_NETWORK = 7,                        /**< the network failed */
-    CSC_ERROR_ADDRESS_IN_USE = 8,                 /**< the address and port are taken */
-    CSC_ERROR_SOCKET_ADDRESS_NOT_AVAILABLE = 9,   /**< not an address of this machine */
+    CSC_ERROR_DATAGRAM_TOO_LARGE = 6,           /**< given by nothing here */
+    CSC_ERROR_NETWORK = 7,                      /**< the network failed */
+    CSC_ERROR_ADDRESS_IN_USE = 8,               /**< the address and port, or the path, are taken */
+    CSC_ERROR_SOCKET_ADDRESS_NOT_AVAILABLE = 9, /**< not an address of this machine */
     CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION = 10,  /**< the socket or address cannot do this */
     CSC_ERROR_UNFINISHED_SOCKET_OPERATION = 11,   /**< the caller gave up before the end */
     CSC_ERROR_PROXY_AUTHENTICATION_REQUIRED = 12, /**< the proxy wants credentials, or others */
@@ -65,6 +65,9 @@ typedef enum csc_call {
     CSC_CALL_CONNECT, /**< for client sockets built beside the server */
     CSC_CALL_READ,    /**< read(2), recv(2) */
     CSC_CALL_WRITE,   /**< write(2), send(2) */
+    CSC_CALL_PATH,    /**< checking the path of a UNIX socket, lstat(2) included */
+    CSC_CALL_CHMOD,   /**< chmod(2) of its file */
+    CSC_CALL_UNLINK,  /**< unlink(2) of what an ended server has left */
     CSC_CALL_WATCH    /**< registering a descriptor with the event loop */
 } csc_call;
 

@@ -92,8 +92,8 @@ CSC_API bool csc_server_open_sockets(csc_server *CSC_NULLABLE server, const csc_
 /**
  * Takes over a listening socket (QTcpServer::setSocketDescriptor).
  *
- * The descriptor must be a listening IPv4 or IPv6 stream socket that no server of this process
- * uses. It is made non-blocking and close-on-exec; its queue length and options stay as they are.
+ * The descriptor must be a listening IPv4, IPv6 or UNIX stream socket that no server of this
+ * process uses. A UNIX socket's file is left to who made it. The descriptor is made non-blocking and close-on-exec; its queue length and options stay as they are.
  *
  * @param descriptor *taken* on success; untouched and still the caller's on failure
  * @return false when it is not such a socket, or the server listens already
