@@ -89,6 +89,7 @@ private let socketMembers: [Member] =
     traps("TCPSocket.isOpen") { _ = $0.socket.isOpen },
     traps("TCPSocket.isTransactionStarted") { _ = $0.socket.isTransactionStarted },
     traps("TCPSocket.isValid") { _ = $0.socket.isValid },
+    traps("TCPSocket.peerCredentials") { _ = $0.socket.peerCredentials },
     traps("TCPSocket.localAddress") { _ = $0.socket.localAddress },
     traps("TCPSocket.localPort") { _ = $0.socket.localPort },
     traps("TCPSocket.peek(maxLength:)") { _ = $0.socket.peek(maxLength: 1) },
@@ -142,6 +143,7 @@ private let waitingSocketMembers: [Member] = [
     _ = try await iterator.next(isolation: nil)
   },
   hops("TCPSocket.closeGracefully(timeout:)") { _ = await $0.socket.closeGracefully() },
+  hops("TCPSocket.connect(path:timeout:)") { try? await $0.fresh.connect(path: "") },
   hops("TCPSocket.connect(to:port:timeout:)") { try await $0.fresh.connect(to: "127.0.0.1", port: $0.port) },
   hops("TCPSocket.read(exactly:timeout:)") { _ = try await $0.socket.read(exactly: 2) },
   hops("TCPSocket.read(into:timeout:)") { scene in
@@ -190,6 +192,9 @@ private let orderingSocketMembers: [Member] = [
   },
   posts("TCPSocket.connectToHost(_:port:)", { $0.fresh.connectToHost("127.0.0.1", port: $0.port) }) {
     $0.fresh.state == .connected
+  },
+  posts("TCPSocket.connectToServer(path:)", { $0.fresh.connectToServer(path: "/") }) {
+    $0.fresh.state != .unconnected || $0.fresh.error != .unknown
   },
   posts("TCPSocket.connectToHost(_:port:)", { $0.fresh.connectToHost(.localHost, port: $0.port) }) {
     $0.fresh.state == .connected
@@ -293,6 +298,8 @@ private let serverMembers: [Member] = [
   traps("TCPServer.incomingPeer") { _ = $0.server.incomingPeer },
   traps("TCPServer.incomingProxied") { _ = $0.server.incomingProxied },
   traps("TCPServer.isListening") { _ = $0.server.isListening },
+  traps("TCPServer.listen(path:permissions:removingStale:)") { _ = $0.server.listen(path: "") },
+  traps("TCPServer.serverPath") { _ = $0.server.serverPath },
   traps("TCPServer.listen(address:port:)") { _ = $0.server.listen(address: .localHost) },
   traps("TCPServer.nextPendingConnection()") { _ = $0.server.nextPendingConnection() },
   traps("TCPServer.pendingConnectionAvailable") { _ = $0.server.pendingConnectionAvailable },
@@ -431,6 +438,8 @@ private let groupMembers: [Member] = [
   ofGroup("TCPServerGroup.listen(address:port:)", .hops) {
     try await TCPServerGroup(on: $0.eventBases).listen(address: .localHost)
   },
+  ofGroup("TCPServerGroup.listen(path:permissions:removingStale:)", .hops) { try? await $0.listen(path: "") },
+  ofGroup("TCPServerGroup.serverPath") { _ = $0.serverPath },
   ofGroup("TCPServerGroup.setSocketDescriptor(_:)", .hops) { try? await $0.setSocketDescriptor(-1) },
   ofGroup("TCPServerGroup.setSocketDescriptors(_:)", .hops) { try? await $0.setSocketDescriptors([-1]) },
   ofGroup("TCPServerGroup.pauseAccepting()") { $0.pauseAccepting() },

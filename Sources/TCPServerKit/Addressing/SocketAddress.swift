@@ -33,6 +33,14 @@ struct SocketAddress: Hashable {
     unsafe SystemCalls.name(of: descriptor, isPeer: false) { unsafe SocketAddress($0, length: $1) }
   }
 
+  /// The peer's in the core's form, in which that of a UNIX socket is an address, too.
+  static func corePeer(of descriptor: CInt) -> csc_address? {
+    unsafe SystemCalls.name(of: descriptor, isPeer: true) { name, length in
+      var core = csc_address()
+      return unsafe csc_address_from_sockaddr(name, Int(length), &core) ? core : nil
+    }
+  }
+
   static func peer(of descriptor: CInt) -> SocketAddress? {
     unsafe SystemCalls.name(of: descriptor, isPeer: true) { unsafe SocketAddress($0, length: $1) }
   }

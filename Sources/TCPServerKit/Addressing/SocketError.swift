@@ -14,7 +14,7 @@ public enum SocketError: Int32, Error, CaseIterable, Sendable {
   case connectionRefused = 0
   /// The peer ended the connection.
   case remoteHostClosed = 1
-  /// The host name has no address.
+  /// The host name has no address, or no server is at the path.
   case hostNotFound = 2
   /// The process may not do this: a privileged port, a security policy.
   case socketAccess = 3
@@ -26,7 +26,7 @@ public enum SocketError: Int32, Error, CaseIterable, Sendable {
   case datagramTooLarge = 6
   /// The network failed.
   case network = 7
-  /// The address and port are taken.
+  /// The address and port, or the path, are taken.
   case addressInUse = 8
   /// The address is not one of this machine's.
   case socketAddressNotAvailable = 9

@@ -3,6 +3,9 @@
 internal import Glibc
 
 /// An option of a socket, with the numbers of `QAbstractSocket::SocketOption`; what Qt does not have begins at 1000.
+///
+/// A UNIX socket has ``sendBufferSize`` alone; ``keepAlive`` and ``receiveBufferSize`` can be set and change nothing, all
+/// others are refused.
 public enum SocketOption: Int, CaseIterable, Sendable {
   /// 1, the default, sends small writes at once (TCP_NODELAY); 0 lets the kernel collect them.
   case lowDelay = 0
@@ -26,6 +29,14 @@ public enum SocketOption: Int, CaseIterable, Sendable {
   /// ``SocketError/socketTimeout`` (TCP_USER_TIMEOUT). 0, the default, leaves it to the kernel, which tries for a
   /// quarter of an hour: probes do not help against a peer that vanishes while data is on its way.
   case userTimeout = 1000
+
+  /// Whether UNIX sockets have no such option.
+  var isOfInternet: Bool {
+    switch self {
+    case .keepAlive, .sendBufferSize, .receiveBufferSize: false
+    default: true
+    }
+  }
 
   /// Sets it for a socket; false when the kernel refuses.
   func set(_ value: Int, for descriptor: CInt) -> Bool {

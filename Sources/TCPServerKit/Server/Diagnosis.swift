@@ -34,6 +34,8 @@ struct Diagnostician {
     let acceptQueue: (length: Int, limit: Int)?
     /// Nil where no PROXY headers are required.
     let prefaces: (networks: [String], now: Int, most: Int)?
+    /// Of a UNIX socket the kernel does not say how long its queue is, and connecting takes no handshake.
+    let isUnix: Bool
     let loops: Int
   }
 
@@ -82,7 +84,9 @@ struct Diagnostician {
   }
 
   private var acceptQueue: String {
-    let now = server.acceptQueue.map { "\($0.length) of \($0.limit)" } ?? "no listening socket"
+    let length =
+      server.isUnix ? "unknown for a UNIX socket" : server.acceptQueue.map { "\($0.length) of \($0.limit)" }
+    let now = length ?? "no listening socket"
     let asked =
       server.backlog == .max ? "the longest queue is asked for" : "listenBacklogSize is \(server.backlog)"
     let allowed =
@@ -96,6 +100,7 @@ struct Diagnostician {
   }
 
   private var handshakes: String {
+    if server.isUnix { return "handshakes: none, a UNIX socket is connected at once" }
     guard case .success(let most) = limits.halfOpenConnections else {
       return "handshakes: unknown (\(reason(limits.halfOpenConnections) ?? ""))"
     }

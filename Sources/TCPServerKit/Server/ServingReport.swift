@@ -22,14 +22,15 @@ public struct ServingReport: Hashable, Sendable {
 
   /// The other end of a connection.
   public struct Peer: Hashable, Sendable, CustomStringConvertible {
-    /// Its address.
+    /// Its address; ``HostAddress/null`` for a UNIX socket.
     public var address: HostAddress
     /// Its port.
     public var port: UInt16
 
     /// `192.0.2.1:40123`, or `[2001:db8::1]:40123`.
     public var description: String {
-      address.isIPv6 ? "[\(address)]:\(port)" : "\(address):\(port)"
+      if address.isNull { return "a peer without an address" }
+      return address.isIPv6 ? "[\(address)]:\(port)" : "\(address):\(port)"
     }
   }
 

@@ -39,6 +39,7 @@ extension TCPServer {
       prefaces: proxyHeaderRequirement.map {
         ($0.networks, Int(clamping: now.inPreface), maxPrefaces)
       },
+      isUnix: listensWithUnixSocket,
       loops: group?.eventBases.eventBases.count ?? 1
     )
     return Diagnostician(server: server, limits: limits).diagnosis

@@ -21,6 +21,17 @@ extension TCPServer {
     serverCore.undeliveredCount
   }
 
+  /// Where it listens itself.
+  final var place: TCPServerGroup.Place {
+    let address = unsafe csc_server_address(core)
+    let binding = proxyListener?.binding
+    return TCPServerGroup.Place(
+      address: binding?.address ?? HostAddress(address),
+      port: binding?.port ?? address.port,
+      path: ownPath
+    )
+  }
+
   // MARK: - The server that accepts
 
   /// `@unchecked Sendable` because of this invariant: it is a pointer to what any thread may use.

@@ -114,8 +114,8 @@ extension TCPServer {
 
   /// Takes over a listening socket, such as one that a service manager opened.
   ///
-  /// - Returns: true when the descriptor is the server's now; false when it is not a listening IPv4 or IPv6
-  ///   stream socket, belongs to another server, or this server listens already. Then ``errorString`` says
+  /// - Returns: true when the descriptor is the server's now; false when it is not a listening IPv4, IPv6 or
+  ///   UNIX stream socket, belongs to another server, or this server listens already. Then ``errorString`` says
   ///   which, and the descriptor is untouched and still the caller's.
   @discardableResult
   public final func setSocketDescriptor(_ socketDescriptor: CInt) -> Bool {

@@ -16,6 +16,8 @@ extension TCPServer {
   /// kernel has completed keep what they have; a socket taken by ``setSocketDescriptor(_:)`` has its own options
   /// until one is set here.
   ///
+  /// At a path, connections inherit nothing, and options of TCP and IP are left out.
+  ///
   /// - Returns: false when the value cannot be set. Where the server does not listen yet, the kernel is asked by
   ///   ``listen(address:port:)``, which fails if it refuses.
   @discardableResult
@@ -51,7 +53,9 @@ extension TCPServer {
 
   /// Before bind(2), so that the first client has the options too: the kernel completes connections from listen(2) on.
   func prepare(_ descriptor: CInt) -> CInt {
-    for (option, value) in options where !option.set(value, for: descriptor) {
+    let isUnix = SystemCalls.isUnix(descriptor)
+    for (option, value) in options
+    where !(isUnix && option.isOfInternet) && !option.set(value, for: descriptor) {
       refusedOption = true
       return EINVAL
     }

@@ -59,7 +59,7 @@ extension TCPServerGroup {
     do throws(SocketError) {
       let sockets = try opened.get()
       let all = try isQueueShared ? duplicates(of: sockets, members.servers.count) : sockets.descriptors
-      var places: [SocketAddress] = []
+      var places: [Place] = []
       for (server, descriptor) in zip(members.servers, all) {
         switch await server.onLoop({ $0.takeSocket(descriptor, isAdopted: sockets.flags != nil) }) {
         case .success(let place): places.append(place)
@@ -105,10 +105,9 @@ extension TCPServerGroup {
     for descriptor in all.dropFirst(flags.count) { SystemCalls.closeDescriptor(descriptor) }
   }
 
-  private func announce(_ members: Members, at place: SocketAddress, _ closes: UInt64) async {
+  private func announce(_ members: Members, at place: Place, _ closes: UInt64) async {
     let isWanted = listening.withLock { listening in
-      listening.address = place.host
-      listening.port = place.port
+      listening.place = place
       listening.isOpen = listening.closes == closes
       listening.isBeginning = false
       return listening.isOpen
@@ -177,7 +176,7 @@ extension TCPServer {
   }
 
   /// Listens, but accepts nothing yet.
-  final func takeSocket(_ descriptor: CInt, isAdopted: Bool) -> Result<SocketAddress, SocketError> {
+  final func takeSocket(_ descriptor: CInt, isAdopted: Bool) -> Result<TCPServerGroup.Place, SocketError> {
     forgetLastEnd()
     unsafe csc_server_pause(core)
     guard unsafe csc_server_adopt(core, descriptor) else {
@@ -185,8 +184,7 @@ extension TCPServer {
       return .failure(serverError)
     }
     if isAdopted { SystemCalls.keepUrgentBytesInLine(descriptor) }
-    let address = unsafe csc_server_address(core)
-    return .success(SocketAddress(host: HostAddress(address), port: address.port))
+    return .success(place)
   }
 
   final func releaseSocket() {

@@ -57,13 +57,18 @@ public final class TCPServerGroup: Sendable {
 
   /// Where it listens, for any thread.
   struct Listening: Sendable {
-    var address = HostAddress.null
-    var port: UInt16 = 0
+    var place = Place()
     // Where each loop accepts for itself:
     var isOpen = false
     var isBeginning = false
     /// How often it ended.
     var closes: UInt64 = 0
+  }
+
+  struct Place: Hashable, Sendable {
+    var address = HostAddress.null
+    var port: UInt16 = 0
+    var path: String?
   }
 
   private enum State: Sendable {
@@ -189,9 +194,9 @@ public final class TCPServerGroup: Sendable {
     await notePlace(members)
   }
 
-  private func notePlace(_ members: Members) async {
-    let found = await members.acceptor.onLoop { ($0.serverAddress, $0.serverPort) }
-    listening.withLock { ($0.address, $0.port) = found }
+  func notePlace(_ members: Members) async {
+    let found = await members.acceptor.onLoop { $0.place }
+    listening.withLock { $0.place = found }
     for server in members.servers { await server.onLoop { $0.memberBegins() } }
   }
 
@@ -203,12 +208,12 @@ public final class TCPServerGroup: Sendable {
 
   /// The address the server listens on; ``HostAddress/null`` when it does not.
   public var serverAddress: HostAddress {
-    isListening ? listening.withLock { $0.address } : .null
+    isListening ? listening.withLock { $0.place.address } : .null
   }
 
   /// The port the server listens on; 0 when it does not.
   public var serverPort: UInt16 {
-    isListening ? listening.withLock { $0.port } : 0
+    isListening ? listening.withLock { $0.place.port } : 0
   }
 
   /// Stops listening and closes the connections that no handler has taken, soon. Those taken before are not touched.

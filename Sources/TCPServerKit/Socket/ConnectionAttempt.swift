@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// An outgoing connection that a socket is making, directly or through a proxy.
+/// An outgoing connection that a socket is making, directly, through a proxy, or to a path.
 final class ConnectionAttempt {
   private let connector: TCPConnector?
   private let proxied: ProxyConnection?
+  private let local: PathConnector?
   private var watches: [DescriptorWatch] = []
   private var timer: LoopTimer?
   /// Why it has failed; nil while it goes on.
@@ -13,6 +14,13 @@ final class ConnectionAttempt {
   init(_ connector: TCPConnector? = nil, throughProxy proxied: ProxyConnection? = nil) {
     self.connector = connector
     self.proxied = proxied
+    local = nil
+  }
+
+  init(toPath local: PathConnector) {
+    connector = nil
+    proxied = nil
+    self.local = local
   }
 
   var isLookingUp: Bool {
@@ -30,11 +38,11 @@ final class ConnectionAttempt {
 
   /// When it is to go on though no descriptor is ready; nil where that may take any time.
   var deadline: ContinuousClock.Instant? {
-    connector?.deadline ?? proxied?.deadline
+    connector?.deadline ?? proxied?.deadline ?? local?.deadline
   }
 
   func advance() -> TCPConnector.Progress {
-    guard let proxied else { return connector?.advance() ?? .waiting }
+    guard let proxied else { return connector?.advance() ?? local?.advance() ?? .waiting }
     return switch proxied.advance() {
     case .waiting, .bound, .arrived: .waiting
     case .connected: .connected(proxied.takeDescriptor())

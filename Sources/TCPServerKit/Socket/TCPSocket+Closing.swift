@@ -130,6 +130,7 @@ extension TCPSocket {
   /// Whether the peer has acknowledged less than was written.
   var hasUndelivered: Bool {
     guard descriptor >= 0, currentState == .connected || currentState == .closing else { return false }
+    guard !isUnix else { return output != nil }
     let hasEnded = flags.contains(.lingering) || flags.contains(.writeEnded) && output == nil
     return output != nil || SystemCalls.unacknowledgedBytes(descriptor) > (hasEnded ? 1 : 0)
   }
@@ -248,7 +249,8 @@ extension TCPSocket {
       guard case .value(0) = outcome else { return false }
       flags.insert(.inputEnded)
     }
-    return !flags.contains(.wroteMuch) || SystemCalls.unacknowledgedBytes(descriptor) <= Self.smallRest
+    return !flags.contains(.wroteMuch) || isUnix
+      || SystemCalls.unacknowledgedBytes(descriptor) <= Self.smallRest
   }
 
   private func startLingering() {

@@ -40,14 +40,16 @@ extension TCPSocket {
   ///
   /// May be called from any task. A name is looked up on a thread of its own.
   public func connect(to hostName: String, port: UInt16, timeout: Duration? = nil) async throws {
-    try await onLoop { try await $0.connectAndWait(hostName, port, timeout) }
+    try await onLoop { socket in
+      try await socket.connectAndWait(timeout) { $0.connectToHost(hostName, port: port) }
+    }
   }
 
-  private func connectAndWait(_ hostName: String, _ port: UInt16, _ timeout: Duration?) async throws {
+  func connectAndWait(_ timeout: Duration?, _ begin: (TCPSocket) -> Void) async throws {
     guard currentState == .unconnected else {
       throw refuseAsync("connect() called when already connected or connecting")
     }
-    connectToHost(hostName, port: port)
+    begin(self)
     if currentState != .connected {
       do {
         try await waitForStateChange(timeout)
@@ -167,7 +169,7 @@ extension TCPSocket {
     }
   }
 
-  private func wait(for attempt: ConnectionAttempt) {
+  func wait(for attempt: ConnectionAttempt) {
     if let engine, !attempt.watch(on: engine, { [unowned self] in continueAttempt() }) {
       return attemptFailed(.outOfResources)
     }

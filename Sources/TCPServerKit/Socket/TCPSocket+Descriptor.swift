@@ -11,13 +11,13 @@ extension TCPSocket {
     return descriptor
   }
 
-  /// Takes over a connected TCP descriptor, as `QAbstractSocket::setSocketDescriptor` does.
+  /// Takes over a connected descriptor, as `QAbstractSocket::setSocketDescriptor` does.
   ///
   /// With ``TCPServer/incomingConnection(_:)`` overridden, this is how a connection becomes a socket, on
   /// whichever thread the socket is to live. The descriptor is made non-blocking and close-on-exec.
   ///
-  /// - Returns: true when the descriptor is the socket's now; false when it is not a connected IPv4 or IPv6
-  ///   stream socket, or this socket is in use: then ``error`` says why, and the descriptor is untouched and
+  /// - Returns: true when the descriptor is the socket's now; false when it is not a connected IPv4, IPv6 or
+  ///   UNIX stream socket, or this socket is in use: then ``error`` says why, and the descriptor is untouched and
   ///   still the caller's. A connection that the peer has reset meanwhile is accepted, without its address; with
   ///   it on the server's loop within ``TCPServer/incomingConnection(_:)``.
   @discardableResult
@@ -31,7 +31,7 @@ extension TCPSocket {
     let handover = source?.handover.flatMap {
       $0.connection.descriptor == socketDescriptor && !$0.isPlaceTaken ? $0 : nil
     }
-    let knownPeer = handover?.connection.peer ?? SocketAddress.peer(of: socketDescriptor)?.core
+    let knownPeer = handover?.connection.peer ?? SocketAddress.corePeer(of: socketDescriptor)
     if let errnum = whyNotAdoptable(socketDescriptor, peer: knownPeer) {
       record(Failure(CSC_CALL_ADOPT, errno: errnum))
       return false
@@ -152,13 +152,13 @@ extension TCPSocket {
     guard let type = SystemCalls.option(candidate, SOL_SOCKET, SO_TYPE) else { return errno }
     guard type == CInt(SOCK_STREAM.rawValue) else { return EPROTOTYPE }
     guard let domain = SystemCalls.option(candidate, SOL_SOCKET, SO_DOMAIN) else { return errno }
-    guard domain == AF_INET || domain == AF_INET6 else { return EAFNOSUPPORT }
+    guard domain == AF_INET || domain == AF_INET6 || domain == AF_UNIX else { return EAFNOSUPPORT }
     guard SystemCalls.option(candidate, SOL_SOCKET, SO_ACCEPTCONN) == 0 else { return ENOTCONN }
     // A reset connection has no peer any more, but a read distinguishes it from one that never was connected.
-    if peer == nil,
-      case .failed(ENOTCONN) = SystemCalls.peekInput(candidate)
-    {
-      return ENOTCONN
+    // A UNIX socket keeps its peer.
+    if peer == nil {
+      if domain == AF_UNIX { return ENOTCONN }
+      if case .failed(ENOTCONN) = SystemCalls.peekInput(candidate) { return ENOTCONN }
     }
     return SystemCalls.prepareAdopted(candidate) ? nil : EPERM
   }

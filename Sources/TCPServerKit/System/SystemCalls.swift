@@ -34,7 +34,7 @@ enum SystemCalls {
     let outcome = Outcome(Int(aboveStandard(socket(family, CInt(SOCK_STREAM.rawValue) | streamFlags, 0))))
     if case .value(let descriptor) = outcome {
       keepUrgentBytesInLine(CInt(descriptor))
-      _ = setOption(CInt(descriptor), CInt(IPPROTO_TCP), TCP_NODELAY, 1)
+      if family != AF_UNIX { _ = setOption(CInt(descriptor), CInt(IPPROTO_TCP), TCP_NODELAY, 1) }
     }
     return outcome
   }
@@ -90,12 +90,6 @@ enum SystemCalls {
   static func transmit(_ descriptor: CInt, _ bytes: UnsafeRawBufferPointer) -> Outcome {
     let flags = CInt(MSG_NOSIGNAL | MSG_DONTWAIT)
     return unsafe Outcome(send(descriptor, bytes.baseAddress, bytes.count, flags))
-  }
-
-  /// Throws away what has arrived without copying it.
-  static func discardInput(_ descriptor: CInt, atMost count: Int) -> Outcome {
-    let flags = CInt(MSG_TRUNC | MSG_DONTWAIT)
-    return Outcome(recv(descriptor, nil, count, flags))
   }
 
   /// Looks whether a read would find something, without reading.

@@ -14,8 +14,7 @@ enum Refused: String, CaseIterable, CustomTestStringConvertible {
   case epoll = "The descriptor is not a socket; an epoll"
   case udp = "The descriptor is not a stream socket; UDP"
   case netlink = "The descriptor is not a stream socket; netlink"
-  case unixListener = "The descriptor is not an IPv4 or IPv6 socket; a listening UNIX one"
-  case vsock = "The descriptor is not an IPv4 or IPv6 socket; vsock"
+  case vsock = "The descriptor is not an IPv4, IPv6 or UNIX socket; vsock"
   case unbound = "The descriptor is not a listening socket; unbound"
   case bound = "The descriptor is not a listening socket; bound"
   case connected = "The descriptor is not a listening socket; connected"
@@ -41,7 +40,6 @@ enum Refused: String, CaseIterable, CustomTestStringConvertible {
       case .epoll: Self.anyEpoll()
       case .udp: socket(AF_INET, CInt(SOCK_DGRAM.rawValue), 0)
       case .netlink: socket(AF_NETLINK, CInt(SOCK_RAW.rawValue), 0)
-      case .unixListener: Self.unixListening()
       case .vsock: Descriptors.stream(AF_VSOCK)
       case .unbound: Descriptors.stream()
       case .bound: Self.bound()
@@ -67,21 +65,6 @@ enum Refused: String, CaseIterable, CustomTestStringConvertible {
 
   private static func isEpoll(_ descriptor: CInt) -> Bool {
     linkTarget(of: "/proc/self/fd/\(descriptor)") == "anon_inode:[eventpoll]"
-  }
-
-  /// Bound to an abstract name that the kernel chooses.
-  private static func unixListening() -> CInt {
-    let descriptor = Descriptors.stream(AF_UNIX)
-    var family = sa_family_t(AF_UNIX)
-    let length = socklen_t(MemoryLayout<sa_family_t>.size)
-    let bound = unsafe withUnsafePointer(to: &family) { family in
-      unsafe family.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe bind(descriptor, $0, length) }
-    }
-    guard bound == 0, listen(descriptor, 1) == 0 else {
-      close(descriptor)
-      return -1
-    }
-    return descriptor
   }
 
   private static func bound() -> CInt {

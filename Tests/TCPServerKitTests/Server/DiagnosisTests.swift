@@ -51,6 +51,7 @@ struct DiagnosisTests {
       backlog: backlog,
       acceptQueue: acceptQueue,
       prefaces: nil,
+      isUnix: false,
       loops: loops
     )
   }

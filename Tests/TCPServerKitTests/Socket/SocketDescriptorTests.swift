@@ -11,9 +11,10 @@ enum RefusedBySocket: String, CaseIterable, CustomTestStringConvertible {
   case file = "The descriptor is not a socket; a file"
   case pipe = "The descriptor is not a socket; a pipe"
   case udp = "The descriptor is not a stream socket; UDP"
-  case unix = "The descriptor is not an IPv4 or IPv6 socket; UNIX"
+  case vsock = "The descriptor is not an IPv4, IPv6 or UNIX socket; vsock"
   case listening = "The descriptor is not a connected socket; listening"
   case unconnected = "The descriptor is not a connected socket; unconnected"
+  case unconnectedUnix = "The descriptor is not a connected socket; unconnected UNIX"
 
   /// What the socket has to say.
   var text: String {
@@ -31,9 +32,10 @@ enum RefusedBySocket: String, CaseIterable, CustomTestStringConvertible {
     case .file: unsafe Glibc.open("/proc/self/stat", O_RDONLY)
     case .pipe: Descriptors.pipeEnd()
     case .udp: socket(AF_INET, CInt(SOCK_DGRAM.rawValue), 0)
-    case .unix: Descriptors.stream(AF_UNIX)
+    case .vsock: Descriptors.stream(AF_VSOCK)
     case .listening: Descriptors.listening()
     case .unconnected: Descriptors.stream()
+    case .unconnectedUnix: Descriptors.stream(AF_UNIX)
     }
   }
 }
