@@ -26,6 +26,9 @@ struct EchoServer: ParsableCommand {
   @Option(help: "The port to listen on; 0 lets the system choose one.")
   var port: UInt16 = 4243
 
+  @Option(help: "The path to listen at instead, or @ and an abstract name.")
+  var path: String?
+
   @Option(help: "Whether a connection is served by its signals' handlers or by a task.")
   var style = Style.async
 
@@ -57,6 +60,9 @@ struct EchoServer: ParsableCommand {
     }
     guard perSource ?? 1 > 0 else {
       throw ValidationError("--per-source takes a number from 1 on.")
+    }
+    guard perSource == nil || path == nil else {
+      throw ValidationError("--per-source goes by addresses, which clients of --path do not have.")
     }
     guard (0...1_000_000).contains(grace) else {
       throw ValidationError("--grace takes a number of seconds from 0 to 1000000.")
@@ -107,7 +113,11 @@ struct EchoServer: ParsableCommand {
       if let perSource { server.admissionHandler = { address, _ in perSource.admit(address) } }
     }
     do {
-      try await server.listen(address: address, port: port)
+      if let path {
+        try await server.listen(path: path)
+      } else {
+        try await server.listen(address: address, port: port)
+      }
     } catch {
       throw try await server.withAcceptor { StartFailure($0) }
     }
@@ -118,7 +128,8 @@ struct EchoServer: ParsableCommand {
       return nil
     }
     let protocolName = http ? "HTTP" : "Echo"
-    tell("\(protocolName) server is listening on \(server.serverAddress), port \(server.serverPort).")
+    let place = server.serverPath ?? "\(server.serverAddress), port \(server.serverPort)"
+    tell("\(protocolName) server is listening on \(place).")
 
     var handler = handler(until: shutdown)
     if let perSource { handler = perSource.counting(handler) }

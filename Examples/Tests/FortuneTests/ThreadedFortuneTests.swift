@@ -134,7 +134,7 @@ struct ThreadedFortuneTests {
       if onLoop { client.serve(on: try .init()) } else { client.serve() }
       #expect(pair.givenIsClosed)
     }
-    #expect(told.failures.withLock { $0 } == ["The descriptor is not an IPv4 or IPv6 socket"])
+    #expect(told.failures.withLock { $0 } == ["The descriptor is not a stream socket"])
   }
 
   @Test("A client that no thread serves is reported and closed")
@@ -185,7 +185,7 @@ private final class Told: Sendable {
   }
 }
 
-/// Two connected sockets that are not TCP's: one to give away, and one that shows when the other is closed,
+/// Two connected sockets that are no streams: one to give away, and one that shows when the other is closed,
 /// whatever its number is used for by then.
 private final class LocalPair {
   let given: Int32
@@ -193,7 +193,7 @@ private final class LocalPair {
 
   init() throws {
     var ends: [Int32] = [-1, -1]
-    let type = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
+    let type = Int32(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue)
     try #require(socketpair(AF_UNIX, type, 0, &ends) == 0)
     (given, kept) = (ends[0], ends[1])
   }
