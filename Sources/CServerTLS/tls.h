@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// What the files of the library share: the state of a connection and of a context.
+//
+// All memory is OpenSSL's (OPENSSL_zalloc), so that a program that gives OpenSSL an allocator of its
+// own has all of it there.
+#ifndef CSC_TLS_H
+#define CSC_TLS_H
+
+#include "CServerTLS.h"
+
+#include <openssl/ssl.h>
+#include <stdatomic.h>
+
+// What a session is bound to: what verifies certificates, and on a client the server's name, too.
+enum { CSC__TLS_SESSION_NAME = 32 };
+
+struct csc_tls_context {
+    atomic_uint references; // the program, and the connections
+    SSL_CTX *ctx;
+    BIO_METHOD *transport;
+    EVP_CIPHER *ticket_cipher; // fetched once: OpenSSL 3.0 takes locks for it
+    csc_tls_identities *identities;
+    csc_tls_ticket_keys *ticket_keys;
+    csc_tls_lookup_fn lookup;
+    csc_tls_verify_fn verify;
+    csc_tls_key_log_fn key_log;
+    csc_tls_verify_mode verify_mode; // never CSC_TLS_VERIFY_AUTOMATIC
+    unsigned char session_name[CSC__TLS_SESSION_NAME];
+    bool is_client;
+    unsigned protocols_size; // of application_protocols, which is in the form of the extension
+    unsigned char *application_protocols;
+};
+
+// A question to the program.
+typedef enum csc__tls_question {
+    CSC__TLS_NOT_ASKED,
+    CSC__TLS_ASKED,
+    CSC__TLS_ANSWERED
+} csc__tls_question;
+
+struct csc_tls {
+    SSL *ssl;
+    csc_tls_context *context;
+    csc_tls_identity *identity; // the one chosen for this handshake; NULL before
+    char *server_name;          // that the client of a server has asked for, or NULL
+    X509_STORE_CTX *verifying;  // during a csc_tls_verify_fn
+    void *owner;                // the program's context
+    int descriptor;
+    int system_error;   // errno of the last call that failed; 0 for none
+    int alert_received; // -1 for none
+    int alert_sent;
+    csc_tls_failure failure;
+    csc__tls_question lookup;
+    csc__tls_question verify;
+    long verify_error;
+    bool is_accepted;     // the answer to `verify`
+    bool has_failed;      // nothing goes on
+    bool has_call_failed; // a system call of this step
+    bool would_block;     // this step found no more input
+    bool has_input;       // the first byte has come
+    bool has_reached_end; // recv() has returned 0
+    bool is_complete;     // the handshake is
+    bool may_have_more;   // the last read gave bytes
+    bool takes_tickets;   // the client can resume by a ticket of TLS 1.3
+    bool owes_ticket;     // it gets one before the first bytes
+    bool has_ended;       // close_notify is with the kernel
+    bool is_ending;       // close_notify was begun
+    size_t unfinished;    // bytes of the record that was sent in part, or not at all
+    unsigned char session_name[CSC__TLS_SESSION_NAME]; // of a client
+};
+
+// context.c
+csc_tls_context *csc__tls_context_retain(csc_tls_context *context);
+
+// transport.c: OpenSSL's way to the descriptor.
+BIO_METHOD *csc__tls_transport_new(void);
+BIO *csc__tls_transport_of(csc_tls *tls);
+
+// connection.c
+csc_tls *csc__tls_of(const SSL *ssl);
+
+// failure.c: begins a call of OpenSSL, and says what it has come to. `returned` is less than 1.
+void csc__tls_begin(csc_tls *tls);
+csc_tls_result csc__tls_conclude(csc_tls *tls, int returned);
+csc_tls_result csc__tls_fail(csc_tls *tls, csc_tls_failure failure);
+csc_tls_result csc__tls_misused(csc_tls *tls);
+
+// session.c: binds a client's session to the server's name, which may be NULL.
+bool csc__tls_bind_session(csc_tls *tls, const char *server_name);
+
+// hello.c: what is decided from the client's first message.
+void csc__tls_set_hello_callbacks(csc_tls_context *context);
+
+// verify.c
+void csc__tls_set_verify_callback(csc_tls_context *context);
+
+#endif

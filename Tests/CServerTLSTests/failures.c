@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Peers that do not speak TLS, or badly; and errors of others in the thread's queue.
+
+#include "pair.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <string.h>
+#include <sys/socket.h>
+
+// What a server says to a peer that has sent these bytes and, if it is to, ended its side.
+static csc_tls_failure failure_for(const void *bytes, size_t size, bool ends, const char *text) {
+    pair *it = pair_new();
+    pair_connect(it);
+    if (size > 0) {
+        assert_int_equal(send(it->descriptors[1], bytes, size, 0), size);
+    }
+    if (ends) {
+        assert_int_equal(shutdown(it->descriptors[1], SHUT_WR), 0);
+    }
+    csc_tls_result result = csc_tls_handshake(it->server);
+    csc_tls_failure failure = csc_tls_failure_of(it->server);
+    assert_int_equal(result, text ? CSC_TLS_FAILED : CSC_TLS_WANT_READ);
+    assert_string_equal(csc_tls_failure_text(it->server), text ? text : "");
+    assert_int_equal(ERR_peek_error(), 0);
+    if (failure == CSC_TLS_FAILURE_NOT_TLS || failure == CSC_TLS_FAILURE_SILENT) {
+        char answer;
+        assert_int_equal(recv(it->descriptors[1], &answer, 1, MSG_DONTWAIT), -1); // nothing
+    }
+    pair_free(it);
+    return failure;
+}
+
+static void a_peer_that_closes_before_its_first_byte_is_silent(void **state) {
+    (void)state;
+    assert_int_equal(failure_for("", 0, true,
+                                 "The peer has closed the connection without a byte"),
+                     CSC_TLS_FAILURE_SILENT);
+}
+
+static void a_first_byte_of_another_protocol_is_noticed(void **state) {
+    (void)state;
+    for (int first = 0; first < 256; first++) {
+        char bytes[] = {(char)first, 'E', 'T', ' ', '/'};
+        assert_int_equal(failure_for(bytes, sizeof bytes, false,
+                                     first == 0x16 ? "The peer has sent what TLS does not allow"
+                                                   : "The peer does not speak TLS"),
+                         first == 0x16 ? CSC_TLS_FAILURE_PROTOCOL : CSC_TLS_FAILURE_NOT_TLS);
+    }
+    assert_int_equal(failure_for("\x16", 1, false, NULL), CSC_TLS_FAILURE_NONE);
+}
+
+static void an_end_within_the_handshake_is_truncation(void **state) {
+    (void)state;
+    assert_int_equal(failure_for("\x16\x03\x01", 3, true,
+                                 "The peer has closed the connection without the end of TLS"),
+                     CSC_TLS_FAILURE_TRUNCATED);
+}
+
+static void a_client_notices_a_server_that_does_not_speak_tls(void **state) {
+    (void)state;
+    static const struct {
+        const char *answer;
+        size_t size;
+        csc_tls_failure failure;
+    } cases[] = {
+        {"220 smtp", 8, CSC_TLS_FAILURE_NOT_TLS},
+        {"\x15\x03\x03\x00\x02\x02\x28", 7, CSC_TLS_FAILURE_PEER_ALERT}, // handshake_failure
+        {"\x17\x03\x03\x00\x01\x00", 6, CSC_TLS_FAILURE_NOT_TLS},
+    };
+    for (size_t index = 0; index < sizeof cases / sizeof *cases; index++) {
+        pair *it = pair_new();
+        pair_connect(it);
+        assert_int_equal(csc_tls_handshake(it->client), CSC_TLS_WANT_READ);
+        send(it->descriptors[0], cases[index].answer, cases[index].size, 0);
+        assert_int_equal(csc_tls_handshake(it->client), CSC_TLS_FAILED);
+        assert_int_equal(csc_tls_failure_of(it->client), cases[index].failure);
+        if (cases[index].failure == CSC_TLS_FAILURE_PEER_ALERT) {
+            assert_int_equal(csc_tls_alert_received(it->client), 40);
+            assert_string_equal(csc_tls_failure_text(it->client),
+                                "The peer has refused by an alert");
+        }
+        pair_free(it);
+    }
+}
+
+// A ClientHello, or a record of a connection, with one byte changed: an error at the most.
+static void changed_bytes_are_refused_or_mean_nothing(void **state) {
+    (void)state;
+    pair *it = pair_new();
+    pair_connect(it);
+    assert_int_equal(csc_tls_handshake(it->client), CSC_TLS_WANT_READ);
+    unsigned char hello[2000];
+    ssize_t size = recv(it->descriptors[0], hello, sizeof hello, 0);
+    must(size > 100);
+    int stride = under_valgrind() ? 31 : 1;
+    for (ssize_t position = 0; position < size; position += stride) {
+        for (int bit = 0; bit < 8; bit += 3) {
+            pair_connect(it);
+            hello[position] ^= (unsigned char)(1 << bit);
+            send(it->descriptors[1], hello, (size_t)size, 0);
+            hello[position] ^= (unsigned char)(1 << bit);
+            shutdown(it->descriptors[1], SHUT_WR);
+            for (int steps = 0; steps < 5; steps++) {
+                csc_tls_result result = csc_tls_handshake(it->server);
+                assert_true(result == CSC_TLS_FAILED || result == CSC_TLS_WANT_READ);
+            }
+        }
+    }
+    for (int position = 0; position < 40; position++) {
+        pair_handshake(it);
+        assert_writes(it->client, "some more bytes");
+        unsigned char record[200];
+        size = recv(it->descriptors[0], record, sizeof record, 0);
+        record[position % size] ^= 1;
+        send(it->descriptors[1], record, (size_t)size, 0);
+        char buffer[100];
+        size_t count;
+        csc_tls_result result = csc_tls_read(it->server, buffer, sizeof buffer, &count);
+        assert_true(result == CSC_TLS_FAILED || result == CSC_TLS_WANT_READ);
+        assert_int_equal(count, 0);
+    }
+    pair_free(it);
+}
+
+static void bytes_behind_a_handshake_that_are_none_fail_the_read_alone(void **state) {
+    (void)state;
+    pair *it = pair_new();
+    pair_handshake(it);
+    send(it->descriptors[1], "garbage after Finished", 22, 0);
+    assert_read_result(it->server, CSC_TLS_FAILED);
+    assert_int_equal(csc_tls_failure_of(it->server), CSC_TLS_FAILURE_PROTOCOL);
+    assert_true(csc_tls_alert_sent(it->server) > 0);
+    assert_read_result(it->server, CSC_TLS_FAILED);
+    size_t count;
+    assert_int_equal(csc_tls_write(it->server, "x", 1, &count), CSC_TLS_FAILED);
+    assert_int_equal(csc_tls_end_writing(it->server), CSC_TLS_FAILED);
+    pair_free(it);
+}
+
+static void errors_of_others_in_the_queue_change_nothing(void **state) {
+    (void)state;
+    pair *it = pair_new();
+    pair_connect(it);
+    for (int steps = 0; steps < 10; steps++) {
+        ERR_raise(ERR_LIB_SSL, SSL_R_BAD_LENGTH);
+        csc_tls_result result = csc_tls_handshake(it->client);
+        assert_true(result == CSC_TLS_WANT_READ || result == CSC_TLS_DONE);
+        ERR_raise(ERR_LIB_SYS, EIO);
+        result = csc_tls_handshake(it->server);
+        assert_true(result == CSC_TLS_WANT_READ || result == CSC_TLS_DONE);
+    }
+    ERR_raise(ERR_LIB_SSL, SSL_R_BAD_LENGTH);
+    assert_read_result(it->server, CSC_TLS_WANT_READ);
+    ERR_raise(ERR_LIB_SSL, SSL_R_BAD_LENGTH);
+    assert_writes(it->server, "x");
+    assert_reads(it->client, "x");
+    ERR_clear_error();
+    pair_free(it);
+}
+
+// The other side is OpenSSL's, for what the library's client does not send.
+typedef struct raw_client {
+    SSL_CTX *ctx;
+    SSL *ssl;
+} raw_client;
+
+static raw_client connect_raw(pair *it, csc_tls_version version) {
+    it->server_settings.maximum_version = version;
+    pair_connect(it);
+    raw_client client;
+    client.ctx = SSL_CTX_new(TLS_client_method());
+    client.ssl = SSL_new(client.ctx);
+    must(SSL_set_fd(client.ssl, it->descriptors[1]) == 1);
+    SSL_set_tlsext_host_name(client.ssl, "localhost");
+    SSL_set_connect_state(client.ssl);
+    must(fcntl(it->descriptors[1], F_SETFL, O_NONBLOCK) == 0);
+    for (int steps = 0; steps < 10 && SSL_do_handshake(client.ssl) != 1; steps++) {
+        csc_tls_handshake(it->server);
+    }
+    assert_int_equal(csc_tls_handshake(it->server), CSC_TLS_DONE);
+    return client;
+}
+
+static void free_raw(raw_client client) {
+    SSL_free(client.ssl);
+    SSL_CTX_free(client.ctx);
+    ERR_clear_error();
+}
+
+static void renegotiation_is_refused_and_the_connection_goes_on(void **state) {
+    (void)state;
+    pair *it = pair_new();
+    raw_client client = connect_raw(it, CSC_TLS_VERSION_1_2);
+    must(SSL_renegotiate(client.ssl) == 1);
+    assert_int_equal(SSL_do_handshake(client.ssl), -1);
+    assert_read_result(it->server, CSC_TLS_WANT_READ);
+    assert_int_equal(csc_tls_alert_sent(it->server), 100); // no_renegotiation
+    assert_writes(it->server, "still here");
+    free_raw(client);
+    pair_free(it);
+}
+
+static void update_key(raw_client client, int updates) {
+    while (updates-- > 0) {
+        must(SSL_key_update(client.ssl, SSL_KEY_UPDATE_REQUESTED) == 1);
+        must(SSL_do_handshake(client.ssl) == 1);
+    }
+}
+
+static void key_updates_go_through_and_a_flood_of_them_ends(void **state) {
+    (void)state;
+    pair *it = pair_new();
+    raw_client client = connect_raw(it, CSC_TLS_VERSION_1_3);
+    for (int rounds = 0; rounds < 5; rounds++) {
+        char byte;
+        update_key(client, 10);
+        must(SSL_write(client.ssl, "y", 1) == 1);
+        assert_reads(it->server, "y");
+        assert_writes(it->server, "z"); // behind its own update
+        assert_int_equal(SSL_read(client.ssl, &byte, 1), 1);
+    }
+    update_key(client, 100); // OpenSSL counts those without bytes between them
+    csc_tls_result result = CSC_TLS_WANT_READ;
+    char buffer[10];
+    size_t count;
+    for (int steps = 0; steps < 100 && result != CSC_TLS_FAILED; steps++) {
+        result = csc_tls_read(it->server, buffer, sizeof buffer, &count);
+    }
+    assert_int_equal(result, CSC_TLS_FAILED);
+    assert_int_equal(csc_tls_failure_of(it->server), CSC_TLS_FAILURE_PROTOCOL);
+    free_raw(client);
+    pair_free(it);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_peer_that_closes_before_its_first_byte_is_silent),
+        cmocka_unit_test(a_first_byte_of_another_protocol_is_noticed),
+        cmocka_unit_test(an_end_within_the_handshake_is_truncation),
+        cmocka_unit_test(a_client_notices_a_server_that_does_not_speak_tls),
+        cmocka_unit_test(changed_bytes_are_refused_or_mean_nothing),
+        cmocka_unit_test(bytes_behind_a_handshake_that_are_none_fail_the_read_alone),
+        cmocka_unit_test(errors_of_others_in_the_queue_change_nothing),
+        cmocka_unit_test(renegotiation_is_refused_and_the_connection_goes_on),
+        cmocka_unit_test(key_updates_go_through_and_a_flood_of_them_ends),
+    };
+    return cmocka_run_group_tests(tests, NULL, free_shared);
+}
