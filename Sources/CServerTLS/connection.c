@@ -111,7 +111,7 @@ static csc_tls_result completed(csc_tls *tls) {
     tls->may_have_more = true;
     tls->owes_ticket = tls->takes_tickets && tls->context->ticket_keys &&
                        SSL_version(tls->ssl) == TLS1_3_VERSION;
-    return CSC_TLS_DONE;
+    return csc__tls_succeed();
 }
 
 csc_tls_result csc_tls_handshake(csc_tls *tls) {

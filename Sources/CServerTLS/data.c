@@ -15,7 +15,7 @@ csc_tls_result csc_tls_read(csc_tls *tls, void *buffer, size_t size, size_t *cou
     }
     csc__tls_begin(tls);
     int returned = SSL_read_ex(tls->ssl, buffer, size, count);
-    csc_tls_result result = returned == 1 ? CSC_TLS_DONE : csc__tls_conclude(tls, returned);
+    csc_tls_result result = returned == 1 ? csc__tls_succeed() : csc__tls_conclude(tls, returned);
     tls->may_have_more =
         result == CSC_TLS_DONE || (result == CSC_TLS_WANT_READ && !tls->would_block);
     return result;
@@ -51,7 +51,7 @@ csc_tls_result csc_tls_write(csc_tls *tls, const void *bytes, size_t size, size_
         *count += written;
         tls->unfinished = 0;
     }
-    return CSC_TLS_DONE;
+    return csc__tls_succeed();
 }
 
 csc_tls_result csc_tls_end_writing(csc_tls *tls) {
@@ -69,7 +69,7 @@ csc_tls_result csc_tls_end_writing(csc_tls *tls) {
         return csc__tls_conclude(tls, returned);
     }
     tls->has_ended = true;
-    return CSC_TLS_DONE;
+    return csc__tls_succeed();
 }
 
 bool csc_tls_release_buffers(csc_tls *tls) {

@@ -9,15 +9,24 @@
 #include <errno.h>
 #include <openssl/err.h>
 
+static void clear_errors(void) {
+    if (ERR_peek_error() != 0) { // asking is cheaper than clearing
+        ERR_clear_error();
+    }
+}
+
+csc_tls_result csc__tls_succeed(void) {
+    clear_errors(); // of what went wrong on the way, and did not matter
+    return CSC_TLS_DONE;
+}
+
 void csc__tls_begin(csc_tls *tls) {
     tls->has_call_failed = false;
     tls->would_block = false;
     if (tls->failure == CSC_TLS_FAILURE_MISUSE) {
         tls->failure = CSC_TLS_FAILURE_NONE;
     }
-    if (ERR_peek_error() != 0) { // asking is cheaper than clearing
-        ERR_clear_error();
-    }
+    clear_errors();
 }
 
 csc_tls_result csc__tls_fail(csc_tls *tls, csc_tls_failure failure) {

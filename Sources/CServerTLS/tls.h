@@ -82,6 +82,7 @@ csc_tls *csc__tls_of(const SSL *ssl);
 
 // failure.c: begins a call of OpenSSL, and says what it has come to. `returned` is less than 1.
 void csc__tls_begin(csc_tls *tls);
+csc_tls_result csc__tls_succeed(void);
 csc_tls_result csc__tls_conclude(csc_tls *tls, int returned);
 csc_tls_result csc__tls_fail(csc_tls *tls, csc_tls_failure failure);
 csc_tls_result csc__tls_misused(csc_tls *tls);

@@ -6,10 +6,12 @@
 
 #include <openssl/crypto.h>
 #include <stdlib.h>
+#include <string.h>
 
 static _Thread_local int64_t allocations;
 static _Thread_local int64_t failures;
 static _Thread_local int64_t live;
+static _Thread_local int64_t bytes;
 static _Thread_local int64_t first_to_fail; // 0 for none
 static _Thread_local int64_t fail_count;
 
@@ -22,29 +24,41 @@ static bool fails(void) {
     return is_failing;
 }
 
+// The size lies before each block.
+enum { HEADER = 16 };
+
 static void *allocate(size_t size, const char *file, int line) {
     (void)file;
     (void)line;
-    void *memory = fails() ? NULL : malloc(size);
-    live += memory != NULL;
-    return memory;
-}
-
-static void *reallocate(void *memory, size_t size, const char *file, int line) {
-    (void)file;
-    (void)line;
-    if (fails()) {
+    size_t *memory = fails() ? NULL : malloc(size + HEADER);
+    if (!memory) {
         return NULL;
     }
-    live += memory == NULL;
-    return realloc(memory, size);
+    *memory = size;
+    live++;
+    bytes += (int64_t)size;
+    return (char *)memory + HEADER;
 }
 
 static void release(void *memory, const char *file, int line) {
     (void)file;
     (void)line;
-    live -= memory != NULL;
-    free(memory);
+    if (memory) {
+        size_t *block = (size_t *)((char *)memory - HEADER);
+        live--;
+        bytes -= (int64_t)*block;
+        free(block);
+    }
+}
+
+static void *reallocate(void *memory, size_t size, const char *file, int line) {
+    void *moved = allocate(size, file, line);
+    if (moved && memory) {
+        size_t before = *(size_t *)((char *)memory - HEADER);
+        memcpy(moved, memory, before < size ? before : size);
+        release(memory, file, line);
+    }
+    return moved;
 }
 
 void memory_watch(void) {
@@ -68,6 +82,10 @@ int64_t memory_allocations(void) {
 
 int64_t memory_failures(void) {
     return failures;
+}
+
+int64_t memory_bytes(void) {
+    return bytes;
 }
 
 int64_t memory_live(void) {

@@ -19,4 +19,7 @@ int64_t memory_allocations(void);
 int64_t memory_failures(void);
 int64_t memory_live(void);
 
+// The bytes of those that are left, as they were asked for.
+int64_t memory_bytes(void);
+
 #endif

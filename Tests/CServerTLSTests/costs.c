@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// What a message, an idle connection and a handshake cost: exact counts, so that they do not depend
+// on the machine's load.
+
+#include "memory.h"
+#include "pair.h"
+
+#include <openssl/ssl.h>
+#include <string.h>
+
+// OpenSSL 3.0 itself allocates twice for a record that it writes, 80 bytes; and nothing to read one.
+enum { OF_OPENSSL = 2 };
+
+static void a_message_allocates_nothing_but_what_openssl_does(void **state) {
+    (void)state;
+    for (csc_tls_version version = CSC_TLS_VERSION_1_2; version <= CSC_TLS_VERSION_1_3; version++) {
+        pair *it = pair_new();
+        it->server_settings.maximum_version = version;
+        pair_handshake(it);
+        for (int first = 0; first < 3; first++) { // with these the buffers are made
+            pair_exchange(it->client, it->server, 100);
+            pair_exchange(it->server, it->client, 100);
+        }
+        static const size_t sizes[] = {1, 64, 1000, 16384};
+        for (size_t index = 0; index < sizeof sizes / sizeof *sizes; index++) {
+            static char bytes[16384];
+            size_t count;
+            for (int messages = 0; messages < 10; messages++) {
+                csc_tls *from = messages % 2 ? it->client : it->server;
+                csc_tls *to = messages % 2 ? it->server : it->client;
+                memory_reset();
+                assert_int_equal(csc_tls_write(from, bytes, sizes[index], &count), CSC_TLS_DONE);
+                assert_true(memory_allocations() <= OF_OPENSSL);
+                memory_reset();
+                assert_int_equal(csc_tls_read(to, bytes, sizeof bytes, &count), CSC_TLS_DONE);
+                assert_int_equal(count, sizes[index]);
+                assert_int_equal(memory_allocations(), 0);
+            }
+        }
+        pair_free(it);
+    }
+}
+
+static void an_idle_connection_has_no_buffers(void **state) {
+    (void)state;
+    pair *it = pair_new();
+    pair_handshake(it);
+    pair_exchange(it->client, it->server, 100);
+    pair_exchange(it->server, it->client, 100);
+    int64_t before = memory_bytes();
+    assert_true(csc_tls_release_buffers(it->server));
+    int64_t released = before - memory_bytes();
+    print_message("released: %ld bytes\n", (long)released);
+    assert_true(released > 32000);
+    int64_t with = memory_bytes();
+    csc_tls_free(it->server);
+    it->server = NULL;
+    // Not the library's: OpenSSL 3.0 has about 10 KiB for a connection of TLS 1.3 without buffers.
+    int64_t idle = with - memory_bytes();
+    print_message("idle: %ld bytes\n", (long)idle);
+    assert_true(idle < 20000);
+    pair_free(it);
+}
+
+static void the_library_itself_allocates_little_for_a_connection(void **state) {
+    (void)state;
+    pair *it = pair_new();
+    pair_connect(it);
+    int64_t sizes[2];
+    memory_reset();
+    int64_t before = memory_bytes();
+    csc_tls *one = csc_tls_new_server(it->server_context, 0, NULL);
+    sizes[0] = memory_bytes() - before;
+    int64_t allocations = memory_allocations();
+    csc_tls_free(one);
+    // The same of OpenSSL's alone.
+    memory_reset();
+    before = memory_bytes();
+    SSL_CTX *ctx = SSL_CTX_new(TLS_method());
+    int64_t with_context = memory_bytes();
+    memory_reset();
+    SSL *bare = SSL_new(ctx);
+    BIO *bio = BIO_new(BIO_s_null());
+    SSL_set_bio(bare, bio, bio);
+    sizes[1] = memory_bytes() - with_context;
+    int64_t bare_allocations = memory_allocations();
+    SSL_free(bare);
+    SSL_CTX_free(ctx);
+    print_message("a connection: %ld bytes in %ld allocations, of OpenSSL alone %ld in %ld\n",
+                  (long)sizes[0], (long)allocations, (long)sizes[1], (long)bare_allocations);
+    assert_true(sizes[0] - sizes[1] <= 700);
+    assert_true(allocations - bare_allocations <= 6);
+    pair_free(it);
+}
+
+static void a_handshake_costs_few_system_calls(void **state) {
+    (void)state;
+    pair *it = pair_new();
+    pair_connect(it);
+    fault_reset_counts();
+    pair_results results = {CSC_TLS_WANT_READ, CSC_TLS_WANT_READ};
+    uint64_t receives = 0;
+    uint64_t sends = 0;
+    while (results.server != CSC_TLS_DONE) {
+        results.client = csc_tls_handshake(it->client);
+        fault_reset_counts();
+        results.server = csc_tls_handshake(it->server);
+        receives += fault_calls(FAULT_RECV);
+        sends += fault_calls(FAULT_SEND);
+    }
+    // ClientHello, nothing more, Finished; one flight.
+    assert_int_equal(receives, 3);
+    assert_int_equal(sends, 1);
+    pair_free(it);
+}
+
+int main(void) {
+    memory_watch();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_message_allocates_nothing_but_what_openssl_does),
+        cmocka_unit_test(an_idle_connection_has_no_buffers),
+        cmocka_unit_test(the_library_itself_allocates_little_for_a_connection),
+        cmocka_unit_test(a_handshake_costs_few_system_calls),
+    };
+    return cmocka_run_group_tests(tests, NULL, free_shared);
+}
