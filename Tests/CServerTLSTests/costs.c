@@ -9,8 +9,15 @@
 #include <openssl/ssl.h>
 #include <string.h>
 
-// OpenSSL 3.0 itself allocates twice for a record that it writes, 80 bytes; and nothing to read one.
-enum { OF_OPENSSL = 2 };
+// OpenSSL 3.0 itself makes blocks of 40 bytes while it puts a record's header together: of TLS 1.2 two
+// for one that it writes, of TLS 1.3 three, and one for one that it reads.
+static int64_t writing_of_openssl(csc_tls_version version) {
+    return version == CSC_TLS_VERSION_1_3 ? 3 : 2;
+}
+
+static int64_t reading_of_openssl(csc_tls_version version) {
+    return version == CSC_TLS_VERSION_1_3;
+}
 
 static void a_message_allocates_nothing_but_what_openssl_does(void **state) {
     (void)state;
@@ -18,10 +25,8 @@ static void a_message_allocates_nothing_but_what_openssl_does(void **state) {
         pair *it = pair_new();
         it->server_settings.maximum_version = version;
         pair_handshake(it);
-        for (int first = 0; first < 3; first++) { // with these the buffers are made
-            pair_exchange(it->client, it->server, 100);
-            pair_exchange(it->server, it->client, 100);
-        }
+        pair_exchange(it->client, it->server, 100); // the buffers are made with the first ones
+        pair_exchange(it->server, it->client, 100);
         static const size_t sizes[] = {1, 64, 1000, 16384};
         for (size_t index = 0; index < sizeof sizes / sizeof *sizes; index++) {
             static char bytes[16384];
@@ -31,11 +36,11 @@ static void a_message_allocates_nothing_but_what_openssl_does(void **state) {
                 csc_tls *to = messages % 2 ? it->server : it->client;
                 memory_reset();
                 assert_int_equal(csc_tls_write(from, bytes, sizes[index], &count), CSC_TLS_DONE);
-                assert_true(memory_allocations() <= OF_OPENSSL);
+                assert_true(memory_allocations() <= writing_of_openssl(version));
                 memory_reset();
                 assert_int_equal(csc_tls_read(to, bytes, sizeof bytes, &count), CSC_TLS_DONE);
                 assert_int_equal(count, sizes[index]);
-                assert_int_equal(memory_allocations(), 0);
+                assert_true(memory_allocations() <= reading_of_openssl(version));
             }
         }
         pair_free(it);
