@@ -17,6 +17,7 @@ let package = Package(
   products: [
     .library(name: "TCPServerKit", targets: ["TCPServerKit"]),
     .library(name: "CServerCore", targets: ["CServerCore"]),
+    .library(name: "CServerTLS", targets: ["CServerTLS"]),
   ],
   targets: [
     .systemLibrary(
@@ -32,6 +33,17 @@ let package = Package(
         .enableWarning("all"),
         .enableWarning("extra"),
       ]
+    ),
+    // No system library target for OpenSSL: a package that does not use this needs no development files of it, and
+    // gets no warning that pkg-config does not find them.
+    .target(
+      name: "CServerTLS",
+      cSettings: [
+        .define("_GNU_SOURCE"),
+        .enableWarning("all"),
+        .enableWarning("extra"),
+      ],
+      linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]
     ),
     .target(
       name: "TCPServerKit",

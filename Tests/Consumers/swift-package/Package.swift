@@ -11,6 +11,11 @@ let package = Package(
   dependencies: [.package(name: "TCPServerKit", path: "../../..")],
   targets: [
     .executableTarget(
+      name: "TLSContext",
+      dependencies: [.product(name: "CServerTLS", package: "TCPServerKit")],
+      swiftSettings: [.treatAllWarnings(as: .error)]
+    ),
+    .executableTarget(
       name: "Callbacks",
       dependencies: [kit],
       swiftSettings: [.treatAllWarnings(as: .error)]
