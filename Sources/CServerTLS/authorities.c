@@ -36,8 +36,7 @@ static bool read_all(csc_tls_context *context, EVP_MD_CTX *digest, BIO *input,
         bool is_added = add(context, digest, authority);
         X509_free(authority);
         if (!is_added) {
-            return csc__tls_openssl_error(error, CSC_TLS_FAULT_AUTHORITIES,
-                                          "An authority cannot be used");
+            return csc__tls_no_memory(error);
         }
         count++;
     }
@@ -66,10 +65,10 @@ static bool load_given(csc_tls_context *context, const csc_tls_settings *setting
     }
     if (settings->authorities_file) {
         BIO *input = BIO_new_file(settings->authorities_file, "re");
-        bool is_read =
-            input ? read_all(context, digest, input, error)
-                  : csc__tls_openssl_error(error, CSC_TLS_FAULT_AUTHORITIES,
-                                           "The file of the authorities cannot be opened");
+        bool is_read = input
+                           ? read_all(context, digest, input, error)
+                           : csc__tls_openssl_error(error, CSC_TLS_FAULT_AUTHORITIES,
+                                                    "The file of the authorities cannot be opened");
         BIO_free(input);
         return is_read;
     }
@@ -77,11 +76,9 @@ static bool load_given(csc_tls_context *context, const csc_tls_settings *setting
 }
 
 static bool load_system(csc_tls_context *context, EVP_MD_CTX *digest, csc_tls_error *error) {
-    if (SSL_CTX_set_default_verify_paths(context->ctx) != 1) {
-        return csc__tls_openssl_error(error, CSC_TLS_FAULT_AUTHORITIES,
-                                      "The authorities of the system cannot be used");
-    }
-    return EVP_DigestUpdate(digest, "system", 6) == 1 || csc__tls_no_memory(error);
+    return (SSL_CTX_set_default_verify_paths(context->ctx) == 1 &&
+            EVP_DigestUpdate(digest, "system", 6) == 1) ||
+           csc__tls_no_memory(error);
 }
 
 static bool name_sessions(csc_tls_context *context, EVP_MD_CTX *digest, csc_tls_error *error) {

@@ -10,10 +10,6 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 
-csc_tls *csc__tls_of(const SSL *ssl) {
-    return SSL_get_app_data(ssl);
-}
-
 void csc_tls_free(csc_tls *tls) {
     if (!tls) {
         return;
@@ -79,8 +75,7 @@ static bool expect_name(csc_tls *tls, const char *name) {
 
 csc_tls *csc_tls_new_client(csc_tls_context *context, int descriptor, const char *server_name,
                             void *owner) {
-    if (!context->is_client ||
-        (!server_name && context->verify_mode == CSC_TLS_VERIFY_REQUIRED)) {
+    if (!context->is_client || (!server_name && context->verify_mode == CSC_TLS_VERIFY_REQUIRED)) {
         return NULL;
     }
     csc_tls *tls = new_connection(context, descriptor, owner);
@@ -109,8 +104,8 @@ static csc_tls_result completed(csc_tls *tls) {
     }
     tls->is_complete = true;
     tls->may_have_more = true;
-    tls->owes_ticket = tls->takes_tickets && tls->context->ticket_keys &&
-                       SSL_version(tls->ssl) == TLS1_3_VERSION;
+    tls->owes_ticket =
+        tls->takes_tickets && tls->context->ticket_keys && SSL_version(tls->ssl) == TLS1_3_VERSION;
     return csc__tls_succeed();
 }
 

@@ -22,13 +22,11 @@ static bool set_versions(SSL_CTX *ctx, const csc_tls_settings *settings, csc_tls
     static const int numbers[] = {0, 0, TLS1_2_VERSION, TLS1_3_VERSION};
     unsigned lowest = settings->minimum_version ? settings->minimum_version : CSC_TLS_VERSION_1_2;
     unsigned highest = settings->maximum_version ? settings->maximum_version : CSC_TLS_VERSION_1_3;
-    if (lowest < CSC_TLS_VERSION_1_2 || highest > CSC_TLS_VERSION_1_3 || lowest > highest) {
-        return csc__tls_error(error, CSC_TLS_FAULT_VERSIONS,
-                              "There is no version from minimum_version to maximum_version");
-    }
-    return (SSL_CTX_set_min_proto_version(ctx, numbers[lowest]) == 1 &&
-            SSL_CTX_set_max_proto_version(ctx, numbers[highest]) == 1) ||
-           csc__tls_openssl_error(error, CSC_TLS_FAULT_VERSIONS, "The versions cannot be used");
+    bool is_set = lowest >= CSC_TLS_VERSION_1_2 && highest <= CSC_TLS_VERSION_1_3 &&
+                  lowest <= highest && SSL_CTX_set_min_proto_version(ctx, numbers[lowest]) == 1 &&
+                  SSL_CTX_set_max_proto_version(ctx, numbers[highest]) == 1;
+    return is_set || csc__tls_error(error, CSC_TLS_FAULT_VERSIONS,
+                                    "There is no version from minimum_version to maximum_version");
 }
 
 static bool set_ciphers(SSL_CTX *ctx, const csc_tls_settings *settings, csc_tls_error *error) {

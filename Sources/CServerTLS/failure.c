@@ -43,8 +43,8 @@ csc_tls_result csc__tls_misused(csc_tls *tls) {
 // The peer has closed, and not said so before.
 static csc_tls_result truncated(csc_tls *tls) {
     if (!tls->is_complete) {
-        return csc__tls_fail(tls, tls->has_input ? CSC_TLS_FAILURE_TRUNCATED
-                                                 : CSC_TLS_FAILURE_SILENT);
+        return csc__tls_fail(tls,
+                             tls->has_input ? CSC_TLS_FAILURE_TRUNCATED : CSC_TLS_FAILURE_SILENT);
     }
     tls->failure = CSC_TLS_FAILURE_TRUNCATED; // writing goes on
     return CSC_TLS_FAILED;

@@ -131,9 +131,9 @@ static int on_protocols(SSL *ssl, const unsigned char **chosen, unsigned char *l
                         const unsigned char *offered, unsigned offered_size, void *unused) {
     (void)unused;
     const csc_tls_context *context = csc__tls_of(ssl)->context;
-    int result = SSL_select_next_proto((unsigned char **)chosen, length,
-                                       context->application_protocols, context->protocols_size,
-                                       offered, offered_size);
+    int result =
+        SSL_select_next_proto((unsigned char **)chosen, length, context->application_protocols,
+                              context->protocols_size, offered, offered_size);
     return result == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 

@@ -126,7 +126,8 @@ bool csc_tls_ticket_keys_import(csc_tls_ticket_keys *keys, const void *bytes, si
     csc__tls_no_error(error);
     csc__tls_ticket_key imported[CSC__TLS_TICKET_KEYS];
     if (size != CSC_TLS_TICKET_KEYS_SIZE || memcmp(bytes, MAGIC, sizeof MAGIC) != 0) {
-        return csc__tls_error(error, CSC_TLS_FAULT_TICKET_KEYS, "These are not exported ticket keys");
+        return csc__tls_error(error, CSC_TLS_FAULT_TICKET_KEYS,
+                              "These are not exported ticket keys");
     }
     memcpy(imported, (const char *)bytes + sizeof MAGIC, sizeof imported);
     bool has_key = imported[0].made != 0;

@@ -66,8 +66,7 @@ static int on_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_C
 static bool is_acceptable(SSL *ssl, const SSL_SESSION *session) {
     const csc_tls *tls = csc__tls_of(ssl);
     X509 *peer = SSL_SESSION_get0_peer((SSL_SESSION *)session);
-    if (peer && (tls->context->verify ||
-                 X509_cmp_current_time(X509_get0_notAfter(peer)) <= 0)) {
+    if (peer && (tls->context->verify || X509_cmp_current_time(X509_get0_notAfter(peer)) <= 0)) {
         return false;
     }
     const char *name = SSL_SESSION_get0_hostname(session);

@@ -77,8 +77,10 @@ csc_tls_context *csc__tls_context_retain(csc_tls_context *context);
 BIO_METHOD *csc__tls_transport_new(void);
 BIO *csc__tls_transport_of(csc_tls *tls);
 
-// connection.c
-csc_tls *csc__tls_of(const SSL *ssl);
+// The connection of OpenSSL's, in its callbacks.
+static inline csc_tls *csc__tls_of(const SSL *ssl) {
+    return SSL_get_app_data(ssl);
+}
 
 // failure.c: begins a call of OpenSSL, and says what it has come to. `returned` is less than 1.
 void csc__tls_begin(csc_tls *tls);

@@ -88,9 +88,8 @@ static csc_tls_context *new_context(const life *one, const sides *all, bool is_c
 
 static void give_identity(const life *one, csc_tls_identities *identities) {
     csc_tls_error error;
-    csc_tls_identity *identity = csc_tls_identity_from_pem(one->chain.text, one->chain.size,
-                                                           one->key.text, one->key.size, NULL,
-                                                           &error);
+    csc_tls_identity *identity = csc_tls_identity_from_pem(
+        one->chain.text, one->chain.size, one->key.text, one->key.size, NULL, &error);
     if (identity && identities) {
         csc_tls_identity *stapling = csc_tls_identity_stapling(identity, "x", 1, NULL);
         csc_tls_identities_set(identities, NULL, stapling ? stapling : identity, NULL);
@@ -240,12 +239,39 @@ static void any_system_call_may_fail(void **state) {
     }
 }
 
+static void a_lack_of_memory_is_said(void **state) {
+    (void)state;
+    csc_tls_settings settings = {0};
+    csc_tls_error error;
+    memory_fail(1, -1);
+    csc_tls_context *context = csc_tls_context_new(&settings, &error);
+    memory_fail(0, 0);
+    assert_null(context);
+    assert_int_equal(error.fault, CSC_TLS_FAULT_MEMORY);
+    assert_string_equal(error.text, "There is not enough memory");
+
+    pair *it = pair_new();
+    csc_tls_failure failure = CSC_TLS_FAILURE_NONE;
+    for (int64_t nth = 1; failure != CSC_TLS_FAILURE_MEMORY && nth < 100; nth++) {
+        pair_connect(it);
+        csc_tls_handshake(it->client);
+        memory_fail(nth, 1);
+        csc_tls_handshake(it->server);
+        memory_fail(0, 0);
+        failure = csc_tls_failure_of(it->server);
+    }
+    assert_int_equal(failure, CSC_TLS_FAILURE_MEMORY);
+    assert_string_equal(csc_tls_failure_text(it->server), "There is not enough memory");
+    pair_free(it);
+}
+
 int main(void) {
     memory_watch();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_allocation_of_a_connection_may_fail),
         cmocka_unit_test(any_allocation_of_settings_may_fail),
         cmocka_unit_test(any_system_call_may_fail),
+        cmocka_unit_test(a_lack_of_memory_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, free_shared);
 }

@@ -26,8 +26,7 @@ static void refuse_revoked(csc_tls *tls, long verify_error, void *context) {
     csc_tls_answer_verify(tls, verify_error == 0 && strcmp(peer_name(tls), "revoked") != 0);
 }
 
-static void set_identity(csc_tls_identities *identities, const char *name,
-                         const certificate *one) {
+static void set_identity(csc_tls_identities *identities, const char *name, const certificate *one) {
     csc_tls_identity *identity = identity_of(one);
     assert_true(csc_tls_identities_set(identities, name, identity, NULL));
     csc_tls_identity_free(identity);
@@ -124,9 +123,8 @@ static void check_refused_client(pair *it, const combination *wanted) {
     pair_fail_on_server(it, CSC_TLS_FAILURE_VERIFICATION);
     // Without the root the chain of the other authority ends at its intermediate.
     long error = csc_tls_verify_error(it->server);
-    assert_true(error == errors[wanted->client] ||
-                (wanted->client == OTHER_AUTHORITY &&
-                 error == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT));
+    assert_true(error == errors[wanted->client] || (wanted->client == OTHER_AUTHORITY &&
+                                                    error == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT));
     assert_int_equal(csc_tls_alert_sent(it->server), alerts[wanted->client]);
 }
 
@@ -165,7 +163,8 @@ static void check_protocols(combination wanted) {
 }
 
 static void check_keys(csc_tls_version version) {
-    for (int key = 0; key < KEY_TYPES; key++) {
+    int key_types = under_valgrind() ? 1 : KEY_TYPES;
+    for (int key = 0; key < key_types; key++) {
         combination wanted = {.version = version, .key = (key_type)key};
         wanted.name = wanted.answered = "localhost";
         check_protocols(wanted);
@@ -224,9 +223,12 @@ static void a_client_accepts_only_the_server_it_asked_for(void **state) {
         const char *asked;
         bool is_accepted;
     } cases[] = {
-        {"localhost", "localhost", true},       {"localhost", "other", false},
-        {"*.example.com", "a.example.com", true}, {"*.example.com", "a.b.example.com", false},
-        {"127.0.0.1", "127.0.0.1", true},       {"127.0.0.1", "127.0.0.2", false},
+        {"localhost", "localhost", true},
+        {"localhost", "other", false},
+        {"*.example.com", "a.example.com", true},
+        {"*.example.com", "a.b.example.com", false},
+        {"127.0.0.1", "127.0.0.1", true},
+        {"127.0.0.1", "127.0.0.2", false},
         {"localhost", "::1", false},
     };
     for (size_t index = 0; index < sizeof cases / sizeof *cases; index++) {

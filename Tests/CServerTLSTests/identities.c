@@ -113,9 +113,9 @@ static void names_that_cannot_be_sent_are_refused(void **state) {
     char long_name[300];
     memset(long_name, 'a', sizeof long_name);
     long_name[sizeof long_name - 1] = 0;
-    const char *names[] = {"",       ".",   "a..b",   ".a",       "*",          "*.",
-                           "a.*.b",  "a b", "a/b",    "\xc3\xa4", "**.b",       long_name,
-                           "w*.b.c", "..",  "a.b..",  "[::1]",    "exa\tmple.c"};
+    const char *names[] = {"",       ".",   "a..b",  ".a",       "*",          "*.",
+                           "a.*.b",  "a b", "a/b",   "\xc3\xa4", "**.b",       long_name,
+                           "w*.b.c", "..",  "a.b..", "[::1]",    "exa\tmple.c"};
     for (size_t index = 0; index < sizeof names / sizeof *names; index++) {
         assert_name_is_refused(identities, names[index]);
     }
@@ -152,7 +152,8 @@ static void parts_of_an_identity_that_are_wrong_are_named(void **state) {
     assert_refused(wrong, CSC_TLS_FAULT_CERTIFICATE, "The certificate cannot be read");
     wrong.chain = "junk";
     wrong.chain_size = 4;
-    assert_refused(wrong, CSC_TLS_FAULT_CERTIFICATE, "The certificate cannot be read: no start line");
+    assert_refused(wrong, CSC_TLS_FAULT_CERTIFICATE,
+                   "The certificate cannot be read: no start line");
     wrong = given;
     wrong.chain_size = good->chain.size - 60; // ends within the intermediate
     assert_refused(wrong, CSC_TLS_FAULT_CERTIFICATE, "A certificate of the chain cannot be read");
@@ -163,6 +164,10 @@ static void parts_of_an_identity_that_are_wrong_are_named(void **state) {
     wrong.key = other->key.text;
     wrong.key_size = other->key.size;
     assert_refused(wrong, CSC_TLS_FAULT_PAIR, "The private key is not that of the certificate");
+    const certificate *weak = certificate_for("weak", KEY_SHORT_RSA);
+    wrong = (parts){weak->chain.text, weak->chain.size, weak->key.text, weak->key.size, NULL};
+    assert_refused(wrong, CSC_TLS_FAULT_CERTIFICATE,
+                   "The certificate cannot be used: ee key too small");
     wrong = given;
     wrong.key_size = (size_t)INT_MAX + 1;
     assert_refused(wrong, CSC_TLS_FAULT_CERTIFICATE, "The certificate or the key is too long");

@@ -15,8 +15,7 @@
 enum { PATIENCE = 30000 }; // milliseconds
 
 static int listen_anywhere(int *port) {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof address;
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     must(listener >= 0 && bind(listener, (struct sockaddr *)&address, size) == 0);
@@ -139,7 +138,7 @@ static void check_row(pair *it, int listener, int port, const row *one, const ch
         assert_string_equal(result.protocol, one->protocol ? one->protocol : "");
         assert_string_equal(result.client, one->client ? one->client->name : "");
         assert_int_equal(result.version, strcmp(version, "-tls1_2") == 0 ? CSC_TLS_VERSION_1_2
-                                                                          : CSC_TLS_VERSION_1_3);
+                                                                         : CSC_TLS_VERSION_1_3);
     }
 }
 
@@ -276,7 +275,8 @@ static void the_client_talks_to_openssl_s_server(void **state) {
         must(program);
         char line[300];
         int port = 0;
-        while (fgets(line, sizeof line, program) && sscanf(line, "ACCEPT 127.0.0.1:%d", &port) < 1) {
+        while (fgets(line, sizeof line, program) &&
+               sscanf(line, "ACCEPT 127.0.0.1:%d", &port) < 1) {
         }
         assert_true(port > 0);
         int descriptor = connect_to_port(port);

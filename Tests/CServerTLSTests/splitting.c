@@ -101,7 +101,8 @@ static void a_handshake_may_be_cut_at_every_position(void **state) {
     }
 }
 
-static const char *const texts[] = {"a", "a second record", "and a third one, which is the longest"};
+static const char *const texts[] = {"a", "a second record",
+                                    "and a third one, which is the longest"};
 
 static void send_records(csc_tls *tls) {
     for (int index = 0; index < 3; index++) {

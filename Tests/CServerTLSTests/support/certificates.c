@@ -34,6 +34,9 @@ static EVP_PKEY *new_key(key_type type) {
     case KEY_RSA:
         key = EVP_RSA_gen(2048);
         break;
+    case KEY_SHORT_RSA:
+        key = EVP_RSA_gen(512);
+        break;
     case KEY_ED25519:
         key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
         break;
@@ -100,7 +103,8 @@ static issuer *issuer_of(bool is_other) {
     issuer *one = &issuers[is_other];
     if (!one->certificate) {
         one->key = new_key(KEY_ECDSA);
-        one->certificate = new_authority(is_other ? "other root" : "root", one->key, NULL, one->key);
+        one->certificate =
+            new_authority(is_other ? "other root" : "root", one->key, NULL, one->key);
         one->intermediate_key = new_key(KEY_ECDSA);
         one->intermediate = new_authority(is_other ? "other intermediate" : "intermediate",
                                           one->intermediate_key, one->certificate, one->key);
@@ -160,9 +164,8 @@ const certificate *certificate_for(const char *name, key_type type) {
 
 csc_tls_identity *identity_of(const certificate *one) {
     csc_tls_error error;
-    csc_tls_identity *identity = csc_tls_identity_from_pem(one->chain.text, one->chain.size,
-                                                           one->key.text, one->key.size, NULL,
-                                                           &error);
+    csc_tls_identity *identity = csc_tls_identity_from_pem(
+        one->chain.text, one->chain.size, one->key.text, one->key.size, NULL, &error);
     if (!identity) {
         fprintf(stderr, "%s\n", error.text);
     }
@@ -211,9 +214,9 @@ pem encrypted(const pem *key, const char *password) {
     BIO *input = BIO_new_mem_buf(key->text, (int)key->size);
     EVP_PKEY *one = PEM_read_bio_PrivateKey(input, NULL, NULL, NULL);
     BIO *memory = BIO_new(BIO_s_mem());
-    must(one && PEM_write_bio_PrivateKey(memory, one, EVP_aes_128_cbc(),
-                                         (const unsigned char *)password, (int)strlen(password),
-                                         NULL, NULL) == 1);
+    must(one &&
+         PEM_write_bio_PrivateKey(memory, one, EVP_aes_128_cbc(), (const unsigned char *)password,
+                                  (int)strlen(password), NULL, NULL) == 1);
     BIO_free(input);
     EVP_PKEY_free(one);
     return text_of(memory);

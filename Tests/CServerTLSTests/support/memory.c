@@ -17,9 +17,8 @@ static _Thread_local int64_t fail_count;
 
 static bool fails(void) {
     allocations++;
-    bool is_failing =
-        first_to_fail > 0 && allocations >= first_to_fail &&
-        (fail_count < 0 || allocations < first_to_fail + fail_count);
+    bool is_failing = first_to_fail > 0 && allocations >= first_to_fail &&
+                      (fail_count < 0 || allocations < first_to_fail + fail_count);
     failures += is_failing;
     return is_failing;
 }

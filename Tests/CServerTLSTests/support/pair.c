@@ -104,9 +104,9 @@ pair_results pair_step(pair *it) {
         if (!client_waits && !server_waits) {
             break;
         }
-        if (steps > 10 && (results.client == CSC_TLS_FAILED || results.server == CSC_TLS_FAILED ||
-                           results.client == CSC_TLS_WANT_ANSWER ||
-                           results.server == CSC_TLS_WANT_ANSWER)) {
+        if (steps > 10 &&
+            (results.client == CSC_TLS_FAILED || results.server == CSC_TLS_FAILED ||
+             results.client == CSC_TLS_WANT_ANSWER || results.server == CSC_TLS_WANT_ANSWER)) {
             break;
         }
     }

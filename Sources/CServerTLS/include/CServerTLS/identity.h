@@ -43,9 +43,11 @@ typedef struct csc_tls_identity csc_tls_identity;
  * @param error says which of them cannot be used, and why
  * @return freed by csc_tls_identity_free(); NULL for an error
  */
-CSC_API csc_tls_identity *CSC_NULLABLE csc_tls_identity_from_pem(
-    const void *chain, size_t chain_size, const void *key, size_t key_size,
-    const char *CSC_NULLABLE password, csc_tls_error *CSC_NULLABLE error);
+CSC_API csc_tls_identity *CSC_NULLABLE csc_tls_identity_from_pem(const void *chain,
+                                                                 size_t chain_size, const void *key,
+                                                                 size_t key_size,
+                                                                 const char *CSC_NULLABLE password,
+                                                                 csc_tls_error *CSC_NULLABLE error);
 
 /**
  * Makes an identity of two files in PEM, or of one that has both. It reads files, and blocks for
@@ -57,9 +59,9 @@ CSC_API csc_tls_identity *CSC_NULLABLE csc_tls_identity_from_pem(
  * @param error says which of them cannot be used, and why
  * @return freed by csc_tls_identity_free(); NULL for an error
  */
-CSC_API csc_tls_identity *CSC_NULLABLE csc_tls_identity_from_files(
-    const char *chain_path, const char *key_path, const char *CSC_NULLABLE password,
-    csc_tls_error *CSC_NULLABLE error);
+CSC_API csc_tls_identity *CSC_NULLABLE
+csc_tls_identity_from_files(const char *chain_path, const char *key_path,
+                            const char *CSC_NULLABLE password, csc_tls_error *CSC_NULLABLE error);
 
 /**
  * Makes an identity that staples a response of OCSP, of another one, which stays as it is. The
@@ -72,9 +74,9 @@ CSC_API csc_tls_identity *CSC_NULLABLE csc_tls_identity_from_files(
  * @param error says why it cannot be used
  * @return freed by csc_tls_identity_free(); NULL for an error
  */
-CSC_API csc_tls_identity *CSC_NULLABLE
-csc_tls_identity_stapling(const csc_tls_identity *identity, const void *response, size_t size,
-                          csc_tls_error *CSC_NULLABLE error);
+CSC_API csc_tls_identity *CSC_NULLABLE csc_tls_identity_stapling(const csc_tls_identity *identity,
+                                                                 const void *response, size_t size,
+                                                                 csc_tls_error *CSC_NULLABLE error);
 
 /**
  * When the certificate expires. An expired one is used all the same.
