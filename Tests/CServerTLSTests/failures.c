@@ -2,12 +2,10 @@
 
 // Peers that do not speak TLS, or badly; and errors of others in the thread's queue.
 
-#include "pair.h"
+#include "raw_client.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/err.h>
-#include <openssl/ssl.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -167,33 +165,42 @@ static void errors_of_others_in_the_queue_change_nothing(void **state) {
     pair_free(it);
 }
 
-// The other side is OpenSSL's, for what the library's client does not send.
-typedef struct raw_client {
-    SSL_CTX *ctx;
-    SSL *ssl;
-} raw_client;
-
 static raw_client connect_raw(pair *it, csc_tls_version version) {
     it->server_settings.maximum_version = version;
-    pair_connect(it);
-    raw_client client;
-    client.ctx = SSL_CTX_new(TLS_client_method());
-    client.ssl = SSL_new(client.ctx);
-    must(SSL_set_fd(client.ssl, it->descriptors[1]) == 1);
-    SSL_set_tlsext_host_name(client.ssl, "localhost");
-    SSL_set_connect_state(client.ssl);
-    must(fcntl(it->descriptors[1], F_SETFL, O_NONBLOCK) == 0);
-    for (int steps = 0; steps < 10 && SSL_do_handshake(client.ssl) != 1; steps++) {
-        csc_tls_handshake(it->server);
-    }
-    assert_int_equal(csc_tls_handshake(it->server), CSC_TLS_DONE);
+    raw_client client = raw_client_new(it, "localhost");
+    assert_int_equal(raw_client_shake_hands(it, client), CSC_TLS_DONE);
     return client;
 }
 
-static void free_raw(raw_client client) {
-    SSL_free(client.ssl);
-    SSL_CTX_free(client.ctx);
-    ERR_clear_error();
+static void versions_before_1_2_are_refused(void **state) {
+    (void)state;
+    static const int versions[] = {TLS1_VERSION, TLS1_1_VERSION};
+    for (int index = 0; index < 2; index++) {
+        pair *it = pair_new();
+        raw_client client = raw_client_new(it, "localhost");
+        SSL_set_security_level(client.ssl, 0);
+        SSL_set_min_proto_version(client.ssl, TLS1_VERSION);
+        SSL_set_max_proto_version(client.ssl, versions[index]);
+        assert_int_equal(raw_client_shake_hands(it, client), CSC_TLS_FAILED);
+        assert_int_equal(csc_tls_failure_of(it->server), CSC_TLS_FAILURE_PROTOCOL);
+        assert_int_equal(csc_tls_alert_sent(it->server), 70); // protocol_version
+        raw_client_free(client);
+        pair_free(it);
+    }
+}
+
+static void early_data_is_not_offered(void **state) {
+    (void)state;
+    pair *it = pair_new();
+    raw_client client = connect_raw(it, CSC_TLS_VERSION_1_3);
+    char byte;
+    assert_writes(it->server, "x");
+    assert_int_equal(SSL_read(client.ssl, &byte, 1), 1);
+    SSL_SESSION *ticket = SSL_get0_session(client.ssl);
+    assert_true(SSL_SESSION_is_resumable(ticket));
+    assert_int_equal(SSL_SESSION_get_max_early_data(ticket), 0);
+    raw_client_free(client);
+    pair_free(it);
 }
 
 static void renegotiation_is_refused_and_the_connection_goes_on(void **state) {
@@ -205,7 +212,7 @@ static void renegotiation_is_refused_and_the_connection_goes_on(void **state) {
     assert_read_result(it->server, CSC_TLS_WANT_READ);
     assert_int_equal(csc_tls_alert_sent(it->server), 100); // no_renegotiation
     assert_writes(it->server, "still here");
-    free_raw(client);
+    raw_client_free(client);
     pair_free(it);
 }
 
@@ -252,7 +259,7 @@ static void key_updates_go_through_and_a_flood_keeps_no_read_busy(void **state) 
     } while ((result == CSC_TLS_WANT_READ || result == CSC_TLS_WANT_WRITE) && reads < 9999);
     assert_int_equal(result, CSC_TLS_DONE);
     assert_true(reads > 2);
-    free_raw(client);
+    raw_client_free(client);
     pair_free(it);
 }
 
@@ -265,6 +272,8 @@ int main(void) {
         cmocka_unit_test(changed_bytes_are_refused_or_mean_nothing),
         cmocka_unit_test(bytes_behind_a_handshake_that_are_none_fail_the_read_alone),
         cmocka_unit_test(errors_of_others_in_the_queue_change_nothing),
+        cmocka_unit_test(versions_before_1_2_are_refused),
+        cmocka_unit_test(early_data_is_not_offered),
         cmocka_unit_test(renegotiation_is_refused_and_the_connection_goes_on),
         cmocka_unit_test(key_updates_go_through_and_a_flood_keeps_no_read_busy),
     };

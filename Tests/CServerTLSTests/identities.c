@@ -3,11 +3,9 @@
 // Identities: what can be one, for which names it is, and that a change is for handshakes that begin
 // later.
 
-#include "pair.h"
+#include "raw_client.h"
 
-#include <fcntl.h>
 #include <limits.h>
-#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -233,22 +231,13 @@ static void a_stapled_response_reaches_clients_that_ask(void **state) {
     csc_tls_identity_free(stapling);
 
     // The library's client does not ask; OpenSSL's does.
-    pair_connect(it);
-    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
-    SSL *client = SSL_new(ctx);
-    must(SSL_set_fd(client, it->descriptors[1]) == 1);
-    SSL_set_tlsext_host_name(client, "localhost");
-    SSL_set_tlsext_status_type(client, TLSEXT_STATUSTYPE_ocsp);
-    SSL_set_connect_state(client);
-    must(fcntl(it->descriptors[1], F_SETFL, O_NONBLOCK) == 0);
-    for (int steps = 0; steps < 10 && SSL_do_handshake(client) != 1; steps++) {
-        csc_tls_handshake(it->server);
-    }
+    raw_client client = raw_client_new(it, "localhost");
+    SSL_set_tlsext_status_type(client.ssl, TLSEXT_STATUSTYPE_ocsp);
+    assert_int_equal(raw_client_shake_hands(it, client), CSC_TLS_DONE);
     const unsigned char *response = NULL;
-    assert_int_equal(SSL_get_tlsext_status_ocsp_resp(client, &response), 8);
+    assert_int_equal(SSL_get_tlsext_status_ocsp_resp(client.ssl, &response), 8);
     assert_memory_equal(response, "response", 8);
-    SSL_free(client);
-    SSL_CTX_free(ctx);
+    raw_client_free(client);
     pair_free(it);
 }
 

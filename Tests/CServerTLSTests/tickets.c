@@ -2,7 +2,7 @@
 
 // Ticket keys: shared, rotated, exported, imported; and what a ticket must not go around.
 
-#include "pair.h"
+#include "raw_client.h"
 
 #include <string.h>
 #include <time.h>
@@ -139,6 +139,35 @@ static void a_ticket_is_for_its_server_name_alone(void **state) {
     }
 }
 
+// A client that offers it for another name all the same.
+static void a_server_refuses_a_ticket_of_another_name(void **state) {
+    (void)state;
+    for_both_versions(version) {
+        pair *it = pair_new();
+        it->server_settings.maximum_version = version;
+        csc_tls_identity *identity = identity_for("other.example.org", KEY_ECDSA);
+        csc_tls_identities_set(it->identities, "other.example.org", identity, NULL);
+        csc_tls_identity_free(identity);
+        raw_client client = raw_client_new(it, "localhost");
+        assert_int_equal(raw_client_shake_hands(it, client), CSC_TLS_DONE);
+        char byte;
+        assert_writes(it->server, "x");
+        assert_int_equal(SSL_read(client.ssl, &byte, 1), 1);
+        SSL_SESSION *ticket = SSL_get1_session(client.ssl);
+        raw_client_free(client);
+        const char *names[] = {"localhost", "other.example.org"};
+        for (int index = 0; index < 2; index++) {
+            client = raw_client_new(it, names[index]);
+            must(SSL_set_session(client.ssl, ticket) == 1);
+            assert_int_equal(raw_client_shake_hands(it, client), CSC_TLS_DONE);
+            assert_int_equal(csc_tls_is_resumed(it->server), index == 0);
+            raw_client_free(client);
+        }
+        SSL_SESSION_free(ticket);
+        pair_free(it);
+    }
+}
+
 static void a_ticket_does_not_go_around_a_certificate(void **state) {
     (void)state;
     for_both_versions(version) {
@@ -195,6 +224,7 @@ int main(void) {
         cmocka_unit_test(an_old_key_is_replaced_when_a_ticket_is_written),
         cmocka_unit_test(without_keys_there_are_no_tickets),
         cmocka_unit_test(a_ticket_is_for_its_server_name_alone),
+        cmocka_unit_test(a_server_refuses_a_ticket_of_another_name),
         cmocka_unit_test(a_ticket_does_not_go_around_a_certificate),
         cmocka_unit_test(a_client_resumes_only_what_it_has_verified),
     };
