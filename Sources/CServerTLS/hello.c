@@ -99,9 +99,12 @@ static int on_client_hello(SSL *ssl, int *alert, void *unused) {
 }
 
 void csc_tls_answer_lookup(csc_tls *tls, csc_tls_identity *identity) {
-    if (tls->lookup == CSC__TLS_ASKED) {
-        tls->lookup = CSC__TLS_ANSWERED;
-        tls->identity = identity ? csc__tls_identity_retain(identity) : NULL;
+    if (tls->lookup != CSC__TLS_ASKED) {
+        return;
+    }
+    tls->lookup = CSC__TLS_ANSWERED;
+    if (identity && !tls->identity) { // the map may have got one meanwhile
+        tls->identity = csc__tls_identity_retain(identity);
     }
 }
 

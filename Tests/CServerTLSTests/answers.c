@@ -129,6 +129,21 @@ static void a_client_without_a_name_is_looked_up_too(void **state) {
     csc_tls_identity_free(answer_at_once);
 }
 
+static void a_name_that_comes_into_the_map_needs_no_answer(void **state) {
+    pair *it = *state;
+    it->server_settings.lookup = note_lookup;
+    it->server_name = "later.example.org";
+    pair_connect(it);
+    assert_int_equal(pair_step(it).server, CSC_TLS_WANT_ANSWER);
+    csc_tls_identity *identity = identity_for("later.example.org", KEY_ECDSA);
+    csc_tls_identities_set(it->identities, "later.example.org", identity, NULL);
+    pair_results results = pair_step(it);
+    assert_int_equal(results.server, CSC_TLS_DONE);
+    csc_tls_answer_lookup(it->server, identity); // too late, and harmless
+    csc_tls_identity_free(identity);
+    pair_exchange(it->client, it->server, 100);
+}
+
 static void a_connection_may_end_while_it_waits(void **state) {
     pair *it = *state;
     it->server_settings.lookup = note_lookup;
@@ -240,6 +255,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_lookup_without_an_identity_gives_the_default_or_the_alert,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_client_without_a_name_is_looked_up_too, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_name_that_comes_into_the_map_needs_no_answer, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_connection_may_end_while_it_waits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_verification_may_be_accepted_later, set_up, tear_down),

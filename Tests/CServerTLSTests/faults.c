@@ -220,7 +220,8 @@ static void any_system_call_may_fail(void **state) {
         prepare(&one, &all);
         connect_and_talk(&all);
         int64_t before = left();
-        for (int combination = 0; combination < 2 * 4 * 3 * 9; combination++) {
+        for (int combination = 0; combination < 2 * 4 * 3 * 9;
+             combination += under_valgrind() ? 7 : 1) {
             fault_call call = calls[combination % 2];
             int errnum = errnos[combination % 2][combination / 2 % 4];
             int count = counts[combination / 8 % 3];
