@@ -59,6 +59,11 @@ static bool pass(relay *one, int side, bool is_all) {
     return true;
 }
 
+static bool pass_both(relay *one, bool is_all) {
+    bool is_passed = pass(one, 0, is_all);
+    return pass(one, 1, is_all) || is_passed;
+}
+
 static pair_results handshake_through(pair *it, relay *one) {
     pair_results results = {CSC_TLS_WANT_READ, CSC_TLS_WANT_READ};
     bool goes_on = true;
@@ -66,10 +71,7 @@ static pair_results handshake_through(pair *it, relay *one) {
         results.client = csc_tls_handshake(it->client);
         results.server = csc_tls_handshake(it->server);
         assert_true(results.client <= CSC_TLS_WANT_READ && results.server <= CSC_TLS_WANT_READ);
-        goes_on = pass(one, 0, false) | pass(one, 1, false);
-        if (!goes_on) {
-            goes_on = pass(one, 0, true) | pass(one, 1, true);
-        }
+        goes_on = pass_both(one, false) || pass_both(one, true);
     }
     return results;
 }
