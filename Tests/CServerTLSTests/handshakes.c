@@ -157,7 +157,9 @@ static void check_clients(combination wanted) {
 }
 
 static void check_protocols(combination wanted) {
-    for (wanted.alpn = NOT_OFFERED; wanted.alpn <= NOT_IN_COMMON; wanted.alpn++) {
+    alpn_kind last =
+        under_valgrind() ? NOT_OFFERED : NOT_IN_COMMON; // the matrix takes minutes there
+    for (wanted.alpn = NOT_OFFERED; wanted.alpn <= last; wanted.alpn++) {
         check_clients(wanted);
     }
 }

@@ -85,8 +85,12 @@ static bool has_program(const char *name) {
 }
 
 static void need(const char *program) {
-    if (!has_program(program) || under_valgrind()) {
-        print_message("skipped: %s is missing, or this is valgrind\n", program);
+    if (under_valgrind()) {
+        print_message("skipped: %s under valgrind\n", program);
+        skip();
+    }
+    if (!has_program(program)) {
+        print_message("skipped: %s is missing\n", program);
         skip();
     }
 }
