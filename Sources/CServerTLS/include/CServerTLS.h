@@ -20,8 +20,8 @@
  * - Errors: nothing aborts, prints, asks at a terminal, or touches signal dispositions. OpenSSL's
  *   queue of errors is empty after each call.
  * - System calls: on a connection recv and send alone, with MSG_DONTWAIT and MSG_NOSIGNAL. Besides
- *   them getrandom, clock_gettime and time by OpenSSL, futex by mutexes, and what malloc() needs;
- *   files are read by csc_tls_identity_from_files() and csc_tls_context_new().
+ *   them getrandom, getpid, clock_gettime and time by OpenSSL, futex by mutexes, and what malloc()
+ *   needs; files are read by csc_tls_identity_from_files() and csc_tls_context_new().
  * - Not done: renegotiation, compression, early data, versions before TLS 1.2, sessions kept by the
  *   server.
  *
