@@ -243,7 +243,7 @@ static void bytes_of_clear_text_after_the_hello_are_refused(void **state) {
     expect(*state, CSC_TLS_FAILED, DECODE_ERROR);
 }
 
-static void thousand_bad_clients_leave_no_memory(void **state) {
+static void bad_clients_leave_no_memory(void **state) {
     pair *it = *state;
     int64_t before = 0;
     for (int clients = 0; clients < (under_valgrind() ? 20 : 300); clients++) {
@@ -276,7 +276,7 @@ int main(void) {
         one(a_large_hello_is_answered),
         one(records_of_other_types_are_refused),
         one(bytes_of_clear_text_after_the_hello_are_refused),
-        one(thousand_bad_clients_leave_no_memory),
+        one(bad_clients_leave_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, free_shared);
 }
