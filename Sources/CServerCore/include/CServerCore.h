@@ -12,7 +12,8 @@
  *
  * All of it is included by CServerCore.h: @ref listening, @ref callbacks, @ref connections, @ref
  * limits,
- * @ref groups, @ref errors, @ref addresses, @ref statistics, @ref proxied, @ref proxy_headers.
+ * @ref groups, @ref errors, @ref addresses, @ref statistics, @ref proxied, @ref proxy_headers,
+ * @ref service.
  *
  * Rules that hold for every function here:
  *
@@ -55,7 +56,9 @@
  *   Clients that are rejected cost getsockname where there is a csc_rejected_fn, and a reset
  *   setsockopt. csc_server_descriptor_headroom() reads /proc/self/fd: getrlimit, openat,
  *   getdents64. Where a filter forbids one to accept, that is an error like a lack of resources,
- *   with longer pauses.
+ *   with longer pauses. Inherited descriptors take fcntl, fstat and getsockopt, and where
+ *   LISTEN_PIDFDID is set pidfd_open and fstatfs; a message to the service manager socket,
+ *   setsockopt, sendmsg and close, a barrier pipe2 and poll as well.
  * - Descriptors of the process that the library keeps are closed only while they are its own: a
  *   program that closes a number which is not its own breaks the server, but no other file.
  * - A server stays with the process that made it. In a child of fork() that does not exec it no
@@ -118,6 +121,7 @@
 #include "CServerCore/proxied.h"
 #include "CServerCore/proxy_header.h"
 #include "CServerCore/server.h"
+#include "CServerCore/service.h"
 #include "CServerCore/statistics.h"
 #include "CServerCore/unix_socket.h"
 
