@@ -301,6 +301,7 @@ private let serverMembers: [Member] = [
   traps("TCPServer.listen(path:permissions:removingStale:)") { _ = $0.server.listen(path: "") },
   traps("TCPServer.serverPath") { _ = $0.server.serverPath },
   traps("TCPServer.listen(address:port:)") { _ = $0.server.listen(address: .localHost) },
+  traps("TCPServer.listen(on:)") { _ = $0.server.listen(on: .address(.localHost, port: 0)) },
   traps("TCPServer.nextPendingConnection()") { _ = $0.server.nextPendingConnection() },
   traps("TCPServer.pendingConnectionAvailable") { _ = $0.server.pendingConnectionAvailable },
   traps("TCPServer.proxyBindings") { _ = $0.server.proxyBindings },
@@ -372,7 +373,7 @@ private let otherMembers: [Member] =
       $0.shutdown.begin(timeout: .zero)
       await $0.shutdown.waitUntilDeadline()
     },
-  ] + baseMembers + groupMembers + timerMembers + signalMembers
+  ] + baseMembers + groupMembers + timerMembers + signalMembers + serviceMembers
 
 private let twoThreads = "An EventBase was run by a thread while another runs it."
 
@@ -440,6 +441,9 @@ private let groupMembers: [Member] = [
   },
   ofGroup("TCPServerGroup.listen(path:permissions:removingStale:)", .hops) { try? await $0.listen(path: "") },
   ofGroup("TCPServerGroup.serverPath") { _ = $0.serverPath },
+  ofGroup("TCPServerGroup.listen(on:)", .hops) {
+    try await TCPServerGroup(on: $0.eventBases).listen(on: .address(.localHost, port: 0))
+  },
   ofGroup("TCPServerGroup.setSocketDescriptor(_:)", .hops) { try? await $0.setSocketDescriptor(-1) },
   ofGroup("TCPServerGroup.setSocketDescriptors(_:)", .hops) { try? await $0.setSocketDescriptors([-1]) },
   ofGroup("TCPServerGroup.pauseAccepting()") { $0.pauseAccepting() },

@@ -39,6 +39,10 @@ let programs: [String: () throws -> Void] = [
   "restored": restored,
   "off-loop": offLoop,
   "off-loop-members": offLoopMembers,
+  "inherited": inherited,
+  "activated": activated,
+  "activated-for-one": activatedForOne,
+  "notifies": notifies,
 ]
 
 // A test's own limit is shorter. Nothing that hangs outlives it by much.

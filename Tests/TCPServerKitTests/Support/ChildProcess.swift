@@ -57,7 +57,7 @@ final class ChildProcess {
   }
 
   /// Where the running test bundle lies, and the package's programs with it.
-  private static let folder: String = {
+  static let folder: String = {
     let path = linkTarget(of: "/proc/self/exe")
     return String(path[...(path.lastIndex(of: "/") ?? path.startIndex)])
   }()
