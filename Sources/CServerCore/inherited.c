@@ -5,6 +5,7 @@
 // The set owns each descriptor until it is taken. It closes a number only while the number is the
 // file that it was at first.
 
+#include "inherited.h"
 #include "service_variables.h"
 
 #include <fcntl.h>
@@ -209,11 +210,14 @@ static bool has_option(int descriptor, int option, int wanted) {
     return getsockopt(descriptor, SOL_SOCKET, option, &value, &length) == 0 && value == wanted;
 }
 
-bool csc_inherited_is_listener(const csc_inherited *set, size_t index) {
-    int descriptor = csc_inherited_descriptor(set, index);
+bool csc__is_listener(int descriptor) {
     return descriptor >= 0 && has_option(descriptor, SO_TYPE, SOCK_STREAM) &&
            has_option(descriptor, SO_ACCEPTCONN, 1) &&
            (has_option(descriptor, SO_DOMAIN, AF_INET) ||
             has_option(descriptor, SO_DOMAIN, AF_INET6) ||
             has_option(descriptor, SO_DOMAIN, AF_UNIX));
+}
+
+bool csc_inherited_is_listener(const csc_inherited *set, size_t index) {
+    return csc__is_listener(csc_inherited_descriptor(set, index));
 }

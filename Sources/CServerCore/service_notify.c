@@ -3,16 +3,16 @@
 // Messages to the service manager, as sd_notify(3) describes: a datagram each, on a socket that is
 // made for it, because there are few.
 
-#include "clock.h"
+#include "readiness.h"
 #include "service_variables.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 // A manager whose queue is full holds the program up for so long.
@@ -72,25 +72,6 @@ int csc_notify_reloading(const char *manager) {
     return csc_notify(manager, state, -1);
 }
 
-// The manager closes the other end when it comes to the message.
-static int wait_for_end(int descriptor, int msec) {
-    int64_t deadline = csc__monotonic_milliseconds() + msec;
-    for (;;) {
-        struct pollfd entry = {.fd = descriptor};
-        int64_t rest = deadline - csc__monotonic_milliseconds();
-        int ready = poll(&entry, 1, msec < 0 ? -1 : rest > 0 ? (int)rest : 0);
-        if (ready > 0) {
-            return 0;
-        }
-        if (ready == 0 && rest <= 0) {
-            return ETIMEDOUT;
-        }
-        if (ready < 0 && errno != EINTR) {
-            return errno;
-        }
-    }
-}
-
 int csc_notify_barrier(const char *manager, int msec) {
     int ends[2];
     if (!manager || *manager == '\0') {
@@ -102,7 +83,8 @@ int csc_notify_barrier(const char *manager, int msec) {
     int errnum = csc_notify(manager, "BARRIER=1", ends[1]);
     close(ends[1]);
     if (errnum == 0) {
-        errnum = wait_for_end(ends[0], msec);
+        // The manager closes the other end when it comes to the message.
+        errnum = csc__wait_until_ready(ends[0], 0, msec);
     }
     close(ends[0]);
     return errnum;

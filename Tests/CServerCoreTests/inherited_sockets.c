@@ -274,7 +274,7 @@ static void descriptors_of_all_kinds_are_there_and_what_nothing_takes_is_closed(
 static void reuse_a_number(void) {
     csc_inherited *set = inherit_two(NULL, NULL);
     int strangers = raw_listener("127.0.0.1", 5); // of the same device
-    CHECK(dup2(strangers, FIRST) == FIRST); // closes what was inherited
+    CHECK(dup2(strangers, FIRST) == FIRST);       // closes what was inherited
     csc_inherited_free(set);
     CHECK(fcntl(FIRST, F_GETFD) >= 0 && fcntl(FIRST + 1, F_GETFD) < 0);
 }

@@ -62,7 +62,7 @@ LONG_STEPS = (
     Step("test-hostile", "Floods, scans, limits, other processes", ("Tests/Hostile/run",)),
     # The same inputs each time: a change fails for what it breaks, not by bad luck.
     Step("fuzz", "Fuzzing",
-         ("env", "FUZZ_SEED=1", "scripts/fuzz", "8", "addresses", "proxy_header", "servers",
+         ("env", "FUZZ_SEED=1", "scripts/fuzz", "8", "addresses", "handover_message", "proxy_header", "servers",
           "service_variables")),
     Step("fuzz-socks5", "Fuzzing the SOCKS5 conversation", ("env", "FUZZ_SEED=1", "scripts/fuzz", "20", "socks5")),
     Step("soak", "Soak", ("env", "SOAK_CONFIGURATION=debug", "SOAK_EVENT=300", "scripts/soak", "20000")),

@@ -13,7 +13,7 @@
  * All of it is included by CServerCore.h: @ref listening, @ref callbacks, @ref connections, @ref
  * limits,
  * @ref groups, @ref errors, @ref addresses, @ref statistics, @ref proxied, @ref proxy_headers,
- * @ref service.
+ * @ref service, @ref handover.
  *
  * Rules that hold for every function here:
  *
@@ -56,9 +56,11 @@
  *   Clients that are rejected cost getsockname where there is a csc_rejected_fn, and a reset
  *   setsockopt. csc_server_descriptor_headroom() reads /proc/self/fd: getrlimit, openat,
  *   getdents64. Where a filter forbids one to accept, that is an error like a lack of resources,
- *   with longer pauses. Inherited descriptors take fcntl, fstat and getsockopt, and where
+ *   with longer pauses. Inherited descriptors take getpid, fcntl, fstat and getsockopt, and where
  *   LISTEN_PIDFDID is set pidfd_open and fstatfs; a message to the service manager socket,
- *   setsockopt, sendmsg and close, a barrier pipe2 and poll as well.
+ *   setsockopt, sendmsg and close, a barrier pipe2 and poll as well. Handing sockets over takes
+ *   socket, bind, listen, connect, accept4, poll, sendmsg, recvmsg, setsockopt, getsockopt, fcntl,
+ *   fstat, fchmod, rename, unlink, geteuid, getpid and close.
  * - Descriptors of the process that the library keeps are closed only while they are its own: a
  *   program that closes a number which is not its own breaks the server, but no other file.
  * - A server stays with the process that made it. In a child of fork() that does not exec it no
@@ -117,6 +119,7 @@
 #include "CServerCore/connections.h"
 #include "CServerCore/error.h"
 #include "CServerCore/group.h"
+#include "CServerCore/handover.h"
 #include "CServerCore/limits.h"
 #include "CServerCore/proxied.h"
 #include "CServerCore/proxy_header.h"

@@ -62,7 +62,18 @@ const named_call named_calls[] = {
     {"pidfd_open", SYS_pidfd_open, false},
     {"fstatfs", SYS_fstatfs, false},
     {"sendmsg", SYS_sendmsg, false},
+    {"recvmsg", SYS_recvmsg, false},
     {"pipe2", SYS_pipe2, false},
+    {"connect", SYS_connect, false},
+    {"fchmod", SYS_fchmod, false},
+#ifdef SYS_rename
+    {"rename", SYS_rename, false},
+    {"unlink", SYS_unlink, false},
+#endif
+    {"rename", SYS_renameat2, false},
+    {"unlink", SYS_unlinkat, false},
+    {"geteuid", SYS_geteuid, false},
+    {"getpid", SYS_getpid, false},
     {"ioctl", SYS_ioctl, false},
     {"connect", SYS_connect, false},
     {"geteuid", SYS_geteuid, false},

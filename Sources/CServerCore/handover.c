@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Hands listening sockets over to another process, over a unix-domain socket of sequenced packets,
+// which keep the borders of messages and the order of their descriptors.
+//
+// The two are processes of one user, but not of one version: whatever arrives is checked, and the
+// descriptors of a message that is not as it should be are closed.
+
+#include "handover_message.h"
+#include "inherited.h"
+#include "readiness.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+// A process under load may be slow; one that hangs keeps nothing from serving meanwhile.
+enum { MESSAGE_MSEC = 5000, LONGEST_PATH = 90 };
+
+static const struct timeval longest_connect = {.tv_sec = 1};
+
+typedef union control {
+    struct cmsghdr aligned;
+    char bytes[CMSG_SPACE(CSC_HANDOVER_MOST_LISTENERS * sizeof(int))];
+} control_buffer;
+
+typedef struct packet {
+    csc__handover_message message;
+    int descriptors[CSC_HANDOVER_MOST_LISTENERS];
+    size_t descriptor_count;
+} packet;
+
+static int check_peer(int control) {
+    struct ucred peer;
+    socklen_t length = sizeof peer;
+    if (getsockopt(control, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) {
+        return errno;
+    }
+    return peer.uid == geteuid() ? 0 : EPERM;
+}
+
+static int send_packet(int control, const packet *it) {
+    uint8_t bytes[CSC__HANDOVER_LONGEST];
+    control_buffer ancillary;
+    memset(&ancillary, 0, sizeof ancillary);
+    struct iovec part = {.iov_base = bytes, .iov_len = csc__handover_write(&it->message, bytes)};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (part.iov_len == 0) {
+        return EINVAL;
+    }
+    size_t size = it->descriptor_count * sizeof(int);
+    if (size > 0) {
+        message.msg_control = &ancillary;
+        message.msg_controllen = CMSG_SPACE(size);
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(size);
+        memcpy(CMSG_DATA(header), it->descriptors, size);
+    }
+    for (;;) {
+        if (sendmsg(control, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) {
+            return 0;
+        }
+        int errnum =
+            errno == EAGAIN ? csc__wait_until_ready(control, POLLOUT, MESSAGE_MSEC) : errno;
+        if (errnum != 0 && errnum != EINTR) {
+            return errnum;
+        }
+    }
+}
+
+static void close_all(const packet *it) {
+    for (size_t i = 0; i < it->descriptor_count; i++) {
+        close(it->descriptors[i]);
+    }
+}
+
+static void collect_descriptors(struct msghdr *message, packet *it) {
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
+         header = CMSG_NXTHDR(message, header)) {
+        if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+            size_t size = header->cmsg_len - CMSG_LEN(0);
+            memcpy(it->descriptors + it->descriptor_count, CMSG_DATA(header), size);
+            it->descriptor_count += size / sizeof(int);
+        }
+    }
+}
+
+// The descriptors are the caller's where it returns 0.
+static int receive_packet(int control, int msec, csc__handover_type type, packet *it) {
+    uint8_t bytes[CSC__HANDOVER_LONGEST];
+    control_buffer ancillary;
+    struct iovec part = {.iov_base = bytes, .iov_len = sizeof bytes};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = &ancillary,
+                             .msg_controllen = sizeof ancillary.bytes};
+    it->descriptor_count = 0;
+    int errnum = csc__wait_until_ready(control, POLLIN, msec);
+    if (errnum != 0) {
+        return errnum;
+    }
+    ssize_t length;
+    do {
+        length = recvmsg(control, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    } while (length < 0 && errno == EINTR);
+    if (length < 0) {
+        return errno;
+    }
+    collect_descriptors(&message, it);
+    bool is_whole = (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0;
+    bool is_sound = is_whole && csc__handover_read(bytes, (size_t)length, &it->message) &&
+                    it->message.type == type && it->descriptor_count == it->message.count;
+    if (is_sound) {
+        return 0;
+    }
+    close_all(it);
+    return length == 0 ? ECONNRESET : EPROTO;
+}
+
+// Of the socket's own family; 0 for what is not handed over.
+static uint8_t family_of(int descriptor) {
+    int domain = 0;
+    socklen_t length = sizeof domain;
+    if (getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &domain, &length) != 0) {
+        return 0;
+    }
+    return domain == AF_INET    ? CSC_FAMILY_IPV4
+           : domain == AF_INET6 ? CSC_FAMILY_IPV6
+           : domain == AF_UNIX  ? CSC__HANDOVER_UNIX
+                                : 0;
+}
+
+// Not bind() alone: a path that a predecessor has left, or still has, is taken over in one step.
+static int bind_in_place(int listener, const char *path) {
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    struct stat status;
+    snprintf(name.sun_path, sizeof name.sun_path, "%s.%d", path, (int)getpid());
+    if (lstat(path, &status) == 0 && !(S_ISSOCK(status.st_mode) && status.st_uid == geteuid())) {
+        return EADDRINUSE;
+    }
+    unlink(name.sun_path); // what a process with the same number has left
+    if (fchmod(listener, S_IRUSR | S_IWUSR) != 0 ||
+        bind(listener, (struct sockaddr *)&name, sizeof name) != 0) {
+        return errno;
+    }
+    if (listen(listener, 1) != 0 || rename(name.sun_path, path) != 0) {
+        int errnum = errno;
+        unlink(name.sun_path);
+        return errnum;
+    }
+    return 0;
+}
+
+static int open_socket(int *opened) {
+    *opened = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    return *opened < 0 ? errno : 0;
+}
+
+int csc_handover_listen(const char *path, int *listener) {
+    size_t length = strlen(path);
+    if (length == 0 || length > LONGEST_PATH) {
+        return length == 0 ? ENOENT : ENAMETOOLONG;
+    }
+    int opened;
+    int errnum = open_socket(&opened);
+    if (errnum == 0) {
+        errnum = bind_in_place(opened, path);
+        if (errnum != 0) {
+            close(opened);
+        } else {
+            *listener = opened;
+        }
+    }
+    return errnum;
+}
+
+int csc_handover_accept(int listener, int msec, int *control) {
+    int errnum = csc__wait_until_ready(listener, POLLIN, msec);
+    if (errnum != 0) {
+        return errnum;
+    }
+    int accepted;
+    do {
+        accepted = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    } while (accepted < 0 && errno == EINTR);
+    if (accepted < 0) {
+        return errno;
+    }
+    errnum = check_peer(accepted);
+    if (errnum != 0) {
+        close(accepted);
+    } else {
+        *control = accepted;
+    }
+    return errnum;
+}
+
+int csc_handover_offer(int control, const csc_handover_listener *listeners, size_t count) {
+    packet hello;
+    packet offer = {.message.type = CSC__HANDOVER_LISTENERS};
+    if (count > CSC_HANDOVER_MOST_LISTENERS) {
+        return EINVAL;
+    }
+    for (size_t i = 0; i < count; i++) {
+        csc__handover_entry *entry = &offer.message.entries[i];
+        size_t length = strlen(listeners[i].name);
+        if (length > CSC_HANDOVER_LONGEST_NAME) {
+            return EINVAL;
+        }
+        memcpy(entry->name, listeners[i].name, length + 1);
+        entry->family = family_of(listeners[i].descriptor);
+        entry->index = csc__handover_index(&offer.message, i);
+        offer.descriptors[i] = listeners[i].descriptor;
+    }
+    offer.message.count = (uint16_t)count;
+    offer.descriptor_count = count;
+    int errnum = check_peer(control);
+    if (errnum == 0) {
+        errnum = receive_packet(control, MESSAGE_MSEC, CSC__HANDOVER_HELLO, &hello);
+    }
+    if (errnum == 0 && hello.message.version != CSC__HANDOVER_VERSION) {
+        errnum = EPROTO;
+    }
+    return errnum == 0 ? send_packet(control, &offer) : errnum;
+}
+
+int csc_handover_wait_ready(int control, int msec) {
+    packet ready;
+    return receive_packet(control, msec, CSC__HANDOVER_READY, &ready);
+}
+
+int csc_handover_connect(const char *path, int *control) {
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    size_t length = strlen(path);
+    int opened;
+    if (length > LONGEST_PATH) {
+        return ENAMETOOLONG;
+    }
+    memcpy(name.sun_path, path, length);
+    int errnum = open_socket(&opened);
+    if (errnum != 0) {
+        return errnum;
+    }
+    // A predecessor that is just handing over to others lets this one wait.
+    setsockopt(opened, SOL_SOCKET, SO_SNDTIMEO, &longest_connect, sizeof longest_connect);
+    if (length == 0) {
+        errnum = ENOENT; // never an abstract name
+    } else if (connect(opened, (struct sockaddr *)&name, sizeof name) != 0) {
+        errnum = errno == EAGAIN ? ETIMEDOUT : errno;
+    } else {
+        errnum = check_peer(opened);
+    }
+    if (errnum != 0) {
+        close(opened);
+    } else {
+        *control = opened;
+    }
+    return errnum;
+}
+
+static int check_listeners(const packet *it) {
+    for (size_t i = 0; i < it->descriptor_count; i++) {
+        if (!csc__is_listener(it->descriptors[i]) ||
+            family_of(it->descriptors[i]) != it->message.entries[i].family) {
+            return EPROTO;
+        }
+    }
+    return 0;
+}
+
+// All or none.
+static int add_all(const packet *it, csc_inherited *set) {
+    size_t before = csc_inherited_count(set);
+    for (size_t i = 0; i < it->descriptor_count; i++) {
+        if (!csc_inherited_add(set, it->descriptors[i], it->message.entries[i].name)) {
+            for (size_t added = before; added < before + i; added++) {
+                csc_inherited_take(set, added);
+            }
+            return ENOMEM;
+        }
+    }
+    return 0;
+}
+
+int csc_handover_receive(int control, csc_inherited *set) {
+    packet offer;
+    packet hello = {.message = {.type = CSC__HANDOVER_HELLO,
+                                .version = CSC__HANDOVER_VERSION,
+                                .process = (uint32_t)getpid()}};
+    int errnum = check_peer(control);
+    if (errnum == 0) {
+        errnum = send_packet(control, &hello);
+    }
+    if (errnum == 0) {
+        errnum = receive_packet(control, MESSAGE_MSEC, CSC__HANDOVER_LISTENERS, &offer);
+    }
+    if (errnum != 0) {
+        return errnum;
+    }
+    errnum = check_listeners(&offer);
+    if (errnum == 0) {
+        errnum = add_all(&offer, set);
+    }
+    if (errnum != 0) {
+        close_all(&offer);
+    }
+    return errnum;
+}
+
+int csc_handover_ready(int control) {
+    packet ready = {.message.type = CSC__HANDOVER_READY};
+    return send_packet(control, &ready);
+}
