@@ -24,9 +24,27 @@ private func ofNotifier(
   anywhere("ServiceNotifier.\(name)") { if let notifier { await call(notifier) } }
 }
 
+/// From this process to itself.
+private func handOver(
+  _ body: @escaping @Sendable (Predecessor, Task<Successor, any Error>) async throws -> Void
+) async throws {
+  let path = "/tmp/tcpserverkit-\(getpid())"
+  let waiting = Task { try await Successor.waitUntilReady(for: [:], at: path) }
+  defer {
+    waiting.cancel()
+    unsafe unlink(path)
+  }
+  var predecessor: Predecessor?
+  while predecessor == nil {
+    predecessor = try await Predecessor.takeOver(at: path, into: InheritedSockets())
+  }
+  if let predecessor { try await body(predecessor, waiting) }
+}
+
 /// What a process has to do with its service manager.
 let serviceMembers: [Member] = [
   ofSockets("fromEnvironment()") { _ in },
+  ofSockets("init()") { _ in _ = InheritedSockets() },
   ofSockets("names") { _ = $0.names },
   ofSockets("takeDescriptor(named:)") { _ = $0.takeDescriptor(named: "http") },
   ofSockets("closeRest()") { $0.closeRest() },
@@ -42,6 +60,21 @@ let serviceMembers: [Member] = [
   ofNotifier("removeStored(name:)") { $0.removeStored(name: "http") },
   ofNotifier("barrier(timeout:)") { await $0.barrier(timeout: .zero) },
   ofNotifier("pingWatchdog(whileAnswering:)") { await $0.pingWatchdog(whileAnswering: []) },
+  anywhere("Predecessor.takeOver(at:into:)") { try await handOver { _, _ in } },
+  anywhere("Predecessor.process") { try await handOver { predecessor, _ in _ = predecessor.process } },
+  anywhere("Predecessor.ready()") {
+    try await handOver { predecessor, waiting in
+      try predecessor.ready()
+      _ = try await waiting.value
+    }
+  },
+  anywhere("Successor.waitUntilReady(for:at:timeout:)") { try await handOver { _, _ in } },
+  anywhere("Successor.process") {
+    try await handOver { predecessor, waiting in
+      try predecessor.ready()
+      _ = try await waiting.value.process
+    }
+  },
   anywhere("ServiceNotifier.pingWatchdog(whileAnswering:)") {
     try await EventBaseGroup.withThreads(loops: 1) { await notifier?.pingWatchdog(whileAnswering: $0) }
   },

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CServerCore
+internal import Glibc
 
 /// Why the variables that describe inherited sockets were refused.
 public struct InheritedSocketsError: Error, Hashable, Sendable, CustomStringConvertible {
@@ -70,8 +71,8 @@ public final class InheritedSockets: Sendable {
     unsafe content = Locked(Content(set: set))
   }
 
-  /// None, as in a process that nothing was passed to.
-  convenience init() {
+  /// None yet, for what ``Predecessor/takeOver(at:into:)`` receives in a process to which no service manager passes any.
+  public convenience init() {
     unsafe self.init(csc_inherited_new())
   }
 
@@ -124,6 +125,24 @@ public final class InheritedSockets: Sendable {
   /// Clients of a socket that the service manager has, too, wait in its queue; others are refused.
   public func closeRest() {
     content.withLock { unsafe csc_inherited_close($0.set) }
+  }
+
+  /// Receives those of a predecessor, which blocks.
+  ///
+  /// - Returns: an errno, or 0.
+  func receive(from control: CInt) -> CInt {
+    // Not in the lock, which is that of threads that do not wait.
+    guard let received = unsafe csc_inherited_new() else { return ENOMEM }
+    defer { unsafe csc_inherited_free(received) }
+    let errnum = unsafe csc_handover_receive(control, received)
+    guard errnum == 0 else { return errnum }
+    let isAdded = unsafe (0..<csc_inherited_count(received)).allSatisfy { index in
+      let name = unsafe String(cString: csc_inherited_name(received, index))
+      guard unsafe add(csc_inherited_descriptor(received, index), named: name) else { return false }
+      _ = unsafe csc_inherited_take(received, index)
+      return true
+    }
+    return isAdded ? 0 : ENOMEM
   }
 
   // MARK: - For servers

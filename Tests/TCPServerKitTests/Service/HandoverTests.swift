@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import Testing
+
+@testable import TCPServerKit
+
+/// Both sides of a hot restart, here in one process.
+@Suite("Hot restart", .timeLimit(.minutes(5)))
+struct HandoverTests {
+  /// A server whose sockets are offered at a path, until a successor is ready.
+  private func offered(
+    _ servers: [String: TCPServerGroup],
+    at path: String,
+    timeout: Duration = .seconds(60)
+  ) async throws -> Task<Successor, any Error> {
+    let waiting = Task { try await Successor.waitUntilReady(for: servers, at: path, timeout: timeout) }
+    try await until { unsafe access(path, F_OK) == 0 }
+    return waiting
+  }
+
+  /// A server that listens, and that a successor may take over by the name of http.
+  private func whileOffered(
+    timeout: Duration = .seconds(60),
+    _ body: @escaping @Sendable (TCPServerGroup, String, Task<Successor, any Error>) async throws -> Void
+  ) async throws {
+    try await onLoops(1) { loops in
+      let folder = try TemporaryFolder()
+      let path = folder.path + "/control"
+      defer { unsafe unlink(folder.path + "/control") }
+      let server = TCPServerGroup(on: loops)
+      try await server.listen(address: .localHost)
+      let waiting = try await offered(["http": server], at: path, timeout: timeout)
+      defer { waiting.cancel() }
+      try await body(server, path, waiting)
+      #expect(server.isListening)
+      server.close()
+    }
+  }
+
+  @Test("A successor accepts from the same queue, and then alone", arguments: Distribution.eachWay)
+  func takesOver(distribution: Distribution) async throws {
+    try await onLoops(2) { loops in
+      let folder = try TemporaryFolder()
+      let path = folder.path + "/control"
+      defer { unsafe unlink(folder.path + "/control") }
+      let first = TCPServerGroup(on: loops, distribution: distribution)
+      try await first.listen(address: .localHost)
+      let port = first.serverPort
+      let waiting = try await offered(["http": first, "admin": TCPServerGroup(on: loops)], at: path)
+
+      let inherited = InheritedSockets()
+      let predecessor = try #require(try await Predecessor.takeOver(at: path, into: inherited))
+      let count = if case .shards = distribution { 2 } else { 1 }
+      #expect(inherited.names == Array(repeating: "http", count: count))
+      #expect(predecessor.process == getpid())
+      let second = TCPServerGroup(on: loops, distribution: distribution)
+      try await second.listen(on: .inherited("http", from: inherited, port: 0))
+      #expect(inherited.names == [])
+      #expect(second.serverPort == port)
+      try predecessor.ready()
+      #expect(try await waiting.value.process == getpid())
+
+      first.close()
+      try await until { !first.isListening }
+      try await first.withServers { _, _ in }
+      try await whileServing(second) { socket in
+        try await socket.write("x")
+      } _: {
+        for _ in 0..<20 {
+          let client = try #require(PlainClient(port: port))
+          #expect(client.receive(exactly: 1) == [UInt8(ascii: "x")])
+        }
+      }
+    }
+  }
+
+  @Test("Where no process offers its sockets there is no predecessor")
+  func none() async throws {
+    let folder = try TemporaryFolder()
+    let inherited = InheritedSockets()
+    #expect(try await Predecessor.takeOver(at: folder.path + "/control", into: inherited) == nil)
+    #expect(inherited.names == [])
+  }
+
+  @Test("A successor that ends before it is ready leaves the process as it was, and the next one may come")
+  func ends() async throws {
+    try await whileOffered { _, path, waiting in
+      for _ in 0..<3 {
+        #expect(try await Predecessor.takeOver(at: path, into: InheritedSockets()) != nil)
+      }
+      let inherited = InheritedSockets()
+      let predecessor = try #require(try await Predecessor.takeOver(at: path, into: inherited))
+      try predecessor.ready()
+      _ = try await waiting.value
+      #expect(inherited.names == ["http"])
+    }
+  }
+
+  @Test("One that is not ready in time is given up")
+  func late() async throws {
+    try await whileOffered(timeout: .zero) { _, path, _ in
+      // They come one after the other: the second one, because the first was given up.
+      let first = try await Predecessor.takeOver(at: path, into: InheritedSockets())
+      let second = try await Predecessor.takeOver(at: path, into: InheritedSockets())
+      #expect(first != nil && second != nil)
+    }
+  }
+
+  @Test(
+    "Waiting is cancelled while no successor comes, and while one is not ready",
+    arguments: [false, true]
+  )
+  func cancelled(hasCome: Bool) async throws {
+    try await whileOffered { _, path, waiting in
+      let predecessor = hasCome ? try await Predecessor.takeOver(at: path, into: InheritedSockets()) : nil
+      #expect((predecessor != nil) == hasCome)
+      waiting.cancel()
+      await #expect(throws: CancellationError.self) { try await waiting.value }
+    }
+  }
+
+  @Test("What cannot be offered is an error at once")
+  func refused() async throws {
+    try await onLoops(1) { loops in
+      let folder = try TemporaryFolder()
+      try folder.write("", to: "file")
+      await #expect(throws: HandoverError(errnum: EADDRINUSE)) {
+        _ = try await Successor.waitUntilReady(for: [:], at: folder.path + "/file")
+      }
+      let path = folder.path + "/control"
+      defer { unsafe unlink(folder.path + "/control") }
+      let server = TCPServerGroup(on: loops)
+      try await server.listen(address: .localHost)
+      let waiting = try await offered([String(repeating: "x", count: 65): server], at: path)
+      await #expect(throws: HandoverError(errnum: ECONNRESET)) {
+        _ = try await Predecessor.takeOver(at: path, into: InheritedSockets())
+      }
+      await #expect(throws: HandoverError(errnum: EINVAL)) { try await waiting.value }
+      server.close()
+    }
+  }
+
+  @Test(
+    "Each error has a text",
+    arguments: [
+      (EPERM, "The other process is another user's"),
+      (EPROTO, "The other process does not keep to the protocol"),
+      (ETIMEDOUT, "The other process has not answered in time"),
+      (ECONNRESET, "The other process has ended"),
+      (EPIPE, "The other process has ended"),
+      (EADDRINUSE, "There is something else at the path"),
+      (EINVAL, "The names of the sockets are too long, or too many"),
+      (EMFILE, "Too many open files"),
+    ]
+  )
+  func texts(errnum: CInt, text: String) {
+    #expect(HandoverError(errnum: errnum).description == text)
+  }
+}
