@@ -255,6 +255,7 @@ private let serverMembers: [Member] = [
     $0.shutdown.begin()
     _ = try await server.serve(shutdown: $0.shutdown) { _ in }
   },
+  hops("TCPServer.snapshot(listing:patience:)") { _ = await $0.server.snapshot() },
   hops("TCPServer.startListening(address:port:)") {
     try await TCPServer(eventBase: $0.base).startListening(address: .localHost)
   },
@@ -339,6 +340,7 @@ private let serverSettings: [Member] =
   + setting("TCPServer.maxPendingConnections", { $0.server }, \.maxPendingConnections, 1)
   + setting("TCPServer.maxPrefaces", { $0.server }, \.maxPrefaces, 1)
   + setting("TCPServer.overloadPolicy", { $0.server }, \.overloadPolicy, .wait)
+  + setting("TCPServer.recordsConnectionAges", { $0.server }, \.recordsConnectionAges, true)
   + setting("TCPServer.proxy", { $0.server }, \.proxy, .none)
   + setting("TCPServer.proxyListenOptions", { $0.server }, \.proxyListenOptions, ProxyListenOptions())
 
@@ -454,6 +456,7 @@ private let groupMembers: [Member] = [
   ofGroup("TCPServerGroup.close()") { $0.close() },
   ofGroup("TCPServerGroup.finish()") { $0.finish() },
   ofGroup("TCPServerGroup.diagnose()", .hops) { _ = try await $0.diagnose() },
+  ofGroup("TCPServerGroup.snapshot(listing:patience:)", .hops) { _ = await $0.snapshot() },
   ofGroup("TCPServerGroup.statistics") { _ = $0.statistics },
   ofGroup("TCPServerGroup.statisticsByLoop") { _ = $0.statisticsByLoop },
   ofGroup("TCPServerGroup.withServers(_:)", .hops) { try await $0.withServers { _, _ in } },

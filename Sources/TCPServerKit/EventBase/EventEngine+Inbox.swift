@@ -83,6 +83,11 @@ extension EventEngine {
     inbox.withLock { $0.hasEnded }
   }
 
+  /// How many jobs of other threads the loop has not fetched; from any thread.
+  var waitingJobs: Int {
+    inbox.withLock { $0.jobs.count }
+  }
+
   /// Moves the inbox to the loop's own jobs, which takes a lock: where the loop begins, and when a post woke it.
   func drainInbox() {
     let posted = inbox.withLock { inbox in

@@ -82,7 +82,7 @@ extension TCPServer {
       case .close: CSC_EXCESS_CLOSE
       case .reset: CSC_EXCESS_RESET
       }
-    context.watchesUnused = count != nil
+    context.watchesUnused = count != nil || context.recordsBeginnings
     let limit = count.map { CInt(clamping: max($0, 0)) } ?? -1
     unsafe csc_server_set_max_connections(core, limit, excess)
     serverCore.budget?.setLimit(limit, excess)

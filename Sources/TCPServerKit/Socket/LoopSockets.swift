@@ -19,6 +19,8 @@
   private(set) var hasOverloadedServers = false
   private var readyRead: LoneSignal?
   private var disconnected: LoneSignal?
+  /// A server here records when its connections begin; see `SocketContext.recordsBeginnings`.
+  var recordsBeginnings = false
   /// The context of the server whose overridden `incomingConnection(_:)` runs; see `SocketContext.handover`.
   var handingOver: SocketContext?
 
@@ -37,6 +39,10 @@
 
   private func watchAll() {
     var sockets = unsafe exchange(&unwatched, with: exchange(&spare, with: []))
+    if recordsBeginnings {
+      let now = ContinuousClock.now
+      unsafe sockets.forEach { unsafe TCPSocket.alive($0.toOpaque())?.recordBeginning(now) }
+    }
     unsafe sockets.forEach { unsafe TCPSocket.alive($0.toOpaque())?.watchUnlessWatched() }
     unsafe sockets.removeAll(keepingCapacity: sockets.count <= 4096)
     unsafe spare = sockets

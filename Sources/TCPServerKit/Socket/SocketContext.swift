@@ -17,6 +17,9 @@ final class SocketContext: LoopResident, @unchecked Sendable {
   let confinement: ThreadConfinement
   /// Whether connections are watched for their end that their program does nothing with: where places are limited.
   var watchesUnused = true
+  /// Whether connections are to know when they began: those in the loop's list of the connections to be watched, so that
+  /// no other pays for it.
+  var recordsBeginnings = false
   /// The server is ending in order: no connection is to begin anything new.
   var isDraining = false
   /// The connection that an overridden `incomingConnection(_:)` of the server is called for. Its descriptor is -1 once it

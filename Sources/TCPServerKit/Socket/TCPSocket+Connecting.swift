@@ -243,5 +243,6 @@ extension TCPSocket {
     flags.formIntersection([.wantsInput, .inReadyRead, .inBytesWritten])
     unreportedWritten = 0
     peer = csc_address()
+    existingDetails?.beginning = nil
   }
 }

@@ -147,6 +147,8 @@ internal import Synchronization
     var readChannelFinished: InputSignal<Void>?
     var disconnected: InputSignal<Void>?
     var errorOccurred: InputSignal<SocketError>?
+    /// When the connection was accepted; nil where that is not recorded.
+    var beginning: ContinuousClock.Instant?
   }
 
   /// What the next attempt to connect needs to know.

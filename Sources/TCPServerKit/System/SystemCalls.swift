@@ -233,38 +233,6 @@ enum SystemCalls {
     return unsafe getsockopt(descriptor, level, name, &value, &length) == 0 ? value : nil
   }
 
-  /// What a connection has carried.
-  struct Traffic {
-    let bytesReceived: UInt64
-    let bytesAcknowledged: UInt64
-    /// How long ago the last bytes were sent, or the connection was made.
-    let sinceSent: Duration
-    let sinceReceived: Duration
-    /// Also of bytes that it had acknowledged before.
-    let sinceAcknowledged: Duration
-  }
-
-  /// Nil where the kernel does not count.
-  static func traffic(_ descriptor: CInt) -> Traffic? {
-    // struct tcp_info of <linux/tcp.h>: tcpi_last_data_sent, tcpi_last_data_recv, tcpi_last_ack_recv, tcpi_bytes_acked
-    // and tcpi_bytes_received.
-    let (sent, received, acknowledged, bytesAcknowledged, bytes) = (44, 52, 56, 120, 128)
-    var info = [UInt8](repeating: 0, count: 192)
-    var length = socklen_t(info.count)
-    guard unsafe getsockopt(descriptor, CInt(IPPROTO_TCP), TCP_INFO, &info, &length) == 0,
-      Int(length) >= bytes + MemoryLayout<UInt64>.size
-    else { return nil }
-    return unsafe info.withUnsafeBytes { info in
-      unsafe Traffic(
-        bytesReceived: info.loadUnaligned(fromByteOffset: bytes, as: UInt64.self),
-        bytesAcknowledged: info.loadUnaligned(fromByteOffset: bytesAcknowledged, as: UInt64.self),
-        sinceSent: .milliseconds(info.loadUnaligned(fromByteOffset: sent, as: UInt32.self)),
-        sinceReceived: .milliseconds(info.loadUnaligned(fromByteOffset: received, as: UInt32.self)),
-        sinceAcknowledged: .milliseconds(info.loadUnaligned(fromByteOffset: acknowledged, as: UInt32.self))
-      )
-    }
-  }
-
   /// How many bytes of a connection the peer has acknowledged. Only to be compared: where the kernel does not count
   /// them, another number takes their place, which changes as bytes are sent and acknowledged.
   static func acknowledgedBytes(_ descriptor: CInt) -> UInt64 {
