@@ -154,8 +154,9 @@ enum SignalHub {
       var action = sigaction()
       action.handler = SIG_DFL
       unsafe sigaction(signal, &action, nil)
-      // Comes when this handler returns.
+      // Comes when this handler returns; to the first process of a container never, which the kernel spares.
       raise(signal)
+      if getpid() == 1 { _exit(128 + signal) }
     }
   }
 
