@@ -51,6 +51,12 @@ struct EchoServer: ParsableCommand {
   @Flag(help: "Answer each HTTP/1.1 request with hello.")
   var http = false
 
+  @Option(
+    help:
+      "The file to which SIGUSR1 appends what the server is doing, as text, and SIGUSR2 as JSON; - for the standard error."
+  )
+  var dump: String?
+
   @Flag(help: "Print what limits the server here, which comes first, and end.")
   var diagnose = false
 
@@ -109,8 +115,10 @@ struct EchoServer: ParsableCommand {
     until shutdown: GracefulShutdown
   ) async throws -> ServingReport? {
     let perSource = perSource.map { PerSourceLimit($0) }
+    let records = dump != nil
     let server = TCPServerGroup(on: loops) { server in
       if let perSource { server.admissionHandler = { address, _ in perSource.admit(address) } }
+      server.recordsConnectionAges = records
     }
     do {
       if let path {
@@ -127,6 +135,9 @@ struct EchoServer: ParsableCommand {
       tell("\(try await server.diagnose())")
       return nil
     }
+    var dumps: SnapshotsOnSignals?
+    if let dump { dumps = await SnapshotsOnSignals(of: server, to: dump) }
+    defer { dumps?.stop() }
     let protocolName = http ? "HTTP" : "Echo"
     let place = server.serverPath ?? "\(server.serverAddress), port \(server.serverPort)"
     tell("\(protocolName) server is listening on \(place).")

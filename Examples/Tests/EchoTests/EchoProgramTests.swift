@@ -166,6 +166,32 @@ struct EchoProgramTests {
     #expect(lines.count == 8)
   }
 
+  @Test("With --dump it prints what it is doing when a signal comes, as text and as JSON")
+  func dump() throws {
+    let server = try RunningEcho(["--dump", "/dev/stdout"])
+    let client = try #require(Connection(port: server.port))
+    client.send([1])
+    #expect(client.receive(1) == [1])
+    for _ in 0..<2 {
+      server.program.send(signal: SIGUSR1)
+      let place = "server on 127.0.0.1, port \(server.port): live 1, pending 0, "
+      #expect(try server.program.nextLine()?.hasPrefix(place) == true)
+      #expect(try server.program.nextLine()?.hasPrefix("loop 0 (accepts): answered after ") == true)
+      let connection = try server.program.nextLine() ?? ""
+      #expect(connection.hasPrefix("  127.0.0.1:\(client.localPort), descriptor "))
+      // The client's kernel may take its time to acknowledge.
+      let sums = /; read 1 and 0 wait, delivered . and . wait; a task reads/
+      #expect(connection.contains(/, connected, age \d+\.\d{3} s, silent/) && connection.contains(sums))
+    }
+    server.program.send(signal: SIGUSR2)
+    let json = try server.program.nextLine() ?? ""
+    #expect(json.hasPrefix(#"{"address":"127.0.0.1","port":\#(server.port),"statistics":{"accepted":1,"#))
+    #expect(json.contains(#""peerPort":\#(client.localPort),"#) && json.hasSuffix("]}"))
+    server.program.send(signal: SIGTERM)
+    #expect(client.receiveToEnd() == [])
+    #expect(try server.program.end().status == 0)
+  }
+
   @Test(
     "Options that make no sense are explained",
     arguments: [
