@@ -4,14 +4,14 @@ PORT ?= 4242
 ARGS ?=
 SECONDS ?= 60
 CONNECTIONS ?= 200000
-# Of scripts/testing/steps.py, the last four for .ci/run alone.
+# Of scripts/testing/steps.py, the last five for .ci/run alone.
 STEPS = format-check check-error-texts check-language check-floors check-async-documentation test-build test-swift test-c \
 	test-examples test-nio test-consumer test-readme test-benchmarks check-counts check-thread-classes check-natural-programs check-documentation \
-	test-c-clang test-qt-client test-first-minute test-torrent
+	test-c-clang test-qt-client test-first-minute test-torrent test-deploying
 
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
 .NOTPARALLEL:
-.PHONY: help run fortune bench bench-quick bench-loops test $(STEPS) docs test-hostile hostile test-sanitizers check coverage fuzz soak torture format clean \
+.PHONY: help run fortune bench bench-quick bench-loops test $(STEPS) docs test-hostile hostile deploying test-sanitizers check coverage fuzz soak torture format clean \
 	dependencies-run dependencies-docs dependencies-test dependencies-ci
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo 'make fuzz [SECONDS=60]           random input and calls for the C core, so long for each target'
 	@echo 'make soak [CONNECTIONS=200000]   that many for each of our servers, while things happen to them'
 	@echo 'make hostile                     floods, scans, limits, slow peers at length, with a table (20 minutes)'
+	@echo 'make deploying                   EchoServer in a bare Debian, as the article "Deploying" says (needs root; minutes)'
 	@echo 'make docs                        build the documentation as a site in build/documentation'
 	@echo 'make format                      format all code'
 	@echo 'make format-check                check its format'
@@ -59,6 +60,9 @@ docs: dependencies-docs
 
 hostile: dependencies-ci
 	@Tests/Hostile/run --long $(ARGS)
+
+deploying: dependencies-ci
+	@scripts/step 'Deploying' Tests/Deploying/run --debootstrap $(ARGS)
 
 torture: dependencies-test
 	@scripts/step 'Torture' scripts/torture
