@@ -71,6 +71,11 @@ extension TCPServer {
     /// Of those: ended by their peer before its first byte, as health checks do.
     public var prefaceSilent: UInt64
 
+    /// Of a server that has not counted yet.
+    init() {
+      self.init(csc_statistics(), undelivered: 0)
+    }
+
     init(_ core: csc_statistics, undelivered: UInt64) {
       self.undelivered = undelivered
       accepted = core.accepted

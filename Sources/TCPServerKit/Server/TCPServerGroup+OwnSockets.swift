@@ -23,7 +23,7 @@ extension TCPServerGroup {
     return unsafe Members(acceptor: acceptor, servers: servers, core: nil)
   }
 
-  private var isQueueShared: Bool {
+  var isQueueShared: Bool {
     if case .sharedQueue = distribution { true } else { false }
   }
 

@@ -16,7 +16,15 @@ final class SocketContext: LoopResident, @unchecked Sendable {
   /// The engine, or for what has none a confinement of its own.
   let confinement: ThreadConfinement
   /// Whether connections are watched for their end that their program does nothing with: where places are limited.
-  var watchesUnused = true
+  var watchesUnused = true {
+    didSet { updateNotices() }
+  }
+  /// Of the server's connections, while it is monitored.
+  var durations: ConnectionDurations? {
+    didSet { updateNotices() }
+  }
+  /// Whether anything is to be done where a connection begins or ends: one look for both.
+  private(set) var noticesConnections = true
   /// Whether connections are to know when they began: those in the loop's list of the connections to be watched, so that
   /// no other pays for it.
   var recordsBeginnings = false
@@ -67,6 +75,10 @@ final class SocketContext: LoopResident, @unchecked Sendable {
     if let server, unsafe server.context === self {
       unsafe server.context = nil
     }
+  }
+
+  private func updateNotices() {
+    noticesConnections = watchesUnused || durations != nil
   }
 
   func loopEnded() {

@@ -149,7 +149,19 @@ extension TCPSocket {
     context.connectionEnded()
   }
 
+  /// Of a connection that its server counts from now on.
+  func noticeBeginning() {
+    if context.watchesUnused { watchLater() }
+    context.durations?.begin(descriptor)
+  }
+
+  private func noticeEnd() {
+    guard flags.contains(.counted) else { return }
+    context.durations?.end(descriptor, isDelivered: !flags.contains(.undelivered))
+  }
+
   func closeDescriptor() {
+    if context.noticesConnections { noticeEnd() }
     SystemCalls.closeDescriptor(descriptor)
     descriptor = -1
     releasePermit()

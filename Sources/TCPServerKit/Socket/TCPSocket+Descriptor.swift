@@ -91,6 +91,7 @@ extension TCPSocket {
       context.confinement === confinement
       ? context : SocketContext(in: self.context, server: context.server, confinement: confinement)
     flags.insert(.counted)
+    context.durations?.begin(descriptor)
   }
 
   /// - Parameter stayingCounted: the new owner of the descriptor reports its end, where it was counted.

@@ -60,6 +60,7 @@ extension TCPSocket {
         if isCounted { context.noteUndelivered() }
         SystemCalls.resetOnClose(descriptor)
       }
+      if isCounted { context.durations?.end(descriptor, isDelivered: !isIncomplete) }
       if descriptor >= 0 { SystemCalls.closeDescriptor(descriptor) }
       if isCounted { context.connectionEnded() }
       if descriptor >= 0, let loop = context.loop, loop.hasOverloadedServers {

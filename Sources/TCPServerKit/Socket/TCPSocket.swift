@@ -173,7 +173,7 @@ internal import Synchronization
   @inline(__always) init(accepted connection: csc_connection, context: SocketContext) {
     // What is wanted of `context` first, so that its reference is counted once.
     unsafe confinementReference = .passUnretained(context.confinement)
-    let watchesUnused = context.watchesUnused
+    let isNoticed = context.noticesConnections
     self.context = context
     descriptor = connection.descriptor
     // Nothing has come yet, more often than not: a task's first read waits before it tries.
@@ -182,7 +182,7 @@ internal import Synchronization
     isAccepted = true
     peer = connection.peer
     if let proxied = unsafe connection.proxied { keep(ProxiedConnection(taking: proxied)) }
-    if watchesUnused { watchLater() }
+    if isNoticed { noticeBeginning() }
   }
 
   deinit {

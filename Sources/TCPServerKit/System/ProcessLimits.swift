@@ -63,6 +63,14 @@ struct ProcessLimits {
     }
   }
 
+  /// How many descriptors the process may still open; nil where that cannot be read.
+  static var descriptorHeadroom: Int? {
+    let limit = KernelFile.text("/proc/self/limits", root: "").flatMap(descriptors)
+    let open = count("/proc/self/fd", root: "")
+    guard let limit = try? limit.get(), let open = try? open.get() else { return nil }
+    return max(limit.soft - open, 0)
+  }
+
   // MARK: - Memory
 
   private static func memory(_ root: String) -> Reading<Memory?> {
