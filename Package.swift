@@ -18,6 +18,24 @@ let package = Package(
     .library(name: "TCPServerKit", targets: ["TCPServerKit"]),
     .library(name: "CServerCore", targets: ["CServerCore"]),
     .library(name: "CServerTLS", targets: ["CServerTLS"]),
+    .library(name: "TCPServerKitService", targets: ["TCPServerKitService"]),
+    .library(name: "TCPServerKitLogging", targets: ["TCPServerKitLogging"]),
+    .library(name: "TCPServerKitMetrics", targets: ["TCPServerKitMetrics"]),
+    .library(name: "TCPServerKitTracing", targets: ["TCPServerKitTracing"]),
+  ],
+  // Each has one product of the same ending, and the package that this needs: one that is off is not fetched.
+  traits: [
+    .trait(name: "ServiceLifecycle", description: "TCPServerKitService, with swift-service-lifecycle"),
+    .trait(name: "Logging", description: "TCPServerKitLogging, with swift-log"),
+    .trait(name: "Metrics", description: "TCPServerKitMetrics, with swift-metrics"),
+    .trait(name: "Tracing", description: "TCPServerKitTracing, with swift-distributed-tracing"),
+    .default(enabledTraits: []),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.3"),
   ],
   targets: [
     .systemLibrary(
@@ -48,6 +66,46 @@ let package = Package(
     .target(
       name: "TCPServerKit",
       dependencies: ["CServerCore", "CLibevent"],
+      swiftSettings: swiftSettings
+    ),
+    .target(
+      name: "TCPServerKitService",
+      dependencies: [
+        "TCPServerKit",
+        .product(
+          name: "ServiceLifecycle",
+          package: "swift-service-lifecycle",
+          condition: .when(traits: ["ServiceLifecycle"])
+        ),
+      ],
+      swiftSettings: swiftSettings
+    ),
+    .target(
+      name: "TCPServerKitLogging",
+      dependencies: [
+        "TCPServerKit",
+        .product(name: "Logging", package: "swift-log", condition: .when(traits: ["Logging"])),
+      ],
+      swiftSettings: swiftSettings
+    ),
+    .target(
+      name: "TCPServerKitMetrics",
+      dependencies: [
+        "TCPServerKit",
+        .product(name: "Metrics", package: "swift-metrics", condition: .when(traits: ["Metrics"])),
+      ],
+      swiftSettings: swiftSettings
+    ),
+    .target(
+      name: "TCPServerKitTracing",
+      dependencies: [
+        "TCPServerKit",
+        .product(
+          name: "Tracing",
+          package: "swift-distributed-tracing",
+          condition: .when(traits: ["Tracing"])
+        ),
+      ],
       swiftSettings: swiftSettings
     ),
     .target(
