@@ -19,7 +19,7 @@
   /// services, and hears the signals: the service itself touches none.
   ///
   /// Every member may be used on any thread.
-  public struct TCPService: Service {
+  public struct TCPService: Service, CustomStringConvertible {
     private let configuration: TCPServiceConfiguration
     private let handler: @Sendable (TCPSocket) async throws -> Void
     private let state = ServiceState()
@@ -113,6 +113,11 @@
     @discardableResult
     public func waitUntilListening() async throws -> ListeningPlace {
       try await state.waitUntilListening()
+    }
+
+    /// Where the service is to listen, as a log of its group has it: `TCPService(*, port 7)`.
+    public var description: String {
+      "TCPService(\(configuration.address), port \(configuration.port))"
     }
 
     /// Whether the service listens and no shutdown is announced: what a readiness probe asks.

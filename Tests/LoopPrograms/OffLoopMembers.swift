@@ -256,6 +256,7 @@ private let serverMembers: [Member] = [
     _ = try await server.serve(shutdown: $0.shutdown) { _ in }
   },
   hops("TCPServer.snapshot(listing:patience:)") { _ = await $0.server.snapshot() },
+  hops("TCPServer.withMonitors(_:shutdown:_:)") { try await $0.server.withMonitors([]) { ServingReport() } },
   hops("TCPServer.startListening(address:port:)") {
     try await TCPServer(eventBase: $0.base).startListening(address: .localHost)
   },
@@ -423,7 +424,35 @@ private func ofGroup(
   return Member(name: name, threadClass: threadClass, call: .async(called))
 }
 
+/// A group's server as its monitors see it.
+private func ofMonitored(
+  _ name: String,
+  _ threadClass: ThreadClass = .anywhere,
+  _ call: @escaping @Sendable (MonitoredServer) async -> Void
+) -> Member {
+  ofGroup(name, threadClass) { group in
+    try await group.withMonitors([CallingMonitor(call: call)]) { ServingReport() }
+  }
+}
+
+private struct CallingMonitor: ServerMonitor {
+  let call: @Sendable (MonitoredServer) async -> Void
+
+  func monitor(_ server: MonitoredServer) async {
+    await call(server)
+  }
+}
+
 private let groupMembers: [Member] = [
+  ofMonitored("ServerMonitor.monitor(_:)") { _ in },
+  ofMonitored("MonitoredServer.serverAddress") { _ = $0.serverAddress },
+  ofMonitored("MonitoredServer.serverPort") { _ = $0.serverPort },
+  ofMonitored("MonitoredServer.shutdown") { _ = $0.shutdown },
+  ofMonitored("MonitoredServer.result") { _ = $0.result },
+  ofMonitored("MonitoredServer.statistics()") { _ = await $0.statistics() },
+  ofGroup("TCPServerGroup.withMonitors(_:shutdown:_:)", .hops) {
+    try await $0.withMonitors([]) { ServingReport() }
+  },
   anywhere("EventBaseGroup.run(loops:pinning:accepting:_:)") { _ in try EventBaseGroup.run(loops: 1) { _ in }
   },
   anywhereAwaited("EventBaseGroup.withThreads(loops:pinning:accepting:_:)") { _ in

@@ -132,6 +132,8 @@ public final class MonitoredServer: Sendable {
     var sum = group?.statistics ?? answers.first.flatMap(\.self) ?? TCPServer.Statistics()
     sum.acceptQueue = answers.reduce(0) { $0 + ($1?.acceptQueue ?? 0) }
     sum.acceptQueueLimit = answers.reduce(0) { $0 + ($1?.acceptQueueLimit ?? 0) }
+    // A pause that lasts is counted where it is asked for on its loop alone.
+    sum.overloadTime = max(sum.overloadTime, answers.reduce(.zero) { $0 + ($1?.overloadTime ?? .zero) })
     return sum
   }
 

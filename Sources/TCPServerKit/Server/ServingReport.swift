@@ -20,6 +20,9 @@ public struct ServingReport: Hashable, Sendable {
   /// the peer or after a write that had failed part-way, or given up after ``TCPServer/deliveryTimeout``.
   public var undelivered: UInt64 = 0
 
+  /// Makes a report of no connection, for a program that serves in ways of its own.
+  public init() {}
+
   /// The other end of a connection.
   public struct Peer: Hashable, Sendable, CustomStringConvertible {
     /// Its address; ``HostAddress/null`` for a UNIX socket.
