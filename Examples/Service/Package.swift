@@ -37,6 +37,12 @@ let package = Package(
       name: "ServiceTests",
       dependencies: [
         "Service", "ProgramTesting",
+        .product(name: "TCPServerKit", package: "TCPServerKit"),
+        .product(name: "TCPServerKitService", package: "TCPServerKit"),
+        .product(name: "TCPServerKitLogging", package: "TCPServerKit"),
+        .product(name: "TCPServerKitMetrics", package: "TCPServerKit"),
+        .product(name: "TCPServerKitTracing", package: "TCPServerKit"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "MetricsTestKit", package: "swift-metrics"),
         .product(name: "InMemoryLogging", package: "swift-log"),
         .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),

@@ -92,7 +92,9 @@ private protocol WrittenMetric: Sendable {
 }
 
 /// A counter or a gauge.
-private final class Number: WrittenMetric, CounterHandler, FloatingPointCounterHandler, MeterHandler, RecorderHandler {
+private final class Number: WrittenMetric, CounterHandler, FloatingPointCounterHandler, MeterHandler,
+  RecorderHandler
+{
   private let value = Mutex(0.0)
 
   func increment(by amount: Int64) { value.withLock { $0 += Double(amount) } }

@@ -39,6 +39,8 @@ enum Service {
 
     var operating = TCPServiceConfiguration(address: .localHost, port: settings.operationsPort)
     operating.loops = 1
+    // The echo server leaves 32 descriptors to others, of which these are some: what is wrong can be seen then, too.
+    operating.configure = { $0.descriptorReserve = 8 }
     let operations = TCPService(operating) { socket in
       try await serveOperations(socket, metrics) { echo.isReady }
     }

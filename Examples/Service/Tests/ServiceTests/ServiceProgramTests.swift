@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import ProgramTesting
+import Testing
+
+@Suite("The service as a program", .blocking, .timeLimit(.minutes(5)))
+struct ServiceProgramTests {
+  @Test("SIGTERM makes it unready at once, and ends it when the delay is over")
+  func ends() throws {
+    let service = try RunningProgram(["SHUTDOWN_DELAY=2"])
+    #expect(try HTTP.get(service.operationsPort, "/live").status == 200)
+    #expect(try HTTP.get(service.operationsPort, "/ready").status == 200)
+    #expect(try HTTP.get(service.operationsPort, "/nothing").status == 404)
+    service.program.send(signal: SIGTERM)
+    while try HTTP.get(service.operationsPort, "/ready").status == 200 {}
+    #expect(try HTTP.get(service.operationsPort, "/ready").status == 503)
+    // Those who come meanwhile are served.
+    _ = try exchange(port: service.port)
+    let end = try service.program.end()
+    #expect(end.status == 0)
+    #expect(end.errors.contains("A shutdown is announced: accepting goes on"))
+    #expect(end.errors.contains("tcp.server.report.accepted_while_announced=1"))
+  }
+
+  @Test("A setting that cannot be read ends it with a text")
+  func settings() throws {
+    let program = try Program(path: "/usr/bin/env", ["PORT=many", Program.path(of: "Service")])
+    let end = try program.end()
+    #expect(end.status != 0)
+    #expect(end.errors.contains("The environment variable PORT is 'many', which it cannot be."))
+  }
+
+  @Test("Every expression of the dashboard names metrics that are exported")
+  func dashboard() throws {
+    let service = try RunningProgram()
+    while try service.metric("tcp_server_loop_busy{server=\"echo\",loop=\"0\"}") == nil {}
+    let exported = Set(try service.metrics().matches(of: /(?m)^([a-z_]+)[{ ]/).map { String($0.1) })
+    let expressions = try Dashboard.expressions()
+    #expect(expressions.count > 10)
+    for expression in expressions {
+      let names = expression.matches(of: /tcp_server_[a-z_]+/).map { String($0.0) }
+      #expect(!names.isEmpty && exported.isSuperset(of: names), "\(expression)")
+    }
+  }
+
+  @Test("promtool finds nothing wrong with the metrics", .enabled(if: Prometheus.isNeededOrThere))
+  func check() throws {
+    let service = try RunningProgram()
+    _ = try exchange(port: service.port)
+    let folder = try TemporaryFolder()
+    try folder.write("metrics", service.metrics())
+    let check = try Program(path: "/bin/sh", ["-c", "promtool check metrics < \(folder.path)/metrics"])
+    #expect(try check.end() == Program.End(status: 0, output: "", errors: ""))
+  }
+
+  @Test("Prometheus gets what the clients have seen", .enabled(if: Prometheus.isNeededOrThere))
+  func scraped() throws {
+    let service = try RunningProgram()
+    let prometheus = try Prometheus(of: service.operationsPort)
+    let count = getenv("SERVICE_TEST_CONNECTIONS").flatMap { Int(String(cString: $0)) } ?? 10_000
+    #expect(serveClients(count, port: service.port) == count)
+    let accepted = "tcp_server_connections_accepted_total{server=\"echo\"}"
+    let ended = "tcp_server_connection_duration_seconds_count{server=\"echo\",outcome=\"delivered\"}"
+    let deadline = ContinuousClock.now + .seconds(60)
+    while try service.metric(ended) != Double(count), ContinuousClock.now < deadline {}
+    #expect(try service.metric(accepted) == Double(count))
+    #expect(try service.metric(ended) == Double(count))
+    #expect(try service.metric("tcp_server_connections_active{server=\"echo\"}") == 0)
+    for metric in [accepted, ended] {
+      while try prometheus.value(of: metric) != Double(count), ContinuousClock.now < deadline {}
+      #expect(try prometheus.value(of: metric) == Double(count))
+    }
+    for expression in try Dashboard.expressions() {
+      #expect(try prometheus.query(expression).status == 200, "\(expression)")
+    }
+  }
+}
