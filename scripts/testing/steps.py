@@ -28,6 +28,9 @@ SWIFT_STEPS = (
     Step("check-natural-programs", "Programs that share sockets compile", ("scripts/check-natural-programs",)),
     swift("test-examples", "Examples", "Examples", test=("--skip", "QtClientTests")),
     swift("test-nio", "Handoff to SwiftNIO", "Examples/NIOHandoff"),
+    swift("test-service", "A service, its monitors and Prometheus", "Examples/Service"),
+    # After it, in whose build folder its dependencies are.
+    Step("test-traits", "What is fetched for which trait", ("Tests/Consumers/traits/check",)),
     Step("test-consumer", "A package that depends on this one", ("Tests/Consumers/swift-package/check",)),
     Step("check-documentation", "The code in the documentation", ("scripts/check-documentation",)),
     Step("docs", "The documentation as a site", ("scripts/build-documentation",)),

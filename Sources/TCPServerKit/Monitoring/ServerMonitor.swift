@@ -2,7 +2,7 @@
 
 /// What runs beside a server and reports how it does: to a log, or as metrics.
 ///
-/// The products `TCPServerKitLogging` and `TCPServerKitMetrics` have one each.
+/// The products `TCPServerKitLogging` and `TCPServerKitMetrics` have one each: <doc:OperatingAServer>.
 /// ``TCPServerGroup/withMonitors(_:shutdown:_:)`` and ``TCPServer/withMonitors(_:shutdown:_:)`` run them.
 public protocol ServerMonitor: Sendable {
   /// Runs from the time when the server listens until its own task is cancelled, which is when the server has ended. It

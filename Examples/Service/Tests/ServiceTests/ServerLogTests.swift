@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Glibc
 import InMemoryLogging
 import Logging
 import ProgramTesting
@@ -76,32 +75,6 @@ struct ServerLogTests {
     #expect(lines.allSatisfy { $0.metadata["tcp.server.rejection.reason"] == "limit" })
     #expect(lines.allSatisfy { $0.metadata["network.peer.address"] == "127.0.0.1" })
   }
-
-  @Test("An episode without descriptors has one line when it begins and one when it is over")
-  func episode() async {
-    await #expect(processExitsWith: .success) {
-      let handler = InMemoryLogHandler()
-      var configuration = logged(at: .info, by: handler)
-      configuration.loops = 1
-      // For the loop, 40 clients, and some of their connections beside the 32 that the server leaves to others.
-      try lowerDescriptorLimit(toFurther: 80)
-      try await whileRunning(configuration, handler: { _ = try await $0.readLine() }) { _, port in
-        let clients = (0..<40).compactMap { _ in Connection(port: port) }
-        #expect(clients.count == 40)
-        try await until { handler.entries.first?.message == "Accepting connections fails: Out of resources" }
-        clients.forEach { $0.endSending() }
-        try await until { handler.entries.last?.message == "Accepting connections goes on again" }
-      }
-      let messages = handler.entries.map(\.message.description)
-      #expect(
-        messages == [
-          "Accepting connections fails: Out of resources", "Accepting connections goes on again",
-          "The shutdown begins", "The shutdown is done",
-        ]
-      )
-      #expect(handler.entries[1].metadata["error.code"] == "4")
-    }
-  }
 }
 
 private func logged(at level: Logger.Level, by handler: InMemoryLogHandler) -> TCPServiceConfiguration {
@@ -110,14 +83,4 @@ private func logged(at level: Logger.Level, by handler: InMemoryLogHandler) -> T
   var configuration = TCPServiceConfiguration.local
   configuration.monitors = [ServerLog(logger, server: "test", interval: .milliseconds(10))]
   return configuration
-}
-
-/// Of this process, below what the server leaves to others.
-private func lowerDescriptorLimit(toFurther count: UInt) throws {
-  let lowest = dup(0)
-  close(lowest)
-  var limit = rlimit()
-  try #require(getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
-  limit.rlim_cur = UInt(lowest) + count
-  try #require(setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
 }

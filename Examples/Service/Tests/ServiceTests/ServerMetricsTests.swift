@@ -52,11 +52,11 @@ struct ServerMetricsTests {
     try await whileRunning(configuration) { _, _ in
       for loop in ["0", "1"] {
         let dimensions = [Self.server, ("loop", loop)]
-        let lag = try metrics.expectRecorder("tcp.server.loop.lag", dimensions)
-        let busy = try metrics.expectMeter("tcp.server.loop.busy", dimensions)
-        try await until { lag.values.count >= 2 && !busy.values.isEmpty }
-        #expect(lag.values.allSatisfy { $0 >= 0 })
-        #expect(busy.values.allSatisfy { (0...1).contains($0) })
+        let lag = { (try? metrics.expectRecorder("tcp.server.loop.lag", dimensions).values) ?? [] }
+        let busy = { (try? metrics.expectMeter("tcp.server.loop.busy", dimensions).values) ?? [] }
+        try await until { lag().count >= 2 && !busy().isEmpty }
+        #expect(lag().allSatisfy { $0 >= 0 })
+        #expect(busy().allSatisfy { (0...1).contains($0) })
       }
     }
   }

@@ -20,7 +20,7 @@ struct ServiceProgramTests {
     let end = try service.program.end()
     #expect(end.status == 0)
     #expect(end.errors.contains("A shutdown is announced: accepting goes on"))
-    #expect(end.errors.contains("tcp.server.report.accepted_while_announced=1"))
+    #expect(end.errors.contains("tcp.server.report.served=1"))
   }
 
   @Test("A setting that cannot be read ends it with a text")
@@ -29,6 +29,35 @@ struct ServiceProgramTests {
     let end = try program.end()
     #expect(end.status != 0)
     #expect(end.errors.contains("The environment variable PORT is 'many', which it cannot be."))
+  }
+
+  @Test("An episode without descriptors has one line when it begins and one when it is over")
+  func episode() throws {
+    // Its log is on the standard output, too, where a line can be waited for.
+    let settings = ["PORT=0", "OPERATIONS_PORT=0", "ADDRESS=127.0.0.1", "SHUTDOWN_DELAY=0", "LOOPS=1"]
+    let merged = ["/bin/sh", "-c", "exec \"$0\" 2>&1", try Program.path(of: "Service")]
+    let program = try Program(path: "/usr/bin/prlimit", ["--nofile=100:", "/usr/bin/env"] + settings + merged)
+    func line(with text: String) throws -> String {
+      var others = ""
+      while let line = try? program.nextLine() {
+        if line.contains(text) { return line }
+        others += line + "\n"
+      }
+      throw UnexpectedOutput(line: "no line with \(text) but \(others)")
+    }
+    let match = try line(with: "Echo on port").firstMatch(of: /Echo on port (\d+)/)
+    let port = try #require(match.flatMap { UInt16($0.1) })
+    let clients = (0..<120).compactMap { _ in Connection(port: port) }
+    #expect(clients.count == 120)
+    #expect(try line(with: "Accepting connections").contains("fails: Out of resources"))
+    for client in clients { client.endSending() }
+    let over = try line(with: "Accepting connections")
+    #expect(over.contains("Accepting connections goes on again") && over.contains("error.code=4"))
+    program.send(signal: SIGTERM)
+    let end = try program.end()
+    #expect(end.status == 0)
+    #expect(!end.output.contains("Accepting connections"))
+    #expect(end.output.contains("tcp.server.report.served=120"))
   }
 
   @Test("Every expression of the dashboard names metrics that are exported")

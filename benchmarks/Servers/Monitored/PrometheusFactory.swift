@@ -1,0 +1,1 @@
+../../../Examples/Service/Sources/Service/PrometheusFactory.swift
