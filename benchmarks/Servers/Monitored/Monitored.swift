@@ -18,8 +18,9 @@ enum Monitored {
     var handler: @Sendable (TCPSocket) async throws -> Void = { try await $0.write("hello, stranger\n") }
     if CommandLine.arguments.contains("--all") {
       let metrics = PrometheusFactory()
+      let logger = Logger(label: "monitored") { StreamLogHandler.standardError(label: $0) }
       configuration.monitors = [
-        ServerLog(Logger(label: "monitored", factory: StreamLogHandler.standardError), server: "monitored"),
+        ServerLog(logger, server: "monitored"),
         ServerMetrics(server: "monitored", factory: metrics),
       ]
       handler = ConnectionTracing(server: "monitored").handler(handler)

@@ -3,6 +3,7 @@
 import InMemoryLogging
 import Logging
 import ProgramTesting
+import ServiceLifecycle
 import TCPServerKit
 import TCPServerKitLogging
 import TCPServerKitService
@@ -34,13 +35,16 @@ struct ServerLogTests {
   func announced() async throws {
     let handler = InMemoryLogHandler()
     var configuration = logged(at: .info, by: handler)
-    configuration.shutdownDelay = .milliseconds(100)
-    try await whileRunning(configuration) { _, _ in }
-    #expect(
-      handler.entries.map(\.message) == [
-        "A shutdown is announced: accepting goes on", "The shutdown begins", "The shutdown is done",
-      ]
-    )
+    configuration.shutdownDelay = .seconds(3600)
+    let service = TCPService(configuration, handler: echo)
+    let group = ServiceGroup(services: [service], logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    let running = Task { try await group.run() }
+    try await service.waitUntilListening()
+    await group.triggerGracefulShutdown()
+    try await until { !handler.entries.isEmpty }
+    running.cancel()
+    _ = await running.result
+    #expect(handler.entries.map(\.message) == ["A shutdown is announced: accepting goes on"])
   }
 
   @Test("A server that is cancelled ends with a line at debug, not at info")
