@@ -5,33 +5,42 @@ import Logging
 import TCPServerKit
 import TCPServerKitLogging
 import TCPServerKitMetrics
-import TCPServerKitService
 import TCPServerKitTracing
 
 /// The server of count-monitoring: greets each client and closes. `monitored storm` alone, `monitored storm --all` with a
-/// log, metrics, and a tracer that records nothing.
+/// log, metrics, and a tracer that records nothing. Its loop is the main thread's, as valgrind cannot count a program whose
+/// main thread libdispatch has ended.
 @main
 enum Monitored {
-  static func main() async throws {
-    var configuration = TCPServiceConfiguration(address: .localHost, port: 0)
-    configuration.loops = 1
-    var handler: @Sendable (TCPSocket) async throws -> Void = { try await $0.write("hello, stranger\n") }
-    if CommandLine.arguments.contains("--all") {
-      let metrics = PrometheusFactory()
-      let logger = Logger(label: "monitored") { StreamLogHandler.standardError(label: $0) }
-      configuration.monitors = [
-        ServerLog(logger, server: "monitored"),
-        ServerMetrics(server: "monitored", factory: metrics),
-      ]
-      handler = ConnectionTracing(server: "monitored").handler(handler)
-    }
-    let service = TCPService(configuration, handler: handler)
-    let running = Task { try await service.run() }
-    print("port", try await service.waitUntilListening().port)
+  static func main() throws {
+    try EventBaseGroup.run(loops: 1) { try await serve(on: $0) }
+  }
+
+  private static func serve(on loops: EventBaseGroup) async throws {
+    let shutdown = GracefulShutdown()
+    let server = TCPServerGroup(on: loops)
+    try await server.listen(address: .localHost)
+    print("port", server.serverPort)
     fflush(nil)
-    let input = Task.detached { while getchar() >= 0 {} }
+    let input = Task.detached {
+      while getchar() >= 0 {}
+      shutdown.begin()
+    }
+    var monitors: [any ServerMonitor] = []
+    var handler = greet
+    if CommandLine.arguments.contains("--all") {
+      let logger = Logger(label: "monitored") { StreamLogHandler.standardError(label: $0) }
+      monitors.append(ServerLog(logger, server: "monitored"))
+      monitors.append(ServerMetrics(server: "monitored", factory: PrometheusFactory()))
+      handler = ConnectionTracing(server: "monitored").handler(greet)
+    }
+    try await server.withMonitors(monitors, shutdown: shutdown) { [handler] in
+      try await server.serve(shutdown: shutdown, handler: handler)
+    }
     await input.value
-    running.cancel()
-    try await running.value
+  }
+
+  private static let greet: @Sendable (TCPSocket) async throws -> Void = { socket in
+    try await socket.write("hello, stranger\n")
   }
 }

@@ -9,7 +9,7 @@ let package = Package(
     .package(
       name: "TCPServerKit",
       path: "../../..",
-      traits: ["ServiceLifecycle", "Logging", "Metrics", "Tracing"]
+      traits: ["Logging", "Metrics", "Tracing"]
     ),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
@@ -19,7 +19,6 @@ let package = Package(
       name: "monitored",
       dependencies: [
         .product(name: "TCPServerKit", package: "TCPServerKit"),
-        .product(name: "TCPServerKitService", package: "TCPServerKit"),
         .product(name: "TCPServerKitLogging", package: "TCPServerKit"),
         .product(name: "TCPServerKitMetrics", package: "TCPServerKit"),
         .product(name: "TCPServerKitTracing", package: "TCPServerKit"),

@@ -16,7 +16,7 @@ func whileRunning<Result>(
   let service = TCPService(configuration, handler: handler)
   let group = ServiceGroup(
     services: [service],
-    logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+    logger: .none
   )
   let running = Task { try await group.run() }
   do {
@@ -28,6 +28,11 @@ func whileRunning<Result>(
     running.cancel()
     throw error
   }
+}
+
+extension Logger {
+  /// Writes nothing.
+  static var none: Logger { Logger(label: "test") { _ in SwiftLogNoOpLogHandler() } }
 }
 
 extension TCPServiceConfiguration {

@@ -37,7 +37,7 @@ struct ServerLogTests {
     var configuration = logged(at: .info, by: handler)
     configuration.shutdownDelay = .seconds(3600)
     let service = TCPService(configuration, handler: echo)
-    let group = ServiceGroup(services: [service], logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    let group = ServiceGroup(services: [service], logger: .none)
     let running = Task { try await group.run() }
     try await service.waitUntilListening()
     await group.triggerGracefulShutdown()

@@ -81,7 +81,7 @@ struct ServiceGroupTests {
             failureTerminationBehavior: .gracefullyShutdownGroup
           ),
         ],
-        logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        logger: .none
       )
     )
     let running = Task { try await group.run() }

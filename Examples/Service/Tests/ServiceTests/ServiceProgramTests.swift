@@ -36,7 +36,8 @@ struct ServiceProgramTests {
     // Its log is on the standard output, too, where a line can be waited for.
     let settings = ["PORT=0", "OPERATIONS_PORT=0", "ADDRESS=127.0.0.1", "SHUTDOWN_DELAY=0", "LOOPS=1"]
     let merged = ["/bin/sh", "-c", "exec \"$0\" 2>&1", try Program.path(of: "Service")]
-    let program = try Program(path: "/usr/bin/prlimit", ["--nofile=100:", "/usr/bin/env"] + settings + merged)
+    let limited = ["--nofile=100:", "/usr/bin/env"] + settings + merged
+    let program = try Program(path: "/usr/bin/prlimit", limited)
     func line(with text: String) throws -> String {
       var others = ""
       while let line = try? program.nextLine() {

@@ -40,7 +40,7 @@ struct TCPServiceTests {
     let service = TCPService(configuration, handler: echo)
     let group = ServiceGroup(
       services: [service],
-      logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+      logger: .none
     )
     let running = Task { try await group.run() }
     let port = try await service.waitUntilListening().port
