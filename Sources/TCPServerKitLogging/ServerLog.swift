@@ -66,7 +66,8 @@
           }
         },
         while: {
-          await withTaskGroup { group in
+          errors.began(await server.statistics())
+        await withTaskGroup { group in
             group.addTask { await drain.follow() }
             while (try? await Task.sleep(for: interval)) != nil {
               if errors.isInEpisode { errors.look(await server.statistics()) }
