@@ -7,8 +7,8 @@ import TCPServerKitLogging
 import TCPServerKitMetrics
 import TCPServerKitTracing
 
-/// The server of count-monitoring: greets each client and closes. `monitored storm` alone, `monitored storm --all` with a
-/// log, metrics, and a tracer that records nothing. Its loop is the main thread's, as valgrind cannot count a program whose
+/// The server of count-monitoring: greets each client and closes. `monitored storm` alone, with `--monitors` with a log and
+/// metrics, with `--tracing` with a tracer that records nothing. Its loop is the main thread's, as valgrind cannot count a program whose
 /// main thread libdispatch has ended.
 @main
 enum Monitored {
@@ -28,10 +28,12 @@ enum Monitored {
     }
     var monitors: [any ServerMonitor] = []
     var handler = greet
-    if CommandLine.arguments.contains("--all") {
+    if CommandLine.arguments.contains("--monitors") {
       let logger = Logger(label: "monitored") { StreamLogHandler.standardError(label: $0) }
       monitors.append(ServerLog(logger, server: "monitored"))
       monitors.append(ServerMetrics(server: "monitored", factory: PrometheusFactory()))
+    }
+    if CommandLine.arguments.contains("--tracing") {
       handler = ConnectionTracing(server: "monitored").handler(greet)
     }
     try await server.withMonitors(monitors, shutdown: shutdown) { [handler] in
