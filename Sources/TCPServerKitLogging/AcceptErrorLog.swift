@@ -55,12 +55,12 @@
     }
 
     /// An episode may have begun before the log could see it: a server accepts from the moment it listens.
-  func began(_ now: TCPServer.Statistics) {
-    guard now.errorEpisodes > 0, !isInEpisode else { return }
-    failed(now.resourceErrors > 0 ? .socketResource : .socketAccess, isListening: true)
-  }
+    func began(_ now: TCPServer.Statistics) {
+      guard now.errorEpisodes > 0, !isInEpisode else { return }
+      failed(now.resourceErrors > 0 ? .socketResource : .socketAccess, isListening: true)
+    }
 
-  /// Looks whether the episode is over.
+    /// Looks whether the episode is over.
     func look(_ now: TCPServer.Statistics) {
       let ended = episode.withLock { state -> Episode? in
         guard var episode = state else { return nil }

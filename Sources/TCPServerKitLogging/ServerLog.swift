@@ -67,7 +67,7 @@
         },
         while: {
           errors.began(await server.statistics())
-        await withTaskGroup { group in
+          await withTaskGroup { group in
             group.addTask { await drain.follow() }
             while (try? await Task.sleep(for: interval)) != nil {
               if errors.isInEpisode { errors.look(await server.statistics()) }

@@ -72,7 +72,8 @@ struct ServerLogTests {
       for _ in 0..<50 { #expect(Connection(port: port)?.isEnded() == true) }
       // The log may have begun after them.
       try await until {
-        !isTraced || Connection(port: port)?.isEnded() == true && handler.entries.contains { $0.level == .trace }
+        !isTraced
+          || Connection(port: port)?.isEnded() == true && handler.entries.contains { $0.level == .trace }
       }
       withExtendedLifetime(first) {}
     }
