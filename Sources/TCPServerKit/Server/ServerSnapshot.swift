@@ -165,6 +165,14 @@ extension TCPServer.Statistics {
       "acceptQueueLimit": .count(acceptQueueLimit),
       "inMailbox": .count(inMailbox),
       "takenBack": .count(takenBack),
+      "inPreface": .count(inPreface),
+      "endedInPreface": .count(endedInPreface),
+      "prefaceUntrusted": .count(prefaceUntrusted),
+      "prefaceInvalid": .count(prefaceInvalid),
+      "prefaceCutShort": .count(prefaceCutShort),
+      "prefaceTimeouts": .count(prefaceTimeouts),
+      "prefaceDropped": .count(prefaceDropped),
+      "prefaceSilent": .count(prefaceSilent),
     ])
   }
 }
