@@ -105,7 +105,7 @@ struct PathSocketTests {
     socket.connectToServer(path: folder.path)
     loop.settle()
     #expect(socket.state == .connecting)
-    let accepted = try #require(clients.first.map { _ in unsafe accept(listener, nil, nil) })
+    let accepted = try #require(clients.first.map { _ in accept(listener, nil, nil) })
     defer { close(accepted) }
     #expect(loop.run { socket.state == .connected })
   }
@@ -240,7 +240,7 @@ struct PathTaskTests {
       #expect(socket.state == .unconnected)
       clients.removeAll()
       _ = fcntl(listener, F_SETFL, O_NONBLOCK)
-      while case let one = unsafe accept(listener, nil, nil), one >= 0 { close(one) }
+      while case let one = accept(listener, nil, nil), one >= 0 { close(one) }
       try await socket.connect(path: folder.path)
       #expect(socket.state == .connected)
     }
