@@ -28,7 +28,7 @@ extension TCPServer {
     let waitingJobs = eventBase?.engine.waitingJobs ?? 0
     let found: LoopFindings?
     if let engine = eventBase?.engine {
-      found = await findings(engine, listing: count, patience: patience)
+      found = await findings(engine, at: .now, listing: count, patience: patience)
     } else {
       requireLoopThread("TCPServer.snapshot(listing:patience:)")
       found = LoopFindings(of: self, delay: .zero)
@@ -67,13 +67,14 @@ extension TCPServer {
   fileprivate final func findings(
     _ engine: EventEngine,
     _ acceptor: TCPServer? = nil,
+    at now: ContinuousClock.Instant,
     listing count: Int,
     patience: Duration
   ) async -> LoopFindings? {
     await LoopAnswer.ask(engine, patience: patience) { answer, delay in
       var found = LoopFindings(of: self, delay: delay)
       if let acceptor { found.add(acceptor) }
-      await found.add(self.countedSockets, atMost: max(count, 0), answer)
+      await found.add(self.countedSockets, at: now, atMost: max(count, 0), answer)
       return found
     }
   }
@@ -116,13 +117,14 @@ extension TCPServerGroup {
     var servers = members.servers
     // The loop that only accepts has the acceptor alone.
     if !bases.eventBases.contains(where: { $0 === accepting }) { servers.append(members.acceptor) }
+    let now = ContinuousClock.now
     let waitingJobs = servers.map { $0.eventBase?.engine.waitingJobs ?? 0 }
     let found = await withTaskGroup(of: (Int, LoopFindings?).self) { group in
       for (index, server) in servers.enumerated() {
         guard let base = server.eventBase else { continue }
         let acceptor = base === accepting ? members.acceptor : nil
         group.addTask {
-          (index, await server.findings(base.engine, acceptor, listing: count, patience: patience))
+          (index, await server.findings(base.engine, acceptor, at: now, listing: count, patience: patience))
         }
       }
       return await group.reduce(into: [Int: LoopFindings]()) { $0[$1.0] = $1.1 }
@@ -180,12 +182,17 @@ private struct LoopFindings: Sendable {
   private static let batch = 64
 
   /// Looks at the connections, and keeps the oldest; the loop has turns in between.
-  mutating func add<Value>(_ sockets: [TCPSocket], atMost count: Int, _ answer: LoopAnswer<Value>) async {
+  mutating func add<Value>(
+    _ sockets: [TCPSocket],
+    at now: ContinuousClock.Instant,
+    atMost count: Int,
+    _ answer: LoopAnswer<Value>
+  ) async {
     unseen = max(unseen - sockets.count { $0.flags.contains(.counted) }, 0)
     var left = sockets
     while !left.isEmpty, answer.isWanted() {
       for socket in left.suffix(Self.batch) where socket.descriptor >= 0 {
-        connections.append(socket.snapshot)
+        connections.append(socket.snapshot(at: now))
       }
       left.removeLast(min(left.count, Self.batch))
       if left.isEmpty || connections.count >= count + Self.batch { keepOldest(count) }

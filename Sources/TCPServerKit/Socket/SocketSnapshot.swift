@@ -96,7 +96,10 @@ extension TCPSocket {
   }
 
   /// For code that is on the loop already.
-  var snapshot: Snapshot {
+  ///
+  /// - Parameter now: what recorded ages count to. One moment for all connections, so that their order is that in which
+  ///   they began, however long looking at them takes.
+  func snapshot(at now: ContinuousClock.Instant = .now) -> Snapshot {
     let traffic = SystemCalls.traffic(descriptor)
     let toRead = bytesHeld + SystemCalls.unreadBytes(descriptor)
     let unacknowledged = SystemCalls.unacknowledgedBytes(descriptor)
@@ -119,7 +122,7 @@ extension TCPSocket {
       peerPort: peer.port,
       descriptor: descriptor,
       state: currentState == .connected && flags.contains(.lingering) ? .closing : currentState,
-      age: existingDetails?.beginning.map { .now - $0 } ?? knownAge,
+      age: existingDetails?.beginning.map { max(now - $0, .zero) } ?? knownAge,
       silence: traffic.map { min($0.sinceReceived, $0.sinceSent) },
       bytesRead: received.map { $0 - min($0, UInt64(clamping: toRead)) },
       bytesToRead: toRead,

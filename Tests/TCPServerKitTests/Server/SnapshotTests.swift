@@ -245,14 +245,14 @@ struct SnapshotTests {
       }
       let (plain, client) = try await connect()
       #expect(plain.existingDetails == nil)
-      #expect(plain.snapshot.age != nil, "nothing has gone either way")
+      #expect(plain.snapshot().age != nil, "nothing has gone either way")
       client.send("x")
       _ = try await plain.read(maxLength: 1)
-      #expect(plain.snapshot.age != nil, "nothing was sent")
+      #expect(plain.snapshot().age != nil, "nothing was sent")
       try await plain.write("y")
       #expect(client.receive(exactly: 1) == [0x79])
-      try await until { plain.snapshot.bytesDelivered == 1 }
-      #expect(plain.snapshot.age == nil && plain.snapshot.silence != nil)
+      try await until { plain.snapshot().bytesDelivered == 1 }
+      #expect(plain.snapshot().age == nil && plain.snapshot().silence != nil)
       server.recordsConnectionAges = true
       #expect(server.recordsConnectionAges)
       let (recorded, other) = try await connect()
@@ -260,8 +260,8 @@ struct SnapshotTests {
       _ = try await recorded.read(maxLength: 1)
       try await recorded.write("y")
       #expect(other.receive(exactly: 1) == [0x79])
-      #expect(recorded.snapshot.age != nil)
-      #expect(plain.snapshot.age == nil, "it was accepted before")
+      #expect(recorded.snapshot().age != nil)
+      #expect(plain.snapshot().age == nil, "it was accepted before")
       server.recordsConnectionAges = false
       let (last, _) = try await connect()
       #expect(last.existingDetails == nil)
@@ -275,23 +275,23 @@ struct SnapshotTests {
       let (socket, client) = (pair.socket, pair.client)
       client.send("12345")
       client.endWriting()
-      try await until { socket.snapshot.bytesToRead == 5 }
-      #expect(socket.snapshot.bytesRead == 0)
+      try await until { socket.snapshot().bytesToRead == 5 }
+      #expect(socket.snapshot().bytesRead == 0)
       #expect(text(try await socket.read(maxLength: 2)) == "12")
-      #expect(socket.snapshot.bytesRead == 2 && socket.snapshot.bytesToRead == 3)
+      #expect(socket.snapshot().bytesRead == 2 && socket.snapshot().bytesToRead == 3)
       _ = try await socket.read(maxLength: 3)
       #expect(try await socket.read(maxLength: 1) == nil)
-      #expect(socket.snapshot.bytesRead == 5 && socket.snapshot.bytesToRead == 0)
+      #expect(socket.snapshot().bytesRead == 5 && socket.snapshot().bytesToRead == 0)
       try await socket.write("123")
-      try await until { socket.snapshot.bytesDelivered == 3 }
-      #expect(socket.snapshot.bytesToWrite == 0)
+      try await until { socket.snapshot().bytesDelivered == 3 }
+      #expect(socket.snapshot().bytesToWrite == 0)
       let second = try await Pair()
       let (fresh, peer) = (second.socket, second.client)
       ({ fresh.write("1234") })()
       fresh.disconnectFromHost()
-      #expect(fresh.snapshot.activities.contains(.closing) && fresh.snapshot.state == .closing)
-      try await until { fresh.snapshot.bytesDelivered == 4 }
-      #expect(fresh.snapshot.bytesToWrite == 0)
+      #expect(fresh.snapshot().activities.contains(.closing) && fresh.snapshot().state == .closing)
+      try await until { fresh.snapshot().bytesDelivered == 4 }
+      #expect(fresh.snapshot().bytesToWrite == 0)
       peer.end()
       try await until { fresh.state == .unconnected }
       let ended = fresh.snapshot
@@ -308,14 +308,14 @@ struct SnapshotTests {
       let socket = pair.socket
       let ends = start { try await socket.waitUntilPeerEnded() }
       let closes = start { await socket.closeAndWait(nil, untilEnded: true) }
-      #expect(Set(socket.snapshot.activities) == [.waitingForEnd, .waitingForState, .closing])
+      #expect(Set(socket.snapshot().activities) == [.waitingForEnd, .waitingForState, .closing])
       pair.client.reset()
       _ = await (ends.result, closes.result)
       let refused = TCPSocket()
       #expect(!refused.setSocketDescriptor(-1))
-      #expect(refused.snapshot.error == refused.error)
-      #expect(refused.snapshot.errorString == refused.errorString)
-      #expect(refused.snapshot.description.hasSuffix("; nothing waits; last error: \(refused.errorString)"))
+      #expect(refused.snapshot().error == refused.error)
+      #expect(refused.snapshot().errorString == refused.errorString)
+      #expect(refused.snapshot().description.hasSuffix("; nothing waits; last error: \(refused.errorString)"))
     }
   }
 }
