@@ -222,14 +222,19 @@ static void what_does_not_listen_is_refused_and_closed(void **state) {
     csc_inherited_free(set);
 }
 
+static int offer_nothing(const pair *both) {
+    const csc_handover_listener none = {0};
+    return csc_handover_offer(both->predecessor, &none, 0);
+}
+
 static void a_successor_of_another_version_is_refused(void **state) {
     fixture *it = *state;
     pair both = connected(it);
     send_raw(both.successor, "TSK1\1\0\6\0\2\0\0\0\0\0", 14, NULL, 0);
-    assert_int_equal(csc_handover_offer(both.predecessor, NULL, 0), EPROTO);
+    assert_int_equal(offer_nothing(&both), EPROTO);
     both = connected(it);
     send_raw(both.successor, "TSK1\3\0\0\0", 8, NULL, 0);
-    assert_int_equal(csc_handover_offer(both.predecessor, NULL, 0), EPROTO);
+    assert_int_equal(offer_nothing(&both), EPROTO);
 }
 
 static void ready_is_waited_for(void **state) {
@@ -247,13 +252,13 @@ static void a_process_that_ends_is_noticed_at_once(void **state) {
     csc_inherited *set = csc_inherited_new();
     pair both = connected(it);
     fixture_close(it, both.successor);
-    assert_int_equal(csc_handover_offer(both.predecessor, NULL, 0), ECONNRESET);
+    assert_int_equal(offer_nothing(&both), ECONNRESET);
     assert_int_equal(csc_handover_wait_ready(both.predecessor, -1), ECONNRESET);
 
     both = connected(it);
     say_hello(both.successor);
     fixture_close(it, both.successor);
-    assert_int_equal(csc_handover_offer(both.predecessor, NULL, 0), EPIPE);
+    assert_int_equal(offer_nothing(&both), EPIPE);
 
     both = connected(it);
     fixture_close(it, both.predecessor);
@@ -273,7 +278,7 @@ static void a_process_that_says_nothing_is_given_up_after_five_seconds(void **st
     fault_stop_clock();
     fault_skip_waits(true);
     int64_t before = monotonic_milliseconds();
-    assert_int_equal(csc_handover_offer(both.predecessor, NULL, 0), ETIMEDOUT);
+    assert_int_equal(offer_nothing(&both), ETIMEDOUT);
     assert_int_equal(csc_handover_receive(both.successor, set), ETIMEDOUT);
     assert_int_equal(monotonic_milliseconds() - before, 10000);
     fault_skip_waits(false);
@@ -443,7 +448,7 @@ static void each_call_may_fail(void **state) {
         pair both = connected(it);
         say_hello(both.successor);
         fault_fail(of_packets[i].call, 1, 1, of_packets[i].errnum);
-        assert_int_equal(csc_handover_offer(both.predecessor, NULL, 0), of_packets[i].expected);
+        assert_int_equal(offer_nothing(&both), of_packets[i].expected);
         fault_clear();
     }
     remove_place(&where);

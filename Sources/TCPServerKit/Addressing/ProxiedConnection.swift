@@ -10,23 +10,60 @@ internal import CServerCore
 /// }
 /// ```
 public struct ProxiedConnection: Hashable, Sendable {
+  /// One reference in whatever may hold such a value, and mostly holds none.
+  private let content: Content
+
+  private final class Content: Sendable {
+    let proxyAddress: HostAddress
+    let proxyPort: UInt16
+    let header: ProxyHeader
+
+    init(_ proxyAddress: HostAddress, _ proxyPort: UInt16, _ header: ProxyHeader) {
+      self.proxyAddress = proxyAddress
+      self.proxyPort = proxyPort
+      self.header = header
+    }
+  }
+
   /// The address of the connection's own peer, which is the proxy.
-  public let proxyAddress: HostAddress
+  public var proxyAddress: HostAddress {
+    content.proxyAddress
+  }
+
   /// The port of the connection's own peer.
-  public let proxyPort: UInt16
+  public var proxyPort: UInt16 {
+    content.proxyPort
+  }
+
   /// The header: where the client connected to, whether the connection is the proxy's own, and what else the proxy said.
-  public let header: ProxyHeader
+  public var header: ProxyHeader {
+    content.header
+  }
 
   /// A copy of what the core has.
   @safe init(_ core: UnsafePointer<csc_proxied>) {
-    proxyAddress = unsafe HostAddress(core.pointee.proxy)
-    proxyPort = unsafe core.pointee.proxy.port
-    header = unsafe ProxyHeader(core.pointee.header, tlvs: core.pointee.tlvs)
+    content = unsafe Content(
+      HostAddress(core.pointee.proxy),
+      core.pointee.proxy.port,
+      ProxyHeader(core.pointee.header, tlvs: core.pointee.tlvs)
+    )
   }
 
   /// The same, which the core's ends with.
   @safe init(taking core: UnsafeMutablePointer<csc_proxied>) {
     self.init(core)
     unsafe csc_proxied_free(core)
+  }
+
+  /// Whether both say the same of the same proxy.
+  public static func == (left: ProxiedConnection, right: ProxiedConnection) -> Bool {
+    left.proxyAddress == right.proxyAddress && left.proxyPort == right.proxyPort && left.header == right.header
+  }
+
+  /// Hashes what is compared.
+  public func hash(into hasher: inout Hasher) {
+    hasher.combine(proxyAddress)
+    hasher.combine(proxyPort)
+    hasher.combine(header)
   }
 }

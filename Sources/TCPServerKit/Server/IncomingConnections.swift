@@ -67,9 +67,7 @@ extension TCPServer {
   }
 
   fileprivate final func acceptIncoming() async throws -> IncomingConnection? {
-    try await accepting { server in
-      server.takePending().map { IncomingConnection($0.connection, $0.proxied, of: server.serverCore.remote) }
-    }
+    try await accepting { $0.takePending() }
   }
 }
 
@@ -85,11 +83,16 @@ public final class IncomingConnection: Sendable {
   private let isCounted = Atomic(true)
   private let server: RemoteServerHandle
 
-  init(_ connection: csc_connection, _ proxied: ProxiedConnection?, of server: RemoteServerHandle) {
+  init(
+    _ descriptor: CInt,
+    _ peer: csc_address,
+    _ proxied: ProxiedConnection?,
+    of server: RemoteServerHandle
+  ) {
     self.server = server
     self.proxied = proxied
-    peer = connection.peer
-    descriptor = Atomic(connection.descriptor)
+    self.peer = peer
+    self.descriptor = Atomic(descriptor)
   }
 
   deinit {

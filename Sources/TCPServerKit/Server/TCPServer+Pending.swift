@@ -4,29 +4,29 @@ internal import CServerCore
 
 /// The queue of pending connections, beside what a subclass may override.
 extension TCPServer {
-  /// Takes the oldest pending connection as its bare descriptor, out of its socket if it was added as one.
-  func takePending() -> (connection: csc_connection, proxied: ProxiedConnection?)? {
-    var connection = csc_connection()
+  /// Takes the oldest pending connection without its socket, if it was added as one.
+  func takePending() -> IncomingConnection? {
     if type(of: self) != TCPServer.self {
       // An override decides what comes next.
       while let socket = nextPendingConnection() {
-        connection.peer = socket.peer
-        connection.descriptor = socket.detach(stayingCounted: true)
-        if connection.descriptor >= 0 { return (connection, socket.existingDetails?.proxied) }
+        if let connection = taken(from: socket) { return connection }
       }
       return nil
     }
+    var connection = csc_connection()
     guard unsafe csc_server_next_pending(core, &connection) else { return nil }
     proxyListener?.roomChanged()
-    var proxied = unsafe connection.proxied.map { ProxiedConnection(taking: $0) }
     if connection.descriptor < 0 {
-      guard !injectedSockets.isEmpty else { return nil }
-      let socket = injectedSockets.removeFirst()
-      connection.peer = socket.peer
-      connection.descriptor = socket.detach(stayingCounted: true)
-      proxied = socket.existingDetails?.proxied
+      return injectedSockets.isEmpty ? nil : taken(from: injectedSockets.removeFirst())
     }
-    return connection.descriptor >= 0 ? (connection, proxied) : nil
+    let proxied = unsafe connection.proxied.map { ProxiedConnection(taking: $0) }
+    return IncomingConnection(connection.descriptor, connection.peer, proxied, of: serverCore.remote)
+  }
+
+  private func taken(from socket: TCPSocket) -> IncomingConnection? {
+    let (peer, proxied) = (socket.peer, socket.existingDetails?.origin?.proxied)
+    let descriptor = socket.detach(stayingCounted: true)
+    return descriptor < 0 ? nil : IncomingConnection(descriptor, peer, proxied, of: serverCore.remote)
   }
 
   /// Adds a socket to the pending connections, whatever ``maxPendingConnections`` says.

@@ -46,7 +46,7 @@ extension TCPServer {
   /// Whether the connections that are accepted from now on note when they began, for ``snapshot(listing:patience:)``.
   ///
   /// False at first: a connection has no room for it, and the kernel knows only for how long a connection has been silent.
-  /// Where it is true a connection costs an allocation of about 300 bytes more, and its loop watches it from the
+  /// Where it is true a connection costs two allocations of about 450 bytes more, and its loop watches it from the
   /// beginning, so that none is ``Snapshot/Loop/unseenConnections`` only because its program has not used it yet.
   public final var recordsConnectionAges: Bool {
     get {

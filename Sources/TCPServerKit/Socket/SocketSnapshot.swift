@@ -122,7 +122,7 @@ extension TCPSocket {
       peerPort: peer.port,
       descriptor: descriptor,
       state: currentState == .connected && flags.contains(.lingering) ? .closing : currentState,
-      age: existingDetails?.beginning.map { max(now - $0, .zero) } ?? knownAge,
+      age: existingDetails?.origin?.beginning.map { max(now - $0, .zero) } ?? knownAge,
       silence: traffic.map { min($0.sinceReceived, $0.sinceSent) },
       bytesRead: received.map { $0 - min($0, UInt64(clamping: toRead)) },
       bytesToRead: toRead,
@@ -181,9 +181,9 @@ extension SystemCalls.Traffic {
 extension TCPSocket {
   /// Notes when the connection was accepted, to the turn of the loop, for a server that wants it.
   func recordBeginning(_ now: ContinuousClock.Instant) {
-    guard context.recordsBeginnings, currentState == .connected, existingDetails?.beginning == nil else {
+    guard context.recordsBeginnings, currentState == .connected, existingDetails?.origin?.beginning == nil else {
       return
     }
-    details.beginning = now
+    origin.beginning = now
   }
 }

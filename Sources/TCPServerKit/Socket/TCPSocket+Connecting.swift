@@ -71,11 +71,11 @@ extension TCPSocket {
   public var proxy: NetworkProxy {
     get {
       requireLoopThread("TCPSocket.proxy")
-      return existingDetails?.outgoing?.proxy ?? .default
+      return existingDetails?.origin?.proxy ?? .default
     }
     set {
       requireLoopThread("TCPSocket.proxy")
-      outgoing.proxy = newValue
+      origin.proxy = newValue
     }
   }
 
@@ -100,7 +100,7 @@ extension TCPSocket {
       record(error)
       return false
     }
-    outgoing.binding = SocketAddress(host: address, port: localPort)
+    origin.binding = SocketAddress(host: address, port: localPort)
     currentState = .bound
     existingDetails?.stateChanged?.notify(currentState)
     return true
@@ -122,12 +122,12 @@ extension TCPSocket {
   private func begin(_ query: NetworkProxyQuery, _ address: HostAddress?) {
     guard mayConnect() else { return }
     resetForConnection()
-    let binding = existingDetails?.outgoing?.binding.map { ($0, descriptor: descriptor) }
+    let binding = existingDetails?.origin?.binding.map { ($0, descriptor: descriptor) }
     descriptor = -1
-    existingDetails?.outgoing?.binding = nil
+    existingDetails?.origin?.binding = nil
     let (hostName, port) = (query.peerHostName, query.peerPort)
     let isLoopback = address?.isLoopback ?? (hostName == "localhost")
-    let proxy = existingDetails?.outgoing?.proxy ?? .default
+    let proxy = existingDetails?.origin?.proxy ?? .default
     switch ProxyRoute.find(for: query, own: proxy, isLoopback: isLoopback) {
     case .direct:
       let addresses = address.map { [$0] } ?? []
@@ -243,6 +243,6 @@ extension TCPSocket {
     flags.formIntersection([.wantsInput, .inReadyRead, .inBytesWritten])
     unreportedWritten = 0
     peer = csc_address()
-    existingDetails?.beginning = nil
+    existingDetails?.origin?.beginning = nil
   }
 }

@@ -8,11 +8,11 @@ extension TCPSocket {
   /// (``TCPServer/proxyHeaderRequirement``).
   public var proxied: ProxiedConnection? {
     requireLoopThread("TCPSocket.proxied")
-    return existingDetails?.proxied
+    return existingDetails?.origin?.proxied
   }
 
   @inline(never) func keep(_ proxied: ProxiedConnection) {
-    details.proxied = proxied
+    origin.proxied = proxied
   }
 
   /// Sends a PROXY header, for a server that requires one. To be called before anything else is written; a connection

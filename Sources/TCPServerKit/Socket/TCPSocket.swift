@@ -132,12 +132,11 @@ internal import Synchronization
     /// More was written than may be held, and the connection is about to end for it.
     var hasOverflowed = false
     var attempt: ConnectionAttempt?
-    var proxied: ProxiedConnection?
     var deliveryTimeout: Duration?
     /// What was read since `startTransaction()`; nil without one.
     var transaction: [UInt8]?
     var relay: RelaySide?
-    var outgoing: Outgoing?
+    var origin: Origin?
     var readyRead: InputSignal<Void>?
     var stateChanged: InputSignal<SocketState>?
     /// How long the peer of a closing connection has been silent; nil while the connection is not being closed.
@@ -147,15 +146,19 @@ internal import Synchronization
     var readChannelFinished: InputSignal<Void>?
     var disconnected: InputSignal<Void>?
     var errorOccurred: InputSignal<SocketError>?
-    /// When the connection was accepted; nil where that is not recorded.
-    var beginning: ContinuousClock.Instant?
   }
 
-  /// What the next attempt to connect needs to know.
-  @safe final class Outgoing {
+  /// How the connection comes to be, where there is more to say of that.
+  @safe final class Origin {
+    // Of the next attempt to connect.
     var proxy = NetworkProxy.default
     /// What it is bound to; the descriptor is the socket's own until then.
     var binding: SocketAddress?
+
+    // Of one that was accepted.
+    var proxied: ProxiedConnection?
+    /// Nil where that is not recorded.
+    var beginning: ContinuousClock.Instant?
   }
 
   /// Makes an unconnected socket.
@@ -277,13 +280,13 @@ internal import Synchronization
     return details
   }
 
-  var outgoing: Outgoing {
-    if let outgoing = existingDetails?.outgoing {
-      return outgoing
+  var origin: Origin {
+    if let origin = existingDetails?.origin {
+      return origin
     }
-    let outgoing = Outgoing()
-    details.outgoing = outgoing
-    return outgoing
+    let origin = Origin()
+    details.origin = origin
+    return origin
   }
 
   // MARK: - Errors
