@@ -57,7 +57,8 @@ public struct ProxiedConnection: Hashable, Sendable {
 
   /// Whether both say the same of the same proxy.
   public static func == (left: ProxiedConnection, right: ProxiedConnection) -> Bool {
-    left.proxyAddress == right.proxyAddress && left.proxyPort == right.proxyPort && left.header == right.header
+    left.proxyAddress == right.proxyAddress && left.proxyPort == right.proxyPort
+      && left.header == right.header
   }
 
   /// Hashes what is compared.

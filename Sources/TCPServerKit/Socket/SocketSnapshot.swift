@@ -181,7 +181,8 @@ extension SystemCalls.Traffic {
 extension TCPSocket {
   /// Notes when the connection was accepted, to the turn of the loop, for a server that wants it.
   func recordBeginning(_ now: ContinuousClock.Instant) {
-    guard context.recordsBeginnings, currentState == .connected, existingDetails?.origin?.beginning == nil else {
+    guard context.recordsBeginnings, currentState == .connected, existingDetails?.origin?.beginning == nil
+    else {
       return
     }
     origin.beginning = now
