@@ -287,14 +287,14 @@ struct SnapshotTests {
       #expect(socket.snapshot().bytesToWrite == 0)
       let second = try await Pair()
       let (fresh, peer) = (second.socket, second.client)
-      ({ fresh.write("1234") })()
+      ({ _ = fresh.write("1234") })()
       fresh.disconnectFromHost()
       #expect(fresh.snapshot().activities.contains(.closing) && fresh.snapshot().state == .closing)
       try await until { fresh.snapshot().bytesDelivered == 4 }
       #expect(fresh.snapshot().bytesToWrite == 0)
       peer.end()
       try await until { fresh.state == .unconnected }
-      let ended = fresh.snapshot
+      let ended = fresh.snapshot()
       #expect(
         ended.descriptor == -1 && ended.bytesRead == nil && ended.age == nil && ended.activities.isEmpty
       )
