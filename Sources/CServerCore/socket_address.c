@@ -174,7 +174,7 @@ static csc_address canonical(const csc_address *address) {
     struct sockaddr_storage name;
     csc_address result = {.family = address->family, .port = address->port};
     unsigned int length = csc_address_to_sockaddr(address, &name);
-    if (address->family != CSC_FAMILY_ANY) {
+    if (address->family == CSC_FAMILY_IPV4 || address->family == CSC_FAMILY_IPV6) {
         csc_address_from_sockaddr((struct sockaddr *)&name, length, &result);
     }
     return result;

@@ -236,6 +236,7 @@ static void that_of_a_unix_socket_has_a_family_alone(void **state) {
     assert_false(csc_address_is_loopback(&expected));
     assert_true(csc_address_equal(&expected, &expected));
     assert_false(csc_address_equal(&expected, &(csc_address){.family = CSC_FAMILY_ANY}));
+    assert_false(csc_address_equal(&expected, &(csc_address){.family = CSC_FAMILY_NONE}));
 }
 
 int main(void) {

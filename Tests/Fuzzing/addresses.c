@@ -88,7 +88,8 @@ static void read_sockaddr(const uint8_t *data, size_t size) {
     csc_address address;
     bool understood = csc_address_from_sockaddr(name, size, &address);
     CHECK(understood == (address.family != CSC_FAMILY_NONE), "%d", address.family);
-    if (understood) {
+    bool has_form = understood && address.family != CSC_FAMILY_UNIX;
+    if (has_form) {
         CHECK(address.family == CSC_FAMILY_IPV4 || address.family == CSC_FAMILY_IPV6, "%d",
               address.family);
         check_kernel_form(&address);

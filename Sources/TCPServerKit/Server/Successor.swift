@@ -45,7 +45,7 @@ public final class Successor: Sendable {
   ///
   /// ## Isolation
   ///
-  /// Waits on threads of its own, and returns to the caller.
+  /// Waits on threads of its own, works on the loop of one of the groups, and returns to the caller.
   public static func waitUntilReady(
     for servers: [String: TCPServerGroup],
     at path: String,
@@ -56,6 +56,18 @@ public final class Successor: Sendable {
     let errnum = unsafe csc_handover_listen(path, &descriptor)
     guard errnum == 0 else { throw HandoverError(errnum: errnum) }
     let listener = ControlSocket(descriptor)
+    // On one of the loops: where other tasks keep the pool busy, a successor would not be answered in time.
+    let loop = servers.values.first?.eventBases.acceptingEventBase
+    return try await withTaskExecutorPreference(loop?.taskExecutor) {
+      try await answerSuccessors(at: listener, servers, timeout)
+    }
+  }
+
+  private static func answerSuccessors(
+    at listener: ControlSocket,
+    _ servers: [String: TCPServerGroup],
+    _ timeout: Duration
+  ) async throws -> Successor {
     while true {
       do {
         let control = try await accept(from: listener)
