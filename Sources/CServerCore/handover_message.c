@@ -73,9 +73,6 @@ uint8_t csc__handover_index(const csc__handover_message *message, size_t entry) 
 }
 
 static bool is_sound(const csc__handover_message *message) {
-    if (message->count > CSC_HANDOVER_MOST_LISTENERS) {
-        return false;
-    }
     for (size_t i = 0; i < message->count; i++) {
         const csc__handover_entry *one = &message->entries[i];
         if (one->name[0] == '\0' || !is_family(one->family) ||

@@ -55,13 +55,9 @@ static void count(csc_server *server, csc__preface_result result) {
     case CSC__PREFACE_SILENT:
         statistics->preface_silent++;
         break;
-    case CSC__PREFACE_NO_MEMORY:
+    default: // without memory
         statistics->ended_in_preface--;
         statistics->shed++;
-        break;
-    case CSC__PREFACE_NOTHING:
-    case CSC__PREFACE_MORE:
-    case CSC__PREFACE_PASSED:
         break;
     }
 }

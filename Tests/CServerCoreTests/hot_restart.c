@@ -161,6 +161,10 @@ static const wrong wrong_lists[] = {
     WRONG("TSK1\2\0\6\0\1\0\4\0\1\0", 1),
     WRONG("TSK1\2\0\6\0\1\0\4\0\2a", 1),
     WRONG("TSK1\2\0\2\0\377\377", 1),
+    WRONG("TSK1\2\0\2\0\101\0", 1),
+    WRONG("TSK1\2\0\106\0\1\0\4\0\101"
+          "01234567890123456789012345678901234567890123456789012345678901234",
+          1),
     WRONG("TSK1\2\0\1\0\0", 0),
     WRONG("TSK1\3\0\0\0", 0),
     WRONG("TSK1\3\0\0\0", 1),
@@ -352,6 +356,23 @@ static void a_path_is_taken_over_from_a_predecessor_dead_or_alive(void **state) 
     fixture_close(it, second);
     assert_int_equal(csc_handover_connect(where.path, &control), ECONNREFUSED);
     listen_at(it, &where);
+    remove_place(&where);
+}
+
+static void an_accept_that_fails_says_why(void **state) {
+    fixture *it = *state;
+    place where = make_place();
+    int control = -1;
+    int accepted = -1;
+    int listener = listen_at(it, &where);
+    assert_int_equal(csc_handover_connect(where.path, &control), 0);
+    fixture_own(it, control);
+    fault_fail(FAULT_ACCEPT4, 1, 1, EMFILE);
+    assert_int_equal(csc_handover_accept(listener, -1, &accepted), EMFILE);
+    fault_clear();
+    assert_int_equal(accepted, -1);
+    assert_int_equal(csc_handover_accept(listener, -1, &accepted), 0);
+    fixture_own(it, accepted);
     remove_place(&where);
 }
 
@@ -633,6 +654,7 @@ static void no_client_is_lost_over_generations_of_processes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(sockets_arrive_with_their_names_and_are_the_same),
+        fact(an_accept_that_fails_says_why),
         fact(as_many_as_fit_are_handed_over),
         fact(what_is_no_socket_is_not_offered),
         fact(a_list_that_is_not_as_it_should_be_is_refused_and_closed),

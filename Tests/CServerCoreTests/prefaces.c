@@ -374,9 +374,10 @@ static void without_memory_a_peer_is_rejected(void **state) {
         skip();
     }
     proxies_start(it, &now);
-    for (int nth = 1; nth <= 2; nth++) {
-        // Its preface; and what it has sent, or the record of it.
-        proxies_connect(it, nth == 1 ? "" : V1_HEADER);
+    static const char *const sent[] = {"", V1_HEADER, "PROXY "};
+    for (int nth = 1; nth <= 3; nth++) {
+        // Its preface, the record of what it has sent, or a part of that.
+        proxies_connect(it, sent[nth - 1]);
         fault_fail_allocation(1, 1);
         fixture_run_ready(it);
         fault_clear();
@@ -387,8 +388,61 @@ static void without_memory_a_peer_is_rejected(void **state) {
     fault_fail(FAULT_EPOLL_CTL, 1, 1, ENOSPC);
     fixture_run_ready(it);
     fault_clear();
-    assert_int_equal(fixture_statistics(it).shed, 3);
+    assert_int_equal(fixture_statistics(it).shed, 4);
     assert_int_equal(fixture_statistics(it).live, 0);
+}
+
+static bool require_without_memory(csc_server *server, int nth) {
+    const csc_network all = {.address = address_of("0.0.0.0", 0)};
+    const csc_proxy_requirement requirement = {.networks = &all, .network_count = 1};
+    fault_fail_allocation(nth, 1);
+    bool is_required = csc_server_require_proxy_header(server, &requirement);
+    fault_clear();
+    return is_required;
+}
+
+static void without_memory_headers_are_not_required(void **state) {
+    fixture *it = *state;
+    if (!fault_counts_allocations()) {
+        skip();
+    }
+    int nth = 1;
+    while (nth < 20 && !require_without_memory(it->server, nth)) {
+        assert_int_equal(csc_server_error(it->server), CSC_ERROR_SOCKET_RESOURCE);
+        nth++;
+    }
+    assert_in_range(nth, 4, 19);
+    assert_false(require_without_memory(it->server, 1)); // what was required before still is
+    scene now;
+    proxies_start(it, &now);
+    proxies_connect(it, "");
+    fixture_run_ready(it);
+    assert_int_equal(fixture_statistics(it).in_preface, 1);
+}
+
+static void a_wait_without_memory_fails_and_the_next_goes_on(void **state) {
+    fixture *it = *state;
+    scene now;
+    if (!fault_counts_allocations()) {
+        skip();
+    }
+    proxies_start(it, &now);
+    int proxy = proxies_connect(it, "");
+    csc_server_wait(it->server, 0, NULL);
+    assert_int_equal(fixture_statistics(it).in_preface, 1);
+    for (int more = 0; more < 40; more++) {
+        proxies_connect(it, "");
+    }
+    for (int round = 0; round < 3; round++) {
+        fault_fail_allocation(1, -1);
+        csc_server_wait(it->server, 0, NULL);
+        fault_clear();
+    }
+    proxies_send(proxy, V1_HEADER, V1_HEADER_SIZE);
+    while (it->new_connections == 0) {
+        csc_server_wait(it->server, 10, NULL);
+    }
+    fixture_assert_balance(it);
 }
 
 int main(void) {
@@ -411,6 +465,8 @@ int main(void) {
         fact(a_callback_of_a_wait_may_wait_and_close),
         fact_without_base(a_callback_of_a_wait_may_wait_and_close),
         fact(without_memory_a_peer_is_rejected),
+        fact(without_memory_headers_are_not_required),
+        fact_without_base(a_wait_without_memory_fails_and_the_next_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 // child of fork().
 
 #include "budget_fixture.h"
+#include "children.h"
 #include "group_fixture.h"
 #include "proxies.h"
 
@@ -134,7 +135,7 @@ static void a_child_takes_nothing_from_its_parent(void **state) {
         pid_t child = fork();
         if (child == 0) {
             alarm(20);
-            _exit(parts[part / 2](it) ? 0 : 1 + (int)part);
+            leave_child(parts[part / 2](it) ? 0 : 1 + (int)part);
         }
         fault_clear();
         int status = -1;

@@ -253,6 +253,25 @@ static void versions_and_length_are_as_set(void **state) {
     proxies_assert_payload(connection.descriptor, V1_HEADER);
 }
 
+static void a_maximum_that_is_lowered_holds_for_what_has_begun(void **state) {
+    fixture *it = *state;
+    scene now;
+    const csc_network all = {.address = address_of("0.0.0.0", 0)};
+    const csc_proxy_requirement short_ones = {
+        .networks = &all, .network_count = 1, .maximum_length = 16};
+    proxies_start(it, &now);
+    char header[300] = "\r\n\r\n\0\r\nQUIT\n\x20\0\x01\x1c"; // 16 and 284 bytes
+    int proxy = fixture_connect(it);
+    proxies_send(proxy, header, 200);
+    fixture_run_ready(it);
+    assert_int_equal(fixture_statistics(it).in_preface, 1);
+    assert_true(csc_server_require_proxy_header(it->server, &short_ones));
+    proxies_send(proxy, header + 200, 100);
+    fixture_run_ready(it);
+    assert_int_equal(now.rejected, 1);
+    assert_int_equal(now.rejection.proxy_error, CSC_PROXY_ERROR_LENGTH);
+}
+
 static void what_one_had_the_next_in_its_place_has_not(void **state) {
     fixture *it = *state;
     scene now;
@@ -377,6 +396,7 @@ int main(void) {
         fact(a_network_may_be_any_prefix_and_mapped),
         fact(without_a_network_nothing_is_required),
         fact(versions_and_length_are_as_set),
+        fact(a_maximum_that_is_lowered_holds_for_what_has_begun),
         fact(what_one_had_the_next_in_its_place_has_not),
         fact(the_longest_header_is_received_where_it_is_allowed),
         fact(the_proxy_is_asked_about_and_then_the_client),

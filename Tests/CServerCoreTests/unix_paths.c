@@ -105,6 +105,23 @@ static void what_an_ended_server_left_is_replaced(void **state) {
     folder_remove(&at);
 }
 
+static void a_file_that_goes_meanwhile_is_in_nobodys_way(void **state) {
+    fixture *it = *state;
+    folder at = folder_make();
+    leave_stale(at.path);
+    fault_fail(FAULT_CONNECT, 1, 1, ENOENT);
+    // It does not go here, so that binding fails; it is not taken for another's either.
+    assert_false(csc_server_listen_path(it->server, at.path, -1, false));
+    fault_clear();
+    fixture_assert_error(it, CSC_ERROR_ADDRESS_IN_USE, in_use);
+    listen_at(it, at.path);
+    assert_false(csc_server_listen_path(it->server, at.path, -1, false));
+    assert_true(csc_server_is_listening(it->server));
+    assert_serves_at(it, at.path);
+    csc_server_close(it->server);
+    folder_remove(&at);
+}
+
 static void a_second_server_fails_and_the_first_serves_on(void **state) {
     fixture *it = *state;
     folder at = folder_make();
@@ -388,6 +405,7 @@ int main(void) {
         fact(permissions_are_set_before_clients_can_come),
         fact(other_permissions_are_refused),
         fact(what_an_ended_server_left_is_replaced),
+        fact(a_file_that_goes_meanwhile_is_in_nobodys_way),
         fact(a_second_server_fails_and_the_first_serves_on),
         fact(a_busy_server_is_not_replaced),
         fact(what_is_no_socket_stays),
