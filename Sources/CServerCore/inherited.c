@@ -54,14 +54,13 @@ static uint64_t own_pidfd_id(void) {
     struct stat status;
     uint64_t id = 0;
     int descriptor = (int)syscall(SYS_pidfd_open, getpid(), 0);
-    if (descriptor < 0) {
-        return 0;
+    if (descriptor >= 0) {
+        if (fstatfs(descriptor, &system) == 0 && system.f_type == PID_FS &&
+            fstat(descriptor, &status) == 0) {
+            id = status.st_ino;
+        }
+        close(descriptor);
     }
-    if (fstatfs(descriptor, &system) == 0 && system.f_type == PID_FS &&
-        fstat(descriptor, &status) == 0) {
-        id = status.st_ino;
-    }
-    close(descriptor);
     return id;
 }
 
