@@ -106,7 +106,7 @@ static bool are_open(int count) {
 }
 
 static csc_inherited_error add_all(csc_inherited *set, int count, const char *names) {
-    // Before any memory is asked for: LISTEN_FDS may be any number.
+    // Before memory is allocated: LISTEN_FDS may be any number.
     if (!are_open(count)) {
         return CSC_INHERITED_ERROR_DESCRIPTOR;
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Connections in the preface: what becomes of those whose header is late, missing or never comes, and
-// that they keep nobody else from being served.
+// that other clients are served meanwhile.
 
 #include "proxies.h"
 

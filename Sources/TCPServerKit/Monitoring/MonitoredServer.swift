@@ -132,7 +132,7 @@ public final class MonitoredServer: Sendable {
     var sum = group?.statistics ?? answers.first.flatMap(\.self) ?? TCPServer.Statistics()
     sum.acceptQueue = answers.reduce(0) { $0 + ($1?.acceptQueue ?? 0) }
     sum.acceptQueueLimit = answers.reduce(0) { $0 + ($1?.acceptQueueLimit ?? 0) }
-    // A pause that lasts is counted where it is asked for on its loop alone.
+    // Only the statistics of its own loop count a pause that goes on.
     sum.overloadTime = max(sum.overloadTime, answers.reduce(.zero) { $0 + ($1?.overloadTime ?? .zero) })
     return sum
   }

@@ -22,7 +22,7 @@ extension TCPServer {
   /// Another requirement holds for the connections whose header is being read, too. Where memory is short it stays what
   /// it was, and ``serverError`` is ``SocketError/socketResource``. Of a ``TCPServerGroup`` the first server's holds for
   /// the whole group when it begins to listen; its headers are read on the accepting loop, so that the client
-  /// decides which loop it gets, and ``admissionHandler`` of the loops' servers is asked for clients alone.
+  /// decides which loop it gets, and ``admissionHandler`` of the loops' servers is called for clients alone.
   public final var proxyHeaderRequirement: ProxyHeaderRequirement? {
     get {
       requireLoopThread("TCPServer.proxyHeaderRequirement")

@@ -46,8 +46,8 @@ extension TCPServer {
   /// Whether the connections that are accepted from now on note when they began, for ``snapshot(listing:patience:)``.
   ///
   /// False at first: a connection has no room for it, and the kernel knows only for how long a connection has been silent.
-  /// Where it is true a connection costs two allocations of about 450 bytes more, and its loop watches it from the
-  /// beginning, so that none is ``Snapshot/Loop/unseenConnections`` only because its program has not used it yet.
+  /// Where it is true a connection takes more memory, and its loop watches it from the beginning, so that none is
+  /// ``Snapshot/Loop/unseenConnections`` only because its program has not used it yet.
   public final var recordsConnectionAges: Bool {
     get {
       requireLoopThread("TCPServer.recordsConnectionAges")

@@ -253,7 +253,7 @@ extension TCPSocket {
   /// Whether the peer has ended its side, and has or will get what was written. Throws away what it has sent before.
   ///
   /// Within a turn of the loop the kernel is not asked: it has said so for the sockets that it is asked to watch, and
-  /// will for the others, while nearly every peer that is asked for here has not ended.
+  /// will for the others, while nearly every peer that is looked at here has not ended.
   private func hasPeerEndedWithAll() -> Bool {
     if !flags.contains(.inputEnded) {
       if !flags.contains(.peerEnded) && isOwner && loopSeesEnds { return false }

@@ -34,7 +34,7 @@ typedef enum csc_tls_version {
     CSC_TLS_VERSION_1_3 = 3  /**< RFC 8446 */
 } csc_tls_version;
 
-/** Whether the peer's certificate is asked for, and has to be valid. */
+/** Whether the peer must send a certificate, and a valid one. */
 typedef enum csc_tls_verify_mode {
     CSC_TLS_VERIFY_AUTOMATIC, /**< a server asks for none, a client requires one */
     CSC_TLS_VERIFY_NONE,      /**< a server asks for none; a client takes any, from anyone */
@@ -97,7 +97,7 @@ typedef struct csc_tls_settings {
     const char *CSC_NULLABLE const *CSC_NULLABLE application_protocols;
     /** How many; 0 for none: what a client offers is then ignored. */
     size_t application_protocol_count;
-    /** Whether the peer's certificate is asked for. */
+    /** Whether a certificate of the peer is requested. */
     csc_tls_verify_mode verify_mode;
     /** Certificates of authorities in PEM; a server names them to clients. */
     const void *CSC_NULLABLE authorities;

@@ -39,7 +39,7 @@ typedef struct csc_tls_identity csc_tls_identity;
  * @param chain_size bytes
  * @param key *borrowed*: the private key
  * @param key_size bytes
- * @param password of an encrypted key, or NULL; no one is asked for it
+ * @param password of an encrypted key, or NULL; there is no prompt for it
  * @param error says which of them cannot be used, and why
  * @return freed by csc_tls_identity_free(); NULL for an error
  */
