@@ -202,7 +202,7 @@ struct ProxySocketTests {
     let queued = try #require(PlainClient("::1", port: proxy.port))
     let socket = TCPSocket(eventBase: hasLoop ? loop.base : nil)
     socket.proxy = .socks5(hostName: "localhost", port: proxy.port)
-    socket.proxy.timeout = .milliseconds(2000)
+    socket.proxy.timeout = .seconds(8)
     socket.connectToHost(Self.host, port: 80)
     let isConnected =
       hasLoop ? loop.run { socket.state == .connected } : socket.waitForConnected(msec: 60_000)

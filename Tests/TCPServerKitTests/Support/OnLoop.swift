@@ -52,11 +52,18 @@ func within<Result: Sendable>(
   }
 }
 
-/// Turns the loop until `condition` holds; ends by the test's limit.
+/// Turns the loop until `condition` holds; ends by the test's limit. What takes longer is looked at each millisecond, so
+/// that a test that waits leaves the processor to the others.
 func until(_ condition: () -> Bool) async throws {
+  var turns = 0
   while !condition() {
     try Task.checkCancellation()
-    await Task.yield()
+    turns += 1
+    if turns > 1000, let base = EventBase.current {
+      try await base.sleep(for: .milliseconds(1))
+    } else {
+      await Task.yield()
+    }
   }
 }
 
