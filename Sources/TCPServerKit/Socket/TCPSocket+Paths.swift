@@ -64,7 +64,7 @@ extension TCPSocket {
 
   /// Whether this is a UNIX socket: what it has written is in its peer's queue, and stays there when it closes. There are
   /// no acknowledgements to wait for, and no resets.
-  var isUnix: Bool {
+  package var isUnix: Bool {
     peer.family == UInt8(CSC_FAMILY_UNIX.rawValue)
   }
 }
