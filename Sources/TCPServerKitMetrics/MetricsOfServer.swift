@@ -39,6 +39,7 @@
       meters = [
         (meter("tcp.server.connections.active"), { $0.live }),
         (meter("tcp.server.connections.pending"), { $0.pending + $0.inMailbox }),
+        (meter("tcp.server.connections.in_preface"), { $0.inPreface }),
         (meter("tcp.server.kernel_queue.length"), { $0.acceptQueue }),
         (meter("tcp.server.kernel_queue.limit"), { $0.acceptQueueLimit }),
       ]
@@ -47,6 +48,8 @@
         (rejected("admission"), { $0.rejectedByAdmission }),
         (rejected("limit"), { $0.rejectedByLimit }),
         (rejected("overload"), { $0.shed }),
+        // Not those that said nothing at all, as health checks do.
+        (rejected("proxy_header"), { $0.endedInPreface - min($0.prefaceSilent, $0.endedInPreface) }),
         (errors("peer"), { $0.peerErrors }),
         (errors("resources"), { $0.resourceErrors }),
         (errors("permission"), { $0.permissionErrors }),

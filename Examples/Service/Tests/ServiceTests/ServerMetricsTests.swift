@@ -79,6 +79,32 @@ struct ServerMetricsTests {
     #expect(metrics.counterTotal(label: "tcp.server.connections.accepted") == 4)
   }
 
+  @Test("Connections whose PROXY header is awaited have a meter, and those with a wrong one a reason")
+  func proxyHeaders() async throws {
+    let metrics = TestMetrics()
+    var configuration = TCPServiceConfiguration.local
+    configuration.monitors = [ServerMetrics(server: "test", interval: .milliseconds(20), factory: metrics)]
+    let requirement = try ProxyHeaderRequirement(from: ["127.0.0.0/8"])
+    configuration.configure = { $0.proxyHeaderRequirement = requirement }
+    try await whileRunning(configuration) { _, port in
+      let wrong = try #require(Connection(port: port))
+      wrong.send(Array("GET / HTTP/1.1\r\n\r\n".utf8))
+      #expect(wrong.isEnded())
+      let silent = try #require(Connection(port: port))
+      try await until {
+        (try? metrics.expectMeter("tcp.server.connections.in_preface", [Self.server]).lastValue) == 1
+      }
+      silent.endSending()
+      #expect(silent.isEnded())
+    }
+    let rejected = "tcp.server.connections.rejected"
+    #expect(
+      metrics.counterTotal(label: rejected, dimensions: [Self.server, ("reason", "proxy_header")]) == 1
+    )
+    #expect(metrics.counterTotal(label: rejected) == 1)
+    #expect(metrics.counterTotal(label: "tcp.server.connections.accepted") == 2)
+  }
+
   @Test("The factory of the task is the one that is used")
   func taskLocalFactory() async throws {
     let metrics = TestMetrics()
