@@ -6,7 +6,7 @@ SECONDS ?= 60
 CONNECTIONS ?= 200000
 # Of scripts/testing/steps.py, the last five for .ci/run alone.
 STEPS = format-check check-error-texts check-language check-floors check-async-documentation test-build test-swift test-c \
-	test-examples test-nio test-service test-traits test-consumer test-readme test-benchmarks check-counts check-thread-classes check-natural-programs check-documentation \
+	test-examples test-nio test-service test-traits test-consumer test-readme test-benchmarks check-counts count-monitoring check-thread-classes check-natural-programs check-documentation \
 	test-c-clang test-qt-client test-first-minute test-torrent test-deploying
 
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.

@@ -47,7 +47,7 @@ def drain(running, connections):
         expected = clients.report(LIMIT)
         running.write_line()
         check_drained(running.line(LIMIT), connections, expected["sum"])
-        _wait_until_idle(running)
+        wait_until_idle(running)
         running.end(LIMIT)
 
 
@@ -59,9 +59,9 @@ def echo(running, messages):
         for _ in range(CONNECTIONS):
             connections.append(opened.enter_context(_connect(running)))
         for number in range(messages):
-            _wait_until_idle(running)
+            wait_until_idle(running)
             _exchange(running, connections[number % CONNECTIONS], number)
-        _wait_until_idle(running)
+        wait_until_idle(running)
         running.end(LIMIT)
 
 
@@ -70,7 +70,7 @@ def idle(running, connections):
     with contextlib.ExitStack() as opened:
         for _ in range(connections):
             opened.enter_context(_connect(running))
-        _wait_until_idle(running)
+        wait_until_idle(running)
         running.end(LIMIT)
 
 
@@ -78,10 +78,10 @@ def conversation(running, connections):
     """Connections one after the other, of one message and its answer; the client ends them."""
     for number in range(connections):
         with _connect(running) as connection:
-            _wait_until_idle(running)
+            wait_until_idle(running)
             _exchange(running, connection, number)
-            _wait_until_idle(running)
-    _wait_until_idle(running)
+            wait_until_idle(running)
+    wait_until_idle(running)
     running.end(LIMIT)
 
 
@@ -89,17 +89,17 @@ def answer(running, connections):
     """The same, and the server ends them with its answer."""
     for number in range(connections):
         with _connect(running) as connection:
-            _wait_until_idle(running)
+            wait_until_idle(running)
             _exchange(running, connection, number)
             if connection.recv(1):
                 raise running.failed("sent more than an answer")
-            _wait_until_idle(running)
-    _wait_until_idle(running)
+            wait_until_idle(running)
+    wait_until_idle(running)
     running.end(LIMIT)
 
 
 def _connect(running):
-    _wait_until_idle(running)
+    wait_until_idle(running)
     return socket.create_connection(("127.0.0.1", running.port), LIMIT)
 
 
@@ -107,7 +107,7 @@ def _clients(mode, running, connections):
     return Load(mode, os.sched_getaffinity(0), "--port", running.port, "--connections", connections)
 
 
-def _wait_until_idle(running):
+def wait_until_idle(running):
     """Until it is back in its loop and sleeps there. What woke it has happened before, in this program."""
     until = time.monotonic() + LIMIT
     while not _sleeps(running.pid):
@@ -253,12 +253,12 @@ def why_not(counter):
 # MARK: Counting
 
 
-def count(server, load, counters):
+def count(server, load, counters, numbers=(FEW, MANY)):
     """What one connection or message costs, as Fractions by name. Raises Failed."""
     found = {}
     for counter in counters:
-        few, many = (_count_once(server, load, counter(), number) for number in (FEW, MANY))
-        found |= {name: Fraction(many[name] - few[name], MANY - FEW) for name in few | many}
+        few, many = (_count_once(server, load, counter(), number) for number in numbers)
+        found |= {name: Fraction(many[name] - few[name], numbers[1] - numbers[0]) for name in few | many}
     return found
 
 

@@ -30,7 +30,7 @@ SWIFT_STEPS = (
     swift("test-nio", "Handoff to SwiftNIO", "Examples/NIOHandoff"),
     swift("test-service", "A service, its monitors and Prometheus", "Examples/Service"),
     # After it, in whose build folder its dependencies are.
-    Step("test-traits", "What is fetched for which trait", ("Tests/Consumers/traits/check",)),
+    Step("test-traits", "Packages that use no trait, each, all", ("Tests/Consumers/traits/check",)),
     Step("test-consumer", "A package that depends on this one", ("Tests/Consumers/swift-package/check",)),
     Step("check-documentation", "The code in the documentation", ("scripts/check-documentation",)),
     Step("docs", "The documentation as a site", ("scripts/build-documentation",)),
@@ -51,6 +51,7 @@ OTHER_STEPS = (
     Step("test-benchmarks", "Tests of the benchmarks", ("benchmarks/test", "--verbose"), results.unittest,
          {"program": "benchmarks/test"}),
     Step("check-counts", "Exact counts of calls and allocations", ("benchmarks/check-counts",)),
+    Step("count-monitoring", "What a log, metrics and tracing cost", ("benchmarks/count-monitoring",)),
 )
 STEPS = SWIFT_STEPS + OTHER_STEPS
 

@@ -6,10 +6,11 @@ import TCPServerKit
 import TCPServerKitLogging
 import TCPServerKitMetrics
 import TCPServerKitTracing
+import Tracing
 
 /// The server of count-monitoring: greets each client and closes. `monitored storm` alone, with `--monitors` with a log and
-/// metrics, with `--tracing` with a tracer that records nothing. Its loop is the main thread's, as valgrind cannot count a program whose
-/// main thread libdispatch has ended.
+/// metrics, with `--tracing` with spans where the program has no tracer, with `--tracer` where it has one. Its loop is the
+/// main thread's, as valgrind cannot count a program whose main thread libdispatch has ended.
 @main
 enum Monitored {
   static func main() throws {
@@ -28,12 +29,13 @@ enum Monitored {
     }
     var monitors: [any ServerMonitor] = []
     var handler = greet
+    if CommandLine.arguments.contains("--tracer") { InstrumentationSystem.bootstrap(UnsampledTracer()) }
     if CommandLine.arguments.contains("--monitors") {
       let logger = Logger(label: "monitored") { StreamLogHandler.standardError(label: $0) }
       monitors.append(ServerLog(logger, server: "monitored"))
       monitors.append(ServerMetrics(server: "monitored", factory: PrometheusFactory()))
     }
-    if CommandLine.arguments.contains("--tracing") {
+    if CommandLine.arguments.contains("--tracing") || CommandLine.arguments.contains("--tracer") {
       handler = ConnectionTracing(server: "monitored").handler(greet)
     }
     try await server.withMonitors(monitors, shutdown: shutdown) { [handler] in

@@ -13,6 +13,7 @@ let package = Package(
     ),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.3"),
   ],
   targets: [
     .executableTarget(
@@ -24,9 +25,13 @@ let package = Package(
         .product(name: "TCPServerKitTracing", package: "TCPServerKit"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "Metrics", package: "swift-metrics"),
+        .product(name: "Tracing", package: "swift-distributed-tracing"),
       ],
       path: ".",
-      sources: ["Monitored.swift", "PrometheusFactory.swift"]
+      sources: ["Monitored.swift", "PrometheusFactory.swift", "UnsampledTracer.swift"],
+      // As in the library: without it the closures of `greet` would go through two conversions that a handler that is
+      // written where it is given does not have.
+      swiftSettings: [.enableUpcomingFeature("NonisolatedNonsendingByDefault")]
     )
   ],
   swiftLanguageModes: [.v6]
