@@ -10,7 +10,7 @@
     private enum Phase {
       case idle
       case starting(GracefulShutdown)
-      case listening(TCPService.ListeningPlace, GracefulShutdown)
+      case listening(TCPService.ListeningPlace, GracefulShutdown, TCPServerGroup)
       case ended(any Error)
     }
 
@@ -27,7 +27,7 @@
       ) -> Result<TCPService.ListeningPlace, any Error>? {
         if cancelled.remove(id) != nil { return .failure(CancellationError()) }
         switch phase {
-        case .listening(let place, _): return .success(place)
+        case .listening(let place, _, _): return .success(place)
         case .ended(let error): return .failure(error)
         case .idle, .starting:
           waiters[id] = waiter
@@ -55,10 +55,11 @@
       }
     }
 
-    func listens(_ place: TCPService.ListeningPlace) {
+    func listens(_ server: TCPServerGroup) {
+      let place = TCPService.ListeningPlace(address: server.serverAddress, port: server.serverPort)
       let waiters = state.withLock { state -> [Waiter] in
         guard case .starting(let shutdown) = state.phase else { return [] }
-        state.phase = .listening(place, shutdown)
+        state.phase = .listening(place, shutdown, server)
         return state.takeWaiters()
       }
       for waiter in waiters { waiter.resume(returning: place) }
@@ -74,7 +75,13 @@
 
     var isReady: Bool {
       state.withLock { state in
-        if case .listening(_, let shutdown) = state.phase { !shutdown.isAnnounced } else { false }
+        if case .listening(_, let shutdown, _) = state.phase { !shutdown.isAnnounced } else { false }
+      }
+    }
+
+    var server: TCPServerGroup? {
+      state.withLock { state in
+        if case .listening(_, _, let server) = state.phase { server } else { nil }
       }
     }
 

@@ -78,7 +78,7 @@
       } else {
         try await server.setSocketDescriptors(configuration.inheritedSockets)
       }
-      state.listens(ListeningPlace(address: server.serverAddress, port: server.serverPort))
+      state.listens(server)
       try await server.withMonitors(configuration.monitors, shutdown: shutdown) {
         try await server.serve(
           maxConnections: configuration.maxConnections,
@@ -123,6 +123,12 @@
     /// Whether the service listens and no shutdown is announced: what a readiness probe asks.
     public var isReady: Bool {
       state.isReady
+    }
+
+    /// The server from the time when it listens until ``run()`` ends, and nil otherwise: for its counters, and for
+    /// ``TCPServerGroup/snapshot(listing:patience:)`` and ``TCPServerGroup/diagnose()``. It is the service that ends it.
+    public var server: TCPServerGroup? {
+      state.server
     }
   }
 #endif

@@ -50,7 +50,24 @@ final class PrometheusFactory: MetricsFactory {
   }
 
   private func help(_ name: String) -> String {
-    "The metric \(name); the article Operating a server says what it means."
+    let texts = [
+      "accept_errors_total": "Attempts to accept that failed, by class of error.",
+      "accept_paused_time_total": "Seconds that accepting was paused for an error or a limit.",
+      "connection_duration_seconds": "How long connections lasted, by whether the peer got everything.",
+      "connections_accepted_total": "Connections that the kernel handed over.",
+      "connections_active": "Connections that have not ended.",
+      "connections_in_preface": "Connections whose PROXY header is awaited.",
+      "connections_pending": "Connections that no handler has taken.",
+      "connections_rejected_total": "Connections that were closed in place of being served, by reason.",
+      "descriptors_headroom": "Files that the process may still open.",
+      "draining": "1 from the announcement of a shutdown on.",
+      "kernel_queue_length": "Clients in the kernel's accept queue.",
+      "kernel_queue_limit": "How many clients the kernel's accept queue takes.",
+      "loop_busy": "Part of a processor that the loop's thread uses, 0 to 1.",
+      "loop_lag": "Seconds by which a timer of the loop was late.",
+    ]
+    let prefix = "tcp_server_"
+    return name.hasPrefix(prefix) ? texts[String(name.dropFirst(prefix.count))] ?? name : name
   }
 
   // MARK: - MetricsFactory

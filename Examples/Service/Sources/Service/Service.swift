@@ -10,7 +10,7 @@ import TCPServerKitMetrics
 import TCPServerKitService
 import TCPServerKitTracing
 
-/// An echo server as a service is run: with a log, metrics for Prometheus, spans, a readiness probe and an end in order.
+/// An echo server as a service is run: with a log, metrics for Prometheus, spans, an operator's port and an end in order.
 @main
 enum Service {
   static func main() async throws {
@@ -42,7 +42,7 @@ enum Service {
     // The echo server leaves 32 descriptors to others, of which these are some: what is wrong can be seen then, too.
     operating.configure = { $0.descriptorReserve = 8 }
     let operations = TCPService(operating) { socket in
-      try await serveOperations(socket, metrics) { echo.isReady }
+      try await serveOperations(socket, metrics, of: echo)
     }
 
     // The group ends its services from the last to the first: the metrics of a server that ends can still be read.

@@ -11,7 +11,8 @@ struct ServiceProgramTests {
     let service = try RunningProgram(["SHUTDOWN_DELAY=2"])
     #expect(try HTTP.get(service.operationsPort, "/live").status == 200)
     #expect(try HTTP.get(service.operationsPort, "/ready").status == 200)
-    #expect(try HTTP.get(service.operationsPort, "/nothing").status == 404)
+    let nothing = try HTTP.get(service.operationsPort, "/nothing")
+    #expect(nothing.status == 404 && nothing.body.contains("/diagnosis"))
     service.program.send(signal: SIGTERM)
     while try HTTP.get(service.operationsPort, "/ready").status == 200 {}
     #expect(try HTTP.get(service.operationsPort, "/ready").status == 503)
@@ -21,6 +22,26 @@ struct ServiceProgramTests {
     #expect(end.status == 0)
     #expect(end.errors.contains("A shutdown is announced: accepting goes on"))
     #expect(end.errors.contains("tcp.server.report.served=1"))
+  }
+
+  @Test("An operator sees the connections, what limits the server, and a text for each metric")
+  func operations() throws {
+    let service = try RunningProgram(["LOOPS=1"])
+    let client = try exchange(port: service.port)
+    var text = ""
+    while !text.contains("a task waits for the next message") {
+      text = try HTTP.get(service.operationsPort, "/connections").body
+    }
+    #expect(text.contains("server on 127.0.0.1, port \(service.port): live 1,"))
+    #expect(text.contains("127.0.0.1:\(client.localPort), descriptor"))
+    #expect(text.contains("read 5 and 0 wait"))
+    let json = try HTTP.get(service.operationsPort, "/connections.json").body
+    #expect(json.hasPrefix("{") && json.contains("\(client.localPort)"))
+    #expect(try HTTP.get(service.operationsPort, "/diagnosis").body.contains("\nfirst limit: "))
+    let help = try service.metrics().split(separator: "\n").filter { $0.hasPrefix("# HELP ") }
+    #expect(help.count > 10)
+    // Name and text: without a text of its own a metric has its name there.
+    #expect(help.allSatisfy { $0.hasSuffix(".") }, "\(help)")
   }
 
   @Test("A setting that cannot be read ends it with a text")

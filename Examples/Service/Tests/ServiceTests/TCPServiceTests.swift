@@ -20,6 +20,22 @@ struct TCPServiceTests {
     }
   }
 
+  @Test("The server of a service can be asked while it listens")
+  func server() async throws {
+    let service = TCPService(.local, handler: echo)
+    #expect(service.server == nil)
+    let running = Task { try await service.run() }
+    let port = try await service.waitUntilListening().port
+    let client = try exchange(port: port)
+    let server = try #require(service.server)
+    #expect(server.serverPort == port)
+    let snapshot = await server.snapshot()
+    #expect(snapshot.loops.flatMap(\.connections).map(\.peerPort) == [client.localPort])
+    running.cancel()
+    try await running.value
+    #expect(service.server == nil)
+  }
+
   @Test("run() throws why it could not listen, and so does waitUntilListening()")
   func bindError() async throws {
     try await whileRunning(.local) { _, port in
