@@ -229,7 +229,8 @@ def rolling_stops(figures):
     after = network.kernel_counters()
     figures.add("servers stopped", stops)
     figures.add("clients served", rollout.served, at_least=1)
-    figures.add("rate", rollout.served / seconds, "/s")
+    begun = rollout.served + sum(rollout.kinds.values()) + rollout.lost_late
+    figures.add(f"clients that connected, of {rate}/s if the machine is fast enough", begun / seconds, "/s")
     figures.add("served that came during a delay", rollout.during_delay, at_least=1)
     figures.add("lost before the end of a delay", sum(rollout.kinds.values()), exactly=0)
     figures.check(f"they were lost by {dict(rollout.kinds)}", not rollout.kinds)
