@@ -4,7 +4,7 @@
 //
 //      kernel queue --accept4--> step --> take() --> pending queue, or the incoming callback
 //                                  |         \--> new_connection callback
-//                                  \--> fail() --> a pause, or the end
+//                                  \--> accept_failure.c --> a pause, or the end
 //
 // A step is one attempt: libevent's, which arrives in csc__on_accept(), or our own,
 // csc__step(). What it changes takes effect in csc__settle(), once after each step: it computes
@@ -13,7 +13,8 @@
 // kernel's queue is empty or the listener is disabled, so every limit is kept by disabling it in
 // the callback of the connection that fills it.
 //
-// What to do is decided elsewhere: after an error by pause.c, for a client by admission.c.
+// What to do is decided elsewhere: after an error by pause.c and accept_failure.c, for a client by
+// admission.c.
 
 #include "admission.h"
 #include "clock.h"
@@ -25,11 +26,8 @@
 #include "server.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-static void pause_for(csc_server *server, const csc__verdict *verdict, csc_call call, int errnum);
 
 void csc__settle(csc_server *server) {
     if (!csc__apply(server)) {
@@ -39,7 +37,7 @@ void csc__settle(csc_server *server) {
             csc__pause_judge(&server->pause, ENOMEM, server->overload_policy, true);
         server->statistics.resource_errors++;
         csc__server_enter(server);
-        pause_for(server, &verdict, CSC_CALL_WATCH, errnum);
+        csc__pause_for(server, &verdict, CSC_CALL_WATCH, errnum);
         csc__server_leave(server);
     }
 }
@@ -229,7 +227,7 @@ static void check_reserve(csc_server *server) {
     if (csc__descriptors_are_short(server)) {
         csc__verdict verdict = csc__pause_judge_shortage(&server->pause, server->overload_policy);
         server->statistics.resource_errors++;
-        pause_for(server, &verdict, CSC_CALL_ACCEPT, EMFILE);
+        csc__pause_for(server, &verdict, CSC_CALL_ACCEPT, EMFILE);
     } else {
         server->pause.reported = false;
     }
@@ -242,141 +240,6 @@ static inline void accepting_succeeded(csc_server *server, int descriptor) {
     if (descriptor < server->reserve_watermark) {
         server->pause.reported = false;
     }
-}
-
-/* ---------------------------------------------------------------------------------------------- */
-// Accepting has failed
-
-void csc__begin_back_off(csc_server *server, const csc__verdict *verdict, int errnum) {
-    CSC__PROBE3(pause, server, errnum, verdict->delay);
-    csc__pause_begin(&server->pause, verdict, csc__monotonic_milliseconds());
-    csc__group_publish(server);
-    csc__listener_schedule_retry(server);
-    csc__apply(server); // disables the listener, which cannot fail
-}
-
-// Accepts one client with the reserve descriptor and closes the connection. The reserve is back
-// before any callback runs. False when there was no client, or no descriptor to accept one with.
-static bool shed_one(csc_server *server) {
-    struct sockaddr_storage peer;
-    socklen_t length = sizeof peer;
-    csc__reserve_fd_give_up(server);
-    csc_rejection rejection = {.reason = CSC_REJECTED_BY_OVERLOAD};
-    int descriptor = accept4(server->socket.private_fd, (struct sockaddr *)&peer, &length,
-                             SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (descriptor >= 0) {
-        csc_address_from_sockaddr((struct sockaddr *)&peer, length, &rejection.peer);
-        CSC__PROBE3(accept, server, descriptor, &peer);
-        CSC__PROBE3(reject, server, descriptor, rejection.reason);
-        if (server->rejected) {
-            rejection.local = csc__local_address(descriptor);
-        }
-        close(descriptor);
-        server->statistics.accepted++;
-        server->statistics.shed++;
-        csc__group_publish(server);
-    }
-    csc__reserve_fd_take(server);
-    if (descriptor >= 0) {
-        csc__notify(server, CSC__REJECTION, &rejection);
-    }
-    return descriptor >= 0;
-}
-
-void csc__shed(csc_server *server) {
-    uint64_t generation = server->generation;
-    int count = 0;
-    // A callback may close the server, or take the descriptor that the reserve was.
-    while (count < server->accept_batch && generation == server->generation &&
-           csc__private_fd_is_ours(&server->reserve_fd) && shed_one(server)) {
-        count++;
-    }
-    // More are waiting to be rejected, and are not to wait as long as those who hope for room.
-    if (count >= server->accept_batch && generation == server->generation &&
-        server->pause.backing_off) {
-        server->pause.delay = 0;
-        csc__verdict verdict = csc__pause_judge_nobody(&server->pause);
-        csc__begin_back_off(server, &verdict, 0);
-    }
-}
-
-static void pause_for(csc_server *server, const csc__verdict *verdict, csc_call call, int errnum) {
-    uint64_t generation = server->generation;
-    csc__fail(server, call, errnum);
-    csc__begin_back_off(server, verdict, errnum);
-    if (verdict->sheds) {
-        csc__shed(server);
-    }
-    if (verdict->reports && generation == server->generation) {
-        server->pause.reported = true;
-        server->statistics.error_episodes++;
-        csc__group_publish(server);
-        csc__notify(server, CSC__ACCEPT_ERROR, NULL);
-    }
-}
-
-void csc__accept_stop(csc_server *server) {
-    server->generation++;
-    // First: in the list all numbers of a server are its own.
-    atomic_store(&server->can_be_alerted, false);
-    csc__fork_guard_remove(server);
-    csc__place_stop_waiting(server);
-    server->pause = (csc__pause){0};
-    csc__listener_stop(server);
-    csc__watchdog_stop(&server->watchdog);
-    csc__private_fd_close(&server->placeholder);
-    csc__listening_socket_release(&server->socket);
-    csc__reserve_fd_keep(server);
-    csc__note_overload(server);
-    if (server->group) {
-        // In a forked child the epoll is the parent's own, and so are the events in it.
-        csc__group_stop(server->group, server->process != csc__process());
-        csc__group_publish(server);
-    }
-}
-
-void csc__accept_close(csc_server *server) {
-    CSC__PROBE2(close, server, server->socket.descriptor);
-    csc__listening_socket_remove_file(&server->socket);
-    csc__accept_stop(server);
-    csc__listening_socket_close(&server->socket);
-    server->inherited_by_fork = false;
-}
-
-csc__outcome csc__accept_failed(csc_server *server, int errnum) {
-    bool listens = errnum != EOPNOTSUPP || csc__listening_socket_listens(&server->socket);
-    if (errnum != EAGAIN) {
-        csc__pause_note_fruitless(&server->pause);
-    }
-    csc__verdict verdict =
-        csc__pause_judge(&server->pause, errnum, server->overload_policy, listens);
-    switch (verdict.cause) {
-    case CSC__NOTHING:
-        return CSC__NOBODY;
-    case CSC__PEER:
-        server->statistics.peer_errors++;
-        break;
-    case CSC__RESOURCES:
-        server->statistics.resource_errors++;
-        break;
-    case CSC__PERMISSION:
-        server->statistics.permission_errors++;
-        break;
-    case CSC__BROKEN:
-        server->statistics.listener_errors++;
-        csc__fail(server, CSC_CALL_ACCEPT, errnum);
-        csc__accept_close(server);
-        if (verdict.reports) {
-            csc__notify(server, CSC__ACCEPT_ERROR, NULL);
-        }
-        return CSC__STOPPED;
-    }
-    if (!verdict.pauses) {
-        csc__group_publish(server);
-        return CSC__PEER_ERROR;
-    }
-    pause_for(server, &verdict, CSC_CALL_ACCEPT, errnum);
-    return CSC__PAUSED;
 }
 
 /* ---------------------------------------------------------------------------------------------- */

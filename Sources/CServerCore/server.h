@@ -7,6 +7,7 @@
 //      loop.c  placing.c  member.c  sharing.c  prefacing.c
 //                                          the loop's side, with wait.c the drivers
 //      accept.c                            the one actor
+//      accept_failure.c                    what a failed attempt does
 //      places.c  preface.c                 a place of a budget; what comes before delivery
 //      settle.c  listener.c  notify.c      what the state asks for; events; callbacks
 //      state.c  group_state.c  group_list.c  descriptor_reserve.c  fork_guard.c
@@ -253,10 +254,9 @@ csc__outcome csc__step_with(csc_server *server, const csc_connection *connection
 // The same for one that has got past its preface, and is live.
 csc__outcome csc__step_past_preface(csc_server *server, csc_connection *connection);
 
-// The same for one that libevent accepted, and for an attempt that failed elsewhere.
+// The same for one that libevent accepted.
 void csc__on_accept(struct evconnlistener *listener, int descriptor, struct sockaddr *peer,
                     int length, void *context);
-csc__outcome csc__accept_failed(csc_server *server, int errnum);
 
 // csc__apply(), with a pause where that fails. To be called once after each step, and when the
 // program has changed something.
@@ -266,19 +266,27 @@ void csc__settle(csc_server *server);
 // turn of the loop. Many places then cost one system call, not one each.
 void csc__settle_for_room(csc_server *server);
 
-// Ends listening, and keeps what is pending. The descriptor that the program knows stays open, or
-// is closed too.
-void csc__accept_stop(csc_server *server);
-void csc__accept_close(csc_server *server);
-
 // Closes a connection that was handed over and cannot be kept, for lack of memory.
 void csc__refuse(csc_server *server, const csc_connection *connection);
+
+// accept_failure.c: what a failed attempt does.
+
+// Applies the verdict of an attempt that failed, libevent's or one of our own.
+csc__outcome csc__accept_failed(csc_server *server, int errnum);
+
+// Records and reports the error of a call, and backs off.
+void csc__pause_for(csc_server *server, const csc__verdict *verdict, csc_call call, int errnum);
 
 // 0 for an errno where no system call failed.
 void csc__begin_back_off(csc_server *server, const csc__verdict *verdict, int errnum);
 
 // Rejects the clients in the kernel's queue, a batch at most.
 void csc__shed(csc_server *server);
+
+// Ends listening, and keeps what is pending. The descriptor that the program knows stays open, or
+// is closed too.
+void csc__accept_stop(csc_server *server);
+void csc__accept_close(csc_server *server);
 
 // loop.c: the events of a listening server.
 
