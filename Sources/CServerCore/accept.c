@@ -20,10 +20,12 @@
 #include "clock.h"
 #include "group.h"
 #include "notify.h"
+#include "pacing.h"
 #include "places.h"
 #include "preface.h"
 #include "probes.h"
 #include "server.h"
+#include "source_limits.h"
 
 #include <errno.h>
 #include <sys/socket.h>
@@ -62,12 +64,19 @@ static void reject(csc_server *server, const csc_connection *connection,
     CSC__PROBE3(reject, server, connection->descriptor, reason);
     csc__close_rejected(connection->descriptor, reset);
     csc_proxied_free(connection->proxied);
+    csc__source_end(server, connection);
     switch (reason) {
     case CSC_REJECTED_BY_ADMISSION:
         server->statistics.rejected_by_admission++;
         break;
     case CSC_REJECTED_BY_LIMIT:
         server->statistics.rejected_by_limit++;
+        break;
+    case CSC_REJECTED_BY_SOURCE_LIMIT:
+        server->statistics.rejected_by_source_limit++;
+        break;
+    case CSC_REJECTED_BY_SOURCE_RATE:
+        server->statistics.rejected_by_source_rate++;
         break;
     default:
         server->statistics.shed++;
@@ -103,17 +112,33 @@ static void turn_away(csc_server *server, const csc_connection *connection,
         server->statistics.discarded_on_close++;
         close(connection->descriptor);
         csc_proxied_free(connection->proxied);
+        csc__source_end(server, connection);
     }
 }
 
+// Where it comes from, which may have too much already.
+static inline csc__admission_verdict count_source(csc_server *server, csc_connection *connection) {
+    csc__source_answer answer = csc__sources_take(server->sources, &connection->peer,
+                                                  csc__is_finishing(server), &connection->source);
+    csc__admission_verdict verdict = {.entry = CSC__LET_IN};
+    if (answer >= CSC__SOURCE_UNCOUNTED) {
+        server->statistics.uncounted_sources += answer == CSC__SOURCE_UNCOUNTED;
+        verdict = csc__admission_by_source(answer, csc__sources_reset(server->sources));
+    }
+    return verdict;
+}
+
 // False when the connection was closed: its client was rejected, or the server closed meanwhile.
-static bool admit(csc_server *server, const csc_connection *connection) {
+static bool admit(csc_server *server, csc_connection *connection) {
     if (server->group) {
         csc__collect_ended(server); // places on other loops that have become free
     }
     const csc__admission_limits limits = {server->max_connections, server->excess,
                                           csc__is_finishing(server)};
     csc__admission_verdict verdict = csc__admission_by_limit(&limits, server->live);
+    if (verdict.entry == CSC__LET_IN && server->sources && !csc__preface_is_due(server)) {
+        verdict = count_source(server, connection);
+    }
     if (verdict.entry == CSC__LET_IN && server->admission) {
         verdict = ask(server, &connection->peer);
     }
@@ -129,7 +154,8 @@ static bool admit(csc_server *server, const csc_connection *connection) {
 }
 
 // False when the program has given it back, or closed it.
-static bool hand_over(csc_server *server, const csc_connection *connection) {
+static inline __attribute__((always_inline)) bool hand_over(csc_server *server,
+                                                            const csc_connection *connection) {
     int outer = server->handed_over_fd;
     server->handed_over_fd = connection->descriptor;
     csc__notify(server, CSC__INCOMING_CONNECTION, connection);
@@ -148,21 +174,25 @@ static inline __attribute__((always_inline)) bool enter(csc_server *server,
         }
     } else {
         csc_connection *place = csc__pending_push_place(&server->pending);
-        place->descriptor = connection->descriptor;
-        place->peer = connection->peer;
-        place->proxied = connection->proxied;
+        *place = *connection;
     }
     return true;
 }
 
-// The client that a proxy has named is asked about as well.
-static bool take_past_preface(csc_server *server, const csc_connection *connection) {
+// The client that a proxy has named is asked about as well, and it is the one that counts.
+static bool take_past_preface(csc_server *server, csc_connection *connection) {
     bool is_named =
         connection->proxied && connection->proxied->header.source.family != CSC_FAMILY_NONE;
-    csc__admission_verdict verdict =
-        server->admission && is_named
-            ? ask(server, &connection->peer)
-            : csc__admission_by_answer(CSC_ADMIT, false, csc__pending_reserve(&server->pending));
+    csc__admission_verdict verdict = {.entry = CSC__LET_IN};
+    if (server->sources && is_named) {
+        verdict = count_source(server, connection);
+    }
+    if (verdict.entry == CSC__LET_IN) {
+        verdict = server->admission && is_named
+                      ? ask(server, &connection->peer)
+                      : csc__admission_by_answer(CSC_ADMIT, false,
+                                                 csc__pending_reserve(&server->pending));
+    }
     if (verdict.entry == CSC__LET_IN) {
         return enter(server, connection);
     }
@@ -180,7 +210,7 @@ static __attribute__((noinline)) bool take_by_preface(csc_server *server,
 // Lets the connection in; false when it was closed instead, or is in the preface. As a call it would
 // cost each connection that comes from another thread 30 instructions more.
 static inline __attribute__((always_inline)) bool take(csc_server *server,
-                                                       const csc_connection *connection) {
+                                                       csc_connection *connection) {
     server->statistics.accepted++;
     if (server->live >= server->admission_threshold) {
         if (!admit(server, connection)) {
@@ -195,11 +225,40 @@ static inline __attribute__((always_inline)) bool take(csc_server *server,
 }
 
 // On its own, so that the connections that are queued need no room for this on the stack.
-static __attribute__((noinline)) bool take_slowly(csc_server *server, int descriptor,
+static __attribute__((noinline)) bool take_asking(csc_server *server, int descriptor,
                                                   const struct sockaddr *peer, socklen_t length) {
     csc_connection connection = {.descriptor = descriptor};
     csc_address_from_sockaddr(peer, length, &connection.peer);
     return take(server, &connection);
+}
+
+// The peer is that in its place of the queue, which it does not have yet.
+static __attribute__((noinline)) bool take_from(csc_server *server, int descriptor,
+                                                const csc_connection *place) {
+    csc_connection connection = {.descriptor = descriptor, .peer = place->peer};
+    return take(server, &connection);
+}
+
+// Where nothing but its source limits a client, it goes straight to its place in the queue, too.
+static __attribute__((noinline)) bool take_counting(csc_server *server, int descriptor,
+                                                    const struct sockaddr *peer, socklen_t length) {
+    csc_connection *place = csc__pending_next_place(&server->pending);
+    csc_address_from_sockaddr(peer, length, &place->peer);
+    place->source = csc__sources_count(server->sources, &place->peer);
+    if (place->source == 0) {
+        return take_from(server, descriptor, place);
+    }
+    server->statistics.accepted++;
+    server->live++;
+    server->pending.count++;
+    place->descriptor = descriptor;
+    return true;
+}
+
+static __attribute__((noinline)) bool take_slowly(csc_server *server, int descriptor,
+                                                  const struct sockaddr *peer, socklen_t length) {
+    return server->only_counts_sources ? take_counting(server, descriptor, peer, length)
+                                       : take_asking(server, descriptor, peer, length);
 }
 
 // The same for a connection that was just accepted. Without a limit or a callback to ask, the address
@@ -256,7 +315,7 @@ static inline csc__outcome announce(csc_server *server, bool taken, bool is_list
     return CSC__TOOK;
 }
 
-csc__outcome csc__step_with(csc_server *server, const csc_connection *connection) {
+csc__outcome csc__step_with(csc_server *server, csc_connection *connection) {
     return announce(server, take(server, connection), false);
 }
 
@@ -274,11 +333,23 @@ static bool reject_beyond_budget(csc_server *server, int descriptor, const struc
     return false;
 }
 
+static void give_token(csc_server *server, bool is_paced) {
+    if (is_paced) {
+        csc__pace_give(server);
+    }
+}
+
 csc__outcome csc__step(csc_server *server) {
     struct sockaddr_storage peer;
     socklen_t length = sizeof peer;
+    bool is_paced = server->pacing && !csc__is_finishing(server);
+    if (is_paced && !csc__pace_take(server)) {
+        csc__set_limits(server);
+        return CSC__NO_PLACE;
+    }
     csc__place place = csc__place_take(server);
     if (place == CSC__PLACE_AWAITED) {
+        give_token(server, is_paced);
         return CSC__NO_PLACE;
     }
     errno = ENOMEM;
@@ -291,6 +362,7 @@ csc__outcome csc__step(csc_server *server) {
         if (place == CSC__PLACE_TAKEN) {
             csc__place_give(server);
         }
+        give_token(server, is_paced);
         return csc__accept_failed(server, errnum);
     }
     descriptor = csc__above_standard(descriptor);

@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "group.h"
 #include "notify.h"
+#include "pacing.h"
 #include "places.h"
 #include "probes.h"
 #include "server.h"
@@ -89,6 +90,7 @@ void csc__accept_stop(csc_server *server) {
     atomic_store(&server->can_be_alerted, false);
     csc__fork_guard_remove(server);
     csc__place_stop_waiting(server);
+    csc__pace_stop(server);
     server->pause = (csc__pause){0};
     csc__listener_stop(server);
     csc__watchdog_stop(&server->watchdog);

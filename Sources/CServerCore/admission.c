@@ -36,6 +36,15 @@ csc__admission_verdict csc__admission_by_answer(csc_admission answer, bool close
     };
 }
 
+csc__admission_verdict csc__admission_by_source(csc__source_answer answer, bool resets) {
+    return (csc__admission_verdict){
+        .entry = answer >= CSC__SOURCE_FULL ? CSC__REJECT : CSC__LET_IN,
+        .reason =
+            answer == CSC__SOURCE_FULL ? CSC_REJECTED_BY_SOURCE_LIMIT : CSC_REJECTED_BY_SOURCE_RATE,
+        .reset = resets,
+    };
+}
+
 csc_address csc__local_address(int descriptor) {
     csc_address address = {.family = CSC_FAMILY_NONE};
     struct sockaddr_storage name;

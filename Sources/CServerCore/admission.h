@@ -5,7 +5,7 @@
 #ifndef CSC_ADMISSION_H
 #define CSC_ADMISSION_H
 
-#include "CServerCore.h"
+#include "source_table.h"
 
 typedef struct csc__admission_limits {
     int max_connections; // less than 0 for none
@@ -28,6 +28,9 @@ csc__admission_verdict csc__admission_by_limit(const csc__admission_limits *limi
 // After it was asked. `closed`: the server was closed meanwhile, and does what close() does to a
 // connection that is pending. `has_memory`: there is room in the queue.
 csc__admission_verdict csc__admission_by_answer(csc_admission answer, bool closed, bool has_memory);
+
+// Its source has more than it may have, or is not counted.
+csc__admission_verdict csc__admission_by_source(csc__source_answer answer, bool resets);
 
 // The local address of a connection, for the report of its rejection; none where the kernel has
 // none.

@@ -79,12 +79,14 @@ csc_group *csc_group_new(csc_server *acceptor, size_t capacity) {
     group->last = SIZE_MAX; // the first one is next
     group->stall_limit = DEFAULT_STALL_LIMIT_MS;
     acceptor->group = group;
+    csc__group_set_sources(group, acceptor->sources);
     if (acceptor->max_pending < acceptor->accept_batch) {
         acceptor->max_pending = acceptor->accept_batch; // a burst may be for one member
     }
     acceptor->published = &group->published;
     acceptor->incoming_connection = csc__group_place;
     acceptor->incoming_connection_context = group;
+    csc__set_limits(acceptor);
     csc__group_publish(acceptor);
     csc__group_list_add(group);
     return group;
@@ -133,6 +135,11 @@ bool csc_group_add(csc_group *group, csc_server *server) {
         csc_server_set_error(
             server, CSC_ERROR_OPERATION,
             "A member needs an event_base, is in no other group and does not listen");
+        return false;
+    }
+    if (server->sources || server->pacing) {
+        csc_server_set_error(server, CSC_ERROR_OPERATION,
+                             "The limit of a group is that of the server that accepts");
         return false;
     }
     csc__member *member = make_member(group, server);

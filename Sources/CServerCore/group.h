@@ -63,7 +63,8 @@ struct csc_group {
     atomic_bool wants_room; // the accepting thread waits for room
     csc__waker waker;       // of its loop
     _Atomic uint64_t taken_back;
-    csc_statistics published; // the acceptor's
+    _Atomic(csc_sources *) sources; // the acceptor's, retained; changes only without connections
+    csc_statistics published;       // the acceptor's
 };
 
 // group_list.c: the process's list of groups. A group is in it as long as it has its locks.
@@ -76,6 +77,9 @@ void csc__group_list_remove(const csc_group *group);
 // `forget_event`: as for csc__mailbox_close().
 void csc__group_abandon(csc_server *acceptor, bool forget_event);
 void csc__group_release(csc_group *group);
+
+// Where the connections of the group count by source; NULL for nowhere.
+void csc__group_set_sources(csc_group *group, csc_sources *sources);
 
 // The server that accepts listens from now on; false with errno when its loop cannot be woken. And
 // no more: then the group leaves nothing on its loop, and what is on its way stays on it.

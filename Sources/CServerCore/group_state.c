@@ -7,6 +7,7 @@
 
 #include "clock.h"
 #include "group.h"
+#include "source_table.h"
 
 #include <event2/event.h>
 #include <stddef.h>
@@ -23,8 +24,14 @@ void csc__group_release(csc_group *group) {
         free(group->members[index]);
     }
     pthread_mutex_destroy(&group->lock);
+    csc_sources_free(atomic_load(&group->sources));
     free(group->members);
     free(group);
+}
+
+void csc__group_set_sources(csc_group *group, csc_sources *sources) {
+    csc_sources *retained = sources ? csc__sources_retain(sources) : NULL;
+    csc_sources_free(atomic_exchange(&group->sources, retained));
 }
 
 void csc__group_flush(csc_group *group) {

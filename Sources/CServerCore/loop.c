@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "group.h"
 #include "notify.h"
+#include "pacing.h"
 #include "places.h"
 #include "preface.h"
 #include "probes.h"
@@ -110,6 +111,9 @@ bool csc__tend(csc_server *server, int64_t now) {
     if (csc__pause_is_over(&server->pause, now) && end_back_off(server)) {
         csc__settle(server);
     }
+    if (now >= csc__pace_deadline(server)) {
+        csc__settle(server);
+    }
     if (csc__place_is_due(server, now)) {
         csc__place_look(server);
         if (!is_ready(server) || !csc__limits_allow(server)) {
@@ -195,6 +199,9 @@ static void on_watchdog(evutil_socket_t descriptor, short events, void *context)
             retry(server); // there was no memory for its timer
         }
         csc__look_for_place(server); // the loop that was woken for one may be stuck
+        if (now >= csc__pace_deadline(server)) {
+            csc__settle(server); // there was no memory for its timer
+        }
     }
     csc__server_leave(server);
 }

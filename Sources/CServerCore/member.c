@@ -4,12 +4,12 @@
 // accepting, limits receiving: what a member must not take stays in its mailbox, from where the
 // accepting thread places it elsewhere.
 
-#include "group.h"
+#include "source_limits.h"
 
 #include <sys/socket.h>
 #include <unistd.h>
 
-static bool receive(csc_server *server, const csc_connection *connection) {
+static bool receive(csc_server *server, csc_connection *connection) {
     bool has_memory = csc__pending_reserve(&server->pending);
     if (has_memory) {
         csc__step_with(server, connection);
@@ -18,9 +18,10 @@ static bool receive(csc_server *server, const csc_connection *connection) {
 }
 
 bool csc__member_receive(csc_server *server, const csc_connection *connection) {
+    csc_connection received_one = *connection;
     csc__server_enter(server);
     atomic_store_explicit(&server->thread, pthread_self(), memory_order_relaxed);
-    bool received = receive(server, connection);
+    bool received = receive(server, &received_one);
     csc__settle(server);
     csc__server_leave(server);
     return received;
@@ -46,13 +47,14 @@ static void discard(csc_server *server, const csc_connection *connection, uint64
         csc_proxied_free(
             connection->proxied); // in a child the copy may be of one that was received
     }
+    csc__source_end(server, connection);
     server->statistics.accepted++;
     (*counter)++;
     csc__group_publish(server);
     csc__member_count_ended(server->member, 1);
 }
 
-static void receive_or_discard(csc_server *server, const csc_connection *connection) {
+static void receive_or_discard(csc_server *server, csc_connection *connection) {
     if (!receive(server, connection)) {
         discard(server, connection, &server->statistics.shed);
     }

@@ -5,8 +5,9 @@
 //      slots   [ . . A B C . . . ]        A is the oldest, the next push goes after C
 //                    ^head ^head+count    positions wrap at capacity, a power of two
 //
-// What is reserved in a connection stays 0, and what a proxy said of it NULL in a free place. The ring owns the array; the descriptors in it belong
-// to the server until they are taken.
+// The source of a connection is 0 in all places while the server counts no sources, and what a proxy
+// said of it is NULL in a free place. The ring owns the array; the descriptors in it belong to the
+// server until they are taken.
 
 #include "pending_queue.h"
 
@@ -31,6 +32,12 @@ bool csc__pending_grow(csc__pending_queue *queue) {
     queue->capacity = capacity;
     queue->head = 0;
     return true;
+}
+
+void csc__pending_forget_sources(csc__pending_queue *queue) {
+    for (size_t index = 0; index < queue->capacity; index++) {
+        queue->slots[index].source = 0;
+    }
 }
 
 void csc__pending_free(csc__pending_queue *queue) {

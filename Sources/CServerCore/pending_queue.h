@@ -21,6 +21,11 @@ static inline bool csc__pending_reserve(csc__pending_queue *queue) {
     return queue->count < queue->capacity || csc__pending_grow(queue);
 }
 
+// The place that the next push takes.
+static inline csc_connection *csc__pending_next_place(csc__pending_queue *queue) {
+    return &queue->slots[(queue->head + queue->count) & (queue->capacity - 1)];
+}
+
 // A place at the end, for the caller to fill. The caller has made sure that there is room.
 static inline csc_connection *csc__pending_push_place(csc__pending_queue *queue) {
     return &queue->slots[(queue->head + queue->count++) & (queue->capacity - 1)];
@@ -36,6 +41,9 @@ static inline bool csc__pending_pop(csc__pending_queue *queue, csc_connection *c
     queue->count--;
     return true;
 }
+
+// While it is empty: nothing in it counts by source any more.
+void csc__pending_forget_sources(csc__pending_queue *queue);
 
 void csc__pending_free(csc__pending_queue *queue);
 

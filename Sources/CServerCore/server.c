@@ -11,6 +11,7 @@
 #include "places.h"
 #include "preface.h"
 #include "probes.h"
+#include "source_limits.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -78,6 +79,7 @@ void csc_server_close(csc_server *server) {
         if (connection.descriptor >= 0) {
             close(connection.descriptor);
             csc_proxied_free(connection.proxied);
+            csc__source_end(server, &connection);
             csc__end_connections(server, 1);
         }
     }
@@ -189,12 +191,14 @@ bool csc_server_add_pending(csc_server *server, const csc_connection *connection
         return false;
     }
     csc_connection *place = csc__pending_push_place(&server->pending);
-    place->descriptor = connection->descriptor;
-    place->peer = connection->peer;
-    place->proxied = connection->proxied;
+    *place = *connection;
+    if (!csc__sources_of(server)) {
+        place->source = 0; // later pushes do not write it
+    }
     if (connection->descriptor >= 0 && connection->descriptor == server->handed_over_fd) {
         server->handed_over_fd = -1; // the incoming callback gives back what it was just handed
     } else {
+        place->source = 0; // what it counted as has ended
         server->statistics.added++;
         server->live++;
         if (server->member) {
@@ -220,7 +224,9 @@ bool csc_server_inject(csc_server *server, const csc_connection *connection) {
     }
     CSC__PROBE3(accept, server, connection->descriptor, NULL);
     csc__place_force(server);
-    csc__step_with(server, connection);
+    csc_connection injected = *connection;
+    injected.source = 0;
+    csc__step_with(server, &injected);
     csc__settle(server);
     csc__server_leave(server);
     return true;
@@ -271,6 +277,17 @@ void csc_server_connection_ended(csc_server *server) {
             csc__mailbox_wake(&server->member->mailbox);
         }
     }
+}
+
+void csc_server_connection_ended_from(csc_server *server, uint32_t source) {
+    if (!server) {
+        return;
+    }
+    // First: a server whose connections have all ended may get another table.
+    if (source > 0 && csc__sources_of(server)) {
+        csc__sources_give(csc__sources_of(server), source);
+    }
+    csc_server_connection_ended(server);
 }
 
 bool csc_server_descriptor_freed(csc_server *server) {

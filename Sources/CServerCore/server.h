@@ -4,15 +4,16 @@
 //
 //      server.c  settings.c  wait.c        the API of one server
 //      statistics.c  group.c               and of several; see group.h
-//      loop.c  placing.c  member.c  sharing.c  prefacing.c
+//      loop.c  placing.c  member.c  sharing.c  prefacing.c  limiting.c
 //                                          the loop's side, with wait.c the drivers
 //      accept.c                            the one actor
 //      accept_failure.c                    what a failed attempt does
 //      places.c  preface.c                 a place of a budget; what comes before delivery
 //      settle.c  listener.c  notify.c      what the state asks for; events; callbacks
+//      pacing.c                            accepting at a rate
 //      state.c  group_state.c  group_list.c  descriptor_reserve.c  fork_guard.c
 //      pause  admission  pending_queue  mailbox  waker  listening_socket  watchdog  private_fd
-//      budget:                             no csc_server
+//      budget  rate  source_table:         no csc_server
 #ifndef CSC_SERVER_H
 #define CSC_SERVER_H
 
@@ -27,6 +28,7 @@
 #include <stdatomic.h>
 
 struct csc__member;
+struct csc__pacing;
 struct csc__places;
 struct csc__prefaces;
 struct event;
@@ -112,6 +114,9 @@ struct csc_server {
     bool no_room;               // no member takes another connection
     csc_statistics *published;  // for other threads; or NULL
     struct csc__places *places; // of a budget that it shares, see places.h; or NULL
+    struct csc__pacing *pacing; // at a rate, see pacing.h; or NULL
+    csc_sources *sources;       // retained; where its connections count by source, or NULL
+    bool only_counts_sources;   // which is all that is asked of a client before it is queued
 
     // Connections that have something to send before they are delivered; see preface.h.
     struct csc__prefaces *prefaces; // NULL until that is required
@@ -235,7 +240,7 @@ void csc__descriptor_freed(csc_server *server);
 
 // What one attempt to accept came to.
 typedef enum csc__outcome {
-    CSC__NO_PLACE,    // the budget has none, which the server waits for now
+    CSC__NO_PLACE,    // the budget or the rate has none, which the server waits for now
     CSC__NOBODY,      // there is no client
     CSC__PEER_ERROR,  // this client has gone, others may be there
     CSC__TOOK,        // a connection was queued, or handed over
@@ -249,7 +254,7 @@ typedef enum csc__outcome {
 csc__outcome csc__step(csc_server *server);
 
 // The same for a connection that came another way. There is room for it in the queue.
-csc__outcome csc__step_with(csc_server *server, const csc_connection *connection);
+csc__outcome csc__step_with(csc_server *server, csc_connection *connection);
 
 // The same for one that has got past its preface, and is live.
 csc__outcome csc__step_past_preface(csc_server *server, csc_connection *connection);

@@ -31,6 +31,7 @@ void csc_server_on_incoming_connection(csc_server *server, csc_incoming_connecti
     if (server) {
         server->incoming_connection = callback;
         server->incoming_connection_context = context;
+        csc__set_limits(server);
     }
 }
 

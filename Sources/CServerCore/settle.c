@@ -6,6 +6,7 @@
 
 #include "clock.h"
 #include "group.h"
+#include "pacing.h"
 #include "places.h"
 #include "preface.h"
 #include "server.h"
@@ -17,9 +18,11 @@ void csc__set_limits(csc_server *server) {
     uint32_t limit = server->max_connections < 0 ? UINT32_MAX : (uint32_t)server->max_connections;
     bool waits = server->excess == CSC_EXCESS_WAIT;
     bool awaits_place = server->places && server->places->awaits;
-    server->pause_threshold = awaits_place ? 0 : waits ? limit : UINT32_MAX;
+    bool awaits_token = server->pacing && server->pacing->awaits;
+    server->pause_threshold = awaits_place || awaits_token ? 0 : waits ? limit : UINT32_MAX;
     bool asks = server->admission || csc__preface_is_due(server);
-    server->admission_threshold = asks ? 0 : waits ? UINT32_MAX : limit;
+    server->only_counts_sources = server->sources && waits && !asks && !server->incoming_connection;
+    server->admission_threshold = asks || server->sources ? 0 : waits ? UINT32_MAX : limit;
 }
 
 static bool below_connection_limit(const csc_server *server) {
@@ -40,8 +43,9 @@ static int least(int64_t one, int64_t other) {
     return (int)(one < other ? one : other);
 }
 
-// How many connections may come, as far as can be said now; at least 1 when any may.
-static int compute_budget(const csc_server *server) {
+// How many connections may come, as far as can be said now; at least 1 when any may. `tokens`: of a
+// rate.
+static inline int compute_budget(const csc_server *server, int64_t tokens) {
     int64_t batch = (int64_t)server->accept_batch - server->accepted_this_turn;
     if (batch <= 0 || !csc__may_accept(server)) {
         return 0;
@@ -52,7 +56,7 @@ static int compute_budget(const csc_server *server) {
     int64_t in_progress = server->admissions_in_progress;
     int64_t until_full = server->max_pending - (int64_t)server->pending.count - in_progress;
     int64_t until_pause = (int64_t)server->pause_threshold - server->live - in_progress;
-    return least(least(batch, until_full), until_pause);
+    return least(least(least(batch, until_full), until_pause), tokens);
 }
 
 // Counts the pauses, and their time.
@@ -85,8 +89,7 @@ void csc__settle_soon(csc_server *server) {
     }
 }
 
-// False with errno when the loop cannot watch the socket, or there is no memory for the queue.
-bool csc__apply(csc_server *server) {
+static inline __attribute__((always_inline)) bool apply(csc_server *server, int64_t tokens) {
     if (server->member) {
         csc__member_settle(server, !server->freed && csc__may_accept(server));
         return true;
@@ -98,7 +101,7 @@ bool csc__apply(csc_server *server) {
     if (!server->poll_event || server->inherited_by_fork) {
         return true;
     }
-    int budget = compute_budget(server);
+    int budget = compute_budget(server, tokens);
     server->accept_budget = budget;
     if (budget > 0) {
         if (!csc__pending_reserve(&server->pending)) {
@@ -115,6 +118,19 @@ bool csc__apply(csc_server *server) {
         csc__settle_soon(server);
     }
     return true;
+}
+
+static __attribute__((noinline)) bool apply_at_rate(csc_server *server) {
+    csc__pace(server);
+    csc__set_limits(server);
+    bool is_watched = apply(server, server->pacing->available);
+    server->pacing->granted = server->accept_budget;
+    return is_watched;
+}
+
+// False with errno when the loop cannot watch the socket, or there is no memory for the queue.
+bool csc__apply(csc_server *server) {
+    return server->pacing ? apply_at_rate(server) : apply(server, INT64_MAX);
 }
 
 void csc__end_connections(csc_server *server, uint32_t count) {

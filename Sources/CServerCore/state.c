@@ -3,6 +3,7 @@
 // The end of a server's memory, and its last error.
 
 #include "group.h"
+#include "pacing.h"
 #include "places.h"
 #include "preface.h"
 
@@ -17,6 +18,8 @@ void csc__server_destroy(csc_server *server) {
         free(server->published);
     }
     csc__places_free(server);
+    csc__pacing_free(server);
+    csc_sources_free(server->sources);
     csc__prefaces_free(server);
     csc__pending_free(&server->pending);
     csc__private_fd_close(&server->wake);

@@ -5,6 +5,7 @@
 // callbacks.
 
 #include "clock.h"
+#include "pacing.h"
 #include "places.h"
 #include "preface.h"
 #include "server.h"
@@ -26,6 +27,9 @@ static int poll_timeout(const csc_server *server, int64_t deadline, int64_t now)
     }
     if (server->pause.backing_off && server->pause.end < until) {
         until = server->pause.end;
+    }
+    if (csc__pace_deadline(server) < until) {
+        until = csc__pace_deadline(server);
     }
     if (csc__prefaces_deadline(server) < until) {
         until = csc__prefaces_deadline(server);

@@ -114,23 +114,23 @@ static void versions_agree(void **state) {
 #endif
 }
 
-static void what_is_reserved_is_zero(void **state) {
+static void without_a_table_there_is_no_source(void **state) {
     fixture *it = *state;
-    csc_connection added = {.descriptor = -1, .reserved = 5};
-    csc_connection taken = {.reserved = 7};
+    csc_connection added = {.descriptor = -1, .source = 5};
+    csc_connection taken = {.source = 7};
     fixture_listen(it);
     for (int i = 0; i < 100; i++) { // more than a ring's first places
         assert_true(csc_server_add_pending(it->server, &added));
     }
     for (int i = 0; i < 100; i++) {
         assert_true(csc_server_next_pending(it->server, &taken));
-        assert_int_equal(taken.reserved, 0);
+        assert_int_equal(taken.source, 0);
         csc_server_connection_ended(it->server);
     }
     for (int i = 0; i < 40; i++) {
         fixture_connect(it);
         assert_true(csc_server_wait(it->server, 1000, NULL));
-        assert_int_equal(fixture_take(it).reserved, 0);
+        assert_int_equal(fixture_take(it).source, 0);
     }
 }
 
@@ -289,7 +289,7 @@ int main(void) {
         cmocka_unit_test(a_literal_of_forty_five_characters_is_the_longest),
         cmocka_unit_test(addresses_are_equal_by_what_they_mean),
         cmocka_unit_test(versions_agree),
-        fact_without_base(what_is_reserved_is_zero),
+        fact_without_base(without_a_table_there_is_no_source),
         fact(the_last_number_before_the_reserve_is_used),
         fact(a_limit_below_the_expected_connections_is_no_error),
         fact(the_second_epoll_ctl_fails_as_the_first),

@@ -340,7 +340,8 @@ static void play_with(fixture *it) {
     pthread_join(now.ender, NULL);
     csc_statistics statistics = fixture_statistics(it);
     uint64_t rejected = statistics.shed + statistics.rejected_by_admission +
-                        statistics.rejected_by_limit + statistics.ended_in_preface;
+                        statistics.rejected_by_limit + statistics.rejected_by_source_limit +
+                        statistics.rejected_by_source_rate + statistics.ended_in_preface;
     assert_int_equal(atomic_load(&wrong), 0);
     assert_int_equal(settled(), atomic_load(&connected));
     assert_int_equal(atomic_load(&answered), now.handed_out);

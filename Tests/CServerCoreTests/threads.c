@@ -45,8 +45,9 @@ static void assert_balance(const csc_server *server) {
     csc_server_statistics(server, &now, sizeof now);
     assert_int_equal(now.accepted + now.added,
                      now.delivered + now.pending + now.discarded_on_close + now.shed +
-                         now.rejected_by_admission + now.rejected_by_limit + now.in_preface +
-                         now.ended_in_preface);
+                         now.rejected_by_admission + now.rejected_by_limit +
+                         now.rejected_by_source_limit + now.rejected_by_source_rate +
+                         now.in_preface + now.ended_in_preface);
 }
 
 static void operate(worker *self, csc_server *server, const operation *operation) {

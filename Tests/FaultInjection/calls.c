@@ -93,6 +93,8 @@ INTERPOSE_OPENING(FAULT_EVENTFD, eventfd, (unsigned int count, int flags), (coun
 INTERPOSE(int, FAULT_FSTAT, fstat, (int fd, struct stat *status), (fd, status))
 INTERPOSE(int, FAULT_GETPEERNAME, getpeername,
           (int fd, struct sockaddr *address, socket_length *length), (fd, address, length))
+INTERPOSE(ssize_t, FAULT_GETRANDOM, getrandom, (void *buffer, size_t size, unsigned int flags),
+          (buffer, size, flags))
 INTERPOSE(int, FAULT_GETSOCKNAME, getsockname,
           (int fd, struct sockaddr *address, socket_length *length), (fd, address, length))
 INTERPOSE(int, FAULT_LISTEN, listen, (int fd, int backlog), (fd, backlog))

@@ -42,6 +42,7 @@ static const char *const names[FAULT_CALLS] = {
     [FAULT_FSTAT] = "fstat",
     [FAULT_GETADDRINFO] = "getaddrinfo",
     [FAULT_GETPEERNAME] = "getpeername",
+    [FAULT_GETRANDOM] = "getrandom",
     [FAULT_GETSOCKNAME] = "getsockname",
     [FAULT_GETSOCKOPT] = "getsockopt",
     [FAULT_LISTEN] = "listen",

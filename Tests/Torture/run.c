@@ -47,8 +47,9 @@ csc_statistics run_statistics(const run *it) {
 // The one place that knows the equation of CServerCore.h, and that of its groups.
 static void check_balance(run *it) {
     csc_statistics now = run_statistics(it);
-    uint64_t turned_away =
-        now.shed + now.rejected_by_admission + now.rejected_by_limit + now.ended_in_preface;
+    uint64_t turned_away = now.shed + now.rejected_by_admission + now.rejected_by_limit +
+                           now.rejected_by_source_limit + now.rejected_by_source_rate +
+                           now.ended_in_preface;
     if (now.accepted + now.added != now.delivered + now.pending + now.in_mailbox + now.in_preface +
                                         now.discarded_on_close + turned_away) {
         run_object(it,

@@ -164,6 +164,7 @@ AS_WRITTEN = ("--as-written",)  # what a program's author writes, and not the fa
 LOADS = (
     CountedLoad("drain", "connection", drain, says_how_many=True),
     CountedLoad("hand-off", "connection", drain, says_how_many=True, mode="drain", options=("--own-acceptor",)),
+    CountedLoad("drain-by-source", "connection", drain, says_how_many=True, mode="drain", options=("--source-limits",)),
     CountedLoad("echo", "message", echo),
     CountedLoad("echo-as-written", "message", echo, mode="echo", options=AS_WRITTEN),
     CountedLoad("idle", "connection", idle, mode="echo"),

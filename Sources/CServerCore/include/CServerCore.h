@@ -12,15 +12,16 @@
  *
  * All of it is included by CServerCore.h: @ref listening, @ref callbacks, @ref connections, @ref
  * limits,
- * @ref groups, @ref errors, @ref addresses, @ref statistics, @ref proxied, @ref proxy_headers,
+ * @ref sources, @ref groups, @ref errors, @ref addresses, @ref statistics, @ref proxied, @ref proxy_headers,
  * @ref service, @ref handover.
  *
  * Rules that hold for every function here:
  *
  * - Thread: a server belongs to the thread that runs its event_base (without a base: to one thread
  *   at a time). No function that is given a server may be called from another thread but
- *   csc_server_wake(), csc_server_connection_ended() and csc_server_shared_statistics(); those
- *   without a server may be called from any, as far as they do not say otherwise. Different servers on different threads are independent.
+ *   csc_server_wake(), csc_server_connection_ended(), csc_server_connection_ended_from() and
+ *   csc_server_shared_statistics(); those without a server may be called from any, as far as they do
+ *   not say otherwise. Different servers on different threads are independent.
  * - Callbacks: any function may be called from any callback, csc_server_close() and
  *   csc_server_free() included. A callback returns: no C++ exception and no longjmp() may leave
  *   it. How deep callbacks nest is the program's choice, never the clients'.
@@ -51,7 +52,8 @@
  *   what malloc() and mutexes need; timerfd_settime and write where other threads end
  *   connections or wake a wait, where a group places connections on other loops, or waits for
  *   room, one write for many, and where a server waits for a place of a budget. Where PROXY headers
- *   are required, recv reads them. A wait makes one
+ *   are required, recv reads them. csc_sources_new() makes getrandom; counting a client in its source makes
+ *   sched_yield where another thread counts one of the same source. A wait makes one
  *   eventfd; when descriptors run out getrlimit is called, and with CSC_OVERLOAD_SHED eventfd.
  *   Clients that are rejected cost getsockname where there is a csc_rejected_fn, and a reset
  *   setsockopt. csc_server_descriptor_headroom() reads /proc/self/fd: getrlimit, openat,
@@ -75,7 +77,7 @@
  *
  * Exactly once: at any time outside a callback `accepted + added == delivered + pending +
  * in_preface + ended_in_preface + discarded_on_close + shed + rejected_by_admission +
- * rejected_by_limit` (see csc_statistics); of a
+ * rejected_by_limit + rejected_by_source_limit + rejected_by_source_rate` (see csc_statistics); of a
  * group all its servers together have that (see @ref groups).
  *
  * @section probes Probes
@@ -125,6 +127,7 @@
 #include "CServerCore/proxy_header.h"
 #include "CServerCore/server.h"
 #include "CServerCore/service.h"
+#include "CServerCore/sources.h"
 #include "CServerCore/statistics.h"
 #include "CServerCore/unix_socket.h"
 

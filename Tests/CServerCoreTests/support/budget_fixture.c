@@ -44,8 +44,9 @@ void budget_teardown(test_budget *all) {
         csc_server_statistics(all->servers[index], &now, sizeof now);
         assert_int_equal(now.accepted + now.added,
                          now.delivered + now.pending + now.discarded_on_close + now.shed +
-                             now.rejected_by_admission + now.rejected_by_limit + now.in_preface +
-                             now.ended_in_preface);
+                             now.rejected_by_admission + now.rejected_by_limit +
+                             now.rejected_by_source_limit + now.rejected_by_source_rate +
+                             now.in_preface + now.ended_in_preface);
         csc_server_free(all->servers[index]);
         if (index > 0) {
             event_base_free(all->bases[index]);

@@ -293,8 +293,9 @@ void fixture_assert_balance(const fixture *it) {
     csc_statistics now = fixture_statistics(it);
     assert_int_equal(now.accepted + now.added,
                      now.delivered + now.pending + now.discarded_on_close + now.shed +
-                         now.rejected_by_admission + now.rejected_by_limit + now.in_preface +
-                         now.ended_in_preface);
+                         now.rejected_by_admission + now.rejected_by_limit +
+                         now.rejected_by_source_limit + now.rejected_by_source_rate +
+                         now.in_preface + now.ended_in_preface);
 }
 
 void fixture_assert_error(const fixture *it, csc_error error, const char *text) {

@@ -54,6 +54,7 @@ void group_assert_balance(const test_group *group) {
     assert_int_equal(now.accepted + now.added,
                      now.delivered + now.pending + now.in_mailbox + now.discarded_on_close +
                          now.shed + now.rejected_by_admission + now.rejected_by_limit +
+                         now.rejected_by_source_limit + now.rejected_by_source_rate +
                          now.in_preface + now.ended_in_preface);
 }
 

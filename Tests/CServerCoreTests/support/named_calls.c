@@ -51,6 +51,8 @@ const named_call named_calls[] = {
 #endif
     {"getsockname", SYS_getsockname, true},
     {"getpeername", SYS_getpeername, false},
+    {"getrandom", SYS_getrandom, false},
+    {"sched_yield", SYS_sched_yield, true},
     {"setsockopt", SYS_setsockopt, true},
     {"openat", SYS_openat, true},
     {"getdents64", SYS_getdents64, true},

@@ -42,6 +42,7 @@ typedef enum fault_call {
     FAULT_FSTAT,
     FAULT_GETADDRINFO, /**< its "errno" is an EAI_ code, which it returns */
     FAULT_GETPEERNAME,
+    FAULT_GETRANDOM,
     FAULT_GETSOCKNAME,
     FAULT_GETSOCKOPT,
     FAULT_LISTEN,

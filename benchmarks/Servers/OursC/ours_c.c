@@ -135,6 +135,12 @@ static csc_server *acceptor_for(csc_server *receiver, struct event_base *own) {
     return acceptor;
 }
 
+static void limit_sources(csc_server *server) {
+    csc_sources *sources = csc_sources_new(&(csc_source_limits){.max_connections = 1000000});
+    csc_server_set_sources(server, sources);
+    csc_sources_free(sources);
+}
+
 // Takes the option out of the arguments.
 static bool take_option(int *argc, char *argv[], const char *option) {
     bool found = *argc > 1 && strcmp(argv[*argc - 1], option) == 0;
@@ -144,6 +150,7 @@ static bool take_option(int *argc, char *argv[], const char *option) {
 
 int main(int argc, char *argv[]) {
     bool hands_off = take_option(&argc, argv, "--own-acceptor");
+    bool limits_sources = take_option(&argc, argv, "--source-limits");
     load = protocol_parse(argc, argv);
     kept = calloc((size_t)protocol_wanted + 1, sizeof *kept);
     base = event_base_new();
@@ -152,6 +159,9 @@ int main(int argc, char *argv[]) {
     struct event_base *own = hands_off ? event_base_new() : base;
     if (hands_off) {
         server = acceptor_for(server, own);
+    }
+    if (limits_sources) {
+        limit_sources(server);
     }
     csc_address address;
     csc_address_parse("127.0.0.1", 0, &address);

@@ -69,14 +69,16 @@ typedef csc_admission (*csc_admission_fn)(csc_server *server, const csc_address 
 
 /** Why a connection was rejected. */
 typedef enum csc_rejection_reason {
-    CSC_REJECTED_BY_ADMISSION, /**< the admission callback said so */
-    CSC_REJECTED_BY_LIMIT,     /**< csc_server_set_max_connections() was reached */
-    CSC_REJECTED_BY_OVERLOAD,  /**< CSC_OVERLOAD_SHED, or no memory to queue it */
-    CSC_REJECTED_AS_UNTRUSTED, /**< not from a network whose PROXY headers are taken */
-    CSC_REJECTED_BY_HEADER,    /**< no PROXY header, or a wrong one */
-    CSC_REJECTED_BY_PEER,      /**< its peer ended it in the middle of the header */
-    CSC_REJECTED_BY_TIMEOUT,   /**< the header was not complete in time */
-    CSC_REJECTED_BY_PREFACES   /**< csc_server_set_max_prefaces() was reached */
+    CSC_REJECTED_BY_ADMISSION,    /**< the admission callback said so */
+    CSC_REJECTED_BY_LIMIT,        /**< csc_server_set_max_connections() was reached */
+    CSC_REJECTED_BY_OVERLOAD,     /**< CSC_OVERLOAD_SHED, or no memory to queue it */
+    CSC_REJECTED_AS_UNTRUSTED,    /**< not from a network whose PROXY headers are taken */
+    CSC_REJECTED_BY_HEADER,       /**< no PROXY header, or a wrong one */
+    CSC_REJECTED_BY_PEER,         /**< its peer ended it in the middle of the header */
+    CSC_REJECTED_BY_TIMEOUT,      /**< the header was not complete in time */
+    CSC_REJECTED_BY_PREFACES,     /**< csc_server_set_max_prefaces() was reached */
+    CSC_REJECTED_BY_SOURCE_LIMIT, /**< its source has as many connections as it may have */
+    CSC_REJECTED_BY_SOURCE_RATE   /**< its source connects faster than it may */
 } csc_rejection_reason;
 
 /** A connection that was rejected. */

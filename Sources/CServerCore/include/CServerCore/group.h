@@ -41,7 +41,7 @@ CSC_ASSUME_NONNULL
  *
  * Exactly once: while no thread is at work, the sum of all, csc_group_statistics(), has `accepted +
  * added == delivered + pending + in_mailbox + in_preface + ended_in_preface + discarded_on_close + shed +
- * rejected_by_admission + rejected_by_limit`.
+ * rejected_by_admission + rejected_by_limit + rejected_by_source_limit + rejected_by_source_rate`.
  * @{
  */
 

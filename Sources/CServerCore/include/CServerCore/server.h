@@ -35,7 +35,9 @@ typedef struct CSC_SAFE csc_connection {
     csc_address
         peer; /**< as accept4(2) gave it: right even when the peer has already gone; the client
                        where a proxy has said who that is */
-    uint32_t reserved; /**< 0 */
+    uint32_t
+        source; /**< its place among those of its source, for csc_server_connection_ended_from();
+                     0 where it counts nowhere */
     struct csc_proxied *CSC_NULLABLE
         proxied; /**< what a proxy said; its last holder owns it, and ends
                        it by csc_proxied_free(). NULL without csc_server_require_proxy_header() */

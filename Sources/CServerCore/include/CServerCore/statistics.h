@@ -38,8 +38,8 @@ typedef struct csc_statistics {
     uint64_t permission_errors;     /**< accept errors by policy: EPERM, EACCES, ENOSYS */
     uint64_t listener_errors;       /**< times that the listening socket was broken */
     uint64_t error_episodes;        /**< times that a pause was reported to accept_error */
-    uint64_t overload_pauses; /**< times that accepting paused for an error, a lack of resources
-                          or the limit of connections; not for what is pending */
+    uint64_t overload_pauses; /**< times that accepting paused for an error, a lack of resources,
+                          the limit of connections or the rate; not for what is pending */
     uint64_t overload_milliseconds; /**< how long all those were, one that lasts included */
     uint64_t accept_queue;          /**< completed connections in the kernel's queue now */
     uint64_t accept_queue_limit;    /**< length of that queue */
@@ -53,6 +53,10 @@ typedef struct csc_statistics {
     uint64_t preface_timeouts;  /**< not past it in time */
     uint64_t preface_dropped;   /**< closed for others, beyond csc_server_set_max_prefaces() */
     uint64_t preface_silent;    /**< ended by their peer before its first byte: health checks */
+    uint64_t rejected_by_source_limit; /**< rejected beyond csc_source_limits::max_connections */
+    uint64_t rejected_by_source_rate;  /**< beyond csc_source_limits::accepts_per_second */
+    uint64_t uncounted_sources; /**< let in although the table of sources had no place for theirs */
+    uint64_t rate_pauses;       /**< times that accepting paused for csc_server_set_accept_rate() */
 } csc_statistics;
 
 /**
