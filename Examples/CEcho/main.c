@@ -5,12 +5,14 @@
 // With the library installed, this builds it:
 //   cc -pthread main.c -o c-echo $(pkg-config --cflags --libs cservercore libevent_core)
 //
-// Usage: c-echo [-c connections] [-f seconds] [-i seconds] [-l loops] [address [port]], for example
-// `c-echo 127.0.0.1 7007`. Ctrl-C ends it.
+// Usage: c-echo [-c connections] [-f seconds] [-i seconds] [-l loops] [-r rate] [-s connections]
+// [address [port]], for example `c-echo 127.0.0.1 7007`. Ctrl-C ends it.
 //   -c  how many connections may be open at once (1000); further clients wait
 //   -f  how many seconds a client may take to send its first byte (10)
 //   -i  how many seconds a connection may be silent after that (60)
 //   -l  how many loops serve them, each on a thread of its own (1)
+//   -r  how many connections are accepted in a second (all); further clients wait
+//   -s  how many connections one address, or one /56 of IPv6, may have at once (all)
 
 #include <CServerCore.h>
 
@@ -45,6 +47,7 @@ typedef struct loop {
 typedef struct client {
     LIST_ENTRY(client) others;
     csc_server *server;
+    uint32_t source; // its place among the connections of its address
     struct event readable, writable;
     size_t start, end; // what the buffer holds that is not sent yet
     char buffer[16384];
@@ -54,7 +57,7 @@ static void drop(client *self) {
     event_del(&self->readable);
     event_del(&self->writable);
     close(event_get_fd(&self->readable));
-    csc_server_connection_ended(self->server); // makes room for another one
+    csc_server_connection_ended_from(self->server, self->source); // makes room for another one
     LIST_REMOVE(self, others);
     free(self);
 }
@@ -116,10 +119,11 @@ static void on_new_connection(csc_server *server, void *context) {
         client *self = calloc(1, sizeof *self);
         if (!self) {
             close(descriptor);
-            csc_server_connection_ended(server);
+            csc_server_connection_ended_from(server, connection.source);
             continue;
         }
         self->server = server;
+        self->source = connection.source;
         LIST_INSERT_HEAD(&here->clients, self, others);
         event_assign(&self->readable, here->base, descriptor, EV_READ | EV_PERSIST, receive, self);
         event_assign(&self->writable, here->base, descriptor, EV_WRITE, send_rest, self);
@@ -175,7 +179,8 @@ static int refuse(const char *what, const char *text) {
 }
 
 static int usage(void) {
-    fputs("usage: c-echo [-c connections] [-f seconds] [-i seconds] [-l loops] [address [port]]\n",
+    fputs("usage: c-echo [-c connections] [-f seconds] [-i seconds] [-l loops] [-r rate] "
+          "[-s connections] [address [port]]\n",
           stderr);
     return EX_USAGE;
 }
@@ -186,6 +191,22 @@ static void limit_connections(csc_server *acceptor, int most) {
     int room = csc_server_descriptor_headroom(acceptor) - 1;
     csc_server_set_max_connections(acceptor, room < most ? (room > 1 ? room : 1) : most,
                                    CSC_EXCESS_WAIT);
+}
+
+// 0 is no limit for either.
+static bool limit_sources(csc_server *acceptor, uint32_t per_source, uint32_t per_second) {
+    csc_sources *sources = csc_sources_new(&(csc_source_limits){.max_connections = per_source});
+    csc_rate *rate = csc_rate_new(per_second, 0);
+    bool limited = sources && rate;
+    if (limited && per_source > 0) {
+        limited = csc_server_set_sources(acceptor, sources);
+    }
+    if (limited && per_second > 0) {
+        limited = csc_server_set_accept_rate(acceptor, rate);
+    }
+    csc_sources_free(sources); // the server's from now on
+    csc_rate_free(rate);
+    return limited;
 }
 
 static bool start_listening(csc_server *acceptor, const csc_address *wanted, int most) {
@@ -226,11 +247,13 @@ static void end_loops(loop *loops, size_t count) {
     close(stop[0]);
 }
 
-static int serve(const csc_address *wanted, int most, size_t count) {
+static int serve(const csc_address *wanted, int most, size_t count, uint32_t per_source,
+                 uint32_t per_second) {
     struct event_base *base = event_base_new();
     csc_server *acceptor = base ? csc_server_new(base) : NULL;
     loop *loops = calloc(count, sizeof *loops);
-    if (!start_loops(loops, count, acceptor, base)) {
+    if (!start_loops(loops, count, acceptor, base) ||
+        !limit_sources(acceptor, per_source, per_second)) {
         fputs("c-echo: no memory, no descriptors or no threads for the event loops\n", stderr);
         return EX_OSERR;
     }
@@ -254,9 +277,11 @@ int main(int argc, char *argv[]) {
     long most = 1000;
     long seconds = 0;
     long loops = 1;
+    long per_second = 0;
+    long per_source = 0;
     int option;
     // The + ends the options at the address, so that a port of -1 is not taken for one.
-    while ((option = getopt(argc, argv, "+c:f:i:l:")) != -1) {
+    while ((option = getopt(argc, argv, "+c:f:i:l:r:s:")) != -1) {
         if (option == 'c') {
             if (!parse_number(optarg, INT_MAX, &most) || most == 0) {
                 return refuse("-c takes a number from 1 on", optarg);
@@ -269,6 +294,11 @@ int main(int argc, char *argv[]) {
         } else if (option == 'l') {
             if (!parse_number(optarg, 1024, &loops) || loops == 0) {
                 return refuse("-l takes a number of loops from 1 to 1024", optarg);
+            }
+        } else if (option == 'r' || option == 's') {
+            long *number = option == 'r' ? &per_second : &per_source;
+            if (!parse_number(optarg, INT_MAX, number) || *number == 0) {
+                return refuse("-r and -s take a number from 1 on", optarg);
             }
         } else {
             return usage();
@@ -289,5 +319,5 @@ int main(int argc, char *argv[]) {
     }
     // The reader of what this prints may have gone; sockets are written to with MSG_NOSIGNAL.
     signal(SIGPIPE, SIG_IGN);
-    return serve(&address, (int)most, (size_t)loops);
+    return serve(&address, (int)most, (size_t)loops, (uint32_t)per_source, (uint32_t)per_second);
 }

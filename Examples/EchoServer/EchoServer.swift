@@ -38,6 +38,12 @@ struct EchoServer: ParsableCommand {
   @Option(help: "How many connections an address may have at once.")
   var perSource: Int?
 
+  @Option(help: "How many connections of an address are accepted in a second.")
+  var sourceRate: Int?
+
+  @Option(help: "How many connections are accepted in a second, from all addresses.")
+  var acceptRate: Int?
+
   @Option(help: "How many seconds connections may go on after a signal; a second signal ends them.")
   var grace = 3.0
 
@@ -64,11 +70,15 @@ struct EchoServer: ParsableCommand {
     guard (1...256).contains(loops) else {
       throw ValidationError("--loops takes a number from 1 to 256.")
     }
-    guard perSource ?? 1 > 0 else {
-      throw ValidationError("--per-source takes a number from 1 on.")
+    for (option, number) in [
+      ("--per-source", perSource), ("--source-rate", sourceRate), ("--accept-rate", acceptRate),
+    ] {
+      guard number ?? 1 > 0 else { throw ValidationError("\(option) takes a number from 1 on.") }
     }
-    guard perSource == nil || path == nil else {
-      throw ValidationError("--per-source goes by addresses, which clients of --path do not have.")
+    guard sourceLimits == nil || path == nil else {
+      throw ValidationError(
+        "--per-source and --source-rate go by addresses, which clients of --path do not have."
+      )
     }
     guard (0...1_000_000).contains(grace) else {
       throw ValidationError("--grace takes a number of seconds from 0 to 1000000.")
@@ -114,10 +124,10 @@ struct EchoServer: ParsableCommand {
     on loops: EventBaseGroup,
     until shutdown: GracefulShutdown
   ) async throws -> ServingReport? {
-    let perSource = perSource.map { PerSourceLimit($0) }
     let records = dump != nil
-    let server = TCPServerGroup(on: loops) { server in
-      if let perSource { server.admissionHandler = { address, _ in perSource.admit(address) } }
+    let server = TCPServerGroup(on: loops) { [sourceLimits, acceptRate] server in
+      server.sourceLimits = sourceLimits
+      server.acceptRate = acceptRate.map { AcceptRate(acceptsPerSecond: $0) }
       server.recordsConnectionAges = records
     }
     do {
@@ -142,9 +152,13 @@ struct EchoServer: ParsableCommand {
     let place = server.serverPath ?? "\(server.serverAddress), port \(server.serverPort)"
     tell("\(protocolName) server is listening on \(place).")
 
-    var handler = handler(until: shutdown)
-    if let perSource { handler = perSource.counting(handler) }
-    return try await server.serve(shutdown: shutdown, handler: handler)
+    return try await server.serve(shutdown: shutdown, handler: handler(until: shutdown))
+  }
+
+  /// A rejected client is reset: that leaves nothing in the kernel for a flood to fill.
+  private var sourceLimits: SourceLimits? {
+    guard perSource != nil || sourceRate != nil else { return nil }
+    return SourceLimits(maxConnections: perSource, acceptsPerSecond: sourceRate, resetsClients: true)
   }
 
   private func handler(until shutdown: GracefulShutdown) -> ConnectionHandler {

@@ -66,7 +66,7 @@ static void fill_mask(void *mask, size_t size, unsigned prefix) {
     uint8_t *bytes = mask;
     for (size_t index = 0; index < size; index++) {
         unsigned bits = prefix > 8 * index ? prefix - 8 * (unsigned)index : 0;
-        bytes[index] = bits >= 8 ? 0xff : (uint8_t)(0xff00 >> bits);
+        bytes[index] = (uint8_t)(bits >= 8 ? 0xff : 0xff00 >> bits);
     }
 }
 

@@ -47,6 +47,8 @@
         (counter("tcp.server.connections.accepted"), { $0.accepted }),
         (rejected("admission"), { $0.rejectedByAdmission }),
         (rejected("limit"), { $0.rejectedByLimit }),
+        (rejected("source_limit"), { $0.rejectedBySourceLimit }),
+        (rejected("source_rate"), { $0.rejectedBySourceRate }),
         (rejected("overload"), { $0.shed }),
         // Not those that said nothing at all, as health checks do.
         (rejected("proxy_header"), { $0.endedInPreface - min($0.prefaceSilent, $0.endedInPreface) }),

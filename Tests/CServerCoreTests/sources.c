@@ -56,6 +56,7 @@ static bool inject(fixture *it, const char *literal) {
 static void end_one(fixture *it) {
     csc_connection connection = fixture_take(it);
     fixture_close(it, connection.descriptor);
+    csc_proxied_free(connection.proxied);
     csc_server_connection_ended_from(it->server, connection.source);
 }
 

@@ -340,6 +340,8 @@ private let serverSettings: [Member] =
   + setting("TCPServer.maxConnections", { $0.server }, \.maxConnections, 1)
   + setting("TCPServer.maxPendingConnections", { $0.server }, \.maxPendingConnections, 1)
   + setting("TCPServer.maxPrefaces", { $0.server }, \.maxPrefaces, 1)
+  + setting("TCPServer.acceptRate", { $0.server }, \.acceptRate, nil)
+  + setting("TCPServer.sourceLimits", { $0.server }, \.sourceLimits, nil)
   + setting("TCPServer.overloadPolicy", { $0.server }, \.overloadPolicy, .wait)
   + setting("TCPServer.recordsConnectionAges", { $0.server }, \.recordsConnectionAges, true)
   + setting("TCPServer.proxy", { $0.server }, \.proxy, .none)

@@ -42,6 +42,10 @@ public struct RejectedConnection: Hashable, Sendable {
     case proxyHeaderTimeout
     /// ``TCPServer/maxPrefaces`` was reached.
     case maxPrefaces
+    /// Its source has as many connections as it may have (``TCPServer/sourceLimits``).
+    case sourceLimit
+    /// Its source connects faster than it may.
+    case sourceRate
   }
 
   /// The client's address; before its PROXY header was read, the proxy's.
@@ -90,6 +94,8 @@ public struct RejectedConnection: Hashable, Sendable {
       case CSC_REJECTED_BY_PEER: .unfinishedProxyHeader
       case CSC_REJECTED_BY_TIMEOUT: .proxyHeaderTimeout
       case CSC_REJECTED_BY_PREFACES: .maxPrefaces
+      case CSC_REJECTED_BY_SOURCE_LIMIT: .sourceLimit
+      case CSC_REJECTED_BY_SOURCE_RATE: .sourceRate
       default: .admission
       }
   }

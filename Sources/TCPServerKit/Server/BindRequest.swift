@@ -48,7 +48,7 @@ final class BindRequest {
     let taken = unsafe csc_connection(
       descriptor: connection.takeDescriptor(),
       peer: peer,
-      reserved: 0,
+      source: 0,
       proxied: nil
     )
     stop()

@@ -34,6 +34,10 @@ struct Diagnostician {
     let acceptQueue: (length: Int, limit: Int)?
     /// Nil where no PROXY headers are required.
     let prefaces: (networks: [String], now: Int, most: Int)?
+    /// Nil where sources are not limited.
+    var sources: (limits: SourceLimits, inUse: Int)?
+    /// Nil for as many as come.
+    var acceptRate: AcceptRate?
     /// Of a UNIX socket the kernel does not say how long its queue is, and connecting takes no handshake.
     let isUnix: Bool
     let loops: Int
@@ -47,7 +51,9 @@ struct Diagnostician {
 
   var diagnosis: TCPServer.Diagnosis {
     TCPServer.Diagnosis(
-      lines: [descriptors, connections, pending] + prefaces + [acceptQueue, handshakes, memory, processors],
+      lines: [descriptors, connections, pending] + prefaces + sources + rate + [
+        acceptQueue, handshakes, memory, processors,
+      ],
       firstLimit: firstLimit
     )
   }
@@ -81,6 +87,23 @@ struct Diagnostician {
     return [
       "PROXY headers: required, from \(networks); \(prefaces.now) of maxPrefaces, \(prefaces.most), are being read"
     ]
+  }
+
+  private var sources: [String] {
+    guard let (limits, inUse) = server.sources else { return [] }
+    let most = limits.maxConnections.map { ["\(max($0, 1)) connections"] } ?? []
+    let rate = limits.acceptsPerSecond.map { ["\(max($0, 1)) accepts a second"] } ?? []
+    let each = most.isEmpty && rate.isEmpty ? "nothing is limited" : (most + rate).joined(separator: " and ")
+    return [
+      "sources: \(inUse) of \(limits.tableSize) places in use; for each (IPv4 /\(limits.ipv4Prefix), "
+        + "IPv6 /\(limits.ipv6Prefix)): \(each)"
+    ]
+  }
+
+  private var rate: [String] {
+    guard let rate = server.acceptRate else { return [] }
+    let most = max(rate.acceptsPerSecond, 1)
+    return ["accept rate: \(most) a second, \(max(rate.burst ?? most, 1)) at once"]
   }
 
   private var acceptQueue: String {

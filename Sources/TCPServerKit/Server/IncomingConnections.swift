@@ -81,17 +81,21 @@ public final class IncomingConnection: Sendable {
   /// -1 once it was taken.
   private let descriptor: Atomic<CInt>
   private let isCounted = Atomic(true)
+  /// Its place among those of its source.
+  private let source: UInt32
   private let server: RemoteServerHandle
 
   init(
     _ descriptor: CInt,
     _ peer: csc_address,
     _ proxied: ProxiedConnection?,
+    source: UInt32,
     of server: RemoteServerHandle
   ) {
     self.server = server
     self.proxied = proxied
     self.peer = peer
+    self.source = source
     self.descriptor = Atomic(descriptor)
   }
 
@@ -119,14 +123,14 @@ public final class IncomingConnection: Sendable {
   public func socket(on eventBase: EventBase? = .current) throws(SocketError) -> TCPSocket {
     let descriptor = descriptor.exchange(-1, ordering: .relaxed)
     guard descriptor >= 0 else { throw .operation }
+    let counts = isCounted.exchange(false, ordering: .relaxed)
+    let source = counts ? source : 0
     let socket = TCPSocket(
-      accepted: unsafe csc_connection(descriptor: descriptor, peer: peer, reserved: 0, proxied: nil),
+      accepted: unsafe csc_connection(descriptor: descriptor, peer: peer, source: source, proxied: nil),
       context: server.context(on: eventBase)
     )
     if let proxied { socket.keep(proxied) }
-    if !isCounted.exchange(false, ordering: .relaxed) {
-      socket.flags.remove(.counted)
-    }
+    if !counts { socket.flags.remove(.counted) }
     return socket
   }
 
@@ -149,12 +153,12 @@ public final class IncomingConnection: Sendable {
     guard descriptor.load(ordering: .relaxed) >= 0, isCounted.exchange(false, ordering: .relaxed) else {
       return nil
     }
-    return ConnectionPermit(server)
+    return ConnectionPermit(server, source: source)
   }
 
   private func endCounting() {
     if isCounted.exchange(false, ordering: .relaxed) {
-      server.connectionEnded()
+      server.connectionEnded(from: source)
     }
   }
 }

@@ -42,6 +42,7 @@ extension ServerCore {
     admissionHandler = nil
     onBroken = nil
     onPrefacesOver = nil
+    limiting.share = nil
     acceptWaiters.wakeAll()
     unsafe context?.loop?.forgetOverloaded(self)
   }
@@ -107,7 +108,7 @@ private func onIncomingConnection(
     // It is being released on another thread.
     SystemCalls.closeDescriptor(connection.descriptor)
     unsafe csc_proxied_free(connection.proxied)
-    return core.connectionEnded()
+    return core.connectionEnded(from: connection.source)
   }
   core.inCallback { server.takeIncoming(connection) }
 }

@@ -15,6 +15,8 @@ internal import CServerCore
   var onBroken: ((SocketError) -> Void)?
   /// Of the server that opens their sockets, and has their limit.
   var budget: SharedBudget?
+  /// See `TCPServer.sourceLimits` and `TCPServer.acceptRate`.
+  var limiting = TCPServer.Limiting()
   /// See `TCPServer.proxyHeaderRequirement`.
   var proxyHeaderRequirement: ProxyHeaderRequirement?
   /// Called once when no connection is in the preface any more.

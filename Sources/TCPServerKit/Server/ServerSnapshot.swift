@@ -86,9 +86,14 @@ extension TCPServer.Snapshot {
     return ([head] + loops.flatMap(\.lines)).joined(separator: "\n")
   }
 
+  private static func rejectedBySource(_ statistics: TCPServer.Statistics) -> String {
+    let count = statistics.rejectedBySourceLimit + statistics.rejectedBySourceRate
+    return count > 0 ? ", rejected by source \(count)" : ""
+  }
+
   fileprivate static func numbers(_ statistics: TCPServer.Statistics) -> String {
     "live \(statistics.live), pending \(statistics.pending), on their way \(statistics.inMailbox), "
-      + "accepted \(statistics.accepted)"
+      + "accepted \(statistics.accepted)" + rejectedBySource(statistics)
       + (statistics.acceptQueueLimit > 0
         ? ", accept queue \(statistics.acceptQueue) of \(statistics.acceptQueueLimit)" : "")
   }
@@ -152,6 +157,10 @@ extension TCPServer.Statistics {
       "shed": .count(shed),
       "rejectedByAdmission": .count(rejectedByAdmission),
       "rejectedByLimit": .count(rejectedByLimit),
+      "rejectedBySourceLimit": .count(rejectedBySourceLimit),
+      "rejectedBySourceRate": .count(rejectedBySourceRate),
+      "uncountedSources": .count(uncountedSources),
+      "ratePauses": .count(ratePauses),
       "live": .count(live),
       "peerErrors": .count(peerErrors),
       "resourceErrors": .count(resourceErrors),

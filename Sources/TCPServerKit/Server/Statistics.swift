@@ -6,7 +6,7 @@ extension TCPServer {
   /// Counters of a server since it was made.
   ///
   /// Exactly once: outside a handler, `accepted + added == delivered + pending + inPreface + endedInPreface +
-  /// discardedOnClose + shed + rejectedByAdmission + rejectedByLimit`.
+  /// discardedOnClose + shed + rejectedByAdmission + rejectedByLimit + rejectedBySourceLimit + rejectedBySourceRate`.
   public struct Statistics: Hashable, Sendable {
     /// Connections that the kernel handed over.
     public var accepted: UInt64
@@ -25,6 +25,14 @@ extension TCPServer {
     public var rejectedByAdmission: UInt64
     /// Connections rejected beyond ``TCPServer/maxConnections``.
     public var rejectedByLimit: UInt64
+    /// Connections rejected because their source had as many as ``SourceLimits/maxConnections``.
+    public var rejectedBySourceLimit: UInt64
+    /// Connections rejected because their source connected faster than ``SourceLimits/acceptsPerSecond``.
+    public var rejectedBySourceRate: UInt64
+    /// Connections that were let in although there was no place to count their source in.
+    public var uncountedSources: UInt64
+    /// How often accepting paused for ``TCPServer/acceptRate``.
+    public var ratePauses: UInt64
     /// Connections of this server that are pending, or were taken and have not ended, now.
     public var live: UInt64
     /// Accept errors that concerned one peer only.
@@ -37,7 +45,7 @@ extension TCPServer {
     public var listenerErrors: UInt64
     /// How often ``TCPServer/acceptError`` was emitted for an error that pauses accepting.
     public var errorEpisodes: UInt64
-    /// How often accepting paused for an error, a lack of resources or the limit of live connections; not
+    /// How often accepting paused for an error, a lack of resources, the limit of live connections or the rate; not
     /// because of ``TCPServer/maxPendingConnections`` or ``TCPServer/pauseAccepting()``.
     public var overloadPauses: UInt64
     /// How long it paused for those reasons, one that lasts included.
@@ -86,6 +94,10 @@ extension TCPServer {
       shed = core.shed
       rejectedByAdmission = core.rejected_by_admission
       rejectedByLimit = core.rejected_by_limit
+      rejectedBySourceLimit = core.rejected_by_source_limit
+      rejectedBySourceRate = core.rejected_by_source_rate
+      uncountedSources = core.uncounted_sources
+      ratePauses = core.rate_pauses
       live = core.live
       peerErrors = core.peer_errors
       resourceErrors = core.resource_errors

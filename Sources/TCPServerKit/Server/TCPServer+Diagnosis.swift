@@ -39,6 +39,8 @@ extension TCPServer {
       prefaces: proxyHeaderRequirement.map {
         ($0.networks, Int(clamping: now.inPreface), maxPrefaces)
       },
+      sources: sourceLimits.map { ($0, serverCore.limiting.sources?.sourcesInUse ?? 0) },
+      acceptRate: acceptRate,
       isUnix: listensWithUnixSocket,
       loops: group?.eventBases.eventBases.count ?? 1
     )

@@ -90,6 +90,8 @@ extension TCPServer {
     let proxyOptions: ProxyListenOptions
     let proxyHeaders: ProxyHeaderRequirement?
     let maxPrefaces: Int
+    let sourceLimits: SourceLimits?
+    let acceptRate: AcceptRate?
   }
 
   final func settingsForAcceptor() -> AcceptorSettings {
@@ -106,7 +108,9 @@ extension TCPServer {
       proxy: ownProxy,
       proxyOptions: listenOptions,
       proxyHeaders: proxyHeaderRequirement,
-      maxPrefaces: maxPrefaces
+      maxPrefaces: maxPrefaces,
+      sourceLimits: sourceLimits,
+      acceptRate: acceptRate
     )
   }
 
@@ -124,12 +128,15 @@ extension TCPServer {
     listenOptions = settings.proxyOptions
     proxyHeaderRequirement = settings.proxyHeaders
     maxPrefaces = settings.maxPrefaces
+    sourceLimits = settings.sourceLimits
+    acceptRate = settings.acceptRate
   }
 
   // MARK: - Members
 
   /// - Returns: why it cannot be a member; nil when it is.
   final func join(_ core: OpaquePointer, _ group: TCPServerGroup?) -> SocketError? {
+    leaveLimitsToGroup()
     guard unsafe csc_group_add(core, self.core) else { return serverError }
     self.group = group
     isMember = true

@@ -82,11 +82,17 @@ extension TCPServer {
       case .close: CSC_EXCESS_CLOSE
       case .reset: CSC_EXCESS_RESET
       }
-    context.watchesUnused = count != nil || context.recordsBeginnings
     let limit = count.map { CInt(clamping: max($0, 0)) } ?? -1
     unsafe csc_server_set_max_connections(core, limit, excess)
+    updateWatchesUnused()
     serverCore.budget?.setLimit(limit, excess)
     proxyListener?.roomChanged()
+  }
+
+  /// Where places are limited, or the program wants to know when a connection began.
+  final func updateWatchesUnused() {
+    let isLimited = unsafe csc_server_max_connections(core) >= 0 || serverCore.limiting.sourceLimits != nil
+    context.watchesUnused = isLimited || context.recordsBeginnings
   }
 
   /// How many descriptors accepting leaves to the rest of the program; 32 at first, at most a quarter of the

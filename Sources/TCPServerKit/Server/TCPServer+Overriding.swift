@@ -24,6 +24,6 @@ extension TCPServer {
       !handover.isPlaceTaken
     else { return nil }
     context.handover?.isPlaceTaken = true
-    return ConnectionPermit(serverCore.remote)
+    return ConnectionPermit(serverCore.remote, source: handover.connection.source)
   }
 }

@@ -20,13 +20,20 @@ extension TCPServer {
       return injectedSockets.isEmpty ? nil : taken(from: injectedSockets.removeFirst())
     }
     let proxied = unsafe connection.proxied.map { ProxiedConnection(taking: $0) }
-    return IncomingConnection(connection.descriptor, connection.peer, proxied, of: serverCore.remote)
+    return IncomingConnection(
+      connection.descriptor,
+      connection.peer,
+      proxied,
+      source: connection.source,
+      of: serverCore.remote
+    )
   }
 
   private func taken(from socket: TCPSocket) -> IncomingConnection? {
     let (peer, proxied) = (socket.peer, socket.existingDetails?.origin?.proxied)
     let descriptor = socket.detach(stayingCounted: true)
-    return descriptor < 0 ? nil : IncomingConnection(descriptor, peer, proxied, of: serverCore.remote)
+    guard descriptor >= 0 else { return nil }
+    return IncomingConnection(descriptor, peer, proxied, source: socket.takeSource(), of: serverCore.remote)
   }
 
   /// Adds a socket to the pending connections, whatever ``maxPendingConnections`` says.
@@ -48,16 +55,20 @@ extension TCPServer {
 
   /// Its place in the queue counts from now on, instead of what counted before.
   private func count(_ socket: TCPSocket) {
+    var source: UInt32 = 0
     if socket.flags.contains(.counted) {
+      if socket.context.server === serverCore { source = socket.takeSource() }
       socket.releasePermit()
-    } else if context.handsOver(socket.descriptor), context.handover?.isPlaceTaken == false {
+    } else if context.handsOver(socket.descriptor), let handover = context.handover, !handover.isPlaceTaken {
       context.handover?.isPlaceTaken = true
+      source = handover.connection.source
       serverCore.connectionEnded()
     }
     if socket.descriptor >= 0 {
       socket.acquirePermit(of: context)
+      if source != 0 { socket.origin.source = source }
     } else {
-      serverCore.connectionEnded()
+      serverCore.connectionEnded(from: source)
     }
   }
 

@@ -57,7 +57,7 @@ extension TCPServer {
       requireLoopThread("TCPServer.recordsConnectionAges")
       context.recordsBeginnings = newValue
       if newValue { context.loop?.recordsBeginnings = true }
-      context.watchesUnused = newValue || maxConnections != nil
+      updateWatchesUnused()
     }
   }
 

@@ -213,7 +213,7 @@ internal import CServerCore
         if type(of: self) != TCPServer.self { serverCore.pendingAvailable?.notify() }
       } else {
         SystemCalls.closeDescriptor(socketDescriptor)
-        serverCore.connectionEnded()
+        serverCore.connectionEnded(from: connection.source)
       }
       return
     }
@@ -265,7 +265,7 @@ internal import CServerCore
     loop?.handingOver = context
     incomingConnection(connection.descriptor)
     if let left = context.handover, left.connection.descriptor >= 0, !left.isPlaceTaken {
-      serverCore.connectionEnded()
+      serverCore.connectionEnded(from: left.connection.source)
     }
     if let left = unsafe context.handover?.connection.proxied { unsafe csc_proxied_free(left) }
     context.handover = outer

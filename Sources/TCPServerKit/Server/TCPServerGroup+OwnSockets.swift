@@ -20,6 +20,11 @@ extension TCPServerGroup {
     let servers = try await makeServers { [weak self, isQueueShared] in
       $0.accept(within: budget, self, oneATurn: isQueueShared)
     }
+    await acceptor.onLoop {
+      $0.serverCore.limiting.share = { limiting in
+        for server in servers { server.soon { $0.share(limiting) } }
+      }
+    }
     return unsafe Members(acceptor: acceptor, servers: servers, core: nil)
   }
 
@@ -148,6 +153,7 @@ extension TCPServerGroup {
 extension TCPServer {
   /// - Returns: why it cannot be one of them; nil when it is.
   final func accept(within budget: SharedBudget, _ group: TCPServerGroup?, oneATurn: Bool) -> SocketError? {
+    leaveLimitsToGroup()
     guard unsafe csc_server_share_statistics(core), unsafe csc_server_set_budget(core, budget.pointer) else {
       return serverError
     }

@@ -28,7 +28,8 @@ internal import CServerCore
 /// server, is taken from the first of them: ``TCPServer/maxConnections``, ``TCPServer/excessConnectionPolicy``,
 /// ``TCPServer/maxPendingConnections`` (on their way to each loop; 64 while it is 30), ``TCPServer/listenBacklogSize``,
 /// ``TCPServer/setSocketOption(_:_:)``, ``TCPServer/socketPreparation``, ``TCPServer/overloadPolicy``,
-/// ``TCPServer/descriptorReserve``, ``TCPServer/expectedDescriptors`` and ``TCPServer/proxy``. Where they are changed
+/// ``TCPServer/descriptorReserve``, ``TCPServer/expectedDescriptors``, ``TCPServer/sourceLimits``,
+/// ``TCPServer/acceptRate`` and ``TCPServer/proxy``. Where they are changed
 /// later is ``withAcceptor(_:)``.
 ///
 /// They do not listen themselves: ``TCPServer/close()`` and ``TCPServer/finish()`` of one are the group's, and so are
@@ -37,7 +38,7 @@ internal import CServerCore
 ///
 /// Where each loop accepts for itself, each of them has a listening socket, and its own settings hold for that;
 /// ``TCPServer/maxConnections`` and ``TCPServer/excessConnectionPolicy`` of the first are those of all together, and limit
-/// each as well. ``TCPServer/acceptError`` is emitted by the one whose accepting meets the error.
+/// each as well; ``TCPServer/sourceLimits`` and ``TCPServer/acceptRate`` of the first are those of all together. ``TCPServer/acceptError`` is emitted by the one whose accepting meets the error.
 ///
 /// ## Thread
 ///
@@ -369,8 +370,8 @@ public final class TCPServerGroup: Sendable {
   /// The counters of all loops, as one server would have them.
   ///
   /// Also while a loop is busy. Exactly once: while no loop is at work, `accepted + added == delivered + pending +
-  /// inMailbox + discardedOnClose + shed + rejectedByAdmission + rejectedByLimit`,
-  /// with `inPreface + endedInPreface` added on the right. The kernel's queue is left out.
+  /// inMailbox + discardedOnClose + shed + rejectedByAdmission + rejectedByLimit + rejectedBySourceLimit +
+  /// rejectedBySourceRate`, with `inPreface + endedInPreface` added on the right. The kernel's queue is left out.
   public var statistics: TCPServer.Statistics {
     var sum = csc_statistics()
     guard let members else { return TCPServer.Statistics(sum, undelivered: 0) }

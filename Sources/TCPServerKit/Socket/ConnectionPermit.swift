@@ -10,10 +10,13 @@ internal import Synchronization
 /// connection lives. Any thread may release it. It does not keep the server.
 public final class ConnectionPermit: Sendable {
   private let server: RemoteServerHandle
+  /// Its place among those of its source.
+  private let source: UInt32
   private let isReleased = Atomic(false)
 
-  init(_ server: RemoteServerHandle) {
+  init(_ server: RemoteServerHandle, source: UInt32) {
     self.server = server
+    self.source = source
   }
 
   deinit {
@@ -24,7 +27,7 @@ public final class ConnectionPermit: Sendable {
   /// reference is one.
   public func release() {
     if !isReleased.exchange(true, ordering: .relaxed) {
-      server.connectionEnded()
+      server.connectionEnded(from: source)
     }
   }
 }

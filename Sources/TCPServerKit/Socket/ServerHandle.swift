@@ -81,8 +81,13 @@ internal import Synchronization
     unsafe csc_server_live(pointer)
   }
 
-  final func connectionEnded() {
-    unsafe csc_server_connection_ended(pointer)
+  /// - Parameter source: the connection's place among those of its source; 0 for none.
+  final func connectionEnded(from source: UInt32 = 0) {
+    if source == 0 {
+      unsafe csc_server_connection_ended(pointer)
+    } else {
+      unsafe csc_server_connection_ended_from(pointer, source)
+    }
     onRoom?()
     wakeIfAllEnded()
   }
@@ -134,12 +139,12 @@ internal import Synchronization
   }
 
   /// A connection has ended that the server counted; from any thread.
-  func connectionEnded() {
+  func connectionEnded(from source: UInt32) {
     guard let engine else { return }
     if engine.isOwner {
-      unsafe server?.connectionEnded()
+      unsafe server?.connectionEnded(from: source)
     } else {
-      engine.post(.closure { unsafe self.server?.connectionEnded() })
+      engine.post(.closure { unsafe self.server?.connectionEnded(from: source) })
     }
   }
 

@@ -105,11 +105,11 @@ final class SocketContext: LoopResident, @unchecked Sendable {
   }
 
   /// A connection has ended, which its server counted.
-  func connectionEnded() {
+  func connectionEnded(from source: UInt32) {
     if let server {
-      server.connectionEnded()
+      server.connectionEnded(from: source)
     } else {
-      remoteServer?.connectionEnded()
+      remoteServer?.connectionEnded(from: source)
     }
   }
 }

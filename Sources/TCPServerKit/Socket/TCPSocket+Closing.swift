@@ -146,7 +146,12 @@ extension TCPSocket {
   func releasePermit() {
     guard flags.contains(.counted) else { return }
     flags.remove(.counted)
-    context.connectionEnded()
+    context.connectionEnded(from: takeSource())
+  }
+
+  /// Its place among those of its source, which someone else gives back from now on.
+  func takeSource() -> UInt32 {
+    existingDetails?.origin.map { exchange(&$0.source, with: 0) } ?? 0
   }
 
   /// Of a connection that its server counts from now on.

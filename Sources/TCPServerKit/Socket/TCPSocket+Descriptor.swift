@@ -42,6 +42,7 @@ extension TCPSocket {
       source.handover?.isPlaceTaken = true
       if let proxied = unsafe handover?.connection.proxied { keep(ProxiedConnection(proxied)) }
       acquirePermit(of: source)
+      if let place = handover?.connection.source, place != 0 { origin.source = place }
     } else {
       SystemCalls.keepUrgentBytesInLine(socketDescriptor)
     }
@@ -81,7 +82,7 @@ extension TCPSocket {
     requireLoopThread("TCPSocket.takePermit()")
     guard flags.contains(.counted), let server = context.remoteServerHandle else { return nil }
     flags.remove(.counted)
-    return ConnectionPermit(server)
+    return ConnectionPermit(server, source: takeSource())
   }
 
   /// The server of `context` counts this socket from now on.

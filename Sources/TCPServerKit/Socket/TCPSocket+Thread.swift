@@ -46,6 +46,7 @@ extension TCPSocket {
     let context: Unmanaged<SocketContext>
     let descriptor: CInt
     let isCounted: Bool
+    let source: UInt32
     let events: [OpaquePointer]
     let memory: UnsafeMutableRawPointer
     let isIncomplete: Bool
@@ -62,7 +63,7 @@ extension TCPSocket {
       }
       if isCounted { context.durations?.end(descriptor, isDelivered: !isIncomplete) }
       if descriptor >= 0 { SystemCalls.closeDescriptor(descriptor) }
-      if isCounted { context.connectionEnded() }
+      if isCounted { context.connectionEnded(from: source) }
       if descriptor >= 0, let loop = context.loop, loop.hasOverloadedServers {
         loop.descriptorFreed()
       }
@@ -81,6 +82,7 @@ extension TCPSocket {
       context: .passRetained(context),
       descriptor: descriptor,
       isCounted: flags.contains(.counted),
+      source: takeSource(),
       events: events,
       memory: memory,
       isIncomplete: descriptor >= 0 && output != nil,

@@ -157,6 +157,8 @@ internal import Synchronization
 
     // Of one that was accepted.
     var proxied: ProxiedConnection?
+    /// Its place among those of its source, while its server counts that; otherwise 0.
+    var source: UInt32 = 0
     /// Nil where that is not recorded.
     var beginning: ContinuousClock.Instant?
   }
@@ -184,8 +186,17 @@ internal import Synchronization
     storedState = Atomic(SocketState.connected.stored)
     isAccepted = true
     peer = connection.peer
-    if let proxied = unsafe connection.proxied { keep(ProxiedConnection(taking: proxied)) }
+    // One look for both: most have neither.
+    if unsafe UInt(bitPattern: connection.proxied) | UInt(connection.source) != 0 {
+      keepOrigin(of: connection)
+    }
     if isNoticed { noticeBeginning() }
+  }
+
+  /// What the server counts it by, and what a proxy said of it.
+  @inline(never) private func keepOrigin(of connection: csc_connection) {
+    if connection.source != 0 { origin.source = connection.source }
+    if let proxied = unsafe connection.proxied { keep(ProxiedConnection(taking: proxied)) }
   }
 
   deinit {

@@ -136,8 +136,11 @@ static void refuse_arguments(void) {
          "c-echo: -f and -i take a number of seconds from 1 to 1000000, not '1.5'\n"},
         {{"-i", "0"}, "c-echo: -f and -i take a number of seconds from 1 to 1000000, not '0'\n"},
         {{"-l", "0"}, "c-echo: -l takes a number of loops from 1 to 1024, not '0'\n"},
+        {{"-r", "0"}, "c-echo: -r and -s take a number from 1 on, not '0'\n"},
+        {{"-s", "-1"}, "c-echo: -r and -s take a number from 1 on, not '-1'\n"},
         {{"127.0.0.1", "0", "0"},
-         "usage: c-echo [-c connections] [-f seconds] [-i seconds] [-l loops] [address [port]]\n"},
+         "usage: c-echo [-c connections] [-f seconds] [-i seconds] [-l loops] [-r rate] "
+         "[-s connections] [address [port]]\n"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         pid_t process;

@@ -71,6 +71,7 @@ struct ExactlyOnce {
     let now = group.statistics
     let ended =
       now.discardedOnClose + now.shed + now.rejectedByAdmission + now.rejectedByLimit
+      + now.rejectedBySourceLimit + now.rejectedBySourceRate
       + now.inPreface + now.endedInPreface
     let isBalanced = now.accepted + now.added == now.delivered + now.pending + now.inMailbox + ended
     let isWithin = most.most.load(ordering: .relaxed) <= limit

@@ -9,7 +9,8 @@ func expectBalanced(_ server: TCPServer, sourceLocation: SourceLocation = #_sour
   #expect(
     statistics.accepted + statistics.added
       == statistics.delivered + statistics.pending + statistics.discardedOnClose + statistics.shed
-      + statistics.rejectedByAdmission + statistics.rejectedByLimit + statistics.inPreface
+      + statistics.rejectedByAdmission + statistics.rejectedByLimit
+      + statistics.rejectedBySourceLimit + statistics.rejectedBySourceRate + statistics.inPreface
       + statistics.endedInPreface,
     "\(statistics)",
     sourceLocation: sourceLocation

@@ -54,6 +54,7 @@ func expectBalanced(_ server: TCPServerGroup, sourceLocation: SourceLocation = #
   let now = server.statistics
   let ended =
     now.discardedOnClose + now.shed + now.rejectedByAdmission + now.rejectedByLimit
+    + now.rejectedBySourceLimit + now.rejectedBySourceRate
     + now.inPreface + now.endedInPreface
   #expect(
     now.accepted + now.added == now.delivered + now.pending + now.inMailbox + ended,

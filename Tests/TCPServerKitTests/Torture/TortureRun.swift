@@ -99,7 +99,9 @@ final class TortureRun: @unchecked Sendable {
 
   private func mustBalance(_ server: TCPServer) {
     let now = server.statistics
-    let turnedAway = now.shed + now.rejectedByAdmission + now.rejectedByLimit + now.endedInPreface
+    let turnedAway =
+      now.shed + now.rejectedByAdmission + now.rejectedByLimit + now.rejectedBySourceLimit
+      + now.rejectedBySourceRate + now.endedInPreface
     if now.accepted + now.added != now.delivered + now.pending + now.discardedOnClose + turnedAway {
       object("the accounts do not balance: \(now)")
     }
