@@ -88,9 +88,10 @@ bool csc__rate_take(csc_rate *rate, int64_t now) {
 void csc__rate_charge(csc_rate *rate, int64_t now, int64_t count) {
     int64_t time = count * atomic_load(&rate->interval);
     int64_t before = atomic_load(&rate->full_at);
-    while (!atomic_compare_exchange_weak(&rate->full_at, &before,
-                                         (before > now ? before : now) + time)) {
-    }
+    int64_t after;
+    do {
+        after = (before > now ? before : now) + time;
+    } while (!atomic_compare_exchange_weak(&rate->full_at, &before, after));
 }
 
 void csc__rate_give(csc_rate *rate) {

@@ -266,15 +266,13 @@ csc__source_answer csc__sources_take(csc_sources *sources, const csc_address *pe
 }
 
 uint32_t csc__sources_count(csc_sources *sources, const csc_address *peer) {
-    if (peer->family != CSC_FAMILY_IPV4) {
-        return 0;
-    }
     uint32_t most = atomic_load_explicit(&sources->simple_max, memory_order_relaxed);
     source_key key = ipv4_key(sources, peer->bytes);
     source_entry *bucket = bucket_of(sources, &key);
     uint32_t place = 0;
     // Without a call that waits, it needs no frame on the stack.
-    if (atomic_exchange_explicit(&bucket->locked, 1, memory_order_acquire) != 0) {
+    if (peer->family != CSC_FAMILY_IPV4 ||
+        atomic_exchange_explicit(&bucket->locked, 1, memory_order_acquire) != 0) {
         return 0;
     }
     for (source_entry *it = bucket; it < bucket + WAYS; it++) {

@@ -380,6 +380,27 @@ static void peers_of_unix_sockets_have_no_source(void **state) {
     end_all(it);
 }
 
+static void a_server_at_an_abstract_name_counts_nobody(void **state) {
+    fixture *it = *state;
+    csc_sources *sources = limit_connections(it->server, 1);
+    struct sockaddr_storage name = {.ss_family = AF_UNIX};
+    socklen_t length = sizeof name.ss_family; // which lets the kernel choose a name
+    int listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_return_code(bind(listening, (struct sockaddr *)&name, length), errno);
+    assert_return_code(listen(listening, 5), errno);
+    length = sizeof name;
+    assert_return_code(getsockname(listening, (struct sockaddr *)&name, &length), errno);
+    assert_true(csc_server_adopt(it->server, listening));
+    for (int i = 0; i < 3; i++) {
+        int client = fixture_own(it, socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        assert_return_code(connect(client, (struct sockaddr *)&name, length), errno);
+    }
+    fixture_run_ready(it);
+    assert_int_equal(fixture_statistics(it).pending, 3);
+    assert_int_equal(csc_sources_in_use(sources), 0);
+    end_all(it);
+}
+
 static void through_a_proxy_the_declared_client_counts(void **state) {
     fixture *it = *state;
     scene now;
@@ -539,6 +560,7 @@ int main(void) {
         fact(given_back_by_the_program_it_goes_on_counting),
         fact(finishing_lets_all_in_and_counts_them),
         fact(peers_of_unix_sockets_have_no_source),
+        fact(a_server_at_an_abstract_name_counts_nobody),
         fact(through_a_proxy_the_declared_client_counts),
         fact(a_declared_client_that_is_rejected_counts_no_more),
         fact(a_group_counts_sources_of_all_its_loops),

@@ -28,6 +28,7 @@ static const int of_epoll_wait[] = {EBADF, EFAULT, EINTR, EINVAL, 0};
 static const int of_eventfd[] = {EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, 0};
 static const int of_fcntl[] = {EACCES, EAGAIN, EBADF, EINVAL, EMFILE, EPERM, 0};
 static const int of_fstat[] = {EACCES, EBADF, EFAULT, ENOMEM, EOVERFLOW, 0};
+static const int of_getrandom[] = {EAGAIN, EFAULT, ENOSYS, 0};
 static const int of_getsockname[] = {EBADF, EFAULT, EINVAL, ENOBUFS, ENOTSOCK, 0};
 static const int of_socket_option[] = {EBADF, EFAULT, EINVAL, ENOPROTOOPT, ENOTSOCK, 0};
 static const int of_listen[] = {EADDRINUSE, EBADF, ENOTSOCK, EOPNOTSUPP, 0};
@@ -57,6 +58,7 @@ const int *errnos_of(fault_call call) {
         [FAULT_EVENTFD] = of_eventfd,
         [FAULT_FCNTL] = of_fcntl,
         [FAULT_FSTAT] = of_fstat,
+        [FAULT_GETRANDOM] = of_getrandom,
         [FAULT_GETSOCKNAME] = of_getsockname,
         [FAULT_GETSOCKOPT] = of_socket_option,
         [FAULT_LISTEN] = of_listen,

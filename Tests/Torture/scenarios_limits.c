@@ -80,6 +80,33 @@ static void reset_the_rest(run *it) {
     keep_to_a_limit(it, CSC_EXCESS_RESET);
 }
 
+// What cannot be made limits nothing.
+static void limit_sources_and_rate(run *it) {
+    if (!run_start(it)) {
+        return;
+    }
+    it->ends_connections = true;
+    csc_sources *sources =
+        csc_sources_new(&(csc_source_limits){.max_connections = 3, .table_size = 64});
+    if (sources && !csc_server_set_sources(it->server, sources)) {
+        run_must_explain(it, "csc_server_set_sources()");
+    }
+    csc_rate *rate = csc_rate_new(10, 2);
+    if (rate && !csc_server_set_accept_rate(it->server, rate)) {
+        run_must_explain(it, "csc_server_set_accept_rate()");
+    }
+    csc_rate_free(rate);
+    if (run_listen(it)) {
+        run_connect(it, 5);
+        run_serve(it, true);
+    }
+    csc_server_set_accept_rate(it->server, NULL); // what follows is the judge's
+    if (sources) {
+        csc_sources_set_limits(sources, &(csc_source_limits){0});
+    }
+    csc_sources_free(sources);
+}
+
 static csc_admission admit_in_turn(csc_server *server, const csc_address *peer, void *context) {
     static const csc_admission answers[] = {CSC_CLOSE, CSC_ADMIT, CSC_RESET};
     (void)server;
@@ -105,6 +132,7 @@ const scenario limiting_scenarios[] = {
     {"let the rest wait", let_the_rest_wait},
     {"close the rest", close_the_rest},
     {"reset the rest", reset_the_rest},
+    {"limit sources and rate", limit_sources_and_rate},
     {"admit some", admit_some},
     {NULL, NULL},
 };
