@@ -123,6 +123,7 @@ static inline csc__admission_verdict count_source(csc_server *server, csc_connec
     csc__admission_verdict verdict = {.entry = CSC__LET_IN};
     if (answer >= CSC__SOURCE_UNCOUNTED) {
         server->statistics.uncounted_sources += answer == CSC__SOURCE_UNCOUNTED;
+        csc__group_publish(server);
         verdict = csc__admission_by_source(answer, csc__sources_reset(server->sources));
     }
     return verdict;
