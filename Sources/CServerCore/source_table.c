@@ -294,7 +294,9 @@ void csc__sources_give(csc_sources *sources, uint32_t place) {
     }
     atomic_uint *live = &sources->entries[place - 1].live;
     uint32_t count = atomic_load_explicit(live, memory_order_relaxed);
-    // One that is given back twice, by mistake, takes no more than what is there.
-    while (count > 0 && !atomic_compare_exchange_weak(live, &count, count - 1)) {
-    }
+    uint32_t left;
+    do {
+        left =
+            count > 0 ? count - 1 : 0; // given back twice, by mistake, it takes no more than that
+    } while (!atomic_compare_exchange_weak(live, &count, left));
 }
