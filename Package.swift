@@ -18,6 +18,7 @@ let package = Package(
     .library(name: "TCPServerKit", targets: ["TCPServerKit"]),
     .library(name: "CServerCore", targets: ["CServerCore"]),
     .library(name: "CServerTLS", targets: ["CServerTLS"]),
+    .library(name: "TCPServerTLS", targets: ["TCPServerTLS"]),
     .library(name: "TCPServerKitService", targets: ["TCPServerKitService"]),
     .library(name: "TCPServerKitLogging", targets: ["TCPServerKitLogging"]),
     .library(name: "TCPServerKitMetrics", targets: ["TCPServerKitMetrics"]),
@@ -66,6 +67,11 @@ let package = Package(
     .target(
       name: "TCPServerKit",
       dependencies: ["CServerCore", "CLibevent"],
+      swiftSettings: swiftSettings
+    ),
+    .target(
+      name: "TCPServerTLS",
+      dependencies: ["TCPServerKit", "CServerTLS"],
       swiftSettings: swiftSettings
     ),
     .target(
@@ -144,7 +150,8 @@ let package = Package(
     .testTarget(
       name: "TCPServerKitTests",
       dependencies: [
-        "TCPServerKit", "CServerCore", "CLibevent", "FaultInjection", "ChildIsolation", "ProxyHeaderVectors",
+        "TCPServerKit", "TCPServerTLS", "CServerCore", "CLibevent", "FaultInjection", "ChildIsolation",
+        "ProxyHeaderVectors",
       ],
       swiftSettings: swiftSettings
     ),

@@ -67,7 +67,12 @@ extension TCPServer {
   }
 
   fileprivate final func acceptIncoming() async throws -> IncomingConnection? {
-    try await accepting { $0.takePending() }
+    guard !serverCore.deliversLater else {
+      throw await onLoop {
+        $0.fail(.operation, "Encrypted connections stay on their loop: accept() or serve() takes them")
+      }
+    }
+    return try await accepting { $0.takePending() }
   }
 }
 

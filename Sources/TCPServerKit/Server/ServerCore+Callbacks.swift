@@ -27,6 +27,7 @@ extension ServerCore {
   /// The server is released; its sockets may still count here.
   func serverEnds() {
     unsafe csc_server_close(pointer)
+    exchange(&endUndelivered, with: nil)?()
     unsafe csc_server_on_new_connection(pointer, nil, nil)
     unsafe csc_server_on_accept_error(pointer, nil, nil)
     unsafe csc_server_on_incoming_connection(pointer, nil, nil)
@@ -48,6 +49,7 @@ extension ServerCore {
   }
 
   fileprivate func announceConnection() {
+    guard !deliversLater else { return }
     // An override decides for each connection.
     if !isOverridden { pendingAvailable?.notify() }
     newConnection.notify()
@@ -73,6 +75,7 @@ extension ServerCore {
 
   /// No connection comes any more where the server does not listen.
   func prefacesAreOver() {
+    guard undeliveredYet == 0, unsafe csc_server_in_preface(pointer) == 0 else { return }
     acceptWaiters.wakeAll()
     wakeIfAllEnded()
     exchange(&onPrefacesOver, with: nil)?()

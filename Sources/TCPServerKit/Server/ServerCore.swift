@@ -21,6 +21,12 @@ internal import CServerCore
   var proxyHeaderRequirement: ProxyHeaderRequirement?
   /// Called once when no connection is in the preface any more.
   var onPrefacesOver: (() -> Void)?
+  /// Connections become pending some time after they have come; see TCPServer+Handshakes.swift.
+  var deliversLater = false
+  /// How many have come and are not pending yet.
+  var undeliveredYet = 0
+  /// Ends those.
+  var endUndelivered: (() -> Void)?
   /// The tasks that wait in `accept()`.
   let acceptWaiters = WaiterQueue()
   /// Why the listening socket broke; forgotten when the server listens again.

@@ -68,6 +68,7 @@ extension TCPServer {
     hasEnded = true
     exchange(&proxyListener, with: nil)?.close()
     unsafe csc_server_close(core)
+    serverCore.endUndelivered?()
     endPause()
     endAdded()
     serverCore.prefacesAreOver()

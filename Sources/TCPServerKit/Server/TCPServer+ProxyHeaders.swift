@@ -62,7 +62,7 @@ extension TCPServer {
 
   /// Whether connections may come although the server does not listen any more.
   final var hasPrefaces: Bool {
-    unsafe csc_server_in_preface(core) > 0
+    unsafe csc_server_in_preface(core) > 0 || serverCore.undeliveredYet > 0
   }
 
   /// Closes what is in the preface at a time; the timer ends with its reference. Nil where nothing is to be closed.

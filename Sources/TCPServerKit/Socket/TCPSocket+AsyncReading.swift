@@ -277,7 +277,7 @@ extension TCPSocket {
       socket.waiters.knowsMessages = true
       if let found = try socket.buffered(atLeast: 1) { return found > 0 }
       // The last read may have taken all that its turn allowed.
-      if socket.context.isDraining { return SystemCalls.isReadable(socket.descriptor) ? nil : false }
+      if socket.context.isDraining { return socket.hasSomethingToRead ? nil : false }
       socket.waiters.isBetweenMessages = true
       return nil
     }

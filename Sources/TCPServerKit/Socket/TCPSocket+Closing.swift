@@ -37,6 +37,9 @@ extension TCPSocket {
   public func disconnectFromHost() {
     guard mayTouch else { return post("TCPSocket.disconnectFromHost()") { $0.disconnectFromHost() } }
     switch currentState {
+    case .connected where isHandshaking:
+      if output != nil { noteUndelivered() }
+      becomeUnconnected()
     case .connected:
       currentState = .closing
       if let existingWaiters { existingWaiters.reader.wake(.ready)?.resume() }
@@ -197,6 +200,7 @@ extension TCPSocket {
     if flags.contains(.inReadyRead) { saveLentBytes() }
     if descriptor >= 0 {
       if resetting { SystemCalls.resetOnClose(descriptor) }
+      transportSlot?.transport.connectionEnded()
       closeDescriptor()
     }
     output = nil
@@ -206,6 +210,7 @@ extension TCPSocket {
     currentState = .unconnected
     existingDetails?.closingSilence = nil
     if existingWaiters != nil { wakeEverybody() }
+    if let slot = transportSlot { transportEnded(slot) }
     existingDetails?.stateChanged?.notify(currentState)
     if wasConnected && currentState == .unconnected {
       flags.insert(.hasEnded)
@@ -245,6 +250,7 @@ extension TCPSocket {
     if unreportedWritten > 0 { announceWritten() }
     guard isClosingWithAllSent else { return }
     if flags.contains(.writeBroken) || hasPeerEndedWithAll() {
+      endTransportInOrder()
       becomeUnconnected()
     } else {
       startLingering()
@@ -271,7 +277,7 @@ extension TCPSocket {
   }
 
   private func startLingering() {
-    SystemCalls.endWriting(descriptor)
+    endSending()
     flags.insert(.lingering)
     if flags.contains(.hurried) && !hasUndelivered {
       return becomeUnconnected()

@@ -59,7 +59,7 @@ extension TCPSocket {
   ///
   /// No signal is emitted. The descriptor stays non-blocking and close-on-exec.
   ///
-  /// - Returns: the descriptor; -1 when the socket is not connected, or holds bytes that would be lost with
+  /// - Returns: the descriptor; -1 when the socket is not connected, is encrypted, or holds bytes that would be lost with
   ///   it: read those first, or wait until ``bytesToWrite`` is 0.
   public func detach() -> CInt {
     requireLoopThread("TCPSocket.detach()")
@@ -103,6 +103,10 @@ extension TCPSocket {
     }
     guard bytesHeld == 0, held == 0 else {
       record(Failure(.operation, "detach() called with unread or unsent bytes"))
+      return -1
+    }
+    guard transportSlot == nil else {
+      record(Failure(.operation, "detach() called on an encrypted connection"))
       return -1
     }
     stopWatching()

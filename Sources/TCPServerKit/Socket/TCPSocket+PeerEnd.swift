@@ -68,7 +68,7 @@ extension TCPSocket {
         return connectionFailed(existingDetails?.failure ?? .remoteHostClosed)
       }
     case .failed(let errnum):
-      return connectionFailed(Failure(CSC_CALL_READ, errno: errnum))
+      return connectionFailed(failure(of: CSC_CALL_READ, errnum))
     }
     updateReadWatch()
   }
@@ -92,7 +92,7 @@ extension TCPSocket {
       switch receiveIntoQueue() {
       case .bytes: hasMore = true
       case .failed(let errnum):
-        failure = failure ?? Failure(CSC_CALL_READ, errno: errnum)
+        failure = failure ?? self.failure(of: CSC_CALL_READ, errnum)
         break reading
       case .nothing, .end: break reading
       }

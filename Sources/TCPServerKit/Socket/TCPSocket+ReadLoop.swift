@@ -156,7 +156,7 @@ extension TCPSocket {
     let memory = unsafe UnsafeMutableRawBufferPointer(
       rebasing: readBuffer.take()[..<min(most, ReadBuffer.size)]
     )
-    let outcome = unsafe SystemCalls.receive(descriptor, into: memory)
+    let outcome = unsafe receiveBytes(into: memory)
     if case .value(let count) = outcome, count > 0 {
       noteReceived(count, room: memory.count)
       unsafe try readBuffer.whileRead(UnsafeRawBufferPointer(rebasing: memory[..<count]), body)
@@ -177,7 +177,7 @@ extension TCPSocket {
     }
     if try hasEnded() { return 0 }
     guard !flags.contains(.drained) else { return nil }
-    let outcome = unsafe SystemCalls.receive(descriptor, into: buffer)
+    let outcome = unsafe receiveBytes(into: buffer)
     if case .value(let count) = outcome, count > 0 {
       noteReceived(count, room: buffer.count)
       return count
@@ -215,7 +215,7 @@ extension TCPSocket {
   }
 
   private func broke(_ errnum: CInt) -> SocketError {
-    let failure = Failure(CSC_CALL_READ, errno: errnum)
+    let failure = failure(of: CSC_CALL_READ, errnum)
     connectionFailed(failure)
     return failure.error
   }

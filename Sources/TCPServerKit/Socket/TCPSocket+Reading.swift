@@ -223,7 +223,7 @@ extension TCPSocket {
       } else if received < Self.pieceSize {
         return
       } else {
-        arrived = SystemCalls.unreadBytes(descriptor)
+        arrived = arrivedBytes
       }
     }
   }
@@ -240,7 +240,7 @@ extension TCPSocket {
       if engine == nil && flags.contains(.wantsInput) { endOfInput() }
       return false
     case .failed(let errnum):
-      connectionFailed(Failure(CSC_CALL_READ, errno: errnum))
+      connectionFailed(failure(of: CSC_CALL_READ, errnum))
       return false
     }
   }
@@ -270,14 +270,14 @@ extension TCPSocket {
     guard input == nil, let readBuffer else { return receive(into: input ?? ByteQueue(), min(room, piece)) }
     // Nearly always the caller takes all of it at once: no memory of the socket's own.
     let space = unsafe UnsafeMutableRawBufferPointer(rebasing: readBuffer.take()[..<min(room, piece)])
-    let outcome = unsafe SystemCalls.receive(descriptor, into: space)
+    let outcome = unsafe receiveBytes(into: space)
     if case .value(let count) = outcome, count > 0 { readBuffer.lend(count, to: self) }
     return noteReceived(outcome, room: space.count)
   }
 
   private func receive(into queue: ByteQueue, _ room: Int) -> Received {
     let space = unsafe UnsafeMutableRawBufferPointer(rebasing: queue.reserve(room)[..<room])
-    let outcome = unsafe SystemCalls.receive(descriptor, into: space)
+    let outcome = unsafe receiveBytes(into: space)
     if case .value(let count) = outcome, count > 0 {
       queue.didAppend(count)
       input = queue
@@ -305,12 +305,12 @@ extension TCPSocket {
     guard !flags.contains(.lingering) else {
       return continueLingering(timedOut: timedOut)
     }
+    if existingDetails != nil, let slot = transportSlot, slot.isHandshaking { return handshakeIsReady(slot) }
     guard flags.contains(.wantsInput) else { return handleReadableForTasks(timedOut) }
     guard !flags.contains(.watchingEnd) else { return lookForReset() }
     guard let readBuffer, descriptor >= 0 else { return }
     let buffer = unsafe readBuffer.take()
-    let outcome = unsafe SystemCalls.receive(
-      descriptor,
+    let outcome = unsafe receiveBytes(
       into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<min(roomForInput, buffer.count)])
     )
     switch outcome {
@@ -327,7 +327,7 @@ extension TCPSocket {
       updateReadWatch()
     case .failed(let errnum):
       if !outcome.wouldBlock {
-        connectionFailed(Failure(CSC_CALL_READ, errno: errnum))
+        connectionFailed(failure(of: CSC_CALL_READ, errnum))
       }
     }
   }
@@ -335,7 +335,7 @@ extension TCPSocket {
   private func handleReadableForTasks(_ timedOut: Bool) {
     let isWaiting = existingWaiters?.reader.isWaiting ?? false
     // A loop that was late sees the timeout alone, whatever has come meanwhile.
-    if timedOut && !SystemCalls.isReadable(descriptor) {
+    if timedOut && !hasSomethingToRead {
       if isWaiting {
         wakeReader(.timedOut)
       } else {

@@ -72,7 +72,7 @@ extension TCPSocket {
     guard let engine = context.engine else { return }
     for socket in unsafe watched(on: engine.base) where socket.context === context {
       guard let waiters = socket.existingWaiters, waiters.reader.isWaiting, socket.bytesHeld == 0,
-        !SystemCalls.isReadable(socket.descriptor)
+        !socket.hasSomethingToRead
       else { continue }
       if waiters.isBetweenMessages {
         socket.wakeReader(.ready)

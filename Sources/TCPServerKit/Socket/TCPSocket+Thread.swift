@@ -50,6 +50,8 @@ extension TCPSocket {
     let events: [OpaquePointer]
     let memory: UnsafeMutableRawPointer
     let isIncomplete: Bool
+    /// Of an encrypted connection.
+    let transport: (any SocketTransport)?
     /// What they capture is released on the loop, too.
     let handlers: [(() -> Void)?]
 
@@ -60,7 +62,10 @@ extension TCPSocket {
       if isIncomplete {
         if isCounted { context.noteUndelivered() }
         SystemCalls.resetOnClose(descriptor)
+      } else {
+        _ = transport?.endWriting()
       }
+      transport?.connectionEnded()
       if isCounted { context.durations?.end(descriptor, isDelivered: !isIncomplete) }
       if descriptor >= 0 { SystemCalls.closeDescriptor(descriptor) }
       if isCounted { context.connectionEnded(from: source) }
@@ -86,6 +91,7 @@ extension TCPSocket {
       events: events,
       memory: memory,
       isIncomplete: descriptor >= 0 && output != nil,
+      transport: transportSlot?.state == .ready ? transportSlot?.transport : nil,
       handlers: [exchange(&readyReadHandler, with: nil), exchange(&disconnectedHandler, with: nil)]
     )
     // The last reference to a server's core, which is the loop's to end, may be the one of `context`.

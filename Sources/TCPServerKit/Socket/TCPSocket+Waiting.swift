@@ -149,6 +149,7 @@ extension TCPSocket {
     let lingering = flags.contains(.lingering)
     let reads =
       !flags.contains(.inputEnded) && (lingering || roomForInput > 0 && currentState == .connected)
+    if reads, !lingering, transportSlot?.transport.hasBufferedInput ?? false { return receiveWaited() }
     let interest = (reads ? POLLIN : 0) | (output == nil ? 0 : POLLOUT)
     let look = nextLook.map { ContinuousClock.now + $0 }
     let limit = [deadline, look].compactMap(\.self).min()
@@ -199,7 +200,7 @@ extension TCPSocket {
       }
       return []
     case .failed(let errnum):
-      connectionFailed(Failure(CSC_CALL_READ, errno: errnum))
+      connectionFailed(failure(of: CSC_CALL_READ, errnum))
       return []
     }
   }

@@ -23,6 +23,9 @@ extension TCPSocket {
       return flags.contains(.inputEnded) ? end : .input
     }
     guard currentState == .connected else { return .nothing }
+    if existingDetails != nil, let slot = transportSlot, slot.holdsReader {
+      return slot.state == .handshaking(needsRoom: false) ? .input : .nothing
+    }
     if flags.contains(.wantsInput) {
       return !flags.contains(.endAnnounced) && roomForInput > 0 ? .input : end
     }
@@ -82,6 +85,7 @@ extension TCPSocket {
 
   private func setReadWatch(_ wanted: Watch, timeout: Duration? = nil) {
     guard let engine else { return }
+    if wanted == .input, existingDetails != nil, let slot = transportSlot { comeBackForInput(slot) }
     guard wanted != presentWatch else { return updateKeptAlive() }
     if presentWatch != .nothing {
       unsafe stop(readWatch)
@@ -118,6 +122,11 @@ extension TCPSocket {
   /// Watches for room to write. While there is no descriptor, that is no more than a timer.
   func watchWrite(_ wanted: Bool) {
     guard let engine, wanted != flags.contains(.watchingWrite) else { return }
+    // What is held is sent when the handshake is complete.
+    if wanted, existingDetails != nil, let slot = transportSlot, slot.state == .handshaking(needsRoom: false)
+    {
+      return
+    }
     if wanted {
       if flags.contains(.watchingEnd) { setReadWatch(.nothing) }
       let events = Int16(CLIBEVENT_WRITE | CLIBEVENT_PERSIST)
@@ -160,6 +169,10 @@ extension TCPSocket {
   func watchRead(for timeout: Duration?) {
     if engine?.isAbandoned == true { return watchFailed() }
     flags.insert(.readsAhead)
+    if existingDetails != nil, let slot = transportSlot {
+      if slot.holdsReader { return waitForTransport(slot, timeout) }
+      comeBackForInput(slot)
+    }
     if !flags.contains(.watchingRead) {
       setReadWatch(.input, timeout: timeout)
     } else if timeout != nil || flags.contains(.readTimed) {
@@ -170,6 +183,13 @@ extension TCPSocket {
     } else {
       flags.remove(.readTimed)
     }
+  }
+
+  /// A task is about to wait for input while the descriptor is watched for something else.
+  private func waitForTransport(_ slot: TransportSlot, _ timeout: Duration?) {
+    guard let engine else { return }
+    slot.readTimer = timeout.map { LoopTimer(engine, after: $0) { [unowned self] in wakeReader(.timedOut) } }
+    updateReadWatch()
   }
 
   /// Watches for room to write, for a task that is about to wait. The timeout is the longest time in which the

@@ -126,7 +126,8 @@ extension TCPSocket {
   /// Takes back what is held of a write that has failed, so that its caller can go on after what went to the kernel.
   private func noteFailedWrite(_ accepted: Int, of count: Int) {
     // One task writes at a time, so what is held last is its own.
-    let unsent = min(held, accepted)
+    // A record that has begun is sent whole.
+    let unsent = min(max(held - begunBytes, 0), accepted)
     let sent = accepted - unsent
     let settings = waiters.settings
     settings.bytesOfFailedWrite = sent
@@ -195,7 +196,7 @@ extension TCPSocket {
 
   /// Keeps as much as the high-water mark allows; returns how much.
   private func hold(_ bytes: UnsafeRawBufferPointer) -> Int {
-    let count = min(bytes.count, max(writeMarks.high - held, 0))
+    let count = min(bytes.count, max(max(writeMarks.high, begunBytes) - held, 0))
     if count > 0 {
       let queue = output ?? ByteQueue(capacity: count)
       unsafe queue.append(UnsafeRawBufferPointer(rebasing: bytes[..<count]))

@@ -121,7 +121,7 @@ extension TCPSocket {
     guard currentState != .unconnected, currentState != .closing, !flags.contains(.writeEnded) else { return }
     flags.insert(.writeEnded)
     if output == nil && isEstablished {
-      SystemCalls.endWriting(descriptor)
+      endSending()
     }
   }
 
@@ -229,7 +229,7 @@ extension TCPSocket {
   /// Sends once, counting what went. A full kernel is no failure, but 0 bytes.
   func transmit(_ bytes: UnsafeRawBufferPointer) -> SystemCalls.Outcome {
     guard bytes.count > 0 else { return .value(0) }
-    return unsafe note(SystemCalls.transmit(descriptor, bytes))
+    return unsafe note(sendBytes(bytes))
   }
 
   @inline(__always) private func note(_ outcome: SystemCalls.Outcome) -> SystemCalls.Outcome {
@@ -242,14 +242,14 @@ extension TCPSocket {
       if outcome.wouldBlock {
         return .value(0)
       }
-      writingFailed(Failure(CSC_CALL_WRITE, errno: errnum))
+      writingFailed(failure(of: CSC_CALL_WRITE, errnum))
       return outcome
     }
   }
 
   /// Sends several pieces at once, from a number of bytes on.
   func transmit(_ pieces: [[UInt8]], from start: Int) -> SystemCalls.Outcome {
-    note(SystemCalls.transmit(descriptor, pieces, from: start))
+    note(sendBytes(pieces, from: start))
   }
 
   /// The peer takes nothing any more. It may have sent something before, so the reading side ends the
@@ -293,7 +293,7 @@ extension TCPSocket {
     output = nil
     watchWrite(false)
     if flags.contains(.writeEnded) {
-      SystemCalls.endWriting(descriptor)
+      endSending()
     }
     // The loop would, but what is sent by flush() it does not see.
     wakeWriter(.ready)
@@ -304,7 +304,9 @@ extension TCPSocket {
     guard !timedOut || SystemCalls.isWritable(descriptor) else {
       return writeTimedOut()
     }
+    if existingDetails != nil, let slot = transportSlot, slot.isHandshaking { return handshakeIsReady(slot) }
     sendHeldBytes()
+    if existingDetails != nil { sendWhatTransportOwes() }
     announceWritten()
     finishClosingIfSent()
     wakeWriterIfDrained()

@@ -137,6 +137,8 @@ internal import Synchronization
     var transaction: [UInt8]?
     var relay: RelaySide?
     var origin: Origin?
+    /// What encrypts the connection, or has.
+    var transport: TransportSlot?
     var readyRead: InputSignal<Void>?
     var stateChanged: InputSignal<SocketState>?
     /// How long the peer of a closing connection has been silent; nil while the connection is not being closed.
@@ -227,6 +229,7 @@ internal import Synchronization
         noteUndelivered()
         SystemCalls.resetOnClose(descriptor)
       }
+      endTransportInOrder()
       closeDescriptor()
     }
   }

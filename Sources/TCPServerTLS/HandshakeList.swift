@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import TCPServerKit
+
+/// One connection in its handshake.
+final class Handshake {
+  let socket: TCPSocket
+  let transport: SSLTransport
+  let beginning: ContinuousClock.Instant
+  /// The peer has sent something, or has closed.
+  var hasSpoken = false
+  /// It is in the line of those that can go on.
+  var isInLine = false
+  fileprivate(set) var isOver = false
+  fileprivate var next: Handshake?
+  fileprivate unowned(unsafe) var previous: Handshake?
+
+  init(_ socket: TCPSocket, _ transport: SSLTransport, _ beginning: ContinuousClock.Instant) {
+    self.socket = socket
+    self.transport = transport
+    self.beginning = beginning
+  }
+}
+
+/// Handshakes in the order in which they began, which is that of their deadlines.
+@safe struct HandshakeList {
+  private(set) var first: Handshake?
+  private var last: Handshake?
+  private(set) var count = 0
+
+  mutating func append(_ handshake: Handshake) {
+    unsafe handshake.previous = last
+    if let last { last.next = handshake } else { first = handshake }
+    last = handshake
+    count += 1
+  }
+
+  /// - Returns: false where it was removed before.
+  mutating func remove(_ handshake: Handshake) -> Bool {
+    guard !handshake.isOver else { return false }
+    handshake.isOver = true
+    let (previous, next) = unsafe (handshake.previous, handshake.next)
+    if let previous { previous.next = next } else { first = next }
+    if let next { unsafe next.previous = previous } else { last = previous }
+    handshake.next = nil
+    unsafe handshake.previous = nil
+    count -= 1
+    return true
+  }
+
+  /// The oldest whose peer has not sent a byte; where all have, the oldest.
+  var oldestSilent: Handshake? {
+    var candidate = first
+    while let handshake = candidate {
+      if !handshake.hasSpoken { return handshake }
+      candidate = handshake.next
+    }
+    return first
+  }
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import TCPServerKit
+
+/// The connections of a server that are not encrypted yet: their order, their deadline, and their turns. Used on the
+/// server's loop alone.
+final class Handshakes {
+  var timeout: Duration = .seconds(5) { didSet { look() } }
+  var most = 1024
+  /// How many steps are made between two looks at the sockets: one may cost as much as a signature.
+  var stepsATurn = 4
+  private(set) var statistics = HandshakeStatistics()
+  private var list = HandshakeList()
+  /// Those that can go on; the first is at `begun`.
+  private var line: [Handshake] = []
+  private var begun = 0
+  private var isScheduled = false
+  private let timer: EventTimer
+  private unowned let server: SSLServer
+
+  init(of server: SSLServer) {
+    self.server = server
+    timer = EventTimer(interval: timeout, isSingleShot: true, eventBase: server.eventBase)
+    timer.timeout.connect { [unowned self] in look() }
+  }
+
+  func begin(_ socket: TCPSocket, _ transport: SSLTransport) {
+    if list.count >= max(most, 1), let oldest = list.oldestSilent {
+      statistics.dropped += 1
+      end(oldest)
+    }
+    let handshake = Handshake(socket, transport, .now)
+    let refusal = socket.begin(
+      transport,
+      isReading: true,
+      onReady: { [unowned self, unowned handshake] in isReady(handshake) },
+      onEnd: { [unowned self] in ended(handshake, $0) }
+    )
+    // The peer has reset it already.
+    guard refusal == nil else {
+      statistics.failed += 1
+      return socket.abort()
+    }
+    list.append(handshake)
+    changed()
+    if !timer.isActive { start(timeout) }
+  }
+
+  private func changed() {
+    statistics.current = list.count
+    server.setUndelivered(list.count)
+  }
+
+  // MARK: - Turns
+
+  private func isReady(_ handshake: Handshake) {
+    handshake.hasSpoken = true
+    guard !handshake.isInLine else { return }
+    handshake.isInLine = true
+    line.append(handshake)
+    schedule(later: false)
+  }
+
+  private func schedule(later: Bool) {
+    guard !isScheduled else { return }
+    isScheduled = true
+    server.schedule(afterNextTurn: later) { [weak self] in self?.goOn() }
+  }
+
+  private func goOn() {
+    isScheduled = false
+    for _ in 0..<min(max(stepsATurn, 1), line.count - begun) {
+      let handshake = line[begun]
+      begun += 1
+      handshake.isInLine = false
+      if !handshake.isOver { handshake.socket.continueHandshake() }
+    }
+    if begun == line.count || begun > 1024 {
+      line.removeFirst(begun)
+      begun = 0
+    }
+    if begun < line.count { schedule(later: true) }
+  }
+
+  // MARK: - Ends
+
+  private func ended(_ handshake: Handshake, _ failure: (error: SocketError, text: String)?) {
+    guard list.remove(handshake) else { return }
+    if failure == nil {
+      statistics.completed += 1
+      if handshake.transport.isResumed { statistics.resumed += 1 }
+      // Before the count falls: a server that has finished waits for what is to be delivered.
+      server.deliver(handshake.socket)
+    } else {
+      count(handshake.transport.error?.reason)
+      server.handshakeFailed(handshake.socket, handshake.transport.error)
+    }
+    changed()
+  }
+
+  private func count(_ reason: SSLError.Reason?) {
+    switch reason {
+    case .closedSilently: statistics.closedSilently += 1
+    case .notTLS: statistics.notTLS += 1
+    default: statistics.failed += 1
+    }
+  }
+
+  /// Ends one for a reason that has been counted.
+  private func end(_ handshake: Handshake) {
+    guard list.remove(handshake) else { return }
+    handshake.socket.abort()
+    changed()
+  }
+
+  func endAll() {
+    while let first = list.first {
+      statistics.closed += 1
+      end(first)
+    }
+  }
+
+  /// Ends those whose time is over.
+  private func look() {
+    while let first = list.first {
+      let left = first.beginning + timeout - .now
+      guard left <= .zero else { return start(left) }
+      statistics.timedOut += 1
+      end(first)
+    }
+  }
+
+  private func start(_ interval: Duration) {
+    timer.interval = interval
+    timer.start()
+  }
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CServerTLS
+internal import Glibc
+internal import TCPServerKit
+
+/// What the C library makes of a configuration: connections are made of it.
+///
+/// `@unchecked Sendable` because of this invariant: a context of the C library may be used on any thread.
+@safe final class SSLContext: @unchecked Sendable {
+  let pointer: OpaquePointer
+  let allowsTruncation: Bool
+  let asks: Bool
+
+  /// - Parameter asks: whether ``SSLTransport`` is asked about each certificate of a peer.
+  init(_ configuration: SSLConfiguration, isClient: Bool, asks: Bool) throws(SSLError) {
+    if !isClient, configuration.identities.isEmpty {
+      throw SSLError(.configuration, "A server needs a certificate, and its key")
+    }
+    guard let map = unsafe csc_tls_identities_new() else {
+      throw SSLError(.memory, "There is not enough memory")
+    }
+    defer { unsafe csc_tls_identities_free(map) }
+    var error = csc_tls_error()
+    for identity in configuration.identities {
+      guard unsafe Self.set(identity, in: map, &error) else { throw SSLError(error) }
+    }
+    let texts = CStrings()
+    var settings = unsafe csc_tls_settings()
+    unsafe settings.is_client = isClient
+    unsafe settings.minimum_version = configuration.minimumVersion.core
+    unsafe settings.maximum_version = configuration.maximumVersion.core
+    unsafe settings.ciphers = texts.text(configuration.ciphers)
+    unsafe settings.cipher_suites = texts.text(configuration.cipherSuites)
+    unsafe settings.groups = texts.text(configuration.groups)
+    unsafe settings.application_protocols = texts.texts(configuration.applicationProtocols)
+    unsafe settings.application_protocol_count = configuration.applicationProtocols.count
+    unsafe settings.verify_mode = configuration.peerVerifyMode.core
+    unsafe settings.authorities_file = texts.text(configuration.caCertificatesFile)
+    unsafe settings.uses_system_authorities = configuration.usesSystemAuthorities
+    unsafe settings.identities = map
+    if !isClient { unsafe settings.ticket_keys = configuration.sessionTickets?.pointer }
+    if asks { unsafe settings.verify = unsafe onCertificate }
+    let made = unsafe configuration.caCertificates.withUnsafeBytes { authorities in
+      if authorities.count > 0 {
+        unsafe settings.authorities = authorities.baseAddress.map { unsafe UnsafeRawPointer($0) }
+        unsafe settings.authorities_size = authorities.count
+      }
+      return unsafe csc_tls_context_new(&settings, &error)
+    }
+    withExtendedLifetime(texts) {}
+    guard let pointer = unsafe made else { throw SSLError(error) }
+    unsafe self.pointer = pointer
+    allowsTruncation = configuration.allowsTruncation
+    self.asks = asks
+  }
+
+  deinit {
+    unsafe csc_tls_context_free(pointer)
+  }
+
+  private static func set(_ identity: SSLIdentity, in map: OpaquePointer, _ error: inout csc_tls_error)
+    -> Bool
+  {
+    guard !identity.serverNames.isEmpty else {
+      return unsafe csc_tls_identities_set(map, nil, identity.storage.pointer, &error)
+    }
+    for name in identity.serverNames {
+      guard unsafe csc_tls_identities_set(map, name, identity.storage.pointer, &error) else { return false }
+    }
+    return true
+  }
+}
+
+/// The contexts of a configuration, made when they are first used.
+final class SSLContextCache: Sendable {
+  struct Key: Hashable, Sendable {
+    let isClient: Bool
+    let asks: Bool
+    let place: ObjectIdentifier?
+  }
+
+  private let contexts = Locked<[Key: SSLContext]>([:])
+
+  func context(_ key: Key, _ configuration: SSLConfiguration) throws(SSLError) -> SSLContext {
+    if let context = contexts.withLock({ $0[key] }) { return context }
+    // Not under the lock: files are read. Of two that are made at once, one stays.
+    let made = try SSLContext(configuration, isClient: key.isClient, asks: key.asks)
+    return contexts.withLock { contexts in
+      if let other = contexts[key] { return other }
+      contexts[key] = made
+      return made
+    }
+  }
+}
+
+/// Texts for C, as long as this is there.
+@safe private final class CStrings {
+  private var texts: [UnsafeMutablePointer<CChar>?] = unsafe []
+  private var lists: [UnsafeMutablePointer<UnsafePointer<CChar>?>] = unsafe []
+
+  deinit {
+    unsafe texts.forEach { unsafe free($0) }
+    unsafe lists.forEach { unsafe $0.deallocate() }
+  }
+
+  func text(_ text: String?) -> UnsafePointer<CChar>? {
+    guard let text else { return nil }
+    let copy = unsafe strdup(text)
+    unsafe texts.append(copy)
+    return unsafe UnsafePointer(copy)
+  }
+
+  func texts(_ all: [String]) -> UnsafePointer<UnsafePointer<CChar>?>? {
+    guard !all.isEmpty else { return nil }
+    let list = UnsafeMutablePointer<UnsafePointer<CChar>?>.allocate(capacity: all.count)
+    unsafe lists.append(list)
+    for (index, one) in all.enumerated() { unsafe (list + index).initialize(to: text(one)) }
+    return unsafe UnsafePointer(list)
+  }
+}
+
+extension SSLVersion {
+  var core: csc_tls_version {
+    self == .tls12 ? CSC_TLS_VERSION_1_2 : CSC_TLS_VERSION_1_3
+  }
+}
+
+extension SSLPeerVerifyMode {
+  var core: csc_tls_verify_mode {
+    switch self {
+    case .automatic: CSC_TLS_VERIFY_AUTOMATIC
+    case .none: CSC_TLS_VERIFY_NONE
+    case .query: CSC_TLS_VERIFY_QUERY
+    case .verify: CSC_TLS_VERIFY_REQUIRED
+    }
+  }
+}
+
+private func onCertificate(_: OpaquePointer, error: CLong, context: UnsafeMutableRawPointer?) {
+  guard let context = unsafe context else { return }
+  unsafe Unmanaged<SSLTransport.Owner>.fromOpaque(context).takeUnretainedValue().transport?.isAsked(
+    about: error
+  )
+}

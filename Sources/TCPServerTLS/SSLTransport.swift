@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CServerTLS
+internal import TCPServerKit
+
+/// TLS between a socket and its descriptor. Used on the socket's thread alone.
+@safe final class SSLTransport: SocketTransport {
+  private let tls: OpaquePointer
+  private let allowsTruncation: Bool
+  private var hasEnded = false
+  /// The end, or a failure, has been seen behind bytes that were read.
+  private var endIsDue = false
+  private(set) var begunBytes = 0
+  private(set) var isTruncated = false
+  /// Asked about a certificate of the peer with the number of its error: true accepts it, false does not, nil answers
+  /// later.
+  var onCertificate: ((Int) -> Bool?)?
+
+  /// - Returns: nil when memory is short, or a client's server name is missing, or cannot be one.
+  init?(_ context: SSLContext, descriptor: CInt, clientOf serverName: String?, isClient: Bool) {
+    allowsTruncation = context.allowsTruncation
+    let owner = context.asks ? Owner() : nil
+    let address = unsafe owner.map { unsafe Unmanaged.passUnretained($0).toOpaque() }
+    let made =
+      isClient
+      ? unsafe csc_tls_new_client(context.pointer, descriptor, serverName, address)
+      : unsafe csc_tls_new_server(context.pointer, descriptor, address)
+    guard let made = unsafe made else { return nil }
+    unsafe tls = made
+    self.owner = owner
+    unsafe owner?.transport = self
+  }
+
+  deinit {
+    unsafe csc_tls_free(tls)
+  }
+
+  /// What the C library calls back.
+  @safe final class Owner {
+    fileprivate(set) unowned(unsafe) var transport: SSLTransport?
+  }
+
+  private let owner: Owner?
+
+  func isAsked(about error: Int) {
+    let answer = onCertificate.map { $0(error) } ?? (error == 0)
+    if let answer { answerCertificate(answer) }
+  }
+
+  /// Answers what ``onCertificate`` has not; then the handshake goes on.
+  func answerCertificate(_ isAccepted: Bool) {
+    unsafe csc_tls_answer_verify(tls, isAccepted)
+  }
+
+  // MARK: - SocketTransport
+
+  func handshake() -> TransportStep {
+    step(unsafe csc_tls_handshake(tls))
+  }
+
+  func receive(into buffer: UnsafeMutableRawBufferPointer) -> TransportCount {
+    guard let base = buffer.baseAddress else { return .needsInput }
+    endIsDue = false
+    var total = 0
+    while true {
+      var count = 0
+      let result = unsafe csc_tls_read(tls, base + total, buffer.count - total, &count)
+      total += count
+      guard result == CSC_TLS_DONE else { return total > 0 ? after(total, result) : nothing(result) }
+      // Behind a little there is nothing more in the kernel, most often.
+      let mayGoOn = unsafe csc_tls_has_buffered_input(tls) || total >= Self.manyBytes
+      guard total < buffer.count, mayGoOn else { return .count(total) }
+    }
+  }
+
+  private static let manyBytes = 8192
+
+  private func after(_ total: Int, _ result: csc_tls_result) -> TransportCount {
+    // Comes again with the next read, for which the kernel gives no event.
+    endIsDue = result == CSC_TLS_END || result == CSC_TLS_FAILED || result == CSC_TLS_WANT_WRITE
+    return .count(total)
+  }
+
+  private func nothing(_ result: csc_tls_result) -> TransportCount {
+    switch result {
+    case CSC_TLS_END: return .count(0)
+    case CSC_TLS_WANT_READ: return .needsInput
+    case CSC_TLS_WANT_WRITE: return .needsRoom
+    default: break
+    }
+    if unsafe csc_tls_failure_of(tls) == CSC_TLS_FAILURE_TRUNCATED {
+      isTruncated = true
+      if allowsTruncation { return .count(0) }
+    }
+    return .failed(failure)
+  }
+
+  func send(_ bytes: UnsafeRawBufferPointer) -> TransportCount {
+    guard let base = bytes.baseAddress else { return .count(0) }
+    var count = 0
+    let result = unsafe csc_tls_write(tls, base, bytes.count, &count)
+    begunBytes = result == CSC_TLS_WANT_WRITE ? min(bytes.count - count, Self.recordSize) : 0
+    switch result {
+    case CSC_TLS_DONE, CSC_TLS_WANT_WRITE: return count > 0 ? .count(count) : .needsRoom
+    case CSC_TLS_WANT_READ: return .needsInput
+    default: return .failed(failure)
+    }
+  }
+
+  private static let recordSize = 16384
+
+  func endWriting() -> TransportStep {
+    hasEnded ? .done : step(unsafe csc_tls_end_writing(tls))
+  }
+
+  var hasBufferedInput: Bool {
+    unsafe !hasEnded && (endIsDue || csc_tls_has_buffered_input(tls))
+  }
+
+  func connectionEnded() {
+    hasEnded = true
+    onCertificate = nil
+    unsafe _ = csc_tls_release_buffers(tls)
+  }
+
+  private func step(_ result: csc_tls_result) -> TransportStep {
+    switch result {
+    case CSC_TLS_DONE, CSC_TLS_END: .done
+    case CSC_TLS_WANT_READ: .needsInput
+    case CSC_TLS_WANT_WRITE: .needsRoom
+    case CSC_TLS_WANT_ANSWER: .needsAnswer
+    default: .failed(failure)
+    }
+  }
+
+  private var failure: TransportFailure {
+    let reason = unsafe csc_tls_failure_of(tls)
+    let errnum = unsafe csc_tls_errno(tls)
+    if reason == CSC_TLS_FAILURE_SYSTEM, errnum != 0 { return .system(errno: errnum) }
+    let isEnd = reason == CSC_TLS_FAILURE_SILENT || reason == CSC_TLS_FAILURE_TRUNCATED
+    let error: SocketError =
+      if isEnd { .remoteHostClosed } else if unsafe csc_tls_version_of(tls) == CSC_TLS_VERSION_ANY {
+        .sslHandshakeFailed
+      } else { .sslInternal }
+    let isExplained = unsafe csc_tls_alert_sent(tls) >= 0
+    return .other(error, text: self.error?.description ?? "", isExplained: isExplained)
+  }
+
+  // MARK: - What was agreed
+
+  /// Why the connection has failed; nil while it has not.
+  var error: SSLError? {
+    unsafe SSLError(of: tls)
+  }
+
+  var version: SSLVersion? {
+    unsafe SSLVersion(rawValue: Int(csc_tls_version_of(tls).rawValue))
+  }
+
+  var isResumed: Bool {
+    unsafe csc_tls_is_resumed(tls)
+  }
+
+  var encryption: Encryption? {
+    guard let version, let cipher = unsafe csc_tls_cipher(tls) else { return nil }
+    return unsafe Encryption(
+      version: version,
+      cipher: String(cString: cipher),
+      applicationProtocol: applicationProtocol,
+      serverName: csc_tls_server_name(tls).map { unsafe String(cString: $0) },
+      peerCertificates: peerCertificates,
+      verification: csc_tls_verify_error(tls),
+      isResumed: isResumed,
+      isTruncated: isTruncated
+    )
+  }
+
+  private var applicationProtocol: String? {
+    var size = 0
+    guard let name = unsafe csc_tls_application_protocol(tls, &size) else { return nil }
+    return unsafe String(decoding: UnsafeRawBufferPointer(start: name, count: size), as: UTF8.self)
+  }
+
+  var peerCertificates: [[UInt8]] {
+    var certificates: [[UInt8]] = []
+    while true {
+      let size = unsafe csc_tls_copy_peer_certificate(tls, certificates.count, nil, 0)
+      guard size > 0 else { return certificates }
+      var certificate = [UInt8](repeating: 0, count: size)
+      let index = certificates.count
+      unsafe _ = csc_tls_copy_peer_certificate(tls, index, &certificate, size)
+      certificates.append(certificate)
+    }
+  }
+
+  // MARK: - A client's session
+
+  /// The session, to resume it later; empty when there is none.
+  var session: [UInt8] {
+    let size = unsafe csc_tls_copy_session(tls, nil, 0)
+    guard size > 0 else { return [] }
+    var bytes = [UInt8](repeating: 0, count: size)
+    let copied = unsafe csc_tls_copy_session(tls, &bytes, size)
+    return copied == size ? bytes : []
+  }
+
+  func resume(_ session: [UInt8]) {
+    if !session.isEmpty { unsafe _ = csc_tls_resume(tls, session, session.count) }
+  }
+}
