@@ -16,11 +16,11 @@ final class Handshakes {
   private var begun = 0
   private var isScheduled = false
   private let timer: EventTimer
-  private unowned let server: SSLServer
+  /// Nil while it is released.
+  weak var server: SSLServer?
 
-  init(of server: SSLServer) {
-    self.server = server
-    timer = EventTimer(interval: timeout, isSingleShot: true, eventBase: server.eventBase)
+  init(on eventBase: EventBase?) {
+    timer = EventTimer(interval: timeout, isSingleShot: true, eventBase: eventBase)
     timer.timeout.connect { [unowned self] in look() }
   }
 
@@ -48,7 +48,7 @@ final class Handshakes {
 
   private func changed() {
     statistics.current = list.count
-    server.setUndelivered(list.count)
+    server?.setUndelivered(list.count)
   }
 
   // MARK: - Turns
@@ -64,7 +64,7 @@ final class Handshakes {
   private func schedule(later: Bool) {
     guard !isScheduled else { return }
     isScheduled = true
-    server.schedule(afterNextTurn: later) { [weak self] in self?.goOn() }
+    server?.schedule(afterNextTurn: later) { [weak self] in self?.goOn() }
   }
 
   private func goOn() {
@@ -90,10 +90,10 @@ final class Handshakes {
       statistics.completed += 1
       if handshake.transport.isResumed { statistics.resumed += 1 }
       // Before the count falls: a server that has finished waits for what is to be delivered.
-      server.deliver(handshake.socket)
+      server?.deliver(handshake.socket)
     } else {
       count(handshake.transport.error?.reason)
-      server.handshakeFailed(handshake.socket, handshake.transport.error)
+      server?.handshakeFailed(handshake.socket, handshake.transport.error)
     }
     changed()
   }

@@ -37,7 +37,7 @@ public import TCPServerKit
 @safe open class SSLServer: TCPServer, @unchecked Sendable {
   private var configuration = SSLConfiguration()
   private var context: SSLContext?
-  private var existingHandshakes: Handshakes?
+  private let handshakes: Handshakes
 
   /// Emitted when a handshake has failed, with the socket, which has ended or is about to; not for a peer that closes before
   /// its first byte. ``TCPServerKit/TCPSocket/encryptionError`` has the reason.
@@ -52,7 +52,11 @@ public import TCPServerKit
   public override init(eventBase: EventBase? = .current) {
     errorOccurred = Signal(eventBase: eventBase)
     startedEncryptionHandshake = Signal(eventBase: eventBase)
+    let handshakes = Handshakes(on: eventBase)
+    self.handshakes = handshakes
     super.init(eventBase: eventBase)
+    handshakes.server = self
+    deliverLater { handshakes.endAll() }
   }
 
   /// How connections are encrypted; without a certificate at first.
@@ -61,7 +65,10 @@ public import TCPServerKit
   /// cannot be used leaves the one before, with `serverError` ``TCPServerKit/SocketError/sslInvalidUserData`` and the
   /// setting in `errorString`; ``setSSLConfiguration(_:)`` throws instead.
   public final var sslConfiguration: SSLConfiguration {
-    get { configuration }
+    get {
+      requireLoop("SSLServer.sslConfiguration")
+      return configuration
+    }
     set {
       do throws(SSLError) {
         try setSSLConfiguration(newValue)
@@ -76,6 +83,7 @@ public import TCPServerKit
   /// - Throws: ``SSLError/Reason/configuration`` with the setting that cannot be used, and why; the configuration is the one
   ///   before.
   public final func setSSLConfiguration(_ configuration: SSLConfiguration) throws(SSLError) {
+    requireLoop("SSLServer.setSSLConfiguration(_:)")
     context = try configuration.context(isClient: false, for: eventBase.map { ObjectIdentifier($0) })
     self.configuration = configuration
   }
@@ -83,34 +91,38 @@ public import TCPServerKit
   /// How long a client may take for its handshake, from its connection on; 5 seconds at first. A byte gives no more time.
   /// Another value holds for the handshakes that have begun, too.
   public final var handshakeTimeout: Duration {
-    get { handshakes.timeout }
-    set { handshakes.timeout = newValue }
+    get {
+      requireLoop("SSLServer.handshakeTimeout")
+      return handshakes.timeout
+    }
+    set {
+      requireLoop("SSLServer.handshakeTimeout")
+      handshakes.timeout = newValue
+    }
   }
 
   /// How many connections may be in their handshake; 1,024 at first, less than 1 counts as 1. Beyond it the oldest that has
   /// not sent a byte is closed, or where all have, the oldest.
   public final var maxHandshakes: Int {
-    get { handshakes.most }
-    set { handshakes.most = newValue }
+    get {
+      requireLoop("SSLServer.maxHandshakes")
+      return handshakes.most
+    }
+    set {
+      requireLoop("SSLServer.maxHandshakes")
+      handshakes.most = newValue
+    }
   }
 
   /// What has become of the handshakes so far.
   public final var handshakeStatistics: HandshakeStatistics {
-    handshakes.statistics
-  }
-
-  private final var handshakes: Handshakes {
-    requireLoop("SSLServer")
-    if let existingHandshakes { return existingHandshakes }
-    let handshakes = Handshakes(of: self)
-    existingHandshakes = handshakes
-    deliverLater { handshakes.endAll() }
-    return handshakes
+    requireLoop("SSLServer.handshakeStatistics")
+    return handshakes.statistics
   }
 
   /// Begins the handshake of a new connection; once it is encrypted, it becomes pending.
   open override func incomingConnection(_ socketDescriptor: CInt) {
-    let handshakes = handshakes
+    requireLoop("SSLServer.incomingConnection(_:)")
     guard let socket = takeIncomingSocket(socketDescriptor) else {
       return record(.unsupportedSocketOperation, "Invalid socket descriptor")
     }

@@ -7,6 +7,7 @@ internal import TCPServerKit
 @safe final class SSLTransport: SocketTransport {
   private let tls: OpaquePointer
   private let allowsTruncation: Bool
+  private var isComplete = false
   private var hasEnded = false
   /// The end, or a failure, has been seen behind bytes that were read.
   private var endIsDue = false
@@ -55,7 +56,9 @@ internal import TCPServerKit
   // MARK: - SocketTransport
 
   func handshake() -> TransportStep {
-    step(unsafe csc_tls_handshake(tls))
+    let step = step(unsafe csc_tls_handshake(tls))
+    if case .done = step { isComplete = true }
+    return step
   }
 
   func receive(into buffer: UnsafeMutableRawBufferPointer) -> TransportCount {
@@ -139,9 +142,7 @@ internal import TCPServerKit
     if reason == CSC_TLS_FAILURE_SYSTEM, errnum != 0 { return .system(errno: errnum) }
     let isEnd = reason == CSC_TLS_FAILURE_SILENT || reason == CSC_TLS_FAILURE_TRUNCATED
     let error: SocketError =
-      if isEnd { .remoteHostClosed } else if unsafe csc_tls_version_of(tls) == CSC_TLS_VERSION_ANY {
-        .sslHandshakeFailed
-      } else { .sslInternal }
+      if isEnd { .remoteHostClosed } else if isComplete { .sslInternal } else { .sslHandshakeFailed }
     let isExplained = unsafe csc_tls_alert_sent(tls) >= 0
     return .other(error, text: self.error?.description ?? "", isExplained: isExplained)
   }
@@ -162,7 +163,7 @@ internal import TCPServerKit
   }
 
   var encryption: Encryption? {
-    guard let version, let cipher = unsafe csc_tls_cipher(tls) else { return nil }
+    guard isComplete, let version, let cipher = unsafe csc_tls_cipher(tls) else { return nil }
     return unsafe Encryption(
       version: version,
       cipher: String(cString: cipher),
