@@ -226,7 +226,8 @@ struct SSLServerTests {
       try await whileServingEncrypted(
         {
           $0.identities = [
-            try certificates.identity("other"), try certificates.identity("localhost", serverNames: ["localhost"]),
+            try certificates.identity("other"),
+            try certificates.identity("localhost", serverNames: ["localhost"]),
           ]
         },
         handler: echo
@@ -311,7 +312,9 @@ struct SSLServerTests {
           try await echo(socket)
         }
       ) { server in
-        let client = try await encryptedClient(of: server) { $0.identities = [try certificates.identity("client")] }
+        let client = try await encryptedClient(of: server) {
+          $0.identities = [try certificates.identity("client")]
+        }
         try await client.write("known")
         #expect(text(try await client.read(exactly: 5)) == "known")
         // The server refuses after a client of TLS 1.3 believes that it is done.
@@ -333,11 +336,14 @@ struct SSLServerTests {
     let resumed = Counter()
     try await onLoops { group in
       let server = TCPServerGroup(on: group, distribution: .roundRobin, tls: configuration)
-      try await whileServing(server, handler: { socket in
-        loops.withLock { _ = $0.insert(ObjectIdentifier(EventBase.current!)) }
-        if socket.encryption?.isResumed == true { resumed.increment() }
-        try await echo(socket)
-      }) {
+      try await whileServing(
+        server,
+        handler: { socket in
+          loops.withLock { _ = $0.insert(ObjectIdentifier(EventBase.current!)) }
+          if socket.encryption?.isResumed == true { resumed.increment() }
+          try await echo(socket)
+        }
+      ) {
         let port = server.serverPort
         try await onLoop { _ in
           var session: [UInt8] = []
