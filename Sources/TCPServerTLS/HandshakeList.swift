@@ -11,6 +11,8 @@ final class Handshake {
   var hasSpoken = false
   /// It is in the line of those that can go on.
   var isInLine = false
+  /// The program is asked about the peer's certificate.
+  var waitsForAnswer = false
   fileprivate(set) var isOver = false
   fileprivate var next: Handshake?
   fileprivate unowned(unsafe) var previous: Handshake?

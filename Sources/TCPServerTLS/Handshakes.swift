@@ -24,7 +24,8 @@ final class Handshakes {
     timer.timeout.connect { [unowned self] in look() }
   }
 
-  func begin(_ socket: TCPSocket, _ transport: SSLTransport) {
+  /// - Returns: whether it has begun.
+  func begin(_ socket: TCPSocket, _ transport: SSLTransport) -> Bool {
     if list.count >= max(most, 1), let oldest = list.oldestSilent {
       statistics.dropped += 1
       end(oldest)
@@ -34,16 +35,19 @@ final class Handshakes {
       transport,
       isReading: true,
       onReady: { [unowned self, unowned handshake] in isReady(handshake) },
+      onQuestion: { [unowned self, unowned handshake] in server?.isAsked(about: handshake) },
       onEnd: { [unowned self] in ended(handshake, $0) }
     )
     // The peer has reset it already.
     guard refusal == nil else {
       statistics.failed += 1
-      return socket.abort()
+      socket.abort()
+      return false
     }
     list.append(handshake)
     changed()
     if !timer.isActive { start(timeout) }
+    return true
   }
 
   private func changed() {
@@ -55,7 +59,8 @@ final class Handshakes {
 
   private func isReady(_ handshake: Handshake) {
     handshake.hasSpoken = true
-    guard !handshake.isInLine else { return }
+    // While the program is asked, what comes can wait.
+    guard !handshake.isInLine, !handshake.waitsForAnswer else { return }
     handshake.isInLine = true
     line.append(handshake)
     schedule(later: false)
@@ -93,7 +98,7 @@ final class Handshakes {
       server?.deliver(handshake.socket)
     } else {
       count(handshake.transport.error?.reason)
-      server?.handshakeFailed(handshake.socket, handshake.transport.error)
+      server?.handshakeFailed(handshake)
     }
     changed()
   }

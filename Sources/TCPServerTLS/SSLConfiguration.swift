@@ -89,6 +89,11 @@ public struct SSLConfiguration: Sendable {
     _ = try SSLContext(self, isClient: true, asks: false)
   }
 
+  /// Whether a server asks for them.
+  var asksForCertificates: Bool {
+    peerVerifyMode == .query || peerVerifyMode == .verify
+  }
+
   private mutating func changed() {
     contexts = SSLContextCache()
   }

@@ -46,12 +46,40 @@ public import TCPServerKit
   /// Emitted when a connection has been accepted, and its handshake begins.
   public final let startedEncryptionHandshake: Signal<TCPSocket>
 
+  /// Emitted when there is something wrong with a client's certificate, before ``sslErrors``. Only where the configuration
+  /// asks for certificates.
+  public final let peerVerifyError: Signal<(socket: TCPSocket, error: SSLError)>
+
+  /// Emitted when there is something wrong with a client's certificate. A handler may call
+  /// ``TCPServerKit/TCPSocket/ignoreSSLErrors()`` to accept it; otherwise the handshake fails with
+  /// ``SSLPeerVerifyMode/verify``, and goes on with ``SSLPeerVerifyMode/query``.
+  ///
+  /// While this, ``peerVerifyError`` or ``handshakeInterruptedOnError`` has handlers, a client with a certificate resumes
+  /// no session.
+  public final let sslErrors: Signal<(socket: TCPSocket, errors: [SSLError])>
+
+  /// Emitted when there is something wrong with a client's certificate. With a handler the handshake waits, until
+  /// ``TCPServerKit/TCPSocket/continueInterruptedHandshake()`` accepts the certificate, the program ends the socket, or
+  /// ``handshakeTimeout`` has passed.
+  public final let handshakeInterruptedOnError: Signal<(socket: TCPSocket, error: SSLError)>
+
+  /// Emitted when a handshake has failed and the client was sent the reason: the number of an alert.
+  public final let alertSent: Signal<(socket: TCPSocket, alert: UInt8)>
+
+  /// Emitted when a client has refused the handshake by an alert.
+  public final let alertReceived: Signal<(socket: TCPSocket, alert: UInt8)>
+
   /// Makes a server that does not listen yet, and that has no certificate: see ``sslConfiguration``.
   ///
   /// - Parameter eventBase: the loop to live on, by default this thread's, which is to be made before.
   public override init(eventBase: EventBase? = .current) {
     errorOccurred = Signal(eventBase: eventBase)
     startedEncryptionHandshake = Signal(eventBase: eventBase)
+    peerVerifyError = Signal(eventBase: eventBase)
+    sslErrors = Signal(eventBase: eventBase)
+    handshakeInterruptedOnError = Signal(eventBase: eventBase)
+    alertSent = Signal(eventBase: eventBase)
+    alertReceived = Signal(eventBase: eventBase)
     let handshakes = Handshakes(on: eventBase)
     self.handshakes = handshakes
     super.init(eventBase: eventBase)
@@ -126,7 +154,7 @@ public import TCPServerKit
     guard let socket = takeIncomingSocket(socketDescriptor) else {
       return record(.unsupportedSocketOperation, "Invalid socket descriptor")
     }
-    guard let context, eventBase != nil else {
+    guard let context = contextForNext, eventBase != nil else {
       record(.sslInvalidUserData, "A server needs a certificate, its key, and an event base")
       return socket.abort()
     }
@@ -135,12 +163,56 @@ public import TCPServerKit
       record(.socketResource, "There is not enough memory")
       return socket.abort()
     }
-    startedEncryptionHandshake.emit(socket)
-    handshakes.begin(socket, transport)
+    if handshakes.begin(socket, transport) { startedEncryptionHandshake.emit(socket) }
   }
 
-  final func handshakeFailed(_ socket: TCPSocket, _ error: SSLError?) {
-    guard error?.reason != .closedSilently else { return }
+  /// The program is asked about certificates only where it has handlers for that.
+  private final var contextForNext: SSLContext? {
+    let isAsked =
+      peerVerifyError.isConnected || sslErrors.isConnected || handshakeInterruptedOnError.isConnected
+    guard isAsked, configuration.asksForCertificates else { return context }
+    return try? configuration.context(
+      isClient: false,
+      asks: true,
+      for: eventBase.map { ObjectIdentifier($0) }
+    )
+  }
+
+  final func handshakeFailed(_ handshake: Handshake) {
+    let (socket, transport) = (handshake.socket, handshake.transport)
+    guard transport.error?.reason != .closedSilently else { return }
+    if let alert = transport.alert(sent: true) { alertSent.emit((socket, alert)) }
+    if let alert = transport.alert(sent: false) { alertReceived.emit((socket, alert)) }
     errorOccurred.emit((socket, socket.error))
+  }
+
+  final func isAsked(about handshake: Handshake) {
+    guard !handshake.waitsForAnswer else { return }
+    handshake.waitsForAnswer = true
+    let (socket, transport) = (handshake.socket, handshake.transport)
+    let error = transport.certificateError
+    peerVerifyError.emit((socket, error))
+    sslErrors.emit((socket, [error]))
+    if handshakeInterruptedOnError.isConnected, !transport.ignoresErrors {
+      return handshakeInterruptedOnError.emit((socket, error))
+    }
+    transport.answerCertificate(transport.ignoresErrors || configuration.peerVerifyMode != .verify)
+    socket.continueHandshake()
+  }
+}
+
+extension TCPSocket {
+  /// Accepts the peer's certificate in spite of its errors: to be called by a handler of ``SSLServer/sslErrors``, or of
+  /// ``SSLServer/startedEncryptionHandshake`` for all that may come. On the socket's event base.
+  public func ignoreSSLErrors() {
+    (transport as? SSLTransport)?.ignoresErrors = true
+  }
+
+  /// Accepts the peer's certificate after ``SSLServer/handshakeInterruptedOnError``, and goes on with the handshake. On the
+  /// socket's event base.
+  public func continueInterruptedHandshake() {
+    guard let transport = transport as? SSLTransport else { return }
+    transport.answerCertificate(true)
+    continueHandshake()
   }
 }

@@ -13,9 +13,8 @@ internal import TCPServerKit
   private var endIsDue = false
   private(set) var begunBytes = 0
   private(set) var isTruncated = false
-  /// Asked about a certificate of the peer with the number of its error: true accepts it, false does not, nil answers
-  /// later.
-  var onCertificate: ((Int) -> Bool?)?
+  /// The errors in the peer's certificate do not matter.
+  var ignoresErrors = false
 
   /// - Returns: nil when memory is short, or a client's server name is missing, or cannot be one.
   init?(_ context: SSLContext, descriptor: CInt, clientOf serverName: String?, isClient: Bool) {
@@ -43,12 +42,13 @@ internal import TCPServerKit
 
   private let owner: Owner?
 
+  /// The library asks about a certificate. A faulty one is answered for outside of its call, where handlers may do
+  /// anything.
   func isAsked(about error: Int) {
-    let answer = onCertificate.map { $0(error) } ?? (error == 0)
-    if let answer { answerCertificate(answer) }
+    if error == 0 || ignoresErrors { answerCertificate(true) }
   }
 
-  /// Answers what ``onCertificate`` has not; then the handshake goes on.
+  /// Answers for a faulty certificate; then the handshake goes on.
   func answerCertificate(_ isAccepted: Bool) {
     unsafe csc_tls_answer_verify(tls, isAccepted)
   }
@@ -122,7 +122,6 @@ internal import TCPServerKit
 
   func connectionEnded() {
     hasEnded = true
-    onCertificate = nil
     unsafe _ = csc_tls_release_buffers(tls)
   }
 
@@ -145,6 +144,19 @@ internal import TCPServerKit
       if isEnd { .remoteHostClosed } else if isComplete { .sslInternal } else { .sslHandshakeFailed }
     let isExplained = unsafe csc_tls_alert_sent(tls) >= 0
     return .other(error, text: self.error?.description ?? "", isExplained: isExplained)
+  }
+
+  /// What is wrong with the peer's certificate.
+  var certificateError: SSLError {
+    var error = SSLError(.certificate, "The certificate of the peer is not accepted")
+    error.verification = unsafe csc_tls_verify_error(tls)
+    return error
+  }
+
+  /// The number of the last alert that was sent, or came.
+  func alert(sent isSent: Bool) -> UInt8? {
+    let number = unsafe isSent ? csc_tls_alert_sent(tls) : csc_tls_alert_received(tls)
+    return UInt8(exactly: number)
   }
 
   // MARK: - What was agreed

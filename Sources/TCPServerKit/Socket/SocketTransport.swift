@@ -56,6 +56,8 @@ package enum TransportFailure {
   var state = State.handshaking(needsRoom: false)
   /// Called instead of going on with the handshake, when the descriptor is ready.
   var onHandshakeReady: (() -> Void)?
+  /// Called when the handshake needs an answer.
+  var onHandshakeQuestion: (() -> Void)?
   /// Called once, when the handshake is complete, or will not be.
   var onHandshakeEnd: ((Failure?) -> Void)?
   /// Why reading or sending has failed last.

@@ -155,6 +155,7 @@ extension TCPSocket {
   func transportEnded(_ slot: TransportSlot) {
     slot.readTimer = nil
     slot.onHandshakeReady = nil
+    slot.onHandshakeQuestion = nil
     if slot.isHandshaking { slot.state = .failed }
     let failure = flags.contains(.broken) ? existingDetails?.failure : nil
     exchange(&slot.onHandshakeEnd, with: nil)?(
@@ -170,6 +171,7 @@ extension TCPSocket {
   ///   - isReading: whether the peer begins: the first step is made when the descriptor is readable.
   ///   - onReady: called instead of going on, when the descriptor is ready: the caller calls `continueHandshake()` in its
   ///     own time. Nil to go on at once.
+  ///   - onQuestion: called when the handshake needs an answer; then the caller calls `continueHandshake()`.
   ///   - onEnd: called once, on the loop and never from within this call: with nil when all that is written is encrypted,
   ///     or with what is wrong when the connection has ended, or is about to.
   /// - Returns: why it cannot; nothing has been changed then.
@@ -177,6 +179,7 @@ extension TCPSocket {
     _ transport: any SocketTransport,
     isReading: Bool,
     onReady: (() -> Void)? = nil,
+    onQuestion: (() -> Void)? = nil,
     onEnd: @escaping ((error: SocketError, text: String)?) -> Void
   ) -> SocketError? {
     guard currentState == .connected, let engine, flags.isDisjoint(with: [.inputEnded, .writeEnded]) else {
@@ -189,6 +192,7 @@ extension TCPSocket {
     }
     let slot = TransportSlot(transport)
     slot.onHandshakeReady = onReady
+    slot.onHandshakeQuestion = onQuestion
     slot.onHandshakeEnd = { failure in onEnd(failure.map { ($0.error, $0.text) }) }
     details.transport = slot
     updateReadWatch()
@@ -222,6 +226,8 @@ extension TCPSocket {
     case .needsAnswer:
       slot.state = .handshaking(needsRoom: false)
       watchWrite(false)
+      updateReadWatch()
+      slot.onHandshakeQuestion?()
     case .failed(let failure):
       handshakeHasFailed(slot, failure)
     }
@@ -230,6 +236,7 @@ extension TCPSocket {
   private func handshakeIsComplete(_ slot: TransportSlot) {
     slot.state = .ready
     slot.onHandshakeReady = nil
+    slot.onHandshakeQuestion = nil
     flags.remove(.drained)
     watchWrite(false)
     if output != nil {

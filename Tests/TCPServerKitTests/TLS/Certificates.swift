@@ -13,6 +13,8 @@ struct Certificates: Sendable {
 
   let folder: TemporaryFolderPath
   let authority: [UInt8]
+  /// The certificate of another authority.
+  let selfSigned: String
 
   final class TemporaryFolderPath: Sendable {
     let path: String
@@ -29,7 +31,7 @@ struct Certificates: Sendable {
     private static let atExit = Locked<[String]>([])
 
     private static func remove(_ path: String) {
-      for name in ["ca", "localhost", "other", "client"] {
+      for name in ["ca", "localhost", "other", "client", "stranger"] {
         for ending in [".pem", ".key", ".csr", ".srl", ".ext"] { unsafe unlink(path + "/" + name + ending) }
       }
       unsafe rmdir(path)
@@ -50,7 +52,9 @@ struct Certificates: Sendable {
       script +=
         "openssl x509 -req -in \(name).csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile \(name).ext -out \(name).pem;"
     }
-    script += "cat ca.pem >> client.pem; cat ca.pem"
+    script += "cat ca.pem >> client.pem;"
+    script += "openssl req -x509 \(key) -keyout stranger.key -out stranger.pem -days 30 -subj /CN=Stranger;"
+    script += "cat ca.pem; echo; cat stranger.pem"
     guard let process = ChildProcess(at: "/bin/sh", ["-c", script]) else {
       throw TemporaryFolder.POSIXFailure()
     }
@@ -61,7 +65,10 @@ struct Certificates: Sendable {
       text += line
     }
     guard text.hasPrefix("-----BEGIN CERTIFICATE") else { throw TemporaryFolder.POSIXFailure() }
-    authority = Array(text.utf8)
+    let ends = text.split(separator: "\n\n", maxSplits: 1)
+    guard let first = ends.first, let second = ends.last else { throw TemporaryFolder.POSIXFailure() }
+    authority = Array((first + "\n").utf8)
+    selfSigned = String(second)
   }
 
   func identity(_ name: String, serverNames: [String] = []) throws -> SSLIdentity {
