@@ -89,7 +89,7 @@ final class Handshakes {
 
   // MARK: - Ends
 
-  private func ended(_ handshake: Handshake, _ failure: (error: SocketError, text: String)?) {
+  private func ended(_ handshake: Handshake, _ failure: SocketError?) {
     guard list.remove(handshake) else { return }
     if failure == nil {
       statistics.completed += 1

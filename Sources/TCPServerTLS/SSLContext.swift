@@ -18,7 +18,7 @@ internal import TCPServerKit
       throw SSLError(.configuration, "A server needs a certificate, and its key")
     }
     guard let map = unsafe csc_tls_identities_new() else {
-      throw SSLError(.memory, "There is not enough memory")
+      throw SSLError.outOfMemory
     }
     defer { unsafe csc_tls_identities_free(map) }
     var error = csc_tls_error()

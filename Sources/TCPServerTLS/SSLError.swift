@@ -37,6 +37,8 @@ public struct SSLError: Error, Hashable, Sendable {
   /// What is wrong with the peer's certificate: an `X509_V_ERR_` of OpenSSL; 0 for nothing.
   public var verification: Int = 0
 
+  static let outOfMemory = SSLError(.memory, "There is not enough memory")
+
   init(_ reason: Reason, _ text: String) {
     self.reason = reason
     self.text = text

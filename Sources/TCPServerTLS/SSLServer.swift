@@ -160,7 +160,7 @@ public import TCPServerKit
     }
     let made = SSLTransport(context, descriptor: socket.socketDescriptor, clientOf: nil, isClient: false)
     guard let transport = made else {
-      record(.socketResource, "There is not enough memory")
+      record(.socketResource, SSLError.outOfMemory.text)
       return socket.abort()
     }
     if handshakes.begin(socket, transport) { startedEncryptionHandshake.emit(socket) }

@@ -16,7 +16,7 @@ internal import CServerTLS
   /// - Throws: ``SSLError/Reason/memory`` when memory or random numbers are short.
   public init() throws(SSLError) {
     guard let keys = unsafe csc_tls_ticket_keys_new() else {
-      throw SSLError(.memory, "There is not enough memory")
+      throw SSLError.outOfMemory
     }
     unsafe pointer = keys
   }

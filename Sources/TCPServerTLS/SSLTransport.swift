@@ -120,9 +120,13 @@ internal import TCPServerKit
     unsafe !hasEnded && (endIsDue || csc_tls_has_buffered_input(tls))
   }
 
+  func releaseBuffers() {
+    unsafe _ = csc_tls_release_buffers(tls)
+  }
+
   func connectionEnded() {
     hasEnded = true
-    unsafe _ = csc_tls_release_buffers(tls)
+    releaseBuffers()
   }
 
   private func step(_ result: csc_tls_result) -> TransportStep {

@@ -93,7 +93,7 @@ extension TCPSocket {
       try await encrypt(isReading: !isClient, after: answer, timeout: timeout) {
         descriptor throws(SSLError) in
         guard let made = try make(descriptor, place) else {
-          throw SSLError(.memory, "There is not enough memory")
+          throw SSLError.outOfMemory
         }
         transport = made
         return made

@@ -36,7 +36,7 @@ public enum SocketError: Int32, Error, CaseIterable, Sendable {
   case unfinishedSocketOperation = 11
   /// The proxy wants credentials, or refused the ones it got.
   case proxyAuthenticationRequired = 12
-  /// A TLS handshake failed. No call of this library gives it.
+  /// A TLS handshake failed. The module TCPServerTLS gives it.
   case sslHandshakeFailed = 13
   /// The proxy refused the connection.
   case proxyConnectionRefused = 14
@@ -50,9 +50,10 @@ public enum SocketError: Int32, Error, CaseIterable, Sendable {
   case proxyProtocol = 18
   /// The call was made in a state that does not allow it.
   case operation = 19
-  /// A TLS library failed. No call of this library gives it.
+  /// The TLS library failed, or the peer of an encrypted connection sent what TLS does not allow. The module TCPServerTLS
+  /// gives it.
   case sslInternal = 20
-  /// Bad TLS data was given. No call of this library gives it.
+  /// A certificate, a key or another setting of TLS cannot be used. The module TCPServerTLS gives it.
   case sslInvalidUserData = 21
   /// Try again: nothing is wrong but there is nothing now.
   case temporary = 22

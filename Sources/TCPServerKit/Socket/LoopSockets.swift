@@ -17,6 +17,8 @@
   /// Servers that lacked descriptors or memory when they last tried; looked at whenever a socket closes its own.
   private var overloadedServers: [ServerHandle] = []
   private(set) var hasOverloadedServers = false
+  /// Of encrypted connections.
+  private(set) lazy var idleTransports = IdleTransports()
   private var readyRead: LoneSignal?
   private var disconnected: LoneSignal?
   /// A server here records when its connections begin; see `SocketContext.recordsBeginnings`.

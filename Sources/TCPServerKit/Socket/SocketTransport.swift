@@ -21,6 +21,9 @@ package protocol SocketTransport: AnyObject {
   /// How many of the bytes that ``send(_:)`` has not taken are to be offered again, and cannot be taken back.
   var begunBytes: Int { get }
 
+  /// Nothing has moved for a while: frees buffers that are empty.
+  func releaseBuffers()
+
   /// The descriptor is about to be closed: nothing is called any more.
   func connectionEnded()
 }
@@ -59,7 +62,7 @@ package enum TransportFailure {
   /// Called when the handshake needs an answer.
   var onHandshakeQuestion: (() -> Void)?
   /// Called once, when the handshake is complete, or will not be.
-  var onHandshakeEnd: ((Failure?) -> Void)?
+  var onHandshakeEnd: ((SocketError?) -> Void)?
   /// Why reading or sending has failed last.
   var failure: Failure?
   /// A read goes on once something that the peer has asked for was sent.
@@ -68,6 +71,10 @@ package enum TransportFailure {
   var owesEnd = false
   /// The loop comes back for input that the transport holds.
   var comesBack = false
+  /// Something has moved since the loop looked last; see ``IdleTransports``.
+  var isUsed = false
+  /// Its place among the busy ones.
+  var place: Int?
   /// Of a task that waits for input while the descriptor is not watched for that.
   var readTimer: LoopTimer?
 

@@ -71,6 +71,7 @@ extension TCPSocket {
     slot.readNeedsRoom = false
     switch unsafe slot.transport.receive(into: memory) {
     case .count(let count):
+      noteUse(of: slot)
       comeBackForInput(slot)
       return .value(count)
     case .needsInput:
@@ -89,10 +90,17 @@ extension TCPSocket {
   private func send(_ bytes: UnsafeRawBufferPointer, through slot: TransportSlot) -> SystemCalls.Outcome {
     guard slot.state == .ready else { return .failed(EAGAIN) }
     switch unsafe slot.transport.send(bytes) {
-    case .count(let count): return .value(count)
+    case .count(let count):
+      noteUse(of: slot)
+      return .value(count)
     case .needsInput, .needsRoom: return .failed(EAGAIN)
     case .failed(let failure): return .failed(slot.note(failure, CSC_CALL_WRITE))
     }
+  }
+
+  private func noteUse(of slot: TransportSlot) {
+    slot.isUsed = true
+    if slot.place == nil, let engine { context.loop?.idleTransports.add(slot, engine) }
   }
 
   /// The loop is silent about what the transport holds: it looks at the other sockets, and then at this one.
@@ -129,6 +137,7 @@ extension TCPSocket {
   /// Before the descriptor of a connection that ends in order is closed.
   func endTransportInOrder() {
     guard let slot = transportSlot else { return }
+    context.loop?.idleTransports.remove(slot)
     if output == nil, slot.state == .ready, flags.isDisjoint(with: [.lingering, .writeBroken, .broken]) {
       _ = slot.transport.endWriting()
     }
@@ -154,13 +163,11 @@ extension TCPSocket {
   /// Ends the timeouts and the handshake of a connection that has ended.
   func transportEnded(_ slot: TransportSlot) {
     slot.readTimer = nil
+    context.loop?.idleTransports.remove(slot)
     slot.onHandshakeReady = nil
     slot.onHandshakeQuestion = nil
     if slot.isHandshaking { slot.state = .failed }
-    let failure = flags.contains(.broken) ? existingDetails?.failure : nil
-    exchange(&slot.onHandshakeEnd, with: nil)?(
-      failure ?? Failure(.remoteHostClosed, "The connection has ended during the handshake")
-    )
+    exchange(&slot.onHandshakeEnd, with: nil)?(flags.contains(.broken) ? lastError : .remoteHostClosed)
   }
 
   // MARK: - The handshake
@@ -180,7 +187,7 @@ extension TCPSocket {
     isReading: Bool,
     onReady: (() -> Void)? = nil,
     onQuestion: (() -> Void)? = nil,
-    onEnd: @escaping ((error: SocketError, text: String)?) -> Void
+    onEnd: @escaping (SocketError?) -> Void
   ) -> SocketError? {
     guard currentState == .connected, let engine, flags.isDisjoint(with: [.inputEnded, .writeEnded]) else {
       return refuseAsync("Encryption begins on a socket that is connected, on an event base")
@@ -193,7 +200,7 @@ extension TCPSocket {
     let slot = TransportSlot(transport)
     slot.onHandshakeReady = onReady
     slot.onHandshakeQuestion = onQuestion
-    slot.onHandshakeEnd = { failure in onEnd(failure.map { ($0.error, $0.text) }) }
+    slot.onHandshakeEnd = onEnd
     details.transport = slot
     updateReadWatch()
     if !isReading {
@@ -235,6 +242,7 @@ extension TCPSocket {
 
   private func handshakeIsComplete(_ slot: TransportSlot) {
     slot.state = .ready
+    noteUse(of: slot)
     slot.onHandshakeReady = nil
     slot.onHandshakeQuestion = nil
     flags.remove(.drained)
@@ -269,7 +277,7 @@ extension TCPSocket {
     record(failure)
     flags.insert(.broken)
     deliveryTimeout = min(deliveryTimeout, Self.timeForReason)
-    exchange(&slot.onHandshakeEnd, with: nil)?(failure)
+    exchange(&slot.onHandshakeEnd, with: nil)?(failure.error)
     existingDetails?.errorOccurred?.notify(failure.error)
     disconnectFromHost()
   }
@@ -303,7 +311,7 @@ extension TCPSocket {
       let transport = try make(socket.descriptor)
       let waiter = WaiterQueue.Waiter()
       waiter.begin()
-      var failure: (error: SocketError, text: String)?
+      var failure: SocketError?
       var hasEnded = false
       if let error = socket.begin(
         transport,
@@ -320,7 +328,7 @@ extension TCPSocket {
       let reason = await engine.suspend(on: waiter)
       withExtendedLifetime(timer) {}
       if hasEnded {
-        if let failure { throw failure.error }
+        if let failure { throw failure }
       } else {
         socket.transportSlot?.onHandshakeEnd = nil
         socket.abort()

@@ -2,8 +2,9 @@
 
 import Glibc
 import TCPServerKit
-import TCPServerTLS
 import Testing
+
+@testable import TCPServerTLS
 
 @Suite("SSLServer", .enabled(if: Certificates.canBeMade))
 struct SSLServerTests {
@@ -71,7 +72,7 @@ struct SSLServerTests {
     }
   }
 
-  @Test("A handshake that is not complete in time ends the connection, whatever has come of it")
+  @Test("A handshake that is not complete in time ends the connection, however much of it has come")
   func timeout() async throws {
     try await onLoop { _ in
       _ = try await whileServingEncrypted(handler: echo) { server in
@@ -361,6 +362,19 @@ struct SSLServerTests {
     }
     #expect(loops.withLock { $0.count } == 2)
     #expect(resumed.value == 3)
+  }
+}
+
+@Suite("The texts of SSLError")
+struct SSLErrorTests {
+  @Test("A lack of memory has a text, and an alert its number in it")
+  func texts() {
+    #expect(SSLError.outOfMemory.text == "There is not enough memory")
+    #expect(SSLError.outOfMemory.reason == .memory)
+    var error = SSLError(.alert, "Refused")
+    #expect("\(error)" == "Refused")
+    error.alert = 40
+    #expect("\(error)" == "Refused (alert 40)")
   }
 }
 

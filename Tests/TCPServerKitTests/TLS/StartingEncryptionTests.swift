@@ -66,8 +66,11 @@ struct StartingEncryptionTests {
       }
       #expect(socket.errorString == "Encryption begins on a socket that is connected, on an event base")
       let pair = try await Pair()
-      await #expect(throws: SSLError.self) {
+      do {
         try await pair.socket.startClientEncryption(configuration, serverName: nil)
+        Issue.record("A client without the server's name")
+      } catch let error as SSLError {
+        #expect(error.text == "The server's name is missing, or cannot be one")
       }
       await #expect(throws: SSLError.self) { try await pair.socket.startServerEncryption(configuration) }
       // Nothing of it has touched the connection.
