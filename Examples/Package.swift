@@ -66,6 +66,17 @@ let package = Package(
       ],
       path: "EchoServer"
     ),
+    // Apart from EchoServer, which is deployed without OpenSSL.
+    .executableTarget(
+      name: "EncryptedEchoServer",
+      dependencies: [
+        "ServerProgram",
+        .product(name: "TCPServerKit", package: "TCPServerKit"),
+        .product(name: "TCPServerTLS", package: "TCPServerKit"),
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "EncryptedEchoServer"
+    ),
     .executableTarget(
       name: "Socks5Bind",
       dependencies: [
@@ -104,6 +115,11 @@ let package = Package(
       name: "EchoTests",
       dependencies: ["ProgramTesting", "EchoServer"],
       path: "Tests/EchoTests"
+    ),
+    .testTarget(
+      name: "EncryptedEchoTests",
+      dependencies: ["ProgramTesting", "EncryptedEchoServer"],
+      path: "Tests/EncryptedEchoTests"
     ),
     .testTarget(
       name: "FortuneTests",

@@ -56,7 +56,7 @@ package enum TransportFailure {
 /// A socket's transport, and what the socket notes of it.
 @safe final class TransportSlot {
   let transport: any SocketTransport
-  var state = State.handshaking(needsRoom: false)
+  var state = State.handshaking(.input)
   /// Called instead of going on with the handshake, when the descriptor is ready.
   var onHandshakeReady: (() -> Void)?
   /// Called when the handshake needs an answer.
@@ -78,8 +78,16 @@ package enum TransportFailure {
   /// Of a task that waits for input while the descriptor is not watched for that.
   var readTimer: LoopTimer?
 
+  /// What a handshake waits for.
+  enum Need {
+    case input
+    case room
+    /// The descriptor is not watched: the loop would be busy with what the peer sends meanwhile.
+    case answer
+  }
+
   enum State: Equatable {
-    case handshaking(needsRoom: Bool)
+    case handshaking(Need)
     case ready
     case failed
   }

@@ -223,15 +223,15 @@ extension TCPSocket {
     case .done:
       handshakeIsComplete(slot)
     case .needsInput:
-      slot.state = .handshaking(needsRoom: false)
+      slot.state = .handshaking(.input)
       watchWrite(false)
       updateReadWatch()
     case .needsRoom:
-      slot.state = .handshaking(needsRoom: true)
+      slot.state = .handshaking(.room)
       updateReadWatch()
       watchWrite(true)
     case .needsAnswer:
-      slot.state = .handshaking(needsRoom: false)
+      slot.state = .handshaking(.answer)
       watchWrite(false)
       updateReadWatch()
       slot.onHandshakeQuestion?()

@@ -24,7 +24,7 @@ extension TCPSocket {
     }
     guard currentState == .connected else { return .nothing }
     if existingDetails != nil, let slot = transportSlot, slot.holdsReader {
-      return slot.state == .handshaking(needsRoom: false) ? .input : .nothing
+      return slot.state == .handshaking(.input) ? .input : .nothing
     }
     if flags.contains(.wantsInput) {
       return !flags.contains(.endAnnounced) && roomForInput > 0 ? .input : end
@@ -123,7 +123,8 @@ extension TCPSocket {
   func watchWrite(_ wanted: Bool) {
     guard let engine, wanted != flags.contains(.watchingWrite) else { return }
     // What is held is sent when the handshake is complete.
-    if wanted, existingDetails != nil, let slot = transportSlot, slot.state == .handshaking(needsRoom: false)
+    if wanted, existingDetails != nil, let slot = transportSlot, slot.isHandshaking,
+      slot.state != .handshaking(.room)
     {
       return
     }

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Testing
+
+@testable import TCPServerKit
+@testable import TCPServerTLS
+
+@Suite("Buffers of idle encrypted connections", .enabled(if: Certificates.canBeMade))
+struct IdleTransportTests {
+  @Test("They are freed once nothing moves, and made again with the next byte")
+  func freed() async throws {
+    try await onLoop { _ in
+      let server = try listeningEncrypted()
+      let client = try await encryptedClient(of: server)
+      let socket = try #require(try await server.accept())
+      let other = try await encryptedClient(of: server)
+      #expect(socket.transportSlot?.place != nil)
+      other.disconnectFromHost()
+      try await until { other.transportSlot?.place == nil }
+      try await until { socket.transportSlot?.place == nil && client.transportSlot?.place == nil }
+      for _ in 0..<3 {
+        try await client.write("again\n")
+        #expect(text(try await socket.readLine()) == "again\n")
+        try await socket.write(pattern(100_000))
+        #expect(try await client.read(exactly: 100_000) == pattern(100_000))
+      }
+      #expect(socket.transportSlot?.place != nil)
+    }
+  }
+}
