@@ -78,11 +78,6 @@ enum Front: String, CaseIterable {
   }
 }
 
-/// Where a test may go without a program: not on a CI machine.
-func isInstalled(_ path: String) -> Bool {
-  access(path, X_OK) == 0 || getenv("CI") != nil
-}
-
 /// A folder for the sockets of a test, which goes with all that is in it.
 final class SocketFolder {
   let path: String
