@@ -18,6 +18,7 @@ extension TCPSocket {
   ///   - answer: is written before, in the clear: the peer begins when it has it.
   ///   - timeout: for all of it.
   /// - Throws: ``SSLError``, and the connection has ended, or is ending so that the peer learns the reason;
+  ///   ``TCPServerKit/SocketError/remoteHostClosed`` where the program has ended the socket meanwhile;
   ///   ``TCPServerKit/SocketError/socketTimeout``, and the connection was reset; ``TCPServerKit/SocketError/operation`` for
   ///   a socket that is not connected, is encrypted already, holds unread or unsent bytes, or has no event base.
   ///

@@ -244,6 +244,6 @@ extension TCPSocket {
     unreportedWritten = 0
     peer = csc_address()
     existingDetails?.origin?.beginning = nil
-    existingDetails?.transport = nil
+    existingDetails?.origin?.transport = nil
   }
 }

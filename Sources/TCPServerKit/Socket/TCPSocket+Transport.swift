@@ -8,7 +8,7 @@ internal import Glibc
 /// All that a plain socket pays for the other kind is a look whether it has `Details`.
 extension TCPSocket {
   @inline(__always) var transportSlot: TransportSlot? {
-    existingDetails?.transport
+    existingDetails?.origin?.transport
   }
 
   @inline(__always)
@@ -201,7 +201,7 @@ extension TCPSocket {
     slot.onHandshakeReady = onReady
     slot.onHandshakeQuestion = onQuestion
     slot.onHandshakeEnd = onEnd
-    details.transport = slot
+    origin.transport = slot
     updateReadWatch()
     if !isReading {
       engine.enqueue { [self] in

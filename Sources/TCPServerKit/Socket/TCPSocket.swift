@@ -137,8 +137,6 @@ internal import Synchronization
     var transaction: [UInt8]?
     var relay: RelaySide?
     var origin: Origin?
-    /// What encrypts the connection, or has.
-    var transport: TransportSlot?
     var readyRead: InputSignal<Void>?
     var stateChanged: InputSignal<SocketState>?
     /// How long the peer of a closing connection has been silent; nil while the connection is not being closed.
@@ -150,7 +148,7 @@ internal import Synchronization
     var errorOccurred: InputSignal<SocketError>?
   }
 
-  /// How the connection comes to be, where there is more to say of that.
+  /// How the connection comes to be, and how its bytes go, where there is more to say of that.
   @safe final class Origin {
     // Of the next attempt to connect.
     var proxy = NetworkProxy.default
@@ -163,6 +161,9 @@ internal import Synchronization
     var source: UInt32 = 0
     /// Nil where that is not recorded.
     var beginning: ContinuousClock.Instant?
+
+    /// What encrypts the connection, or has.
+    var transport: TransportSlot?
   }
 
   /// Makes an unconnected socket.
