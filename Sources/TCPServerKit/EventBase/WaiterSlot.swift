@@ -13,6 +13,8 @@
     case recheck
     case cancelled
     case timedOut
+    /// A shutdown takes the connection for being between two messages, unless something has come by now.
+    case idle
   }
 
   private enum Phase {

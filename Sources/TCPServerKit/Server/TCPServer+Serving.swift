@@ -21,9 +21,9 @@ extension TCPServer {
   ///
   /// While a shutdown is only announced, the server goes on as before. When it begins, connections that are between two
   /// messages end: those whose handler waits in ``TCPSocket/waitForMessage(timeout:)``, and, of handlers that never
-  /// call that, clients that have never sent a byte and connections that are read from where nothing has come since the
-  /// handler's last answer and all has been silent for a quarter of a second. To their handlers that is the end of
-  /// input. All others have until the deadline.
+  /// call that, connections that are read from where nothing has come since the handler's last answer and all has been
+  /// silent for a quarter of a second. A client that has connected and not sent a byte has a second for its first one.
+  /// To their handlers that is the end of input. All others have until the deadline.
   ///
   /// - Parameters:
   ///   - maxConnections: how many handlers may run at once; at the limit accepting waits, and clients wait in
@@ -288,7 +288,7 @@ private final class Serving: CancellableWait {
     guard !isShuttingDown else { return }
     isShuttingDown = true
     server.context.isDraining = true
-    TCPSocket.endIdle(of: server.context, isFirstLook: true)
+    TCPSocket.endIdle(of: server.context)
     server.finishHere()
     hurryClosing()
     sweepSoon(engine)
@@ -298,7 +298,7 @@ private final class Serving: CancellableWait {
   private func sweepSoon(_ engine: EventEngine) {
     sweep = LoopTimer(engine, after: TCPSocket.silenceBetweenMessages) { [weak self] in
       guard let self, self.live > 0 else { return }
-      TCPSocket.endIdle(of: self.server.context, isFirstLook: false)
+      TCPSocket.endIdle(of: self.server.context)
       self.sweepSoon(engine)
     }
   }

@@ -261,6 +261,9 @@ extension TCPSocket {
     case .timedOut:
       record(.timedOut)
       throw SocketError.socketTimeout
+    case .idle:
+      // The loop has had other work since it looked.
+      if !hasSomethingToRead { flags.insert(.readClosed) }
     }
   }
 

@@ -258,7 +258,8 @@ extension TCPSocket {
   /// ```
   ///
   /// It is the one wait that a graceful shutdown ends: a connection that is between two messages when the shutdown
-  /// begins is over, one in the middle of a message has until the deadline.
+  /// begins is over, one in the middle of a message has until the deadline. A client that has just connected has a
+  /// second for its first byte.
   ///
   /// - Parameter timeout: how long to wait at most; nil waits as long as it takes.
   /// - Returns: whether there is something to read. False when the peer has ended its side, when the connection has
@@ -277,7 +278,9 @@ extension TCPSocket {
       socket.waiters.knowsMessages = true
       if let found = try socket.buffered(atLeast: 1) { return found > 0 }
       // The last read may have taken all that its turn allowed.
-      if socket.context.isDraining { return socket.hasSomethingToRead ? nil : false }
+      if socket.context.isDraining && !socket.awaitsFirstByte {
+        return socket.hasSomethingToRead ? nil : false
+      }
       socket.waiters.isBetweenMessages = true
       return nil
     }

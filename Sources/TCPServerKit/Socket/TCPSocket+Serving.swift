@@ -64,11 +64,11 @@ extension TCPSocket {
   /// How long a connection that has answered is silent before a shutdown takes it for being between two messages.
   static let silenceBetweenMessages: Duration = .milliseconds(250)
 
+  /// How long a client that has connected may take to send its first byte while the server ends.
+  static let timeForFirstByte: Duration = .seconds(1)
+
   /// Ends the input of the sockets of a draining server whose tasks wait between two messages.
-  ///
-  /// - Parameter isFirstLook: of the connections that are there now, those that have never sent a byte end, too. Those
-  ///   that come later, out of the kernel's queue, have as long for it as an answer.
-  static func endIdle(of context: SocketContext, isFirstLook: Bool) {
+  static func endIdle(of context: SocketContext) {
     guard let engine = context.engine else { return }
     for socket in unsafe watched(on: engine.base) where socket.context === context {
       guard let waiters = socket.existingWaiters, waiters.reader.isWaiting, socket.bytesHeld == 0,
@@ -76,17 +76,22 @@ extension TCPSocket {
       else { continue }
       if waiters.isBetweenMessages {
         socket.wakeReader(.ready)
-      } else if !waiters.knowsMessages && socket.isSilent(sinceConnecting: isFirstLook) {
-        socket.flags.insert(.readClosed)
-        socket.wakeReader(.ready)
+      } else if !waiters.knowsMessages && socket.isSilent {
+        socket.wakeReader(.idle)
       }
     }
   }
 
-  private func isSilent(sinceConnecting: Bool) -> Bool {
+  /// Whether a client that has just connected may still send its first byte, which it would do in vain.
+  var awaitsFirstByte: Bool {
+    guard let traffic = SystemCalls.traffic(descriptor) else { return false }
+    return traffic.bytesReceived == 0 && traffic.sinceSent < Self.timeForFirstByte
+  }
+
+  private var isSilent: Bool {
     guard servingTask != 0, output == nil, let traffic = SystemCalls.traffic(descriptor) else { return false }
     let silence = Self.silenceBetweenMessages
-    guard traffic.bytesReceived > 0 else { return sinceConnecting || traffic.sinceSent >= silence }
+    guard traffic.bytesReceived > 0 else { return traffic.sinceSent >= Self.timeForFirstByte }
     // Where nothing was sent, that counts from the connection's beginning.
     guard traffic.bytesAcknowledged > 0 else { return false }
     return traffic.sinceSent <= traffic.sinceReceived && traffic.sinceSent >= silence

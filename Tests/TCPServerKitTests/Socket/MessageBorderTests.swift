@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
-import TCPServerKit
 import Testing
+
+@testable import TCPServerKit
 
 /// Where one message has ended and the next has not begun: what `waitForMessage()` says, and a shutdown ends.
 @Suite("Between two messages", .timeLimit(.minutes(5)))
@@ -71,6 +72,85 @@ struct MessageBorderTests {
       #expect(try await serving.value.numbers == [2, 0, 2, 0])
       #expect(served.nextInput() == .end)
       #expect(silent.nextInput() == .end)
+    }
+  }
+
+  @Test("A client that has just connected has time for its first byte", arguments: [true, false])
+  func firstByte(waitsForMessages: Bool) async throws {
+    try await onLoop { _ in
+      // Of a machine that needs longer than that time, once is enough.
+      for _ in 0..<20 {
+        let server = try listening()
+        let bound = LoopBound(server)
+        let shutdown = GracefulShutdown()
+        let serving = start {
+          try await bound.value.serve(shutdown: shutdown) { socket in
+            if waitsForMessages { guard try await socket.waitForMessage() else { return } }
+            guard let line = try await socket.readLine() else { return }
+            try await socket.write(line)
+          }
+        }
+        let accepted = try #require(PlainClient(to: server))
+        try await until { server.statistics.delivered == 1 }
+        // Out of the kernel's queue.
+        let queued = try #require(PlainClient(to: server))
+        shutdown.begin(timeout: .seconds(1000))
+        try await until { server.statistics.delivered == 2 }
+        await turns(5)
+        var answers: [PlainClient.Input] = []
+        for client in [accepted, queued] {
+          client.send("late\n")
+          answers.append(try await answer(to: client))
+        }
+        #expect(try await serving.value.numbers == [2, 0, 2, 0])
+        if answers == Array(repeating: .bytes(Array("late\n".utf8)), count: 2) { return }
+      }
+      Issue.record("No late client was ever answered")
+    }
+  }
+
+  private func answer(to client: PlainClient) async throws -> PlainClient.Input {
+    var input = client.input()
+    try await until {
+      if input == .nothing { input = client.input() }
+      return input != .nothing
+    }
+    return input
+  }
+
+  @Test("What comes after the look at a silent connection, and before its task goes on, is read")
+  func comesInBetween() async throws {
+    try await onLoop { base in
+      let server = try listening()
+      let bound = LoopBound(server)
+      let serving = start {
+        try await bound.value.serve { socket in
+          while let line = try await socket.readLine() { try await socket.write(line) }
+        }
+      }
+      let client = try #require(PlainClient(to: server))
+      client.send("one\n")
+      #expect(try await answer(to: client) == .bytes(Array("one\n".utf8)))
+      let context = server.context
+      let before = Self.waiting(context)
+      #expect(before == 1)
+      try await until {
+        TCPSocket.endIdle(of: context)
+        return Self.waiting(context) == 0
+      }
+      client.send("two\n")
+      #expect(try await answer(to: client) == .bytes(Array("two\n".utf8)))
+      server.close()
+      client.end()
+      _ = try await serving.value
+    }
+  }
+
+  /// How many of a server's connections wait for input.
+  private static func waiting(_ context: SocketContext) -> Int {
+    guard let engine = context.engine else { return 0 }
+    return unsafe TCPSocket.watched(on: engine.base).count {
+      $0.context === context && $0.existingWaiters?.reader.isWaiting ?? false
     }
   }
 
