@@ -6,7 +6,7 @@
 // The two are processes of one user, but not of one version: whatever arrives is checked, and the
 // descriptors of a message that is not as it should be are closed.
 
-#include "handover_message.h"
+#include "handover_values.h"
 #include "inherited.h"
 #include "readiness.h"
 
@@ -32,6 +32,7 @@ typedef union control {
 
 typedef struct packet {
     csc__handover_message message;
+    uint8_t bytes[CSC__HANDOVER_LONGEST]; // of one that was received
     int descriptors[CSC_HANDOVER_MOST_LISTENERS];
     size_t descriptor_count;
 } packet;
@@ -45,8 +46,7 @@ static int check_peer(int control) {
     return peer.uid == geteuid() ? 0 : EPERM;
 }
 
-static int send_packet(int control, const packet *it) {
-    uint8_t bytes[CSC__HANDOVER_LONGEST];
+static int send_bytes(int control, const packet *it, uint8_t bytes[CSC__HANDOVER_LONGEST]) {
     control_buffer ancillary;
     memset(&ancillary, 0, sizeof ancillary);
     struct iovec part = {.iov_base = bytes, .iov_len = csc__handover_write(&it->message, bytes)};
@@ -76,6 +76,13 @@ static int send_packet(int control, const packet *it) {
     }
 }
 
+static int send_packet(int control, const packet *it) {
+    uint8_t bytes[CSC__HANDOVER_LONGEST];
+    int errnum = send_bytes(control, it, bytes);
+    explicit_bzero(bytes, sizeof bytes); // there may be a secret in them
+    return errnum;
+}
+
 static void close_all(const packet *it) {
     for (size_t i = 0; i < it->descriptor_count; i++) {
         close(it->descriptors[i]);
@@ -94,10 +101,9 @@ static void collect_descriptors(struct msghdr *message, packet *it) {
 }
 
 // The descriptors are the caller's where it returns 0.
-static int receive_packet(int control, int msec, csc__handover_type type, packet *it) {
-    uint8_t bytes[CSC__HANDOVER_LONGEST];
+static int receive_any(int control, int msec, packet *it) {
     control_buffer ancillary;
-    struct iovec part = {.iov_base = bytes, .iov_len = sizeof bytes};
+    struct iovec part = {.iov_base = it->bytes, .iov_len = sizeof it->bytes};
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
                              .msg_control = &ancillary,
@@ -116,13 +122,22 @@ static int receive_packet(int control, int msec, csc__handover_type type, packet
     }
     collect_descriptors(&message, it);
     bool is_whole = (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0;
-    bool is_sound = is_whole && csc__handover_read(bytes, (size_t)length, &it->message) &&
-                    it->message.type == type && it->descriptor_count == it->message.count;
+    bool is_sound = is_whole && csc__handover_read(it->bytes, (size_t)length, &it->message) &&
+                    it->descriptor_count == it->message.count;
     if (is_sound) {
         return 0;
     }
     close_all(it);
     return length == 0 ? ECONNRESET : EPROTO;
+}
+
+static int receive_packet(int control, int msec, csc__handover_type type, packet *it) {
+    int errnum = receive_any(control, msec, it);
+    if (errnum == 0 && it->message.type != type) {
+        close_all(it);
+        errnum = EPROTO;
+    }
+    return errnum;
 }
 
 // Of the socket's own family; 0 for what is not handed over.
@@ -203,25 +218,46 @@ int csc_handover_accept(int listener, int msec, int *control) {
     return errnum;
 }
 
-int csc_handover_offer(int control, const csc_handover_listener *listeners, size_t count) {
-    packet hello;
-    packet offer = {.message.type = CSC__HANDOVER_LISTENERS};
-    if (count > CSC_HANDOVER_MOST_LISTENERS) {
-        return EINVAL;
+static int send_values(int control, const csc_handover_values *values) {
+    packet it = {.descriptor_count = 0};
+    int errnum = 0;
+    for (size_t i = 0; errnum == 0 && csc__handover_values_secret(values, i, &it.message); i++) {
+        errnum = send_packet(control, &it);
     }
+    if (errnum == 0 && csc__handover_values_counters(values, &it.message)) {
+        errnum = send_packet(control, &it);
+    }
+    return errnum;
+}
+
+static bool write_offer(packet *offer, const csc_handover_listener *listeners, size_t count) {
+    if (count > CSC_HANDOVER_MOST_LISTENERS) {
+        return false;
+    }
+    offer->message.type = CSC__HANDOVER_LISTENERS;
     for (size_t i = 0; i < count; i++) {
-        csc__handover_entry *entry = &offer.message.entries[i];
+        csc__handover_entry *entry = &offer->message.entries[i];
         size_t length = strlen(listeners[i].name);
         if (length > CSC_HANDOVER_LONGEST_NAME) {
-            return EINVAL;
+            return false;
         }
         memcpy(entry->name, listeners[i].name, length + 1);
         entry->family = family_of(listeners[i].descriptor);
-        entry->index = csc__handover_index(&offer.message, i);
-        offer.descriptors[i] = listeners[i].descriptor;
+        entry->index = csc__handover_index(&offer->message, i);
+        offer->descriptors[i] = listeners[i].descriptor;
     }
-    offer.message.count = (uint16_t)count;
-    offer.descriptor_count = count;
+    offer->message.count = (uint16_t)count;
+    offer->descriptor_count = count;
+    return true;
+}
+
+int csc_handover_offer(int control, const csc_handover_listener *listeners, size_t count,
+                       const csc_handover_values *values) {
+    packet hello;
+    packet offer = {.descriptor_count = 0};
+    if (!write_offer(&offer, listeners, count)) {
+        return EINVAL;
+    }
     int errnum = check_peer(control);
     if (errnum == 0) {
         errnum = receive_packet(control, MESSAGE_MSEC, CSC__HANDOVER_HELLO, &hello);
@@ -229,12 +265,30 @@ int csc_handover_offer(int control, const csc_handover_listener *listeners, size
     if (errnum == 0 && hello.message.version != CSC__HANDOVER_VERSION) {
         errnum = EPROTO;
     }
+    if (errnum == 0) {
+        errnum = send_values(control, values);
+    }
     return errnum == 0 ? send_packet(control, &offer) : errnum;
 }
 
 int csc_handover_wait_ready(int control, int msec) {
     packet ready;
     return receive_packet(control, msec, CSC__HANDOVER_READY, &ready);
+}
+
+int csc_handover_drained(int control, uint64_t served, uint64_t cut) {
+    packet drained = {.message = {.type = CSC__HANDOVER_DRAINED, .served = served, .cut = cut}};
+    return send_packet(control, &drained);
+}
+
+int csc_handover_wait_drained(int control, int msec, uint64_t *served, uint64_t *cut) {
+    packet drained;
+    int errnum = receive_packet(control, msec, CSC__HANDOVER_DRAINED, &drained);
+    if (errnum == 0) {
+        *served = drained.message.served;
+        *cut = drained.message.cut;
+    }
+    return errnum;
 }
 
 int csc_handover_connect(const char *path, int *control) {
@@ -290,7 +344,26 @@ static int add_all(const packet *it, csc_inherited *set) {
     return 0;
 }
 
-int csc_handover_receive(int control, csc_inherited *set) {
+// What comes before the listening sockets, and then these.
+static int receive_offer(int control, packet *offer, csc_handover_values *values) {
+    for (int i = 0; i <= CSC_HANDOVER_MOST_SECRETS + 1; i++) {
+        int errnum = receive_any(control, MESSAGE_MSEC, offer);
+        if (errnum != 0 || offer->message.type == CSC__HANDOVER_LISTENERS) {
+            return errnum;
+        }
+        if (offer->message.type != CSC__HANDOVER_SECRET &&
+            offer->message.type != CSC__HANDOVER_STATISTICS) {
+            return EPROTO;
+        }
+        errnum = values ? csc__handover_values_keep(values, &offer->message) : 0;
+        if (errnum != 0) {
+            return errnum;
+        }
+    }
+    return EPROTO;
+}
+
+int csc_handover_receive(int control, csc_inherited *set, csc_handover_values *values) {
     packet offer;
     packet hello = {.message = {.type = CSC__HANDOVER_HELLO,
                                 .version = CSC__HANDOVER_VERSION,
@@ -300,8 +373,9 @@ int csc_handover_receive(int control, csc_inherited *set) {
         errnum = send_packet(control, &hello);
     }
     if (errnum == 0) {
-        errnum = receive_packet(control, MESSAGE_MSEC, CSC__HANDOVER_LISTENERS, &offer);
+        errnum = receive_offer(control, &offer, values);
     }
+    explicit_bzero(offer.bytes, sizeof offer.bytes);
     if (errnum != 0) {
         return errnum;
     }

@@ -23,14 +23,14 @@ typedef struct reader {
 
 static void put(writer *to, const void *bytes, size_t count) {
     to->fits = to->fits && count <= CSC__HANDOVER_LONGEST - to->length;
-    if (to->fits) {
+    if (to->fits && count > 0) {
         memcpy(to->bytes + to->length, bytes, count);
         to->length += count;
     }
 }
 
-static void put_number(writer *to, uint32_t number, size_t count) {
-    uint8_t bytes[4];
+static void put_number(writer *to, uint64_t number, size_t count) {
+    uint8_t bytes[8];
     for (size_t i = 0; i < count; i++) {
         bytes[i] = (uint8_t)(number >> (8 * i));
     }
@@ -49,11 +49,11 @@ static const uint8_t *get(reader *from, size_t count) {
     return bytes;
 }
 
-static uint32_t get_number(reader *from, size_t count) {
+static uint64_t get_number(reader *from, size_t count) {
     const uint8_t *bytes = get(from, count);
-    uint32_t number = 0;
+    uint64_t number = 0;
     for (size_t i = 0; i < count; i++) {
-        number |= (uint32_t)bytes[i] << (8 * i);
+        number |= (uint64_t)bytes[i] << (8 * i);
     }
     return number;
 }
@@ -83,20 +83,39 @@ static bool is_sound(const csc__handover_message *message) {
     return true;
 }
 
+static void put_name(writer *to, const char *name) {
+    size_t length = strlen(name);
+    put_number(to, length, 1);
+    put(to, name, length);
+}
+
+// False where it is too long, has a NUL or is not there as a whole.
+static bool get_name(reader *from, char name[CSC_HANDOVER_LONGEST_NAME + 1]) {
+    size_t length = get_number(from, 1);
+    if (length > CSC_HANDOVER_LONGEST_NAME) {
+        return false;
+    }
+    const uint8_t *bytes = get(from, length);
+    if (memchr(bytes, '\0', length)) {
+        return false; // or bytes are missing
+    }
+    memcpy(name, bytes, length);
+    name[length] = '\0';
+    return true;
+}
+
 static void put_listeners(writer *to, const csc__handover_message *message) {
     put_number(to, message->count, 2);
     for (size_t i = 0; i < message->count; i++) {
         const csc__handover_entry *one = &message->entries[i];
-        size_t length = strlen(one->name);
         put_number(to, one->family, 1);
         put_number(to, one->index, 1);
-        put_number(to, (uint32_t)length, 1);
-        put(to, one->name, length);
+        put_name(to, one->name);
     }
 }
 
 static bool get_listeners(reader *from, csc__handover_message *message) {
-    uint32_t count = get_number(from, 2);
+    size_t count = get_number(from, 2);
     if (count > CSC_HANDOVER_MOST_LISTENERS) {
         return false;
     }
@@ -105,18 +124,43 @@ static bool get_listeners(reader *from, csc__handover_message *message) {
         csc__handover_entry *one = &message->entries[i];
         one->family = (uint8_t)get_number(from, 1);
         one->index = (uint8_t)get_number(from, 1);
-        size_t length = get_number(from, 1);
-        if (length > CSC_HANDOVER_LONGEST_NAME) {
+        if (!get_name(from, one->name)) {
             return false;
         }
-        const uint8_t *name = get(from, length);
-        if (memchr(name, '\0', length)) {
-            return false; // or bytes are missing
-        }
-        memcpy(one->name, name, length);
-        one->name[length] = '\0';
     }
     return is_sound(message);
+}
+
+static void put_counters(writer *to, const csc__handover_message *message) {
+    put_number(to, message->counter_count, 2);
+    for (size_t i = 0; i < message->counter_count; i++) {
+        put_name(to, message->counters[i].name);
+        put_number(to, message->counters[i].value, 8);
+    }
+}
+
+static bool get_counters(reader *from, csc__handover_message *message) {
+    size_t count = get_number(from, 2);
+    if (count > CSC_HANDOVER_MOST_COUNTERS) {
+        return false;
+    }
+    message->counter_count = (uint16_t)count;
+    for (size_t i = 0; i < count; i++) {
+        if (!get_name(from, message->counters[i].name) || message->counters[i].name[0] == '\0') {
+            return false;
+        }
+        message->counters[i].value = get_number(from, 8);
+    }
+    return true;
+}
+
+static bool get_secret(reader *from, csc__handover_message *message) {
+    if (!get_name(from, message->secret_name) || message->secret_name[0] == '\0') {
+        return false;
+    }
+    message->secret_size = from->left;
+    message->secret = get(from, from->left);
+    return message->secret_size <= CSC_HANDOVER_LONGEST_SECRET;
 }
 
 size_t csc__handover_write(const csc__handover_message *message,
@@ -138,6 +182,17 @@ size_t csc__handover_write(const csc__handover_message *message,
         break;
     case CSC__HANDOVER_READY:
         break;
+    case CSC__HANDOVER_STATISTICS:
+        put_counters(&to, message);
+        break;
+    case CSC__HANDOVER_SECRET:
+        put_name(&to, message->secret_name);
+        put(&to, message->secret, message->secret_size);
+        break;
+    case CSC__HANDOVER_DRAINED:
+        put_number(&to, message->served, 8);
+        put_number(&to, message->cut, 8);
+        break;
     }
     size_t rest = to.length - HEADER;
     bytes[6] = (uint8_t)rest;
@@ -152,7 +207,7 @@ bool csc__handover_read(const uint8_t *bytes, size_t length, csc__handover_messa
         memcmp(get(&from, sizeof magic), magic, sizeof magic) != 0) {
         return false;
     }
-    uint32_t type = get_number(&from, 2);
+    uint64_t type = get_number(&from, 2);
     if (get_number(&from, 2) != from.left) {
         return false;
     }
@@ -160,7 +215,7 @@ bool csc__handover_read(const uint8_t *bytes, size_t length, csc__handover_messa
     switch (type) {
     case CSC__HANDOVER_HELLO:
         message->version = (uint16_t)get_number(&from, 2);
-        message->process = get_number(&from, 4);
+        message->process = (uint32_t)get_number(&from, 4);
         break;
     case CSC__HANDOVER_LISTENERS:
         if (!get_listeners(&from, message)) {
@@ -168,6 +223,20 @@ bool csc__handover_read(const uint8_t *bytes, size_t length, csc__handover_messa
         }
         break;
     case CSC__HANDOVER_READY:
+        break;
+    case CSC__HANDOVER_STATISTICS:
+        if (!get_counters(&from, message)) {
+            return false;
+        }
+        break;
+    case CSC__HANDOVER_SECRET:
+        if (!get_secret(&from, message)) {
+            return false;
+        }
+        break;
+    case CSC__HANDOVER_DRAINED:
+        message->served = get_number(&from, 8);
+        message->cut = get_number(&from, 8);
         break;
     default:
         return false;

@@ -71,8 +71,8 @@ static int unix_listener(fixture *it) {
 static int hand_over(pair both, const csc_handover_listener *listeners, size_t count,
                      csc_inherited *set) {
     say_hello(both.successor);
-    int errnum = csc_handover_offer(both.predecessor, listeners, count);
-    return errnum != 0 ? errnum : csc_handover_receive(both.successor, set);
+    int errnum = csc_handover_offer(both.predecessor, listeners, count, NULL);
+    return errnum != 0 ? errnum : csc_handover_receive(both.successor, set, NULL);
 }
 
 static void sockets_arrive_with_their_names_and_are_the_same(void **state) {
@@ -169,6 +169,7 @@ static const wrong wrong_lists[] = {
     WRONG("TSK1\3\0\0\0", 0),
     WRONG("TSK1\3\0\0\0", 1),
     WRONG("TSK1\4\0\0\0", 0),
+    WRONG("TSK1\7\0\0\0", 0),
     WRONG("TSK2\2\0\6\0\1\0\4\0\1a", 1),
     WRONG("TSK1\2\0", 1),
     WRONG("T", 1),
@@ -186,7 +187,7 @@ static void a_list_that_is_not_as_it_should_be_is_refused_and_closed(void **stat
         pair both = connected(it);
         send_raw(both.predecessor, wrong_lists[i].bytes, wrong_lists[i].size, descriptors,
                  wrong_lists[i].descriptors);
-        assert_int_equal(csc_handover_receive(both.successor, set), EPROTO);
+        assert_int_equal(csc_handover_receive(both.successor, set, NULL), EPROTO);
     }
     // One more than there is room for.
     char list[10 + 4 * CSC_HANDOVER_MOST_LISTENERS] = "TSK1\2\0\2\1\100";
@@ -195,15 +196,15 @@ static void a_list_that_is_not_as_it_should_be_is_refused_and_closed(void **stat
     }
     pair full = connected(it);
     send_raw(full.predecessor, list, sizeof list, descriptors, CSC_HANDOVER_MOST_LISTENERS + 1);
-    assert_int_equal(csc_handover_receive(full.successor, set), EPROTO);
+    assert_int_equal(csc_handover_receive(full.successor, set, NULL), EPROTO);
     full = connected(it);
     send_raw(full.predecessor, list, sizeof list, descriptors, CSC_HANDOVER_MOST_LISTENERS);
-    assert_int_equal(csc_handover_receive(full.successor, set), 0);
+    assert_int_equal(csc_handover_receive(full.successor, set, NULL), 0);
     csc_inherited_close(set);
     // The same with what is right, for the table to be worth something.
     pair both = connected(it);
     send_raw(both.predecessor, "TSK1\2\0\6\0\1\0\4\0\1a", 14, descriptors, 1);
-    assert_int_equal(csc_handover_receive(both.successor, set), 0);
+    assert_int_equal(csc_handover_receive(both.successor, set, NULL), 0);
     assert_int_equal(csc_inherited_count(set), CSC_HANDOVER_MOST_LISTENERS + 1);
     csc_inherited_free(set);
 }
@@ -220,7 +221,7 @@ static void what_does_not_listen_is_refused_and_closed(void **state) {
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         pair both = connected(it);
         send_raw(both.predecessor, "TSK1\2\0\6\0\1\0\4\0\1a", 14, &others[i], 1);
-        assert_int_equal(csc_handover_receive(both.successor, set), EPROTO);
+        assert_int_equal(csc_handover_receive(both.successor, set, NULL), EPROTO);
         assert_int_equal(csc_inherited_count(set), 0);
     }
     csc_inherited_free(set);
@@ -228,7 +229,7 @@ static void what_does_not_listen_is_refused_and_closed(void **state) {
 
 static int offer_nothing(const pair *both) {
     const csc_handover_listener none = {0};
-    return csc_handover_offer(both->predecessor, &none, 0);
+    return csc_handover_offer(both->predecessor, &none, 0, NULL);
 }
 
 static void a_successor_of_another_version_is_refused(void **state) {
@@ -266,12 +267,12 @@ static void a_process_that_ends_is_noticed_at_once(void **state) {
 
     both = connected(it);
     fixture_close(it, both.predecessor);
-    assert_int_equal(csc_handover_receive(both.successor, set), EPIPE);
+    assert_int_equal(csc_handover_receive(both.successor, set, NULL), EPIPE);
     assert_int_equal(csc_handover_ready(both.successor), EPIPE);
 
     both = connected(it);
     shutdown(both.predecessor, SHUT_WR);
-    assert_int_equal(csc_handover_receive(both.successor, set), ECONNRESET);
+    assert_int_equal(csc_handover_receive(both.successor, set, NULL), ECONNRESET);
     csc_inherited_free(set);
 }
 
@@ -283,7 +284,7 @@ static void a_process_that_says_nothing_is_given_up_after_five_seconds(void **st
     fault_skip_waits(true);
     int64_t before = monotonic_milliseconds();
     assert_int_equal(offer_nothing(&both), ETIMEDOUT);
-    assert_int_equal(csc_handover_receive(both.successor, set), ETIMEDOUT);
+    assert_int_equal(csc_handover_receive(both.successor, set, NULL), ETIMEDOUT);
     assert_int_equal(monotonic_milliseconds() - before, 10000);
     fault_skip_waits(false);
     fault_start_clock();
@@ -516,7 +517,7 @@ static void *wait_for_successor(void *context) {
     CHECK(csc_handover_listen(it->path, &listener) == 0);
     for (;;) {
         CHECK(csc_handover_accept(listener, -1, &it->control) == 0);
-        if (csc_handover_offer(it->control, listeners, 1) == 0 &&
+        if (csc_handover_offer(it->control, listeners, 1, NULL) == 0 &&
             csc_handover_wait_ready(it->control, 60000) == 0) {
             break;
         }
@@ -543,7 +544,7 @@ static void fail_at(const char *path, int step) {
         _exit(0);
     }
     csc_inherited *set = csc_inherited_new();
-    csc_handover_receive(control, set);
+    csc_handover_receive(control, set, NULL);
     _exit(0);
 }
 
@@ -555,7 +556,7 @@ static void serve(const char *path, char number, const csc_address *address, boo
     alarm(120);
     if (!is_first) {
         CHECK(csc_handover_connect(path, &predecessor) == 0);
-        CHECK(csc_handover_receive(predecessor, set) == 0);
+        CHECK(csc_handover_receive(predecessor, set, NULL) == 0);
     }
     CHECK(csc_server_listen_inherited(it.server, set, "echo", address));
     it.descriptor = csc_server_descriptor(it.server);

@@ -121,12 +121,23 @@ INTERPOSE_TRANSFER(FAULT_WRITE, write, (int fd, const void *buffer, size_t size)
 
 INTERPOSE(ssize_t, FAULT_READV, readv, (int fd, const struct iovec *parts, int count),
           (fd, parts, count))
-INTERPOSE(ssize_t, FAULT_RECVMSG, recvmsg, (int fd, struct msghdr *message, int flags),
-          (fd, message, flags))
 INTERPOSE(ssize_t, FAULT_SENDMSG, sendmsg, (int fd, const struct msghdr *message, int flags),
           (fd, message, flags))
 INTERPOSE(ssize_t, FAULT_WRITEV, writev, (int fd, const struct iovec *parts, int count),
           (fd, parts, count))
+
+ssize_t recvmsg(int fd, struct msghdr *message, int flags);
+ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
+    REAL(ssize_t, recvmsg, (int fd, struct msghdr *message, int flags))
+    if (fault__fails(FAULT_RECVMSG) || !real.object) {
+        return -1;
+    }
+    ssize_t result = real.function(fd, message, flags);
+    if (result >= 0) {
+        fault__received(message);
+    }
+    return result;
+}
 
 int getsockopt(int fd, int level, int option, void *value, socket_length *length);
 int getsockopt(int fd, int level, int option, void *value, socket_length *length) {

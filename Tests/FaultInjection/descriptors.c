@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 enum { MOST_DESCRIPTORS = 65536, MOST_CALLERS = 16, WORD = 64 };
 
@@ -67,6 +68,19 @@ int fault__opened(int fd) {
         mark(fd, true);
     }
     return fd;
+}
+
+void fault__received(struct msghdr *message) {
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
+         header = CMSG_NXTHDR(message, header)) {
+        bool has_descriptors = header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS;
+        size_t size = has_descriptors ? header->cmsg_len - CMSG_LEN(0) : 0;
+        for (size_t at = 0; at < size; at += sizeof(int)) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(header) + at, sizeof fd);
+            fault__opened(fd);
+        }
+    }
 }
 
 void fault__closes(int fd, bool was_open) {

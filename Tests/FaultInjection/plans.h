@@ -27,6 +27,10 @@ bool fault__is_suspended(void);
 
 // descriptors.c: what this thread opened. Both leave errno alone.
 int fault__opened(int fd);
+
+// The same for the descriptors that a message has brought.
+struct msghdr;
+void fault__received(struct msghdr *message);
 void fault__closes(int fd, bool was_open);
 void fault__reset_bad_closes(void);
 

@@ -23,6 +23,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         CHECK(length == size, "%zu %zu", length, size);
         CHECK(memcmp(written, bytes, size) == 0, "%zu", size);
         CHECK(message.count <= CSC_HANDOVER_MOST_LISTENERS, "%d", message.count);
+        CHECK(message.counter_count <= CSC_HANDOVER_MOST_COUNTERS, "%d", message.counter_count);
+        CHECK(message.secret_size <= CSC_HANDOVER_LONGEST_SECRET, "%zu", message.secret_size);
     }
     free(bytes);
     return 0;

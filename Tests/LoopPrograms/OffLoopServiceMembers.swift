@@ -68,7 +68,29 @@ let serviceMembers: [Member] = [
       _ = try await waiting.value
     }
   },
-  anywhere("Successor.waitUntilReady(for:at:timeout:)") { try await handOver { _, _ in } },
+  anywhere("Predecessor.values") { try await handOver { predecessor, _ in _ = predecessor.values } },
+  anywhere("Predecessor.waitUntilDrained()") {
+    try await handOver { predecessor, waiting in
+      try predecessor.ready()
+      try await waiting.value.drained(ServingReport())
+      _ = try await predecessor.waitUntilDrained()
+    }
+  },
+  anywhere("Successor.waitUntilReady(for:at:timeout:starting:values:)") { try await handOver { _, _ in } },
+  anywhere("Successor.drained(_:)") {
+    try await handOver { predecessor, waiting in
+      try predecessor.ready()
+      try await waiting.value.drained(ServingReport())
+    }
+  },
+  anywhere("SuccessorProgram.init(path:arguments:timeout:onFailure:)") {
+    _ = SuccessorProgram(path: "/bin/true")
+  },
+  anywhere("SuccessorProgram.process") { _ = SuccessorProgram(path: "/bin/true").process },
+  anywhere("SuccessorProgram.start()") { try SuccessorProgram(path: "/bin/true").start() },
+  anywhere("SuccessorProgram.startOnSignals(_:eventBase:)") {
+    SuccessorProgram(path: "/bin/true").startOnSignals(SIGHUP, eventBase: nil)
+  },
   anywhere("Successor.process") {
     try await handOver { predecessor, waiting in
       try predecessor.ready()

@@ -95,6 +95,57 @@ static void adopt_a_socket(run *it) {
     fault_resume();
 }
 
+// The predecessor's side of a hand-over and the successor's, after the hello of that.
+static csc_inherited *hand_over(int listener, const int ends[2]) {
+    static const char hello[] = "TSK1\1\0\6\0\1\0\0\0\0\0";
+    const csc_handover_listener listeners[] = {{"echo", listener}};
+    csc_inherited *set = csc_inherited_new();
+    csc_handover_values *sent = csc_handover_values_new();
+    csc_handover_values *received = csc_handover_values_new();
+    fault_suspend();
+    send(ends[1], hello, sizeof hello - 1, MSG_NOSIGNAL);
+    fault_resume();
+    if (set && sent && received) {
+        csc_handover_set_secret(sent, "ticket keys", "secret", 6);
+        csc_handover_set_counter(sent, "served", 1);
+        if (csc_handover_offer(ends[0], listeners, 1, sent) == 0 &&
+            csc_handover_receive(ends[1], set, received) == 0) {
+            csc_handover_ready(ends[1]);
+            csc_handover_wait_ready(ends[0], 0);
+        }
+    }
+    csc_handover_values_free(sent);
+    csc_handover_values_free(received);
+    return set;
+}
+
+static void take_over_a_socket(run *it) {
+    int ends[2];
+    int listener = run_raw_listener();
+    fault_suspend();
+    bool has_pair = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0;
+    fault_resume();
+    if (!has_pair) {
+        run_object(it, "there is no pair of sockets");
+        return;
+    }
+    csc_inherited *set = hand_over(listener, ends);
+    fault_suspend();
+    close(ends[0]);
+    close(ends[1]);
+    close(listener);
+    fault_resume();
+    int received = set && csc_inherited_count(set) == 1 ? csc_inherited_take(set, 0) : -1;
+    csc_inherited_free(set);
+    if (received >= 0 && run_start(it) && run_adopt(it, received)) {
+        serve_two(it);
+    } else if (received >= 0) {
+        fault_suspend();
+        close(received);
+        fault_resume();
+    }
+}
+
 static void close_with_connections(run *it) {
     if (run_start(it) && run_listen(it)) {
         run_connect(it, 3);
@@ -154,6 +205,7 @@ const scenario listening_scenarios[] = {
     {"listen again", listen_again},
     {"listen at a path", listen_at_a_path},
     {"adopt", adopt_a_socket},
+    {"take over", take_over_a_socket},
     {"close with connections", close_with_connections},
     {"free with connections", free_with_connections},
     {"look after the socket", look_after_the_socket},

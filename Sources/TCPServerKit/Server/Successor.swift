@@ -19,6 +19,16 @@ public final class Successor: Sendable {
     self.control = control
   }
 
+  /// Says that the connections which this process had have ended, as ``Predecessor/waitUntilDrained()`` returns it.
+  ///
+  /// - Parameter report: of the servers.
+  /// - Throws: why it was not said: the successor has ended, for instance.
+  public func drained(_ report: ServingReport) throws(HandoverError) {
+    let served = report.served - min(report.cancelled, report.served)
+    let errnum = csc_handover_drained(control.descriptor, served, report.cancelled)
+    if errnum != 0 { throw HandoverError(errnum: errnum) }
+  }
+
   /// The number of its process; nil where the kernel does not say.
   public var process: CInt? {
     control.peerProcess
@@ -37,6 +47,8 @@ public final class Successor: Sendable {
   ///   - path: of a unix-domain socket in a folder that is this user's alone; 1 to 90 bytes. One that another process of
   ///     this user has left there, or listens at, is replaced.
   ///   - timeout: how long a successor may take from receiving the sockets until it is ready.
+  ///   - program: learns which process is ready, so that it ends one that it has started and that is not.
+  ///   - values: makes what a successor receives besides the sockets, when it asks for them.
   /// - Throws: `CancellationError`, or the ``HandoverError`` for which nothing can be offered.
   ///
   /// ## Cancellation
@@ -49,7 +61,9 @@ public final class Successor: Sendable {
   public static func waitUntilReady(
     for servers: [String: TCPServerGroup],
     at path: String,
-    timeout: Duration = .seconds(60)
+    timeout: Duration = .seconds(60),
+    starting program: SuccessorProgram? = nil,
+    values: @escaping @Sendable () async -> HandoverValues = { HandoverValues() }
   ) async throws -> Successor {
     try Task.checkCancellation()
     var descriptor: CInt = -1
@@ -59,19 +73,22 @@ public final class Successor: Sendable {
     // On one of the loops: where other tasks keep the pool busy, a successor would not be answered in time.
     let loop = servers.values.first?.eventBases.acceptingEventBase
     return try await withTaskExecutorPreference(loop?.taskExecutor) {
-      try await answerSuccessors(at: listener, servers, timeout)
+      let successor = try await answerSuccessors(at: listener, servers, timeout, values)
+      program?.isReady(successor.process)
+      return successor
     }
   }
 
   private static func answerSuccessors(
     at listener: ControlSocket,
     _ servers: [String: TCPServerGroup],
-    _ timeout: Duration
+    _ timeout: Duration,
+    _ values: @Sendable () async -> HandoverValues
   ) async throws -> Successor {
     while true {
       do {
         let control = try await accept(from: listener)
-        try await offer(servers, to: control, timeout)
+        try await offer(servers, await values(), to: control, timeout)
         return Successor(control)
       } catch let error as HandoverError where error.errnum != EINVAL {
         try Task.checkCancellation()
@@ -83,7 +100,7 @@ public final class Successor: Sendable {
 
   private static func accept(from listener: ControlSocket) async throws -> ControlSocket {
     let accepted = Locked<ControlSocket?>(nil)
-    try await interruptible(listener) {
+    try await listener.wait {
       var control: CInt = -1
       let errnum = unsafe csc_handover_accept(listener.descriptor, -1, &control)
       if errnum == 0 { accepted.withLock { $0 = ControlSocket(control) } }
@@ -96,23 +113,30 @@ public final class Successor: Sendable {
 
   private static func offer(
     _ servers: [String: TCPServerGroup],
+    _ values: HandoverValues,
     to control: ControlSocket,
     _ timeout: Duration
   ) async throws {
+    let valuesInC = HandoverValuesInC()
+    let errnum = valuesInC.set(values)
+    guard errnum == 0 else { throw HandoverError(errnum: errnum) }
     var sockets: [(name: String, descriptor: CInt)] = []
     for (name, server) in servers.sorted(by: { $0.key < $1.key }) {
       sockets += await server.duplicateListeners().map { (name, $0) }
     }
     let milliseconds = CInt(clamping: timeout.limited.components.seconds * 1000)
-    try await interruptible(control) { [sockets] in
+    try await control.wait { [sockets] in
       defer { for socket in sockets { SystemCalls.closeDescriptor(socket.descriptor) } }
-      let errnum = Self.offer(sockets, to: control)
+      let errnum = Self.offer(sockets, valuesInC, to: control)
       return errnum == 0 ? csc_handover_wait_ready(control.descriptor, milliseconds) : errnum
     }
   }
 
-  private static func offer(_ sockets: [(name: String, descriptor: CInt)], to control: ControlSocket) -> CInt
-  {
+  private static func offer(
+    _ sockets: [(name: String, descriptor: CInt)],
+    _ values: HandoverValuesInC,
+    to control: ControlSocket
+  ) -> CInt {
     let names = unsafe sockets.map { unsafe strdup($0.name) }
     defer { unsafe names.forEach { unsafe free($0) } }
     var listeners: [csc_handover_listener] = unsafe []
@@ -120,18 +144,7 @@ public final class Successor: Sendable {
       guard let name = unsafe names[index] else { return ENOMEM }
       unsafe listeners.append(csc_handover_listener(name: name, descriptor: sockets[index].descriptor))
     }
-    return unsafe csc_handover_offer(control.descriptor, listeners, listeners.count)
-  }
-
-  private static func interruptible(
-    _ socket: ControlSocket,
-    _ call: @escaping @Sendable () -> CInt
-  ) async throws {
-    try await withTaskCancellationHandler {
-      try await HandoverError.wait(for: call)
-    } onCancel: {
-      socket.interrupt()
-    }
+    return unsafe csc_handover_offer(control.descriptor, listeners, listeners.count, values.content)
   }
 }
 

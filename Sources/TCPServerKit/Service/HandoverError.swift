@@ -19,7 +19,7 @@ public struct HandoverError: Error, Hashable, Sendable, CustomStringConvertible 
     case ETIMEDOUT: "The other process has not answered in time"
     case ECONNRESET, EPIPE: "The other process has ended"
     case EADDRINUSE: "There is something else at the path"
-    case EINVAL: "The names of the sockets are too long, or too many"
+    case EINVAL: "The sockets or values, or their names, are too long or too many"
     default: SystemCalls.Failure(errnum: errnum).text
     }
   }
@@ -49,8 +49,18 @@ final class ControlSocket: Sendable {
   }
 
   /// Makes a call that blocks on it return.
-  func interrupt() {
+  private func interrupt() {
     shutdown(descriptor, CInt(SHUT_RDWR))
+  }
+
+  /// Runs a call that blocks on it, on a thread of its own. When the task is cancelled it returns, and nothing can be
+  /// received or sent any more.
+  func wait(for call: @escaping @Sendable () -> CInt) async throws {
+    try await withTaskCancellationHandler {
+      try await HandoverError.wait(for: call)
+    } onCancel: {
+      interrupt()
+    }
   }
 
   /// The number of the process at the other end; nil where the kernel does not say.

@@ -127,14 +127,14 @@ public final class InheritedSockets: Sendable {
     content.withLock { unsafe csc_inherited_close($0.set) }
   }
 
-  /// Receives those of a predecessor, which blocks.
+  /// Receives those of a predecessor, and its values, which blocks.
   ///
   /// - Returns: an errno, or 0.
-  func receive(from control: CInt) -> CInt {
+  func receive(from control: CInt, _ values: HandoverValuesInC) -> CInt {
     // Not in the lock, which is that of threads that do not wait.
     guard let received = unsafe csc_inherited_new() else { return ENOMEM }
     defer { unsafe csc_inherited_free(received) }
-    let errnum = unsafe csc_handover_receive(control, received)
+    let errnum = unsafe csc_handover_receive(control, received, values.content)
     guard errnum == 0 else { return errnum }
     let isAdded = unsafe (0..<csc_inherited_count(received)).allSatisfy { index in
       let name = unsafe String(cString: csc_inherited_name(received, index))

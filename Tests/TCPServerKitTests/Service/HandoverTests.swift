@@ -120,6 +120,73 @@ struct HandoverTests {
     }
   }
 
+  @Test("Secrets and counters arrive with the sockets, and what became of the connections at the end")
+  func values() async throws {
+    try await onLoops(1) { loops in
+      let folder = try TemporaryFolder()
+      let path = folder.path + "/control"
+      defer { unsafe unlink(folder.path + "/control") }
+      let sent = HandoverValues(
+        secrets: ["ticket keys": [0, 1, 255], "empty": [], "long": Array(repeating: 7, count: 4000)],
+        counters: ["served": .max, "failed": 0]
+      )
+      let server = TCPServerGroup(on: loops)
+      try await server.listen(address: .localHost)
+      let waiting = Task {
+        try await Successor.waitUntilReady(for: ["http": server], at: path) { sent }
+      }
+      try await until { unsafe access(path, F_OK) == 0 }
+      let predecessor = try #require(try await Predecessor.takeOver(at: path, into: InheritedSockets()))
+      #expect(predecessor.values == sent)
+      try predecessor.ready()
+      let successor = try await waiting.value
+      var report = ServingReport()
+      (report.served, report.cancelled) = (7, 2)
+      try successor.drained(report)
+      #expect(try await predecessor.waitUntilDrained() == Predecessor.Drained(served: 5, cut: 2))
+      server.close()
+    }
+  }
+
+  @Test("A predecessor that ends without a word, and one that is not waited for any longer")
+  func notDrained() async throws {
+    try await whileOffered { _, path, waiting in
+      let predecessor = try #require(try await Predecessor.takeOver(at: path, into: InheritedSockets()))
+      #expect(predecessor.values == HandoverValues())
+      try predecessor.ready()
+      var successor: Successor? = try await waiting.value
+      _ = successor?.process
+      let drained = Task { try await predecessor.waitUntilDrained() }
+      drained.cancel()
+      await #expect(throws: CancellationError.self) { try await drained.value }
+      await #expect(throws: HandoverError(errnum: ECONNRESET)) { try await predecessor.waitUntilDrained() }
+      #expect(throws: HandoverError(errnum: EPIPE)) { try successor?.drained(ServingReport()) }
+      successor = nil
+    }
+  }
+
+  @Test(
+    "Values that do not fit are an error at once",
+    arguments: [
+      HandoverValues(secrets: ["a": Array(repeating: 0, count: 4001)]),
+      HandoverValues(secrets: ["": []]),
+      HandoverValues(counters: [String(repeating: "x", count: 65): 1]),
+      HandoverValues(secrets: Dictionary(uniqueKeysWithValues: (0...16).map { ("\($0)", []) })),
+      HandoverValues(counters: Dictionary(uniqueKeysWithValues: (0...48).map { ("\($0)", 0) })),
+    ]
+  )
+  func refusedValues(values: HandoverValues) async throws {
+    let folder = try TemporaryFolder()
+    let path = folder.path + "/control"
+    defer { unsafe unlink(folder.path + "/control") }
+    let waiting = Task { try await Successor.waitUntilReady(for: [:], at: path) { values } }
+    try await until { unsafe access(path, F_OK) == 0 }
+    await #expect(throws: HandoverError(errnum: ECONNRESET)) {
+      _ = try await Predecessor.takeOver(at: path, into: InheritedSockets())
+    }
+    await #expect(throws: HandoverError(errnum: EINVAL)) { try await waiting.value }
+  }
+
   @Test("What cannot be offered is an error at once")
   func refused() async throws {
     try await onLoops(1) { loops in
@@ -150,7 +217,7 @@ struct HandoverTests {
       (ECONNRESET, "The other process has ended"),
       (EPIPE, "The other process has ended"),
       (EADDRINUSE, "There is something else at the path"),
-      (EINVAL, "The names of the sockets are too long, or too many"),
+      (EINVAL, "The sockets or values, or their names, are too long or too many"),
       (EMFILE, "Too many open files"),
     ]
   )

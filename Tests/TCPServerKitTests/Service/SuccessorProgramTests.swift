@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import Testing
+
+@testable import TCPServerKit
+
+/// A process that starts the one that is to take its place.
+@Suite("A successor that is started", .timeLimit(.minutes(5)))
+struct SuccessorProgramTests {
+  /// What became of the processes that were started.
+  private final class Failures: Sendable {
+    let all = Locked<[SuccessorProgram.Failure]>([])
+
+    func program(
+      _ path: String,
+      _ arguments: [String] = [],
+      timeout: Duration = .seconds(60)
+    ) -> SuccessorProgram {
+      SuccessorProgram(path: path, arguments: arguments, timeout: timeout) { failure in
+        self.all.withLock { $0.append(failure) }
+      }
+    }
+
+    func next() async throws -> SuccessorProgram.Failure {
+      try await until { self.all.withLock { !$0.isEmpty } }
+      return all.withLock { $0.removeFirst() }
+    }
+  }
+
+  private let failures = Failures()
+
+  private static func isAlive(_ process: CInt) -> Bool {
+    kill(process, 0) == 0
+  }
+
+  @Test(
+    "One that ends before it is ready is a failure, and the next may be started",
+    arguments: [
+      ("exit 3", SuccessorProgram.Failure.exited(status: 3)),
+      ("exit 0", .exited(status: 0)),
+      ("kill -s SEGV $$", .signaled(SIGSEGV)),
+    ]
+  )
+  func fails(script: String, failure: SuccessorProgram.Failure) async throws {
+    let program = failures.program("/bin/sh", ["-c", script])
+    for _ in 0..<2 {
+      #expect(program.process == nil)
+      #expect(try program.start())
+      #expect(try await failures.next() == failure)
+    }
+  }
+
+  @Test("One that hangs is killed when its time is over")
+  func hangs() async throws {
+    let program = failures.program("/bin/sleep", ["1000"], timeout: .milliseconds(1))
+    try program.start()
+    #expect(try await failures.next() == .timedOut)
+    #expect(program.process == nil)
+  }
+
+  @Test("There is one at a time")
+  func one() async throws {
+    let program = failures.program("/bin/sleep", ["1000"])
+    #expect(try program.start())
+    let process = try #require(program.process)
+    #expect(try !program.start())
+    #expect(program.process == process)
+    kill(process, SIGTERM)
+    #expect(try await failures.next() == .signaled(SIGTERM))
+  }
+
+  @Test("One that cannot be started is an error at once")
+  func missing() {
+    let program = failures.program("/nowhere/program")
+    #expect(throws: SuccessorProgram.Failure.notStarted(errno: ENOENT)) { try program.start() }
+    #expect(program.process == nil)
+    #expect(failures.all.withLock { $0 } == [])
+  }
+
+  @Test("When another process is ready first it is killed")
+  func overtaken() async throws {
+    let program = failures.program("/bin/sleep", ["1000"])
+    try program.start()
+    program.isReady(getpid())
+    #expect(try await failures.next() == .overtaken)
+    program.isReady(getpid())
+  }
+
+  @Test("Once it is ready nothing ends it, and its own end is no failure")
+  func ready() async throws {
+    let program = failures.program("/bin/sleep", ["1000"], timeout: .milliseconds(200))
+    try program.start()
+    let process = try #require(program.process)
+    program.isReady(process)
+    // Past its time.
+    try await Task.sleep(for: .milliseconds(400))
+    #expect(Self.isAlive(process))
+    #expect(program.process == process)
+    kill(process, SIGKILL)
+    try await until { program.process == nil }
+    #expect(failures.all.withLock { $0 } == [])
+  }
+
+  @Test("The process that is waited for is ready by the hand-over")
+  func handsOver() async throws {
+    try await onLoops(1) { loops in
+      let folder = try TemporaryFolder()
+      let path = folder.path + "/control"
+      defer { unsafe unlink(folder.path + "/control") }
+      let server = TCPServerGroup(on: loops)
+      try await server.listen(address: .localHost)
+      let program = failures.program("/bin/sleep", ["1000"])
+      try program.start()
+      let waiting = Task {
+        try await Successor.waitUntilReady(for: ["a": server], at: path, starting: program)
+      }
+      try await until { unsafe access(path, F_OK) == 0 }
+      // This process is, and the one that was started is not.
+      let predecessor = try #require(try await Predecessor.takeOver(at: path, into: InheritedSockets()))
+      try predecessor.ready()
+      _ = try await waiting.value
+      #expect(try await failures.next() == .overtaken)
+      server.close()
+    }
+  }
+
+  @Test("A signal starts it, and says why it cannot")
+  func signals() async throws {
+    try await onLoop { base in
+      let program = failures.program("/bin/sh", ["-c", "exit 5"])
+      #expect(program.startOnSignals(SIGWINCH))
+      kill(getpid(), SIGWINCH)
+      let ended = try await failures.next()
+      #expect(ended == .exited(status: 5))
+      let missing = failures.program("/nowhere/program")
+      #expect(missing.startOnSignals(SIGURG, eventBase: base))
+      kill(getpid(), SIGURG)
+      let notStarted = try await failures.next()
+      #expect(notStarted == .notStarted(errno: ENOENT))
+      #expect(!missing.startOnSignals(SIGKILL))
+    }
+    #expect(!failures.program("/bin/true").startOnSignals(SIGWINCH, eventBase: nil))
+  }
+
+  @Test(
+    "Variables that are about one process are not in the environment of the other",
+    arguments: [true, false]
+  )
+  func environment(isLeftOut: Bool) throws {
+    var process = pid_t()
+    let names = isLeftOut ? ["PATH"] : []
+    #expect(SystemCalls.spawn("/usr/bin/printenv", ["printenv", "PATH"], without: names, &process) == 0)
+    guard case .exited(let status) = SystemCalls.waitForEnd(of: process) else {
+      Issue.record("It was ended by a signal")
+      return
+    }
+    SystemCalls.reap(process)
+    #expect(status == (isLeftOut ? 1 : 0))
+    // It is no child any more.
+    #expect(SystemCalls.waitForEnd(of: process) == nil)
+  }
+
+  @Test(
+    "Each failure has a text",
+    arguments: [
+      (
+        SuccessorProgram.Failure.notStarted(errno: ENOENT),
+        "The successor cannot be started: No such file or directory"
+      ),
+      (.exited(status: 1), "The successor has ended with 1 before it was ready"),
+      (.signaled(9), "The successor was ended by signal 9 before it was ready"),
+      (.timedOut, "The successor was not ready in time, and was killed"),
+      (.overtaken, "Another process was ready before the successor, which was killed"),
+    ]
+  )
+  func texts(failure: SuccessorProgram.Failure, text: String) {
+    #expect(failure.description == text)
+  }
+}
