@@ -29,6 +29,12 @@ struct EchoServer: ParsableCommand {
   @Option(help: "The path to listen at instead, or @ and an abstract name.")
   var path: String?
 
+  @Option(
+    help:
+      "The path at which a process with this option takes the socket over from the one before, which ends then."
+  )
+  var restartPath: String?
+
   @Option(help: "Whether a connection is served by its signals' handlers or by a task.")
   var style = Style.async
 
@@ -80,6 +86,9 @@ struct EchoServer: ParsableCommand {
         "--per-source and --source-rate go by addresses, which clients of --path do not have."
       )
     }
+    guard restartPath == nil || path == nil else {
+      throw ValidationError("--restart-path hands over a port, not a --path.")
+    }
     guard (0...1_000_000).contains(grace) else {
       throw ValidationError("--grace takes a number of seconds from 0 to 1000000.")
     }
@@ -92,6 +101,7 @@ struct EchoServer: ParsableCommand {
   }
 
   func run() throws {
+    let inherited = try InheritedSockets.fromEnvironment()
     // The main thread's loop takes the signals, and serves no client.
     let signals = try makeEventBase()
     let shutdown = GracefulShutdown()
@@ -102,9 +112,12 @@ struct EchoServer: ParsableCommand {
       timeout: .seconds(grace),
       eventBase: signals
     )
+    let restart = restartPath.map { HotRestart(at: $0, eventBase: signals) }
     let report = try signals.run { [self] in
       async let _ = tellOfDelay(of: shutdown)
-      return try await EventBaseGroup.withThreads(loops: loops) { try await serve(on: $0, until: shutdown) }
+      return try await EventBaseGroup.withThreads(loops: loops) {
+        try await serve(on: $0, inherited, restart, until: shutdown)
+      }
     }
     guard let report else { return }
     tell("Stopped; connections served: \(report.served).")
@@ -122,9 +135,13 @@ struct EchoServer: ParsableCommand {
   /// - Returns: nil where it was not to serve any.
   private func serve(
     on loops: EventBaseGroup,
+    _ inherited: InheritedSockets,
+    _ restart: HotRestart?,
     until shutdown: GracefulShutdown
   ) async throws -> ServingReport? {
     let records = dump != nil
+    var predecessor: Predecessor?
+    if let restart { predecessor = try await Predecessor.takeOver(at: restart.path, into: inherited) }
     let server = TCPServerGroup(on: loops) { [sourceLimits, acceptRate] server in
       server.sourceLimits = sourceLimits
       server.acceptRate = acceptRate.map { AcceptRate(acceptsPerSecond: $0) }
@@ -134,11 +151,13 @@ struct EchoServer: ParsableCommand {
       if let path {
         try await server.listen(path: path)
       } else {
-        try await server.listen(address: address, port: port)
+        let name = HotRestart.socketName
+        try await server.listen(on: .inherited(name, from: inherited, orListen: address, port: port))
       }
     } catch {
       throw try await server.withAcceptor { StartFailure($0) }
     }
+    inherited.closeRest()
     try await server.withAcceptor { [limit] in limit.apply(to: $0) }
     try await server.withServers { [limit] server, _ in limit.apply(to: server) }
     if diagnose {
@@ -152,7 +171,16 @@ struct EchoServer: ParsableCommand {
     let place = server.serverPath ?? "\(server.serverAddress), port \(server.serverPort)"
     tell("\(protocolName) server is listening on \(place).")
 
-    return try await server.serve(shutdown: shutdown, handler: handler(until: shutdown))
+    try predecessor?.ready()
+    ServiceNotifier()?.ready()
+    let handover = restart.map { restart in
+      Task { await restart.handOver(server, shutdown, grace: .seconds(grace)) }
+    }
+    defer { handover?.cancel() }
+    let report = try await server.serve(shutdown: shutdown, handler: handler(until: shutdown))
+    handover?.cancel()
+    try? await handover?.value?.drained(report)
+    return report
   }
 
   /// A rejected client is reset: that leaves nothing in the kernel for a flood to fill.

@@ -89,7 +89,9 @@ final class SocketFolder {
   }
 
   deinit {
-    for name in ["front", "back", "configuration", "errors", "pid"] { unlink(path + "/" + name) }
+    for name in ["front", "back", "configuration", "errors", "pid", "control", "program"] {
+      unlink(path + "/" + name)
+    }
     rmdir(path)
   }
 
