@@ -67,7 +67,7 @@ test-restart: dependencies-ci
 
 restarts: dependencies-ci
 	@Tests/Restart/run --restarts 100 --rate 5000 --held 1000 $(ARGS)
-	@Tests/Restart/run --table --restarts 10 --rate 2000 --held 200
+	@Tests/Restart/run --table --restarts 20 --pause 0.5 --rate 2000 --held 200
 
 deploying: dependencies-ci
 	@scripts/step 'Deploying' Tests/Deploying/run --debootstrap $(ARGS)

@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 enum {
-    MOST_CLIENTS = 40000,
+    MOST_CLIENTS = 16000,
     MOST_PHASES = 8,
     MOST_EVENTS = 512,
     MOST_AT_ONCE = 64, // begun before the answers of others are read

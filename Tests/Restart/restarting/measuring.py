@@ -33,6 +33,7 @@ def measure_connected(way, options, programs):
             start = time.monotonic()
             for number in range(options.restarts):
                 way.restart()
+                time.sleep(options.pause)
                 if sys.stderr.isatty():
                     print(f"{number + 1} of {options.restarts}", end="\r", file=sys.stderr, flush=True)
             seconds = time.monotonic() - start

@@ -190,7 +190,7 @@ def is_alive(pid):
 
 HAPROXY = """
 global
-  maxconn 60000
+  maxconn 9000
   hard-stop-after {grace}s
   {stats}
 defaults
@@ -225,9 +225,19 @@ class HAProxy(Way):
                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def restart(self):
+        until(lambda: children_of(self.child.pid), "a worker")
         workers = children_of(self.child.pid)
-        self.child.send_signal(signal.SIGUSR2)
-        until(lambda: set(children_of(self.child.pid)) - set(workers), "a new worker")
+        asked = 0
+
+        def has_new_worker():
+            # A signal that comes while a master is starting is lost.
+            nonlocal asked
+            if time.monotonic() - asked > 1:
+                asked = time.monotonic()
+                self.child.send_signal(signal.SIGUSR2)
+            return set(children_of(self.child.pid)) - set(workers)
+
+        until(has_new_worker, "a new worker")
         until(lambda: not any(is_alive(worker) for worker in workers), "the end of the old worker")
 
     def stop(self):
@@ -263,11 +273,10 @@ class HAProxyMigrating(HAProxyReusingPort):
 
 
 NGINX = """
-daemon off;
 worker_processes 1;
 pid {folder}/pid;
 error_log /dev/null;
-events {{ worker_connections 30000; }}
+events {{ worker_connections 9000; }}
 http {{
   access_log off;
   keepalive_requests 1000000000;
