@@ -29,7 +29,8 @@ CSC_ASSUME_NONNULL
  * | | csc_handover_connect(), csc_handover_receive() |
  * | csc_handover_accept(), csc_handover_offer() | |
  * | csc_handover_wait_ready() | adopts the sockets, accepts, csc_handover_ready() |
- * | closes its servers, drains, csc_handover_drained(), exits | csc_handover_listen() at the same path |
+ * | closes its servers, drains, csc_handover_drained() | csc_handover_listen() at the same path |
+ * | exits | |
  *
  * Until csc_handover_wait_ready() has returned 0 the predecessor serves as if nothing had been:
  * whatever fails, it closes the control connection, and waits for the next successor. A successor
@@ -59,9 +60,9 @@ CSC_ASSUME_NONNULL
 #define CSC_HANDOVER_MOST_COUNTERS 48
 
 /**
- * What a successor needs of the predecessor besides the sockets: secrets, the keys of TLS tickets for
- * instance, and counters, for those of the successor to go on. It has copies of all. One thread at a
- * time may use an object.
+ * What a successor needs of the predecessor besides the sockets: secrets, the keys of TLS tickets
+ * for instance, and counters, for those of the successor to go on. It has copies of all. One thread
+ * at a time may use an object.
  */
 typedef struct csc_handover_values csc_handover_values;
 
@@ -78,7 +79,8 @@ CSC_API void csc_handover_values_free(csc_handover_values *CSC_NULLABLE values);
  * @param name NUL-terminated, *borrowed*, 1 to CSC_HANDOVER_LONGEST_NAME bytes
  * @param bytes *borrowed*; anything
  * @param size at most CSC_HANDOVER_LONGEST_SECRET
- * @return 0; EINVAL for a name or a size that is not as said, ENOSPC for one secret too many, ENOMEM
+ * @return 0; EINVAL for a name or a size that is not as said, ENOSPC for one secret too many,
+ *   ENOMEM
  */
 CSC_API int csc_handover_set_secret(csc_handover_values *values, const char *name,
                                     const void *bytes, size_t size);
@@ -89,7 +91,7 @@ CSC_API int csc_handover_set_secret(csc_handover_values *values, const char *nam
  * @param values *borrowed*
  * @param name NUL-terminated, *borrowed*
  * @param size set to its size
- * @return its bytes, *borrowed* from `values` until the secret is set again; NULL when there is none
+ * @return its bytes, *borrowed* from `values` until the secret is set again; NULL without one
  */
 CSC_API const void *CSC_NULLABLE csc_handover_secret(const csc_handover_values *values,
                                                      const char *name, size_t *size);
@@ -209,8 +211,8 @@ CSC_API int csc_handover_receive(int control, csc_inherited *set,
 CSC_API int csc_handover_ready(int control);
 
 /**
- * Sends the successor what has become of the connections that were not handed over. Optional: the end
- * of the process says that there are none left.
+ * Sends the successor what has become of the connections that were not handed over. Optional: the
+ * end of the process says that there are none left.
  *
  * @param control *borrowed*
  * @param served connections that were served to their end
