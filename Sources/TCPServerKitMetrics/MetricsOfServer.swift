@@ -26,6 +26,9 @@
       func rejected(_ reason: String) -> Counter {
         counter("tcp.server.connections.rejected", ("reason", reason))
       }
+      func ended(_ reason: String) -> Counter {
+        counter("tcp.server.connections.ended", ("reason", reason))
+      }
       func errors(_ kind: String) -> Counter {
         counter("tcp.server.accept.errors", ("class", kind))
       }
@@ -52,6 +55,10 @@
         (rejected("overload"), { $0.shed }),
         // Not those that said nothing at all, as health checks do.
         (rejected("proxy_header"), { $0.endedInPreface - min($0.prefaceSilent, $0.endedInPreface) }),
+        (ended("first_byte"), { $0.firstByteTimeouts }),
+        (ended("idle"), { $0.idleTimeouts }),
+        (ended("rate"), { $0.tooSlow }),
+        (ended("age"), { $0.cutForAge }),
         (errors("peer"), { $0.peerErrors }),
         (errors("resources"), { $0.resourceErrors }),
         (errors("permission"), { $0.permissionErrors }),

@@ -87,11 +87,13 @@ private let socketMembers: [Member] =
     traps("TCPSocket.errorString") { _ = $0.socket.errorString },
     traps("TCPSocket.flush()") { _ = $0.socket.flush() },
     traps("TCPSocket.isOpen") { _ = $0.socket.isOpen },
+    traps("TCPSocket.isPastMaximumAge") { _ = $0.socket.isPastMaximumAge },
     traps("TCPSocket.isTransactionStarted") { _ = $0.socket.isTransactionStarted },
     traps("TCPSocket.isValid") { _ = $0.socket.isValid },
     traps("TCPSocket.peerCredentials") { _ = $0.socket.peerCredentials },
     traps("TCPSocket.localAddress") { _ = $0.socket.localAddress },
     traps("TCPSocket.localPort") { _ = $0.socket.localPort },
+    traps("TCPSocket.maximumAgeReached") { _ = $0.socket.maximumAgeReached },
     traps("TCPSocket.peek(maxLength:)") { _ = $0.socket.peek(maxLength: 1) },
     traps("TCPSocket.read(into:)") { scene in
       unsafe withUnsafeTemporaryAllocation(byteCount: 1, alignment: 1) {
@@ -332,6 +334,7 @@ private let serverSettings: [Member] =
     traps("TCPServer.socketPreparation =") { $0.server.socketPreparation = nil },
   ]
   + setting("TCPServer.acceptBatchSize", { $0.server }, \.acceptBatchSize, 1)
+  + setting("TCPServer.connectionPolicy", { $0.server }, \.connectionPolicy, ConnectionPolicy())
   + setting("TCPServer.deliveryTimeout", { $0.server }, \.deliveryTimeout, .seconds(1))
   + setting("TCPServer.descriptorReserve", { $0.server }, \.descriptorReserve, 1)
   + setting("TCPServer.excessConnectionPolicy", { $0.server }, \.excessConnectionPolicy, .wait)
@@ -468,6 +471,8 @@ private let groupMembers: [Member] = [
   ofGroup("TCPServerGroup.init(on:distribution:stallLimit:make:)") {
     _ = TCPServerGroup(on: $0.eventBases) { TCPServer(eventBase: $0) }
   },
+  ofGroup("TCPServerGroup.connectionPolicy") { _ = $0.connectionPolicy },
+  ofGroup("TCPServerGroup.connectionPolicy =") { $0.connectionPolicy = ConnectionPolicy() },
   ofGroup("TCPServerGroup.eventBases") { _ = $0.eventBases },
   ofGroup("TCPServerGroup.listen(address:port:)", .hops) {
     try await TCPServerGroup(on: $0.eventBases).listen(address: .localHost)

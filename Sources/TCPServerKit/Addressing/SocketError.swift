@@ -59,6 +59,14 @@ public enum SocketError: Int32, Error, CaseIterable, Sendable {
   case temporary = 22
   /// A line, or what is read up to another delimiter, is longer than the call allows.
   case lineTooLong = 1000
+  /// A server's client sent no byte within ``ConnectionPolicy/firstByte``.
+  case firstByteTimeout = 1001
+  /// Nothing moved on a server's connection for ``ConnectionPolicy/idle``.
+  case idleTimeout = 1002
+  /// A server's client sent or took less than ``ConnectionPolicy/minimumRate``.
+  case tooSlow = 1003
+  /// A server's connection was there for ``ConnectionPolicy/maximumAge`` and ``ConnectionPolicy/grace``.
+  case ageLimit = 1004
 
   init(_ error: csc_error) {
     self = SocketError(rawValue: Int32(error.rawValue)) ?? .unknown
@@ -101,6 +109,10 @@ extension SocketError: CustomStringConvertible {
     case .sslInvalidUserData: "Invalid TLS data"
     case .temporary: "Temporary error"
     case .lineTooLong: "Line too long"
+    case .firstByteTimeout: "The peer sent no first byte in time"
+    case .idleTimeout: "The connection was idle for too long"
+    case .tooSlow: "The peer sent or took too little"
+    case .ageLimit: "The connection reached its maximum age"
     }
   }
 }

@@ -54,6 +54,16 @@ extension TCPServer {
     /// by ``TCPServer/serve(maxConnections:shutdown:onError:handler:)`` after a write that had failed part-way among
     /// others, or given up after ``TCPServer/deliveryTimeout``.
     public var undelivered: UInt64
+    /// Connections that ended by ``TCPServer/connectionPolicy`` because no byte of their peer came.
+    public var firstByteTimeouts: UInt64
+    /// Those that ended by it because nothing moved.
+    public var idleTimeouts: UInt64
+    /// Those that ended by it because their peer sent or took too little.
+    public var tooSlow: UInt64
+    /// Connections that reached the maximum age of the policy, and were left to end by themselves.
+    public var reachedMaximumAge: UInt64
+    /// Of those: reset when their grace was over.
+    public var cutForAge: UInt64
     /// Completed connections in the kernel's queue now.
     public var acceptQueue: UInt64
     /// The length of the kernel's queue.
@@ -81,11 +91,16 @@ extension TCPServer {
 
     /// Of a server that has not counted yet.
     init() {
-      self.init(csc_statistics(), undelivered: 0)
+      self.init(csc_statistics(), undelivered: 0, PolicyEnds.Counts())
     }
 
-    init(_ core: csc_statistics, undelivered: UInt64) {
+    init(_ core: csc_statistics, undelivered: UInt64, _ ends: PolicyEnds.Counts) {
       self.undelivered = undelivered
+      firstByteTimeouts = ends.firstByteTimeouts
+      idleTimeouts = ends.idleTimeouts
+      tooSlow = ends.tooSlow
+      reachedMaximumAge = ends.reachedMaximumAge
+      cutForAge = ends.cutForAge
       accepted = core.accepted
       added = core.added
       delivered = core.delivered
@@ -126,7 +141,14 @@ extension TCPServer {
     requireLoopThread("TCPServer.statistics")
     var snapshot = csc_statistics()
     unsafe csc_server_statistics(core, &snapshot, MemoryLayout<csc_statistics>.size)
-    return Statistics(snapshot, undelivered: serverCore.allUndelivered)
+    return Statistics(snapshot, undelivered: serverCore.allUndelivered, policyEnds)
+  }
+
+  /// From any thread.
+  final var policyEnds: PolicyEnds.Counts {
+    var counts = PolicyEnds.Counts()
+    serverCore.policyEnds.add(to: &counts)
+    return counts
   }
 
   /// For code that is on the loop already.

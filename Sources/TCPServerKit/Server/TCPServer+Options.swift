@@ -73,7 +73,7 @@ extension TCPServer {
     set {
       requireLoopThread("TCPServer.deliveryTimeout")
       context.deliveryTimeout = newValue
-      serverCore.setRemoteDeliveryTimeout(newValue)
+      serverCore.updateRemoteSettings()
     }
   }
 }

@@ -55,6 +55,7 @@ public final class TCPServerGroup: Sendable {
   private let makeServer: @Sendable (EventBase) -> TCPServer
   private let state = Locked(State.idle)
   let listening = Locked(Listening())
+  let policy = Locked<ConnectionPolicy?>(nil)
 
   /// Where it listens, for any thread.
   struct Listening: Sendable {
@@ -287,6 +288,7 @@ public final class TCPServerGroup: Sendable {
         let settings = await first.onLoop { $0.settingsForAcceptor() }
         await members.acceptor.onLoop { $0.apply(settings) }
       }
+      await applyPolicy(to: members)
       state.withLock { $0 = .ready(members) }
       return members
     } catch {
@@ -374,13 +376,16 @@ public final class TCPServerGroup: Sendable {
   /// rejectedBySourceRate`, with `inPreface + endedInPreface` added on the right. The kernel's queue is left out.
   public var statistics: TCPServer.Statistics {
     var sum = csc_statistics()
-    guard let members else { return TCPServer.Statistics(sum, undelivered: 0) }
+    guard let members else { return TCPServer.Statistics() }
     if let core = unsafe members.core {
       unsafe csc_group_statistics(core, &sum, MemoryLayout<csc_statistics>.size)
     } else {
       for server in members.servers { sum.add(server.sharedStatistics) }
     }
-    return TCPServer.Statistics(sum, undelivered: members.servers.reduce(0) { $0 + $1.undeliveredOnLoop })
+    var ends = PolicyEnds.Counts()
+    for server in members.servers { server.serverCore.policyEnds.add(to: &ends) }
+    let undelivered = members.servers.reduce(0) { $0 + $1.undeliveredOnLoop }
+    return TCPServer.Statistics(sum, undelivered: undelivered, ends)
   }
 
   /// The counters of each loop's server. Also while a loop is busy.
@@ -391,7 +396,7 @@ public final class TCPServerGroup: Sendable {
       if let core = unsafe members.core {
         unsafe csc_group_member_statistics(core, index, &one, MemoryLayout<csc_statistics>.size)
       }
-      return TCPServer.Statistics(one, undelivered: server.undeliveredOnLoop)
+      return TCPServer.Statistics(one, undelivered: server.undeliveredOnLoop, server.policyEnds)
     }
   }
 }

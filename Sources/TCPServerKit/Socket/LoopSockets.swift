@@ -23,6 +23,8 @@
   private var disconnected: LoneSignal?
   /// A server here records when its connections begin; see `SocketContext.recordsBeginnings`.
   var recordsBeginnings = false
+  /// Of the connections here that have a policy.
+  private(set) lazy var deadlines = ConnectionDeadlines(engine)
   /// The context of the server whose overridden `incomingConnection(_:)` runs; see `SocketContext.handover`.
   var handingOver: SocketContext?
 

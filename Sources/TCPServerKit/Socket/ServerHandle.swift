@@ -13,6 +13,8 @@ internal import Synchronization
   final unowned(unsafe) var context: SocketContext?
   /// Connections on the server's loop whose peer has not got everything.
   private final let undelivered = Atomic<UInt64>(0)
+  /// Connections that a policy has ended, on any loop.
+  final let policyEnds = PolicyEnds()
   /// Called when a connection has ended: there may be room for another.
   final var onRoom: (() -> Void)?
   /// The tasks that wait until no connection is left.
@@ -58,8 +60,9 @@ internal import Synchronization
   }
 
   /// For the connections that become sockets on other loops from now on.
-  final func setRemoteDeliveryTimeout(_ timeout: Duration) {
-    existingRemote?.deliveryTimeout.withLock { $0 = timeout }
+  final func updateRemoteSettings() {
+    guard let existingRemote, let context = unsafe context else { return }
+    existingRemote.settings.withLock { $0 = RemoteServerHandle.Settings(of: context) }
   }
 
   /// On the loop.
@@ -116,10 +119,20 @@ internal import Synchronization
   /// Connections on other loops whose peer has not got everything.
   private let undelivered = Atomic<UInt64>(0)
   /// For connections on other loops.
-  let deliveryTimeout: Locked<Duration>
+  let settings: Locked<Settings>
+
+  struct Settings: Sendable {
+    let deliveryTimeout: Duration
+    let connectionRules: ConnectionRules?
+
+    init(of context: SocketContext?) {
+      deliveryTimeout = context?.deliveryTimeout ?? SocketContext.defaultDeliveryTimeout
+      connectionRules = context?.connectionRules
+    }
+  }
 
   init(_ server: ServerHandle) {
-    deliveryTimeout = unsafe Locked(server.context?.deliveryTimeout ?? SocketContext.defaultDeliveryTimeout)
+    settings = unsafe Locked(Settings(of: server.context))
     unsafe self.server = server
     engine = server.engine
     engineID = server.engine.map { ObjectIdentifier($0) }

@@ -23,6 +23,15 @@ final class SocketContext: LoopResident, @unchecked Sendable {
   var durations: ConnectionDurations? {
     didSet { updateNotices() }
   }
+  /// Of the server's connections that begin from now on and those that have had one; see ``ConnectionPolicy``.
+  var connectionRules: ConnectionRules? {
+    didSet {
+      // For good: connections under a former policy are in the loop's list.
+      hasHadRules = hasHadRules || connectionRules != nil
+      updateNotices()
+    }
+  }
+  private(set) var hasHadRules = false
   /// Whether anything is to be done where a connection begins or ends: one look for both.
   private(set) var noticesConnections = true
   /// Whether connections are to know when they began: those in the loop's list of the connections to be watched, so that
@@ -58,7 +67,9 @@ final class SocketContext: LoopResident, @unchecked Sendable {
     confinement = engine ?? ThreadConfinement(hasLoop: false)
     self.server = nil
     remoteServer = server
-    deliveryTimeout = server.deliveryTimeout.withLock { $0 }
+    let settings = server.settings.withLock { $0 }
+    deliveryTimeout = settings.deliveryTimeout
+    connectionRules = settings.connectionRules
   }
 
   fileprivate init(_ engine: EventEngine) {
@@ -78,7 +89,7 @@ final class SocketContext: LoopResident, @unchecked Sendable {
   }
 
   private func updateNotices() {
-    noticesConnections = watchesUnused || durations != nil
+    noticesConnections = watchesUnused || durations != nil || hasHadRules
   }
 
   func loopEnded() {

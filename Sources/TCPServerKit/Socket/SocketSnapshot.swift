@@ -169,7 +169,7 @@ extension TCPSocket.Snapshot.Activity {
 
 /// The kernel counts an end as a byte, and so it does the beginning of a connection that this side has made.
 extension SystemCalls.Traffic {
-  fileprivate var bytesOfPeer: UInt64 {
+  var bytesOfPeer: UInt64 {
     bytesReceived - min(bytesReceived, hasEndOfPeer ? 1 : 0)
   }
 

@@ -257,13 +257,14 @@ extension TCPSocket {
   /// }
   /// ```
   ///
-  /// It is the one wait that a graceful shutdown ends: a connection that is between two messages when the shutdown
-  /// begins is over, one in the middle of a message has until the deadline. A client that has just connected has a
-  /// second for its first byte.
+  /// It is the one wait that a graceful shutdown ends, and ``ConnectionPolicy/maximumAge``: a connection that is between
+  /// two messages then is over, one in the middle of a message has until the deadline. When a shutdown begins, a client
+  /// that has just connected has a second for its first byte.
   ///
   /// - Parameter timeout: how long to wait at most; nil waits as long as it takes.
   /// - Returns: whether there is something to read. False when the peer has ended its side, when the connection has
-  ///   ended, and when the shutdown that `serve` was given (``GracefulShutdown/current``) has begun and no byte has come.
+  ///   ended, and when no byte has come and the shutdown that `serve` was given (``GracefulShutdown/current``) has begun
+  ///   or the connection is past its maximum age.
   /// - Throws: what ``read(upTo:timeout:_:)-9ncjp`` does.
   ///
   /// ## Cancellation
@@ -278,7 +279,7 @@ extension TCPSocket {
       socket.waiters.knowsMessages = true
       if let found = try socket.buffered(atLeast: 1) { return found > 0 }
       // The last read may have taken all that its turn allowed.
-      if socket.context.isDraining && !socket.awaitsFirstByte {
+      if socket.context.isDraining && !socket.awaitsFirstByte || socket.isBeyondMaximumAge {
         return socket.hasSomethingToRead ? nil : false
       }
       socket.waiters.isBetweenMessages = true

@@ -161,9 +161,11 @@ extension TCPSocket {
   func noticeBeginning() {
     if context.watchesUnused { watchLater() }
     context.durations?.begin(descriptor)
+    if context.connectionRules != nil { beginPolicy() }
   }
 
   private func noticeEnd() {
+    if context.hasHadRules { leavePolicy() }
     guard flags.contains(.counted) else { return }
     context.durations?.end(descriptor, isDelivered: !flags.contains(.undelivered))
   }

@@ -50,6 +50,7 @@ extension TCPSocket {
       peer = knownPeer
     }
     currentState = .connected
+    if flags.contains(.counted), context.connectionRules != nil { beginPolicy() }
     watchLater()
     updateReadWatch()
     return true
@@ -110,6 +111,7 @@ extension TCPSocket {
       return -1
     }
     stopWatching()
+    if context.hasHadRules { leavePolicy() }
     let detached = descriptor
     descriptor = -1
     if stayingCounted {

@@ -59,7 +59,7 @@ extension TCPSocket {
   }
 }
 
-/// Connections that a graceful shutdown need not wait for.
+/// Connections that a graceful shutdown, or the end of a connection's age, need not wait for.
 extension TCPSocket {
   /// How long a connection that has answered is silent before a shutdown takes it for being between two messages.
   static let silenceBetweenMessages: Duration = .milliseconds(250)
@@ -71,14 +71,17 @@ extension TCPSocket {
   static func endIdle(of context: SocketContext) {
     guard let engine = context.engine else { return }
     for socket in unsafe watched(on: engine.base) where socket.context === context {
-      guard let waiters = socket.existingWaiters, waiters.reader.isWaiting, socket.bytesHeld == 0,
-        !socket.hasSomethingToRead
-      else { continue }
-      if waiters.isBetweenMessages {
-        socket.wakeReader(.ready)
-      } else if !waiters.knowsMessages && socket.isSilent {
-        socket.wakeReader(.idle)
-      }
+      socket.endIfBetweenMessages()
+    }
+  }
+
+  /// Ends the input where the task of a connection that is to end waits between two messages.
+  func endIfBetweenMessages() {
+    guard let existingWaiters, existingWaiters.reader.isWaiting, bytesHeld == 0, !hasSomethingToRead else { return }
+    if existingWaiters.isBetweenMessages {
+      wakeReader(.ready)
+    } else if !existingWaiters.knowsMessages && isSilent {
+      wakeReader(.idle)
     }
   }
 

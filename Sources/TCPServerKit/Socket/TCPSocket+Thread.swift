@@ -59,6 +59,7 @@ extension TCPSocket {
       let context = unsafe context.takeRetainedValue()
       unsafe events.forEach { unsafe event_free($0) }
       unsafe context.loop?.readBuffer.forget(memory)
+      if context.hasHadRules { unsafe context.loop?.deadlines.forget(descriptor, memory) }
       if isIncomplete {
         if isCounted { context.noteUndelivered() }
         SystemCalls.resetOnClose(descriptor)

@@ -164,6 +164,11 @@ internal import Synchronization
 
     /// What encrypts the connection, or has.
     var transport: TransportSlot?
+    /// It has reached the maximum age of its server's policy.
+    var isPastMaximumAge = false
+    var maximumAgeReached: Signal<Void>?
+    /// What came before it was delivered, where its first byte is awaited.
+    var bytesOfHeader: UInt64 = 0
   }
 
   /// Makes an unconnected socket.

@@ -15,8 +15,8 @@ struct SocketErrorTests {
       .proxyNotFound, .proxyProtocol, .operation, .sslInternal, .sslInvalidUserData, .temporary,
     ]
     #expect(inOrder.map(\.rawValue) == Array(-1...22))
-    let own: [SocketError] = [.lineTooLong]
-    #expect(own.map(\.rawValue) == [1000])
+    let own: [SocketError] = [.lineTooLong, .firstByteTimeout, .idleTimeout, .tooSlow, .ageLimit]
+    #expect(own.map(\.rawValue) == Array(1000...1004))
     #expect(SocketError.allCases == inOrder + own)
     #expect(SocketError(rawValue: 23) == nil)
   }
@@ -47,6 +47,10 @@ struct SocketErrorTests {
     .sslInvalidUserData: "Invalid TLS data",
     .temporary: "Temporary error",
     .lineTooLong: "Line too long",
+    .firstByteTimeout: "The peer sent no first byte in time",
+    .idleTimeout: "The connection was idle for too long",
+    .tooSlow: "The peer sent or took too little",
+    .ageLimit: "The connection reached its maximum age",
   ]
 
   @Test("An error that was thrown is printed as a text for a person", arguments: SocketError.allCases)
