@@ -168,6 +168,7 @@ LOADS = (
     CountedLoad("echo", "message", echo),
     CountedLoad("echo-as-written", "message", echo, mode="echo", options=AS_WRITTEN),
     CountedLoad("idle", "connection", idle, mode="echo"),
+    CountedLoad("idle-with-policy", "connection", idle, mode="echo", options=("--policy", "3600")),
     CountedLoad("idle-as-written", "connection", idle, mode="echo", options=AS_WRITTEN),
     CountedLoad("conversation-as-written", "connection", conversation, mode="echo", options=AS_WRITTEN),
     CountedLoad("answer-as-written", "connection", answer, mode="echo", options=(*AS_WRITTEN, "--once")),

@@ -25,6 +25,7 @@ struct OursServer {
     let loop = try EventBase()
     let server = TCPServer(eventBase: loop)
     server.setSocketOption(.lowDelay, 1)
+    if let seconds = workload.policy { server.connectionPolicy = policy(of: seconds) }
     guard server.listen(address: .localHost) else { throw StartFailure(reason: server.errorString) }
     say("port \(server.serverPort)")
     let drain = Drain(load)
@@ -44,6 +45,18 @@ struct OursServer {
       loop.run()
     }
   }
+}
+
+/// With all limits, which nothing in a load comes to. Each connection is looked at once in so many seconds.
+private func policy(of seconds: Int) -> ConnectionPolicy {
+  let hour = Duration.seconds(3600)
+  return ConnectionPolicy(
+    firstByte: hour,
+    idle: hour,
+    maximumAge: hour * 24,
+    minimumRate: 240,
+    rateWindow: .seconds(seconds)
+  )
 }
 
 struct StartFailure: Error {

@@ -11,6 +11,7 @@ struct Workload: Sendable {
 
   let loops = number("--loops") ?? 1
   let burnRounds: Int
+  let policy = number("--policy")
   let ownAcceptor = CommandLine.arguments.contains("--own-acceptor")
   let distribution: Distribution =
     if CommandLine.arguments.contains("--shared-queue") {
