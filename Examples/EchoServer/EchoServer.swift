@@ -60,6 +60,8 @@ struct EchoServer: ParsableCommand {
 
   @OptionGroup var deadlines: Deadlines
 
+  @OptionGroup var policy: PolicyOptions
+
   @Flag(help: "Answer each HTTP/1.1 request with hello.")
   var http = false
 
@@ -147,6 +149,7 @@ struct EchoServer: ParsableCommand {
       server.acceptRate = acceptRate.map { AcceptRate(acceptsPerSecond: $0) }
       server.recordsConnectionAges = records
     }
+    server.connectionPolicy = policy.policy(deadlines)
     do {
       if let path {
         try await server.listen(path: path)

@@ -53,3 +53,36 @@ package struct Deadlines: ParsableArguments, Sendable {
     }
   }
 }
+
+/// The options of what no deadline of a single step covers: clients that are slow all the time, or stay for ever.
+package struct PolicyOptions: ParsableArguments, Sendable {
+  @Option(
+    help: "How many bytes a second a client has to send and take, while it has something to send or to take."
+  )
+  var minimumRate: Int?
+
+  @Option(name: .customLong("max-age"), help: "At how many seconds a connection is to end.")
+  var maxAgeSeconds: Double?
+
+  package init() {}
+
+  package func validate() throws {
+    guard minimumRate ?? 1 > 0 else {
+      throw ValidationError("--minimum-rate takes a number from 1 on.")
+    }
+    guard let seconds = maxAgeSeconds else { return }
+    guard seconds > 0, seconds <= 1_000_000 else {
+      throw ValidationError("--max-age takes a number of seconds, more than 0 and at most 1000000.")
+    }
+  }
+
+  /// Whatever serves the connections, they come under it.
+  package func policy(_ deadlines: Deadlines) -> ConnectionPolicy {
+    ConnectionPolicy(
+      firstByte: deadlines.firstByte,
+      idle: deadlines.idle,
+      maximumAge: maxAgeSeconds.map { .seconds($0) },
+      minimumRate: minimumRate
+    )
+  }
+}

@@ -4,8 +4,8 @@ import ServerProgram
 import TCPServerKit
 
 /// Answers HTTP requests, also those sent ahead of the answers, until one of them is the last: because the client
-/// says so, because it is refused, or because the server is about to end: while it still accepts, load balancers are to
-/// make no more use of the connections that they keep.
+/// says so, because it is refused, because the server is about to end: while it still accepts, load balancers are to
+/// make no more use of the connections that they keep, or because the connection is past its maximum age.
 ///
 /// A request has to be complete within the idle deadline from its first byte on; single bytes do not extend it.
 func answerRequests(
@@ -24,7 +24,10 @@ func answerRequests(
       try await socket.write(refused(refusal), timeout: deadlines.idle)
       return
     }
-    let (answers, isComplete, isLast) = answers(to: &input, isEnding: shutdown.isAnnounced)
+    let (answers, isComplete, isLast) = answers(
+      to: &input,
+      isEnding: shutdown.isAnnounced || socket.isPastMaximumAge
+    )
     if isComplete {
       deadline = .now + deadlines.idle
     }

@@ -122,6 +122,77 @@ def slow_readers(figures):
         server.judge_silence(figures)
 
 
+# By its four modes: what it is told, what the server is told, and in how many seconds the last connection has to have
+# ended, and a second, or more where the machine is busy. A rate ends a slow client within two windows of ten seconds.
+# Small answers are taken by the client's kernel, however slowly its program reads: there the idle time counts.
+HTTP_ATTACKS = (
+    ("headers", ["-H", "-i", "1"], ["--minimum-rate", "500"], 20),
+    ("bodies", ["-B", "-i", "1", "-s", "8192"], ["--minimum-rate", "500"], 20),
+    ("ranges", ["-R", "-a", "1", "-b", "3000"], ["--idle", "3"], 3),
+    ("reading", ["-X", "-w", "10", "-y", "20", "-n", "1", "-z", "1", "-k", "3"], ["--minimum-rate", "500", "--idle", "8"], 20))
+LATE = 6
+
+
+@scenario("connection-policy")
+@needs("slowhttptest", "ss")
+def connection_policy(figures):
+    """The tool slowhttptest in its four modes, and clients of a byte a second: a policy ends all, and no good client."""
+    count = figures.many(200, 2000)
+    attacks = [AttackedServer(figures, *attack, count) for attack in HTTP_ATTACKS]
+    try:
+        until = time.monotonic() + max(attack.limit for attack in attacks) + LATE
+        start = time.monotonic()
+        # The tools need a moment to connect.
+        while any([attack.is_going_on() for attack in attacks]) or time.monotonic() < start + 5:
+            if time.monotonic() > until:
+                break
+            for attack in attacks:
+                ask(attack.server.port)
+            time.sleep(0.05)
+        for attack in attacks:
+            attack.judge(figures)
+    finally:
+        for attack in attacks:
+            attack.end()
+
+
+class AttackedServer:
+    """A server, and a tool that holds connections to it for longer than the server is to let it."""
+
+    FEW = 5
+
+    def __init__(self, figures, form, options, limits, limit, count):
+        self.form, self.limit, self.count = form, limit, count
+        self.last = 0.0  # when there were more than a few
+        deadlines = [] if "--idle" in limits else ["--idle", "600"]
+        self.server = EchoServer(figures, "--http", "--first-byte", "600", *deadlines, *limits)
+        ask(self.server.port)
+        self.before = self.server.descriptors()
+        self.start = time.monotonic()
+        self.tool = subprocess.Popen(
+            ["slowhttptest", *options, "-c", str(count), "-r", str(count), "-l", "60", "-p", "5",
+             "-u", f"http://127.0.0.1:{self.server.port}/"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def is_going_on(self):
+        # By descriptors, because the kernel remembers connections for longer. Some are those of good clients.
+        now = self.server.descriptors() - self.before
+        if now >= self.FEW:
+            self.last = time.monotonic() - self.start
+        return now >= self.FEW
+
+    def judge(self, figures):
+        figures.add(f"{self.form}: all but a few ended after", self.last, "s", at_most=self.limit + LATE)
+        self.server.stop()
+        figures.add(f"{self.form}: served", self.server.served(), at_least=self.count)
+        self.server.judge_silence(figures)
+
+    def end(self):
+        self.tool.kill()
+        self.tool.wait()
+        self.server.__exit__()
+
+
 @scenario("slowhttptest")
 @needs("slowhttptest")
 def slowhttptest(figures):
