@@ -380,7 +380,7 @@ static void peers_of_unix_sockets_have_no_source(void **state) {
     end_all(it);
 }
 
-static void a_server_at_an_abstract_name_counts_nobody(void **state) {
+static void a_server_at_an_abstract_name_counts_no_source(void **state) {
     fixture *it = *state;
     csc_sources *sources = limit_connections(it->server, 1);
     struct sockaddr_storage name = {.ss_family = AF_UNIX};
@@ -562,7 +562,7 @@ int main(void) {
         fact(given_back_by_the_program_it_goes_on_counting),
         fact(finishing_lets_all_in_and_counts_them),
         fact(peers_of_unix_sockets_have_no_source),
-        fact(a_server_at_an_abstract_name_counts_nobody),
+        fact(a_server_at_an_abstract_name_counts_no_source),
         fact(through_a_proxy_the_declared_client_counts),
         fact(a_declared_client_that_is_rejected_counts_no_more),
         fact(a_group_counts_sources_of_all_its_loops),

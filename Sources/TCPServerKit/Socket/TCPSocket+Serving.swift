@@ -77,7 +77,9 @@ extension TCPSocket {
 
   /// Ends the input where the task of a connection that is to end waits between two messages.
   func endIfBetweenMessages() {
-    guard let existingWaiters, existingWaiters.reader.isWaiting, bytesHeld == 0, !hasSomethingToRead else { return }
+    guard let existingWaiters, existingWaiters.reader.isWaiting, bytesHeld == 0, !hasSomethingToRead else {
+      return
+    }
     if existingWaiters.isBetweenMessages {
       wakeReader(.ready)
     } else if !existingWaiters.knowsMessages && isSilent {
