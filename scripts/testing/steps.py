@@ -64,7 +64,7 @@ LONG_STEPS = (
     Step("test-first-minute", "README.md's first minute, without nc and xxd", ("Tests/Consumers/readme/first-minute",)),
     swift("test-torrent", "Torrent among real clients", "Examples/Torrent"),
     Step("test-hostile", "Floods, scans, limits, other processes", ("Tests/Hostile/run",)),
-    Step("test-restart", "Hot restarts while clients connect", ("Tests/Restart/run",)),
+    Step("test-restart", "Hot restarts while clients connect", ("Tests/Restart/run", "--may-be-slow")),
     # After the step that has built the program.
     Step("test-deploying", "Deployed: a root of its own, process 1", ("Tests/Deploying/run",)),
     # The same inputs each time: a change fails for what it breaks, not by bad luck.

@@ -136,7 +136,7 @@ LATE = 6
 @scenario("connection-policy")
 @needs("slowhttptest", "ss")
 def connection_policy(figures):
-    """The tool slowhttptest in its four modes, and clients of a byte a second: a policy ends all, and no good client."""
+    """The tool slowhttptest in its four modes: a policy ends its connections, and those of no good client."""
     count = figures.many(200, 2000)
     attacks = [AttackedServer(figures, *attack, count) for attack in HTTP_ATTACKS]
     try:

@@ -89,12 +89,12 @@ struct SuccessorProgramTests {
 
   @Test("Once it is ready nothing ends it, and its own end is no failure")
   func ready() async throws {
-    let program = failures.program("/bin/sleep", ["1000"], timeout: .milliseconds(200))
+    let program = failures.program("/bin/sleep", ["1000"], timeout: .seconds(2))
     try program.start()
     let process = try #require(program.process)
     program.isReady(process)
     // Past its time.
-    try await Task.sleep(for: .milliseconds(400))
+    try await Task.sleep(for: .seconds(3))
     #expect(Self.isAlive(process))
     #expect(program.process == process)
     kill(process, SIGKILL)
