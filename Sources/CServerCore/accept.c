@@ -245,8 +245,7 @@ static __attribute__((noinline)) bool take_counting(csc_server *server, int desc
                                                     const struct sockaddr *peer, socklen_t length) {
     csc_connection *place = csc__pending_next_place(&server->pending);
     csc_address_from_sockaddr(peer, length, &place->peer);
-    place->source = csc__sources_count(server->sources, &place->peer);
-    if (place->source == 0) {
+    if (!csc__sources_count(server->sources, place)) {
         return take_from(server, descriptor, place);
     }
     server->statistics.accepted++;

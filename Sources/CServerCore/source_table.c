@@ -265,7 +265,8 @@ csc__source_answer csc__sources_take(csc_sources *sources, const csc_address *pe
     return answer;
 }
 
-uint32_t csc__sources_count(csc_sources *sources, const csc_address *peer) {
+bool csc__sources_count(csc_sources *sources, csc_connection *connection) {
+    const csc_address *peer = &connection->peer;
     uint32_t most = atomic_load_explicit(&sources->simple_max, memory_order_relaxed);
     source_key key = ipv4_key(sources, peer->bytes);
     source_entry *bucket = bucket_of(sources, &key);
@@ -273,7 +274,8 @@ uint32_t csc__sources_count(csc_sources *sources, const csc_address *peer) {
     // Without a call that waits, it needs no frame on the stack.
     if (peer->family != CSC_FAMILY_IPV4 ||
         atomic_exchange_explicit(&bucket->locked, 1, memory_order_acquire) != 0) {
-        return 0;
+        connection->source = 0;
+        return false;
     }
     for (source_entry *it = bucket; it < bucket + WAYS; it++) {
         if (is_for(it, &key)) {
@@ -285,14 +287,16 @@ uint32_t csc__sources_count(csc_sources *sources, const csc_address *peer) {
         }
     }
     unlock(bucket);
-    return place;
+    connection->source = place;
+    return place > 0;
 }
 
 void csc__sources_give(csc_sources *sources, uint32_t place) {
-    if (place == 0 || place > sources->size) {
+    uint32_t index = place - 1; // the largest number without a place
+    if (index >= sources->size) {
         return;
     }
-    atomic_uint *live = &sources->entries[place - 1].live;
+    atomic_uint *live = &sources->entries[index].live;
     uint32_t count = atomic_load_explicit(live, memory_order_relaxed);
     uint32_t left;
     do {

@@ -23,8 +23,9 @@ csc__source_answer csc__sources_take(csc_sources *sources, const csc_address *pe
                                      uint32_t *place);
 
 // The same where that is simple: a client of IPv4, of a source that has an entry and is within its
-// limit, without a rate, while no other thread looks there. Its place; 0 where it is for csc__sources_take() to say.
-uint32_t csc__sources_count(csc_sources *sources, const csc_address *peer);
+// limit, without a rate, while no other thread looks there. Sets the connection's place; false, and
+// 0, where it is for csc__sources_take() to say.
+bool csc__sources_count(csc_sources *sources, csc_connection *connection);
 
 // It has ended. Any thread.
 void csc__sources_give(csc_sources *sources, uint32_t place);

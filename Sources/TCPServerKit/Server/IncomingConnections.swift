@@ -85,9 +85,8 @@ public final class IncomingConnection: Sendable {
   public let proxied: ProxiedConnection?
   /// -1 once it was taken.
   private let descriptor: Atomic<CInt>
-  private let isCounted = Atomic(true)
-  /// Its place among those of its source.
-  private let source: UInt32
+  /// One more than its place among those of its source, while it counts; then 0.
+  private let place: Atomic<UInt32>
   private let server: RemoteServerHandle
 
   init(
@@ -100,7 +99,7 @@ public final class IncomingConnection: Sendable {
     self.server = server
     self.proxied = proxied
     self.peer = peer
-    self.source = source
+    place = Atomic(source &+ 1)
     self.descriptor = Atomic(descriptor)
   }
 
@@ -128,14 +127,13 @@ public final class IncomingConnection: Sendable {
   public func socket(on eventBase: EventBase? = .current) throws(SocketError) -> TCPSocket {
     let descriptor = descriptor.exchange(-1, ordering: .relaxed)
     guard descriptor >= 0 else { throw .operation }
-    let counts = isCounted.exchange(false, ordering: .relaxed)
-    let source = counts ? source : 0
+    let source = endCounting()
     let socket = TCPSocket(
-      accepted: unsafe csc_connection(descriptor: descriptor, peer: peer, source: source, proxied: nil),
+      accepted: unsafe csc_connection(descriptor: descriptor, peer: peer, source: source ?? 0, proxied: nil),
       context: server.context(on: eventBase)
     )
     if let proxied { socket.keep(proxied) }
-    if !counts { socket.flags.remove(.counted) }
+    if source == nil { socket.flags.remove(.counted) }
     return socket
   }
 
@@ -144,8 +142,8 @@ public final class IncomingConnection: Sendable {
   /// For ``TCPServer/maxConnections`` it has ended then, unless ``takePermit()`` was called before.
   public func takeDescriptor() -> CInt {
     let descriptor = descriptor.exchange(-1, ordering: .relaxed)
-    if descriptor >= 0 {
-      endCounting()
+    if descriptor >= 0, let source = endCounting() {
+      server.connectionEnded(from: source)
     }
     return descriptor
   }
@@ -155,15 +153,15 @@ public final class IncomingConnection: Sendable {
   ///
   /// - Returns: nil when the connection or its permit was taken before.
   public func takePermit() -> ConnectionPermit? {
-    guard descriptor.load(ordering: .relaxed) >= 0, isCounted.exchange(false, ordering: .relaxed) else {
-      return nil
-    }
+    guard descriptor.load(ordering: .relaxed) >= 0, let source = endCounting() else { return nil }
     return ConnectionPermit(server, source: source)
   }
 
-  private func endCounting() {
-    if isCounted.exchange(false, ordering: .relaxed) {
-      server.connectionEnded(from: source)
-    }
+  /// - Returns: its place among those of its source, 0 without one; nil where it does not count any more.
+  private func endCounting() -> UInt32? {
+    let before = place.exchange(0, ordering: .relaxed)
+    return before == 0 ? nil : before - 1
+  }
+}
   }
 }

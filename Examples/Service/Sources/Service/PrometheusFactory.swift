@@ -56,6 +56,7 @@ final class PrometheusFactory: MetricsFactory {
       "connection_duration_seconds": "How long connections lasted, by whether the peer got everything.",
       "connections_accepted_total": "Connections that the kernel handed over.",
       "connections_active": "Connections that have not ended.",
+      "connections_ended_total": "Connections that a limit of the connection policy ended, by reason.",
       "connections_in_preface": "Connections whose PROXY header is awaited.",
       "connections_pending": "Connections that no handler has taken.",
       "connections_rejected_total": "Connections that were closed in place of being served, by reason.",
