@@ -163,5 +163,3 @@ public final class IncomingConnection: Sendable {
     return before == 0 ? nil : before - 1
   }
 }
-  }
-}
