@@ -5,6 +5,8 @@
 #include "tickets.h"
 #include "tls.h"
 
+#include <string.h>
+
 csc_tls_result csc_tls_read(csc_tls *tls, void *buffer, size_t size, size_t *count) {
     *count = 0;
     if (tls->has_failed) {
@@ -72,6 +74,10 @@ csc_tls_result csc_tls_end_writing(csc_tls *tls) {
     return csc__tls_succeed();
 }
 
+// SSL_free_buffers() of OpenSSL before 3.0.14, 3.1.6, 3.2.2 and 3.3.1 frees them also while the header
+// of a record was read, and not its body (CVE-2024-4741): "RH" is what it reads next between records.
 bool csc_tls_release_buffers(csc_tls *tls) {
-    return SSL_free_buffers(tls->ssl) == 1;
+    bool is_between_records =
+        !SSL_has_pending(tls->ssl) && strcmp(SSL_rstate_string(tls->ssl), "RH") == 0;
+    return is_between_records && SSL_free_buffers(tls->ssl) == 1;
 }

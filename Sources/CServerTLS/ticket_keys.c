@@ -85,8 +85,10 @@ bool csc_tls_ticket_keys_rotate(csc_tls_ticket_keys *keys) {
 static void renew_old(csc_tls_ticket_keys *keys) {
     csc__tls_ticket_key key;
     int64_t age = time(NULL) - keys->keys[0].made; // less than 0 after the clock was set back
-    if ((age >= CSC_TLS_TICKET_PERIOD || age <= -CSC_TLS_TICKET_PERIOD) && make_key(&key)) {
-        push(keys, &key);
+    if (age >= CSC_TLS_TICKET_PERIOD || age <= -CSC_TLS_TICKET_PERIOD) {
+        if (make_key(&key)) {
+            push(keys, &key);
+        }
         OPENSSL_cleanse(&key, sizeof key);
     }
 }

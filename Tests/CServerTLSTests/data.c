@@ -209,6 +209,27 @@ static void buffers_of_an_idle_connection_are_released(void **state) {
     pair_free(it);
 }
 
+static void a_record_whose_header_was_read_survives_a_release_of_buffers(void **state) {
+    (void)state;
+    enum { HEADER = 5 };
+    pair *it = pair_new();
+    pair_handshake(it);
+    for (ssize_t part = 1; part <= HEADER + 1; part++) {
+        assert_writes(it->client, "in two parts");
+        char record[200];
+        ssize_t size = recv(it->descriptors[0], record, sizeof record, 0);
+        assert_true(size > HEADER + 1);
+        assert_int_equal(send(it->descriptors[1], record, (size_t)part, 0), part);
+        assert_read_result(it->server, CSC_TLS_WANT_READ);
+        assert_false(csc_tls_release_buffers(it->server));
+        assert_int_equal(send(it->descriptors[1], record + part, (size_t)(size - part), 0),
+                         size - part);
+        assert_reads(it->server, "in two parts");
+        assert_true(csc_tls_release_buffers(it->server));
+    }
+    pair_free(it);
+}
+
 static void calls_before_the_handshake_are_refused(void **state) {
     (void)state;
     pair *it = pair_new();
@@ -243,6 +264,7 @@ int main(void) {
         cmocka_unit_test(a_message_costs_one_recv_and_one_send),
         cmocka_unit_test(calls_do_not_block_where_the_descriptor_does),
         cmocka_unit_test(buffers_of_an_idle_connection_are_released),
+        cmocka_unit_test(a_record_whose_header_was_read_survives_a_release_of_buffers),
         cmocka_unit_test(calls_before_the_handshake_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, free_shared);
