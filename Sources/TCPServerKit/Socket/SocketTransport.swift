@@ -77,6 +77,8 @@ package enum TransportFailure {
   var place: Int?
   /// Of a task that waits for input while the descriptor is not watched for that.
   var readTimer: LoopTimer?
+  /// Ends a connection whose peer was sent why its handshake has failed, whatever that peer sends.
+  var reasonTimer: LoopTimer?
 
   /// What a handshake waits for.
   enum Need {

@@ -305,7 +305,10 @@ extension TCPSocket {
     guard !flags.contains(.lingering) else {
       return continueLingering(timedOut: timedOut)
     }
-    if existingDetails != nil, let slot = transportSlot, slot.isHandshaking { return handshakeIsReady(slot) }
+    if existingDetails != nil, let slot = transportSlot, slot.isHandshaking {
+      if timedOut && !SystemCalls.isReadable(descriptor) { return readTimedOutDuringHandshake() }
+      return handshakeIsReady(slot)
+    }
     guard flags.contains(.wantsInput) else { return handleReadableForTasks(timedOut) }
     guard !flags.contains(.watchingEnd) else { return lookForReset() }
     guard let readBuffer, descriptor >= 0 else { return }

@@ -50,8 +50,8 @@ extension TCPSocket {
     let events: [OpaquePointer]
     let memory: UnsafeMutableRawPointer
     let isIncomplete: Bool
-    /// Of an encrypted connection.
-    let transport: (any SocketTransport)?
+    /// Of an encrypted connection; its timers are the loop's to end.
+    let slot: TransportSlot?
     /// What they capture is released on the loop, too.
     let handlers: [(() -> Void)?]
 
@@ -63,10 +63,10 @@ extension TCPSocket {
       if isIncomplete {
         if isCounted { context.noteUndelivered() }
         SystemCalls.resetOnClose(descriptor)
-      } else {
-        _ = transport?.endWriting()
+      } else if descriptor >= 0, let slot, slot.state == .ready {
+        _ = slot.transport.endWriting()
       }
-      transport?.connectionEnded()
+      if let slot { endTransport(slot, context) }
       if isCounted { context.durations?.end(descriptor, isDelivered: !isIncomplete) }
       if descriptor >= 0 { SystemCalls.closeDescriptor(descriptor) }
       if isCounted { context.connectionEnded(from: source) }
@@ -74,6 +74,13 @@ extension TCPSocket {
         loop.descriptorFreed()
       }
       unsafe clibevent_free_memory(memory)
+    }
+
+    private func endTransport(_ slot: TransportSlot, _ context: SocketContext) {
+      slot.readTimer = nil
+      slot.reasonTimer = nil
+      context.loop?.idleTransports.remove(slot)
+      if descriptor >= 0 { slot.transport.connectionEnded() }
     }
   }
 
@@ -92,7 +99,7 @@ extension TCPSocket {
       events: events,
       memory: memory,
       isIncomplete: descriptor >= 0 && output != nil,
-      transport: transportSlot?.state == .ready ? transportSlot?.transport : nil,
+      slot: transportSlot,
       handlers: [exchange(&readyReadHandler, with: nil), exchange(&disconnectedHandler, with: nil)]
     )
     // The last reference to a server's core, which is the loop's to end, may be the one of `context`.

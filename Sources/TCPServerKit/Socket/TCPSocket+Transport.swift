@@ -67,6 +67,8 @@ extension TCPSocket {
     into memory: UnsafeMutableRawBufferPointer,
     through slot: TransportSlot
   ) -> SystemCalls.Outcome {
+    // The number may be another file's by now.
+    guard descriptor >= 0 else { return .failed(EBADF) }
     guard slot.state == .ready else { return .failed(EAGAIN) }
     slot.readNeedsRoom = false
     switch unsafe slot.transport.receive(into: memory) {
@@ -88,6 +90,7 @@ extension TCPSocket {
 
   @inline(never)
   private func send(_ bytes: UnsafeRawBufferPointer, through slot: TransportSlot) -> SystemCalls.Outcome {
+    guard descriptor >= 0 else { return .failed(EBADF) }
     guard slot.state == .ready else { return .failed(EAGAIN) }
     switch unsafe slot.transport.send(bytes) {
     case .count(let count):
@@ -163,6 +166,7 @@ extension TCPSocket {
   /// Ends the timeouts and the handshake of a connection that has ended.
   func transportEnded(_ slot: TransportSlot) {
     slot.readTimer = nil
+    slot.reasonTimer = nil
     context.loop?.idleTransports.remove(slot)
     slot.onHandshakeReady = nil
     slot.onHandshakeQuestion = nil
@@ -189,14 +193,7 @@ extension TCPSocket {
     onQuestion: (() -> Void)? = nil,
     onEnd: @escaping (SocketError?) -> Void
   ) -> SocketError? {
-    guard currentState == .connected, let engine, flags.isDisjoint(with: [.inputEnded, .writeEnded]) else {
-      return refuseAsync("Encryption begins on a socket that is connected, on an event base")
-    }
-    guard transportSlot == nil else { return refuseAsync("The connection is encrypted already") }
-    // What was sent before in the clear must not be taken for what is encrypted.
-    guard bytesHeld == 0, held == 0 else {
-      return refuseAsync("Encryption cannot begin while bytes are unread, or not sent")
-    }
+    if let refusal = whyEncryptionCannotBegin() { return refusal }
     let slot = TransportSlot(transport)
     slot.onHandshakeReady = onReady
     slot.onHandshakeQuestion = onQuestion
@@ -204,10 +201,23 @@ extension TCPSocket {
     origin.transport = slot
     updateReadWatch()
     if !isReading {
-      engine.enqueue { [self] in
+      engine?.enqueue { [self] in
         if transportSlot === slot { continueHandshake() }
       }
     }
+    return nil
+  }
+
+  private func whyEncryptionCannotBegin() -> SocketError? {
+    guard currentState == .connected, engine != nil, flags.isDisjoint(with: [.inputEnded, .writeEnded]) else {
+      return refuseAsync("Encryption begins on a socket that is connected, on an event base")
+    }
+    guard transportSlot == nil else { return refuseAsync("The connection is encrypted already") }
+    // What was sent before in the clear must not be taken for what is encrypted.
+    guard bytesHeld == 0, held == 0 else {
+      return refuseAsync("Encryption cannot begin while bytes are unread, or not sent")
+    }
+    guard !isInTransaction else { return refuseAsync("Encryption cannot begin within a transaction") }
     return nil
   }
 
@@ -251,6 +261,7 @@ extension TCPSocket {
       watchWrite(true)
       sendHeldBytes()
       wakeWriterIfDrained()
+      armWriteTimer()
     } else if slot.owesEnd || flags.contains(.writeEnded) {
       endSending()
     }
@@ -277,6 +288,10 @@ extension TCPSocket {
     record(failure)
     flags.insert(.broken)
     deliveryTimeout = min(deliveryTimeout, Self.timeForReason)
+    // That is a limit for silence alone, and the peer may go on sending.
+    slot.reasonTimer = engine.map {
+      LoopTimer($0, after: Self.timeForReason) { [weak self] in self?.becomeUnconnected(resetting: true) }
+    }
     exchange(&slot.onHandshakeEnd, with: nil)?(failure.error)
     existingDetails?.errorOccurred?.notify(failure.error)
     disconnectFromHost()
@@ -285,7 +300,16 @@ extension TCPSocket {
   /// How long a peer may take to read why its handshake has failed.
   private static let timeForReason: Duration = .seconds(2)
 
+  /// Ends a connection whose handshake the program gives up, by a reset.
+  package func giveUpHandshake(_ error: SocketError, _ text: String) {
+    abort()
+    record(Failure(error, text))
+  }
+
   /// Waits until the handshake of a transport is complete.
+  ///
+  /// Where it throws before `answer` was written, nothing has been changed; after that the connection has ended, because
+  /// the peer takes it for encrypted.
   ///
   /// - Parameters:
   ///   - make: makes the transport for the socket's descriptor.
@@ -299,43 +323,69 @@ extension TCPSocket {
   ) async throws {
     try await onLoop { socket in
       guard let engine = socket.engine else { throw socket.refuseAsync("No event base to wait on") }
+      if let refusal = socket.whyEncryptionCannotBegin() { throw refusal }
+      let transport = try make(socket.descriptor)
       // Nothing of the handshake is to be read ahead.
       socket.flags.remove(.readsAhead)
       socket.updateReadWatch()
-      if !answer.isEmpty {
-        guard unsafe answer.withUnsafeBytes({ unsafe socket.writeHere($0) }) >= 0 else {
-          throw socket.lastError
+      var isLate = false
+      let timer = timeout.map {
+        LoopTimer(engine, after: $0) {
+          // Not of one that is over, and whose task has not gone on yet.
+          guard socket.transportSlot?.isHandshaking ?? true else { return }
+          isLate = true
+          socket.abort()
         }
-        try await socket.waitUntilAllSent(timeout)
       }
-      let transport = try make(socket.descriptor)
-      let waiter = WaiterQueue.Waiter()
-      waiter.begin()
-      var failure: SocketError?
-      var hasEnded = false
-      if let error = socket.begin(
-        transport,
-        isReading: isReading,
-        onEnd: {
-          failure = $0
-          hasEnded = true
-          waiter.wake(.ready)
-        }
-      ) {
-        throw error
-      }
-      let timer = timeout.map { LoopTimer(engine, after: $0) { waiter.wake(.timedOut) } }
-      let reason = await engine.suspend(on: waiter)
-      withExtendedLifetime(timer) {}
-      if hasEnded {
-        if let failure { throw failure }
-      } else {
-        socket.transportSlot?.onHandshakeEnd = nil
-        socket.abort()
-        guard reason == .timedOut else { throw socket.cancelled() }
+      defer { withExtendedLifetime(timer) {} }
+      do {
+        if !answer.isEmpty { try await socket.writeInTheClear(answer) }
+        try await socket.completeHandshake(of: transport, isReading: isReading, engine)
+      } catch {
+        guard isLate else { throw error }
         socket.record(Failure(.socketTimeout, "The handshake took too long"))
         throw SocketError.socketTimeout
       }
+    }
+  }
+
+  /// Writes what the peer begins its handshake after.
+  private func writeInTheClear(_ answer: [UInt8]) async throws {
+    do {
+      guard unsafe answer.withUnsafeBytes({ unsafe writeHere($0) }) >= 0 else { throw lastError }
+      try await waitUntilAllSent(nil)
+      if let refusal = whyEncryptionCannotBegin() { throw refusal }
+    } catch {
+      abort()
+      throw error
+    }
+  }
+
+  private func completeHandshake(
+    of transport: any SocketTransport,
+    isReading: Bool,
+    _ engine: EventEngine
+  ) async throws {
+    let waiter = WaiterQueue.Waiter()
+    waiter.begin()
+    var failure: SocketError?
+    var hasEnded = false
+    let refusal = begin(
+      transport,
+      isReading: isReading,
+      onEnd: {
+        failure = $0
+        hasEnded = true
+        waiter.wake(.ready)
+      }
+    )
+    if let refusal { throw refusal }
+    await engine.suspend(on: waiter)
+    if let failure { throw failure }
+    guard hasEnded else {
+      transportSlot?.onHandshakeEnd = nil
+      abort()
+      throw cancelled()
     }
   }
 }

@@ -171,6 +171,7 @@ extension TCPSocket {
     if engine?.isAbandoned == true { return watchFailed() }
     flags.insert(.readsAhead)
     if existingDetails != nil, let slot = transportSlot {
+      slot.readTimer = nil
       if slot.holdsReader { return waitForTransport(slot, timeout) }
       comeBackForInput(slot)
     }
@@ -189,8 +190,21 @@ extension TCPSocket {
   /// A task is about to wait for input while the descriptor is watched for something else.
   private func waitForTransport(_ slot: TransportSlot, _ timeout: Duration?) {
     guard let engine else { return }
-    slot.readTimer = timeout.map { LoopTimer(engine, after: $0) { [unowned self] in wakeReader(.timedOut) } }
+    let wait = waiters.reader.wait
+    slot.readTimer = timeout.map {
+      // Of this wait alone: a later one may have none.
+      LoopTimer(engine, after: $0) { [weak self] in
+        if self?.existingWaiters?.reader.wait == wait { self?.wakeReader(.timedOut) }
+      }
+    }
     updateReadWatch()
+  }
+
+  /// The time of a read is over that has begun to wait before a handshake has.
+  func readTimedOutDuringHandshake() {
+    unsafe setTimeout(nil, of: readWatch)
+    flags.remove(.readTimed)
+    wakeReader(.timedOut)
   }
 
   /// Watches for room to write, for a task that is about to wait. The timeout is the longest time in which the

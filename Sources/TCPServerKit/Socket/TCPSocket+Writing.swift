@@ -268,7 +268,8 @@ extension TCPSocket {
     guard !flags.contains(.watchingRead) else { return }
     // Not from within write(): its caller does not expect the socket to end under it.
     engine.enqueue { [self] in
-      guard flags.contains(.writeBroken), !flags.contains(.watchingRead) else { return }
+      guard flags.contains(.writeBroken), !flags.contains(.watchingRead), currentState != .unconnected
+      else { return }
       if currentState == .closing {
         becomeUnconnected()
       } else {
@@ -291,7 +292,8 @@ extension TCPSocket {
   /// Nothing is held any more.
   func outputDone() {
     output = nil
-    watchWrite(false)
+    // A read may wait for room, too.
+    if !(transportSlot?.readNeedsRoom ?? false) { watchWrite(false) }
     if flags.contains(.writeEnded) {
       endSending()
     }
