@@ -26,10 +26,18 @@ final class Handshakes {
 
   /// - Returns: whether it has begun.
   func begin(_ socket: TCPSocket, _ transport: SSLTransport) -> Bool {
-    if list.count >= max(most, 1), let oldest = list.oldestSilent {
+    let dropped = list.count >= max(most, 1) ? list.oldestSilent : nil
+    if let dropped {
       statistics.dropped += 1
-      end(oldest)
+      giveUp(dropped, .socketResource, "Too many handshakes")
     }
+    let hasBegun = beginWithRoom(socket, transport)
+    // Last: a handler may close the server, which ends this one, too.
+    if let dropped { server?.handshakeGivenUp(dropped, .socketResource) }
+    return hasBegun
+  }
+
+  private func beginWithRoom(_ socket: TCPSocket, _ transport: SSLTransport) -> Bool {
     let handshake = Handshake(socket, transport, .now)
     let refusal = socket.begin(
       transport,
@@ -118,6 +126,13 @@ final class Handshakes {
     changed()
   }
 
+  /// The same, for a reason that the program learns.
+  private func giveUp(_ handshake: Handshake, _ error: SocketError, _ text: String) {
+    guard list.remove(handshake) else { return }
+    handshake.socket.giveUpHandshake(error, text)
+    changed()
+  }
+
   func endAll() {
     while let first = list.first {
       statistics.closed += 1
@@ -131,7 +146,8 @@ final class Handshakes {
       let left = first.beginning + timeout - .now
       guard left <= .zero else { return start(left) }
       statistics.timedOut += 1
-      end(first)
+      giveUp(first, .socketTimeout, "The handshake took too long")
+      server?.handshakeGivenUp(first, .socketTimeout)
     }
   }
 

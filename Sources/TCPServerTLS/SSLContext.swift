@@ -11,6 +11,7 @@ internal import TCPServerKit
   let pointer: OpaquePointer
   let allowsTruncation: Bool
   let asks: Bool
+  let requiresValid: Bool
 
   /// - Parameter asks: whether ``SSLTransport`` is asked about each certificate of a peer.
   init(_ configuration: SSLConfiguration, isClient: Bool, asks: Bool) throws(SSLError) {
@@ -23,6 +24,10 @@ internal import TCPServerKit
     defer { unsafe csc_tls_identities_free(map) }
     var error = csc_tls_error()
     for identity in configuration.identities {
+      // C would take what is before it for the name.
+      if identity.serverNames.contains(where: { $0.utf8.contains(0) }) {
+        throw SSLError(.configuration, "A server name has a NUL in it")
+      }
       guard unsafe Self.set(identity, in: map, &error) else { throw SSLError(error) }
     }
     let texts = CStrings()
@@ -53,6 +58,7 @@ internal import TCPServerKit
     unsafe self.pointer = pointer
     allowsTruncation = configuration.allowsTruncation
     self.asks = asks
+    requiresValid = configuration.peerVerifyMode == .verify
   }
 
   deinit {

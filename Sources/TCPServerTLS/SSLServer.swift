@@ -40,7 +40,9 @@ public import TCPServerKit
   private let handshakes: Handshakes
 
   /// Emitted when a handshake has failed, with the socket, which has ended or is about to; not for a peer that closes before
-  /// its first byte. ``TCPServerKit/TCPSocket/encryptionError`` has the reason.
+  /// its first byte, nor when the server is closed. ``TCPServerKit/TCPSocket/encryptionError`` has the reason; it is nil for
+  /// a handshake that took too long (``TCPServerKit/SocketError/socketTimeout``), or was ended for a new one
+  /// (``TCPServerKit/SocketError/socketResource``).
   public final let errorOccurred: Signal<(socket: TCPSocket, error: SocketError)>
 
   /// Emitted when a connection has been accepted, and its handshake begins.
@@ -186,6 +188,11 @@ public import TCPServerKit
     errorOccurred.emit((socket, socket.error))
   }
 
+  /// The server has given up a handshake.
+  final func handshakeGivenUp(_ handshake: Handshake, _ error: SocketError) {
+    errorOccurred.emit((handshake.socket, error))
+  }
+
   final func isAsked(about handshake: Handshake) {
     guard !handshake.waitsForAnswer else { return }
     handshake.waitsForAnswer = true
@@ -196,7 +203,7 @@ public import TCPServerKit
     if handshakeInterruptedOnError.isConnected, !transport.ignoresErrors {
       return handshakeInterruptedOnError.emit((socket, error))
     }
-    transport.answerCertificate(transport.ignoresErrors || configuration.peerVerifyMode != .verify)
+    transport.answerCertificate(transport.ignoresErrors || !transport.requiresValid)
     socket.continueHandshake()
   }
 }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CServerTLS
+internal import Glibc
 internal import TCPServerKit
 
 /// TLS between a socket and its descriptor. Used on the socket's thread alone.
 @safe final class SSLTransport: SocketTransport {
   private let tls: OpaquePointer
   private let allowsTruncation: Bool
+  /// Whether a peer without a valid certificate is refused, as it was configured when the handshake began.
+  let requiresValid: Bool
   private var isComplete = false
   private var hasEnded = false
   /// The end, or a failure, has been seen behind bytes that were read.
@@ -18,7 +21,10 @@ internal import TCPServerKit
 
   /// - Returns: nil when memory is short, or a client's server name is missing, or cannot be one.
   init?(_ context: SSLContext, descriptor: CInt, clientOf serverName: String?, isClient: Bool) {
+    // C would take what is before it for the name.
+    if serverName?.utf8.contains(0) ?? false { return nil }
     allowsTruncation = context.allowsTruncation
+    requiresValid = context.requiresValid
     let owner = context.asks ? Owner() : nil
     let address = unsafe owner.map { unsafe Unmanaged.passUnretained($0).toOpaque() }
     let made =
@@ -56,12 +62,14 @@ internal import TCPServerKit
   // MARK: - SocketTransport
 
   func handshake() -> TransportStep {
+    guard !hasEnded else { return .failed(Self.closed) }
     let step = step(unsafe csc_tls_handshake(tls))
     if case .done = step { isComplete = true }
     return step
   }
 
   func receive(into buffer: UnsafeMutableRawBufferPointer) -> TransportCount {
+    guard !hasEnded else { return .failed(Self.closed) }
     guard let base = buffer.baseAddress else { return .needsInput }
     endIsDue = false
     var total = 0
@@ -99,6 +107,7 @@ internal import TCPServerKit
   }
 
   func send(_ bytes: UnsafeRawBufferPointer) -> TransportCount {
+    guard !hasEnded else { return .failed(Self.closed) }
     guard let base = bytes.baseAddress else { return .count(0) }
     var count = 0
     let result = unsafe csc_tls_write(tls, base, bytes.count, &count)
@@ -128,6 +137,9 @@ internal import TCPServerKit
     hasEnded = true
     releaseBuffers()
   }
+
+  /// The descriptor may be another file's by now.
+  private static var closed: TransportFailure { .system(errno: EBADF) }
 
   private func step(_ result: csc_tls_result) -> TransportStep {
     switch result {

@@ -13,14 +13,19 @@ extension TCPSocket {
   /// try await socket.startServerEncryption(configuration, after: "220 Go ahead\r\n")
   /// ```
   ///
+  /// A write of another task that waits meanwhile is not given up before the handshake is over: its timeout counts after
+  /// that.
+  ///
   /// - Parameters:
-  ///   - configuration: with a certificate at least.
+  ///   - configuration: with a certificate at least; one for all connections.
   ///   - answer: is written before, in the clear: the peer begins when it has it.
   ///   - timeout: for all of it.
   /// - Throws: ``SSLError``, and the connection has ended, or is ending so that the peer learns the reason;
+  ///   ``SSLError/Reason/configuration`` for a configuration that cannot be used, and nothing was changed or written;
   ///   ``TCPServerKit/SocketError/remoteHostClosed`` where the program has ended the socket meanwhile;
   ///   ``TCPServerKit/SocketError/socketTimeout``, and the connection was reset; ``TCPServerKit/SocketError/operation`` for
-  ///   a socket that is not connected, is encrypted already, holds unread or unsent bytes, or has no event base.
+  ///   a socket that is not connected, is encrypted already, holds unread or unsent bytes, is within a transaction, or has
+  ///   no event base. Nothing was written then, unless bytes came in the clear behind the answer: the connection was reset.
   ///
   /// ## Cancellation
   ///
@@ -45,9 +50,10 @@ extension TCPSocket {
   /// Encrypts the connection as a client.
   ///
   /// ```swift
+  /// let configuration = SSLConfiguration()  // one for all connections
   /// let socket = TCPSocket()
   /// try await socket.connect(to: "www.example.com", port: 443)
-  /// try await socket.startClientEncryption(SSLConfiguration(), serverName: "www.example.com")
+  /// try await socket.startClientEncryption(configuration, serverName: "www.example.com")
   /// ```
   ///
   /// - Parameters:
@@ -89,11 +95,11 @@ extension TCPSocket {
     _ make: (CInt, ObjectIdentifier?) throws(SSLError) -> SSLTransport?
   ) async throws {
     var transport: SSLTransport?
-    let place = loopIdentifier
     do {
       try await encrypt(isReading: !isClient, after: answer, timeout: timeout) {
         descriptor throws(SSLError) in
-        guard let made = try make(descriptor, place) else {
+        // On the loop, which alone may change it.
+        guard let made = try make(descriptor, loopIdentifier) else {
           throw SSLError.outOfMemory
         }
         transport = made

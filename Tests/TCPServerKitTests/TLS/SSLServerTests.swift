@@ -34,6 +34,8 @@ struct SSLServerTests {
     try await onLoop { _ in
       _ = try await whileServingEncrypted(handler: echo) { server in
         server.maxHandshakes = 2
+        let seen = Shared<[String]>([])
+        server.errorOccurred.connect { seen.value.append("\($0.error): \($0.socket.errorString)") }
         let talking = try #require(PlainClient(to: server))
         talking.send([22, 3, 1])
         let oldest = try #require(PlainClient(to: server))
@@ -43,6 +45,7 @@ struct SSLServerTests {
         let client = try await encryptedClient(of: server)
         #expect(server.handshakeStatistics.dropped == 1)
         try await until { oldest.input() != .nothing }
+        #expect(seen.value == ["\(SocketError.socketResource): Too many handshakes"])
         #expect(talking.input() == .nothing)
         try await client.write("hello")
         #expect(text(try await client.read(exactly: 5)) == "hello")
@@ -79,9 +82,18 @@ struct SSLServerTests {
         let clients = try (0..<3).map { _ in try #require(PlainClient(to: server)) }
         clients[0].send([22, 3, 1, 2, 0, 1])
         try await until { server.handshakeStatistics.current == 3 }
+        let errors = Counter()
+        server.errorOccurred.connect { failed in
+          #expect(failed.error == .socketTimeout)
+          #expect(failed.socket.errorString == "The handshake took too long")
+          #expect(failed.socket.encryptionError == nil)
+          #expect(failed.socket.state == .unconnected)
+          errors.increment()
+        }
         server.handshakeTimeout = .milliseconds(1)
         for client in clients { try await until { client.input() != .nothing } }
         #expect(server.handshakeStatistics.timedOut == 3)
+        #expect(errors.value == 3)
         #expect(server.statistics.live == 0)
       }
     }
@@ -267,6 +279,11 @@ struct SSLServerTests {
         try SSLConfiguration(certificateFile: "/nowhere/at.all", keyFile: "/nowhere/at.all")
       }
       #expect(throws: SSLError.self) { try SSLIdentity(certificate: [1, 2], key: [3]) }
+      let certificates = try #require(Certificates.shared)
+      server.sslConfiguration.identities = [
+        try certificates.identity("localhost", serverNames: ["localhost\0.example"])
+      ]
+      #expect(server.errorString == "A server name has a NUL in it")
       #expect(try await encryptedClient(of: server).encryption != nil)
     }
   }
@@ -537,6 +554,19 @@ struct SSLServerCertificateTests {
       #expect(isServed == isIgnored)
       try await until { seen.value.count == (isIgnored ? 2 : 3) }
       #expect(seen.value == (isIgnored ? ["error true", "errors"] : ["error true", "errors", "failed"]))
+    }
+  }
+
+  @Test("A configuration that is set during a handshake does not judge that one's certificate")
+  func changedMeanwhile() async throws {
+    try await whileDoubting(.verify) { server, connect in
+      server.sslErrors.connect { [unowned server] _ in server.sslConfiguration.peerVerifyMode = .query }
+      let isServed = try await connect()
+      #expect(!isServed)
+      #expect(server.sslConfiguration.peerVerifyMode == .query)
+      let isServedLater = try await connect()
+      #expect(isServedLater)
+      server.sslErrors.disconnectAll()
     }
   }
 

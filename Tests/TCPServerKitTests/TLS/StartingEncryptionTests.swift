@@ -29,6 +29,11 @@ struct StartingEncryptionTests {
           try await client.startClientEncryption(Certificates.client(), serverName: "localhost")
         }
         #expect(client.errorString == "The connection is encrypted already")
+        await #expect(throws: SocketError.operation) {
+          try await client.startServerEncryption(configuration, after: "220 Go ahead\n")
+        }
+        try await client.write("echo")
+        #expect(text(try await client.read(exactly: 4)) == "echo")
         client.finishWriting()
         #expect(try await client.read(maxLength: 1) == nil)
       }
@@ -43,16 +48,58 @@ struct StartingEncryptionTests {
       _ = try await whileServing(handler: { socket in
         _ = try await socket.readLine()
         do {
-          try await socket.startServerEncryption(configuration)
+          try await socket.startServerEncryption(configuration, after: "220 Go ahead\n")
         } catch SocketError.operation {
           refusal.value = socket.errorString
+          try await socket.write("500 No\n")
         }
       }) { server in
         let client = try #require(PlainClient(to: server))
         client.send("STARTTLS\nRCPT TO: <evil>\n")
         try await until { refusal.value != "" }
+        // The answer was not given.
+        #expect(client.receive(exactly: 7) == Array("500 No\n".utf8))
       }
       #expect(refusal.value == "Encryption cannot begin while bytes are unread, or not sent")
+    }
+  }
+
+  @Test("The time is for the answer, too, and when that is over the connection is")
+  func lateAnswer() async throws {
+    let configuration = try Certificates.server()
+    let answer = String(repeating: "2", count: 16 << 20)
+    try await onLoop { _ in
+      let pair = try await Pair(tight: true)
+      await #expect(throws: SocketError.socketTimeout) {
+        try await pair.socket.startServerEncryption(configuration, after: answer, timeout: .milliseconds(1))
+      }
+      #expect(pair.socket.errorString == "The handshake took too long")
+      #expect(pair.socket.state == .unconnected)
+    }
+  }
+
+  @Test("What keeps encryption from beginning after the answer was written ends the connection")
+  func injectionBehindAnswer() async throws {
+    let configuration = try Certificates.server()
+    let answer = String(repeating: "2", count: 16 << 20)
+    try await onLoop { _ in
+      let pair = try await Pair(tight: true)
+      let bound = LoopBound(pair.socket)
+      let isOver = Flag()
+      let encrypting = start {
+        defer { isOver.set() }
+        try await bound.value.startServerEncryption(configuration, after: answer, timeout: Loop.limit)
+      }
+      #expect(pair.socket.bytesToWrite > 0)
+      pair.client.send("x")
+      try await until { pair.socket.peek(maxLength: 1) == [120] }
+      try await until {
+        _ = pair.client.receivedCount()
+        return isOver.isSet
+      }
+      await #expect(throws: SocketError.operation) { try await encrypting.value }
+      #expect(pair.socket.errorString == "Encryption cannot begin while bytes are unread, or not sent")
+      #expect(pair.socket.state == .unconnected)
     }
   }
 
@@ -66,14 +113,25 @@ struct StartingEncryptionTests {
       }
       #expect(socket.errorString == "Encryption begins on a socket that is connected, on an event base")
       let pair = try await Pair()
-      do {
-        try await pair.socket.startClientEncryption(configuration, serverName: nil)
-        Issue.record("A client without the server's name")
-      } catch let error as SSLError {
-        #expect(error.text == "The server's name is missing, or cannot be one")
+      for name in [nil, "localhost\0.example"] {
+        do {
+          try await pair.socket.startClientEncryption(configuration, serverName: name)
+          Issue.record("A client without the server's name")
+        } catch let error as SSLError {
+          #expect(error.text == "The server's name is missing, or cannot be one")
+        }
       }
-      await #expect(throws: SSLError.self) { try await pair.socket.startServerEncryption(configuration) }
-      // Nothing of it has touched the connection.
+      await #expect(throws: SSLError.self) {
+        try await pair.socket.startServerEncryption(configuration, after: "220 Go ahead\n")
+      }
+      let usable = try Certificates.server()
+      pair.socket.startTransaction()
+      await #expect(throws: SocketError.operation) {
+        try await pair.socket.startServerEncryption(usable, after: "220 Go ahead\n")
+      }
+      #expect(pair.socket.errorString == "Encryption cannot begin within a transaction")
+      pair.socket.commitTransaction()
+      // Nothing of it has touched the connection, and the peer has no answer.
       try await pair.socket.write("clear")
       #expect(pair.client.receive(exactly: 5) == Array("clear".utf8))
     }
