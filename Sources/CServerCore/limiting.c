@@ -30,6 +30,10 @@ bool csc_server_set_sources(csc_server *server, csc_sources *sources) {
     if (!may_change(server)) {
         return false;
     }
+    if (sources && csc__sources_are_inherited(sources)) {
+        csc__fail_after_fork(server);
+        return false;
+    }
     csc_sources *before = server->sources;
     bool has_some = csc_server_live(server) > 0 || server->admissions_in_progress > 0;
     if (before && before != sources && has_some) {
@@ -54,6 +58,7 @@ static void on_timer(int descriptor, short events, void *context) {
     csc_server *server = context;
     if (server->process == csc__process()) {
         csc__server_enter(server);
+        server->pacing->end = 0; // where it is early, by the loop's clock, it is set again
         csc__settle(server);
         csc__server_leave(server);
     }

@@ -4,6 +4,8 @@
 
 #include "rate.h"
 
+#include "clock.h"
+
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -53,6 +55,11 @@ void csc_rate_set(csc_rate *rate, uint32_t accepts_per_second, uint32_t burst) {
     csc__rate_rule rule = csc__rate_rule_of(accepts_per_second, burst);
     atomic_store(&rate->depth, rule.depth);
     atomic_store(&rate->interval, rule.interval);
+    // No more is missing than a bucket holds now.
+    int64_t latest = csc__monotonic_nanoseconds() + rule.depth;
+    int64_t full_at = atomic_load(&rate->full_at);
+    while (full_at > latest && !atomic_compare_exchange_weak(&rate->full_at, &full_at, latest)) {
+    }
 }
 
 // Nanoseconds in which the tokens come that are missing.

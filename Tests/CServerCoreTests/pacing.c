@@ -118,6 +118,45 @@ static void another_rate_holds_from_now_on(void **state) {
     assert_int_equal(it->new_connections, 13);
 }
 
+// Of a burst that was larger than what may come now.
+static void a_higher_rate_asks_for_no_old_debt(void **state) {
+    fixture *it = *state;
+    fault_stop_clock();
+    csc_rate *rate = pace(it->server, 1, 20);
+    fixture_watch(it);
+    fixture_listen(it);
+    fixture_connect_many(it, 22);
+    fixture_run_ready(it);
+    assert_int_equal(it->new_connections, 20);
+    csc_rate_set(rate, 10, 1);
+    advance(it, 1001); // the longest pause
+    assert_int_equal(it->new_connections, 21);
+    advance(it, 101);
+    assert_int_equal(it->new_connections, 22);
+}
+
+static void count_slowly(csc_server *server, void *context) {
+    (void)server;
+    fixture *it = context;
+    it->new_connections++;
+    fault_advance_clock(50);
+}
+
+// The loop's clock is that of the beginning of its turn.
+static void a_timer_that_fires_early_is_set_again(void **state) {
+    fixture *it = *state;
+    start(it, 10, 1);
+    csc_server_on_new_connection(it->server, count_slowly, it);
+    fixture_connect_many(it, 2);
+    fixture_run_ready(it);
+    assert_int_equal(it->new_connections, 1);
+    advance(it, 51); // the timer is due by the loop's clock
+    assert_int_equal(it->new_connections, 1);
+    assert_int_equal(fixture_statistics(it).rate_pauses, 1);
+    advance(it, 50);
+    assert_int_equal(it->new_connections, 2);
+}
+
 static void finishing_and_injecting_know_no_rate(void **state) {
     fixture *it = *state;
     start(it, 1, 1);
@@ -287,6 +326,8 @@ int main(void) {
         fact(nothing_polls_while_it_waits),
         fact(a_second_s_worth_is_the_burst_where_none_is_said),
         fact(another_rate_holds_from_now_on),
+        fact(a_higher_rate_asks_for_no_old_debt),
+        fact(a_timer_that_fires_early_is_set_again),
         fact(finishing_and_injecting_know_no_rate),
         fact_without_base(a_wait_sleeps_until_it_may_accept),
         fact(servers_share_a_rate),
