@@ -205,6 +205,9 @@ static bool take_past_preface(csc_server *server, csc_connection *connection) {
 static __attribute__((noinline)) bool take_by_preface(csc_server *server,
                                                       const csc_connection *accepted) {
     csc_connection connection = *accepted;
+    // The callback may have required the header just now; the client that it names is to count.
+    csc__source_end(server, &connection);
+    connection.source = 0;
     return csc__preface_begin(server, &connection) && take_past_preface(server, &connection);
 }
 

@@ -8,13 +8,15 @@
 
 #include "budget.h"
 
+#include "forks.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
 struct csc_budget {
     atomic_uint references; // the program, and the servers
-    unsigned process;       // `forks` when it was made
+    unsigned process;       // csc__forks() when it was made
     _Atomic int64_t limit;
     _Atomic int64_t taken;
     atomic_int excess;
@@ -24,27 +26,15 @@ struct csc_budget {
     csc__budget_waiter *last;
 };
 
-static unsigned forks; // between the first process and this one
-
-static void after_fork_in_child(void) {
-    forks++;
-}
-
-static void watch_forks(void) {
-    pthread_atfork(NULL, NULL, after_fork_in_child); // fails for lack of memory only
-}
-
 static int64_t limit_of(int limit) {
     return limit < 0 ? INT64_MAX : limit;
 }
 
 csc_budget *csc_budget_new(int limit) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     csc_budget *budget = calloc(1, sizeof *budget);
     if (budget) {
         atomic_store(&budget->references, 1);
-        pthread_once(&once, watch_forks);
-        budget->process = forks;
+        budget->process = csc__forks();
         atomic_store(&budget->limit, limit_of(limit));
         pthread_mutex_init(&budget->lock, NULL); // cannot fail on Linux
     }
@@ -64,7 +54,7 @@ void csc_budget_free(csc_budget *budget) {
 }
 
 bool csc__budget_is_inherited(const csc_budget *budget) {
-    return budget->process != forks;
+    return budget->process != csc__forks();
 }
 
 uint32_t csc_budget_taken(const csc_budget *budget) {

@@ -13,6 +13,7 @@
 #include "source_table.h"
 
 #include "clock.h"
+#include "forks.h"
 #include "rate.h"
 
 #include <errno.h>
@@ -51,6 +52,7 @@ struct csc_sources {
     _Atomic int64_t depth;
     atomic_bool resets;
     // These never change.
+    unsigned process; // csc__forks() when it was made
     uint32_t ipv4_mask;
     source_key ipv6_mask;
     uint64_t keys[KEYS];
@@ -101,6 +103,7 @@ csc_sources *csc_sources_new(const csc_source_limits *limits) {
     if (!sources) {
         return NULL;
     }
+    sources->process = csc__forks();
     sources->size = size_of(limits->table_size);
     sources->shift = shift_to(sources->size / WAYS);
     // Of pages that the kernel makes when they are first used.
@@ -141,6 +144,10 @@ void csc_sources_set_limits(csc_sources *sources, const csc_source_limits *limit
     atomic_store(&sources->max_connections, most);
     atomic_store(&sources->simple_max, rule.interval > 0 || most == UINT32_MAX ? 0 : most);
     atomic_store(&sources->resets, limits->resets);
+}
+
+bool csc__sources_are_inherited(const csc_sources *sources) {
+    return sources->process != csc__forks();
 }
 
 bool csc__sources_reset(const csc_sources *sources) {
@@ -237,8 +244,14 @@ static inline csc__source_answer count(source_entry *it, uint32_t most, const cs
     if (live >= most && !is_forced) {
         return CSC__SOURCE_FULL;
     }
-    if (rule->interval > 0 && !csc__rate_take_alone(&it->full_at, rule, now) && !is_forced) {
-        return CSC__SOURCE_FAST;
+    if (rule->interval > 0) {
+        // By another rule more may have been missing than a bucket holds now.
+        if (it->full_at > now + rule->depth) {
+            it->full_at = now + rule->depth;
+        }
+        if (!csc__rate_take_alone(&it->full_at, rule, now) && !is_forced) {
+            return CSC__SOURCE_FAST;
+        }
     }
     atomic_fetch_add_explicit(&it->live, 1, memory_order_relaxed);
     return CSC__SOURCE_COUNTED;

@@ -30,6 +30,9 @@ bool csc__sources_count(csc_sources *sources, csc_connection *connection);
 // It has ended. Any thread.
 void csc__sources_give(csc_sources *sources, uint32_t place);
 
+// Whether this is a child of the process that made it: a thread that is not here may have a lock.
+bool csc__sources_are_inherited(const csc_sources *sources);
+
 // Whether clients beyond the limits are reset.
 bool csc__sources_reset(const csc_sources *sources);
 

@@ -163,6 +163,23 @@ static void a_source_that_connects_too_fast_waits_for_its_tokens(void **state) {
     end_all(it);
 }
 
+static void another_rate_asks_a_source_for_no_old_debt(void **state) {
+    fixture *it = *state;
+    fault_stop_clock();
+    csc_sources *sources =
+        limit(it->server, (csc_source_limits){.accepts_per_second = 1, .burst = 20});
+    for (int i = 0; i < 20; i++) {
+        assert_true(inject(it, "192.0.2.1"));
+    }
+    assert_false(inject(it, "192.0.2.1"));
+    csc_sources_set_limits(sources, &(csc_source_limits){.accepts_per_second = 10, .burst = 1});
+    assert_false(inject(it, "192.0.2.1"));
+    fault_advance_clock(100);
+    assert_true(inject(it, "192.0.2.1"));
+    assert_false(inject(it, "192.0.2.1"));
+    end_all(it);
+}
+
 static void a_full_table_lets_clients_in_and_counts_that(void **state) {
     fixture *it = *state;
     enum { SIZE = 64, CLIENTS = 400 };
@@ -443,6 +460,25 @@ static void a_declared_client_that_is_rejected_counts_no_more(void **state) {
     assert_int_equal(csc_sources_in_use(sources), 0);
 }
 
+static csc_admission require_header(csc_server *server, const csc_address *peer, void *context) {
+    (void)peer, (void)context;
+    proxies_require(server);
+    return CSC_ADMIT;
+}
+
+static void where_a_header_is_required_meanwhile_only_the_declared_client_counts(void **state) {
+    fixture *it = *state;
+    csc_sources *sources = limit_connections(it->server, 1);
+    csc_server_on_admission(it->server, require_header, NULL);
+    fixture_listen(it);
+    proxies_connect(it, V1_HEADER);
+    fixture_run_ready(it);
+    assert_int_equal(fixture_statistics(it).pending, 1);
+    assert_int_equal(csc_sources_in_use(sources), 1);
+    end_all(it);
+    assert_int_equal(csc_sources_in_use(sources), 0);
+}
+
 /* ---------------------------------------------------------------------------------------------- */
 // Groups
 
@@ -543,6 +579,23 @@ static void a_child_cannot_change_its_parents_server(void **state) {
     assert_false(csc_server_set_sources(NULL, NULL));
 }
 
+static void a_child_cannot_count_in_its_parents_table(void **state) {
+    fixture *it = *state;
+    csc_sources *sources = limit_connections(it->server, 1);
+    pid_t child = fork();
+    if (child == 0) {
+        csc_server *own = csc_server_new(NULL);
+        bool is_set = csc_server_set_sources(own, sources);
+        bool says_why = strcmp(csc_server_error_string(own),
+                               "The server belongs to the process that forked this one") == 0;
+        csc_server_free(own);
+        leave_child(is_set || !says_why);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(one_source_leaves_room_to_others),
@@ -550,6 +603,7 @@ int main(void) {
         fact(a_source_is_what_begins_with_the_same_bits),
         fact(prefixes_may_be_whole_addresses),
         fact(a_source_that_connects_too_fast_waits_for_its_tokens),
+        fact(another_rate_asks_a_source_for_no_old_debt),
         fact(a_full_table_lets_clients_in_and_counts_that),
         fact(a_source_that_waits_for_tokens_keeps_its_place),
         fact(each_table_has_a_key_of_its_own),
@@ -565,11 +619,13 @@ int main(void) {
         fact(a_server_at_an_abstract_name_counts_no_source),
         fact(through_a_proxy_the_declared_client_counts),
         fact(a_declared_client_that_is_rejected_counts_no_more),
+        fact(where_a_header_is_required_meanwhile_only_the_declared_client_counts),
         fact(a_group_counts_sources_of_all_its_loops),
         fact(what_a_group_discards_counts_no_more),
         fact(members_have_the_limits_of_their_acceptor),
         fact(without_memory_or_random_numbers_there_is_no_table),
         fact(a_child_cannot_change_its_parents_server),
+        fact(a_child_cannot_count_in_its_parents_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -91,9 +91,14 @@ CSC_API size_t csc_sources_in_use(const csc_sources *sources);
  * csc_connection::source, which csc_server_connection_ended_from() gives back. Several servers may
  * share a table, on several threads; of a group it is set for the acceptor.
  *
+ * Only the server knows which table a place is in: a connection whose end was not reported before the
+ * server is freed keeps its place as long as there is the table. Where servers that share one come and
+ * go, report the ends first.
+ *
  * @param sources *borrowed* until the server is freed or gets another; NULL for none, as at first
- * @return false, with everything as it was, when the server is a member of a group, or it has another
- *   table and connections, as its error says
+ * @return false, with everything as it was, when the server is a member of a group, when it has another
+ *   table and connections, or when the table is that of a process which has forked this one, as its
+ *   error says
  */
 CSC_API bool csc_server_set_sources(csc_server *CSC_NULLABLE server,
                                     csc_sources *CSC_NULLABLE sources);
