@@ -73,9 +73,7 @@ public final class Successor: Sendable {
     // On one of the loops: where other tasks keep the pool busy, a successor would not be answered in time.
     let loop = servers.values.first?.eventBases.acceptingEventBase
     return try await withTaskExecutorPreference(loop?.taskExecutor) {
-      let successor = try await answerSuccessors(at: listener, servers, timeout, values)
-      program?.isReady(successor.process)
-      return successor
+      try await answerSuccessors(at: listener, servers, timeout, program, values)
     }
   }
 
@@ -83,13 +81,15 @@ public final class Successor: Sendable {
     at listener: ControlSocket,
     _ servers: [String: TCPServerGroup],
     _ timeout: Duration,
+    _ program: SuccessorProgram?,
     _ values: @Sendable () async -> HandoverValues
   ) async throws -> Successor {
     while true {
       do {
         let control = try await accept(from: listener)
         try await offer(servers, await values(), to: control, timeout)
-        return Successor(control)
+        // One that was killed meanwhile takes no one's place.
+        if program?.isReady(control.peerProcess) ?? true { return Successor(control) }
       } catch let error as HandoverError where error.errnum != EINVAL {
         try Task.checkCancellation()
         // A lack of descriptors, for instance, is not over at once.
@@ -120,14 +120,15 @@ public final class Successor: Sendable {
     let valuesInC = HandoverValuesInC()
     let errnum = valuesInC.set(values)
     guard errnum == 0 else { throw HandoverError(errnum: errnum) }
-    var sockets: [(name: String, descriptor: CInt)] = []
+    var duplicates: [(name: String, descriptor: CInt)] = []
     for (name, server) in servers.sorted(by: { $0.key < $1.key }) {
-      sockets += await server.duplicateListeners().map { (name, $0) }
+      duplicates += await server.duplicateListeners().map { (name, $0) }
     }
-    let milliseconds = CInt(clamping: timeout.limited.components.seconds * 1000)
-    try await control.wait { [sockets] in
-      defer { for socket in sockets { SystemCalls.closeDescriptor(socket.descriptor) } }
-      let errnum = Self.offer(sockets, valuesInC, to: control)
+    let sockets = OfferedSockets(duplicates)
+    let milliseconds = CInt(clamping: timeout.limited.wholeMilliseconds)
+    try await control.wait {
+      defer { sockets.close() }
+      let errnum = Self.offer(sockets.all, valuesInC, to: control)
       return errnum == 0 ? csc_handover_wait_ready(control.descriptor, milliseconds) : errnum
     }
   }
@@ -145,6 +146,25 @@ public final class Successor: Sendable {
       unsafe listeners.append(csc_handover_listener(name: name, descriptor: sockets[index].descriptor))
     }
     return unsafe csc_handover_offer(control.descriptor, listeners, listeners.count, values.content)
+  }
+}
+
+/// Duplicates of listening sockets, which it closes: at the latest where no thread could begin to offer them.
+final class OfferedSockets: Sendable {
+  let all: [(name: String, descriptor: CInt)]
+  private let isOpen = Locked(true)
+
+  init(_ all: [(name: String, descriptor: CInt)]) {
+    self.all = all
+  }
+
+  deinit {
+    close()
+  }
+
+  func close() {
+    guard isOpen.withLock({ exchange(&$0, with: false) }) else { return }
+    for socket in all { SystemCalls.closeDescriptor(socket.descriptor) }
   }
 }
 

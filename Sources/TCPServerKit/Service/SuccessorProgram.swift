@@ -44,7 +44,8 @@ public final class SuccessorProgram: Sendable {
   }
 
   private enum State {
-    case idle
+    /// With the process that was there last, where it was killed.
+    case idle(killed: pid_t? = nil)
     /// With the reason for which it was killed.
     case starting(pid_t, killedFor: Failure?)
     /// Nothing ends it.
@@ -55,7 +56,7 @@ public final class SuccessorProgram: Sendable {
   private let arguments: [String]
   private let timeout: Duration
   private let onFailure: @Sendable (Failure) -> Void
-  private let state = Locked(State.idle)
+  private let state = Locked(State.idle())
 
   /// Describes the program; ``start()`` starts it.
   ///
@@ -138,7 +139,8 @@ public final class SuccessorProgram: Sendable {
   private func watch() {
     guard let process else { return }
     let alarm = Task.detached { [timeout] in
-      if (try? await Task.sleep(for: timeout, clock: .continuous)) != nil { self.kill(for: .timedOut) }
+      let isOver: Void? = try? await Task.sleep(for: timeout, clock: .continuous)
+      if isOver != nil { self.kill(process, for: .timedOut) }
     }
     let thread = SystemThread.start { [self] in
       let status = SystemCalls.waitForEnd(of: process)
@@ -148,7 +150,7 @@ public final class SuccessorProgram: Sendable {
     if let thread { return thread.detach() }
     // Without a thread nothing would notice its end.
     alarm.cancel()
-    kill(for: .notStarted(errno: EAGAIN))
+    kill(process, for: .notStarted(errno: EAGAIN))
     reap(process, SystemCalls.waitForEnd(of: process))
   }
 
@@ -157,8 +159,11 @@ public final class SuccessorProgram: Sendable {
     let failure = state.withLock { state -> Failure? in
       // Its number may be another process's from now on.
       SystemCalls.reap(process)
-      defer { state = .idle }
-      guard case .starting(_, let reason) = state else { return nil }
+      guard case .starting(_, let reason) = state else {
+        state = .idle()
+        return nil
+      }
+      state = .idle(killed: reason == nil ? nil : process)
       if let reason { return reason }
       return switch end {
       case .exited(let status): .exited(status: status)
@@ -169,21 +174,31 @@ public final class SuccessorProgram: Sendable {
     if let failure { onFailure(failure) }
   }
 
-  private func kill(for reason: Failure) {
+  /// - Parameter only: nil for whichever is starting.
+  private func kill(_ only: pid_t?, for reason: Failure) {
     state.withLock { state in
-      guard case .starting(let process, nil) = state else { return }
+      guard case .starting(let process, nil) = state, only ?? process == process else { return }
       state = .starting(process, killedFor: reason)
       Glibc.kill(process, SIGKILL)
     }
   }
 
   /// A process is ready: this one, which nothing ends any more, or another.
-  func isReady(_ process: CInt?) {
-    let isOwn = state.withLock { state in
-      guard case .starting(let started, _) = state, started == process else { return false }
-      state = .ready(started)
-      return true
+  ///
+  /// - Returns: false when it is this one, and was killed while it said so.
+  func isReady(_ process: CInt?) -> Bool {
+    enum Which { case own, killed, other }
+    let which = state.withLock { state -> Which in
+      switch state {
+      case .starting(let started, killedFor: nil) where started == process:
+        state = .ready(started)
+        return .own
+      case .starting(let started, _) where started == process: return .killed
+      case .idle(let killed?) where killed == process: return .killed
+      default: return .other
+      }
     }
-    if !isOwn { kill(for: .overtaken) }
+    if which == .other { kill(nil, for: .overtaken) }
+    return which != .killed
   }
 }

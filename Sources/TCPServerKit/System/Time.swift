@@ -23,4 +23,10 @@ extension Duration {
   var limited: Duration {
     max(.zero, min(self, .seconds(1_000_000_000)))
   }
+
+  /// Rounded up, of one that is limited.
+  var wholeMilliseconds: Int64 {
+    let (seconds, attoseconds) = components
+    return seconds * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000
+  }
 }

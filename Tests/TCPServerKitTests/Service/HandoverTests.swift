@@ -97,6 +97,24 @@ struct HandoverTests {
     }
   }
 
+  @Test("What was to be offered, and was not, is closed")
+  func notOffered() throws {
+    var ends: [CInt] = [-1, -1]
+    #expect(unsafe pipe(&ends) == 0 && fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0)
+    defer { close(ends[0]) }
+    _ = OfferedSockets([("http", ends[1])])
+    var byte: UInt8 = 0
+    #expect(unsafe read(ends[0], &byte, 1) == 0)
+  }
+
+  @Test("A time is one in whole milliseconds, and none of it is lost")
+  func milliseconds() {
+    #expect(Duration.zero.wholeMilliseconds == 0)
+    #expect(Duration.nanoseconds(1).wholeMilliseconds == 1)
+    #expect(Duration.milliseconds(500).wholeMilliseconds == 500)
+    #expect(Duration.milliseconds(2999).wholeMilliseconds == 2999)
+  }
+
   @Test("One that is not ready in time is given up")
   func late() async throws {
     try await whileOffered(timeout: .zero) { _, path, _ in

@@ -82,9 +82,27 @@ struct SuccessorProgramTests {
   func overtaken() async throws {
     let program = failures.program("/bin/sleep", ["1000"])
     try program.start()
-    program.isReady(getpid())
+    #expect(program.isReady(getpid()))
     #expect(try await failures.next() == .overtaken)
-    program.isReady(getpid())
+    #expect(program.isReady(getpid()))
+  }
+
+  @Test("One that was killed while it said that it is ready takes no one's place")
+  func killedWhenReady() async throws {
+    let program = failures.program("/bin/sleep", ["1000"])
+    try program.start()
+    let process = try #require(program.process)
+    #expect(program.isReady(getpid()))
+    // Whether its end has been seen or not.
+    #expect(!program.isReady(process))
+    #expect(try await failures.next() == .overtaken)
+    #expect(!program.isReady(process))
+    #expect(program.isReady(getpid()))
+    #expect(try program.start())
+    let next = try #require(program.process)
+    #expect(program.isReady(next))
+    kill(next, SIGKILL)
+    try await until { program.process == nil }
   }
 
   @Test("Once it is ready nothing ends it, and its own end is no failure")
@@ -92,7 +110,7 @@ struct SuccessorProgramTests {
     let program = failures.program("/bin/sleep", ["1000"], timeout: .seconds(2))
     try program.start()
     let process = try #require(program.process)
-    program.isReady(process)
+    #expect(program.isReady(process))
     // Past its time.
     try await Task.sleep(for: .seconds(3))
     #expect(Self.isAlive(process))
