@@ -18,6 +18,11 @@ internal import CServerCore
     unsafe csc_budget_free(pointer)
   }
 
+  /// Whether there are connections.
+  var isInUse: Bool {
+    unsafe csc_budget_taken(pointer) > 0
+  }
+
   /// - Parameter limit: less than 0 for none.
   func setLimit(_ limit: CInt, _ excess: csc_excess) {
     unsafe csc_budget_set_limit(pointer, limit, excess)

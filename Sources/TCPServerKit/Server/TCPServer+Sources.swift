@@ -58,7 +58,14 @@ extension TCPServer {
   }
 
   private final func limitSources(_ limits: SourceLimits) -> Bool {
-    if serverCore.limiting.sources?.change(to: limits) ?? false { return true }
+    if let sources = serverCore.limiting.sources {
+      if sources.change(to: limits) { return true }
+      // Some loops would go on with the table that they have, and count for themselves.
+      if serverCore.limiting.share != nil, serverCore.budget?.isInUse ?? false {
+        fail(.operation, "The connections of the server count in another table of sources")
+        return false
+      }
+    }
     guard let sources = SharedSources(limits) else {
       fail(Failure(CSC_CALL_WATCH, errno: ENOMEM))
       return false

@@ -66,6 +66,34 @@ struct SourceLimitGroupTests {
     }
   }
 
+  @Test("The prefixes stay while connections count by them, on all loops", arguments: ways)
+  func otherPrefixes(_ distribution: Distribution) async throws {
+    try await onLoops(2) { group in
+      let limits = SourceLimits(maxConnections: 1, ipv4Prefix: 32)
+      let wider = SourceLimits(maxConnections: 1, ipv4Prefix: 8)
+      let server = TCPServerGroup(on: group, distribution: distribution) { $0.sourceLimits = limits }
+      try await server.listen(address: .localHost)
+      let client = try #require(PlainClient("127.0.0.1", port: server.serverPort, from: "127.0.0.7"))
+      try await until { server.statistics.live == 1 }
+      let refusal = try await server.withAcceptor { acceptor in
+        acceptor.sourceLimits = wider
+        return acceptor.sourceLimits == limits ? acceptor.errorString : "none"
+      }
+      #expect(refusal == "The connections of the server count in another table of sources")
+      let others = (0..<4).compactMap { _ in PlainClient(to: server) }
+      try await until { server.statistics.rejectedBySourceLimit == 3 }
+      #expect(others.count == 4 && server.statistics.live == 2)
+      server.close()
+      try await until { server.statistics.live == 0 }
+      let accepted = try await server.withAcceptor { acceptor in
+        acceptor.sourceLimits = wider
+        return acceptor.sourceLimits == wider
+      }
+      #expect(accepted)
+      withExtendedLifetime((client, others)) {}
+    }
+  }
+
   @Test("A snapshot counts who was rejected")
   func snapshot() async throws {
     try await onLoops(1) { group in
