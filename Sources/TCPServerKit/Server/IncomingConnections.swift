@@ -128,13 +128,13 @@ public final class IncomingConnection: Sendable {
     let descriptor = descriptor.exchange(-1, ordering: .relaxed)
     guard descriptor >= 0 else { throw .operation }
     let source = endCounting()
-    let socket = TCPSocket(
+    // All at once: its loop may be running on another thread.
+    return TCPSocket(
       accepted: unsafe csc_connection(descriptor: descriptor, peer: peer, source: source ?? 0, proxied: nil),
-      context: server.context(on: eventBase)
+      context: server.context(on: eventBase),
+      proxied: proxied,
+      isCounted: source != nil
     )
-    if let proxied { socket.keep(proxied) }
-    if source == nil { socket.flags.remove(.counted) }
-    return socket
   }
 
   /// Takes the bare descriptor, which the caller owns from now on; -1 when the connection was taken before.

@@ -67,6 +67,7 @@ extension TCPServer {
     if socket.descriptor >= 0 {
       socket.acquirePermit(of: context)
       if source != 0 { socket.origin.source = source }
+      if socket.context.connectionRules != nil { socket.beginPolicy() }
     } else {
       serverCore.connectionEnded(from: source)
     }

@@ -90,6 +90,10 @@ struct ConnectionDeadline {
     random = .random(in: 0 ... .max)
   }
 
+  var isEmpty: Bool {
+    deadlines.count == 0
+  }
+
   func begin(_ socket: TCPSocket, _ rules: ConnectionRules) {
     let descriptor = Int(socket.descriptor)
     guard descriptor >= 0, index(of: socket) == nil else { return }
@@ -143,20 +147,23 @@ struct ConnectionDeadline {
     guard let index = unsafe index(descriptor, address) else { return }
     places[Int(descriptor)] = 0
     let last = deadlines.count - 1
+    // Until all is written: this may be its last reference, and its end comes here, too.
+    let moved = unsafe index < last ? TCPSocket.alive(sockets[last].toOpaque()) : nil
     if index < last {
       unsafe sockets[index] = sockets[last]
       deadlines[index] = deadlines[last]
-      if let moved = placeOfSocket(at: index, formerly: last) { places[moved] = UInt32(index + 1) }
+      if let place = place(of: moved, formerly: last) { places[place] = UInt32(index + 1) }
     }
     unsafe sockets.removeLast()
     deadlines.removeLast()
     if last == 0 { period = ConnectionRules.longestPeriod }
+    withExtendedLifetime(moved) {}
   }
 
   /// Where ``places`` has a socket that was moved in the list: at its descriptor, which one whose last reference is being
   /// released on another thread does not say any more.
-  private func placeOfSocket(at index: Int, formerly last: Int) -> Int? {
-    if let socket = unsafe TCPSocket.alive(sockets[index].toOpaque()) { return Int(socket.descriptor) }
+  private func place(of moved: TCPSocket?, formerly last: Int) -> Int? {
+    if let moved { return Int(moved.descriptor) }
     return (0..<places.count).first { places[$0] == UInt32(last + 1) }
   }
 
@@ -176,7 +183,7 @@ struct ConnectionDeadline {
       }
     }
     if let rules = context.connectionRules { period = min(period, rules.period) }
-    if deadlines.count > 0 { wake(in: 0, now) }
+    if !isEmpty { wake(in: 0, now) }
   }
 
   // MARK: - Looking
@@ -224,7 +231,7 @@ struct ConnectionDeadline {
       engine.afterTurn { [weak self] in self?.sweepOn() }
     } else {
       unswept = nil
-      if deadlines.count > 0 { wake(in: max(nextDue, Int32(period)), now) }
+      if !isEmpty { wake(in: max(nextDue, Int32(period)), now) }
     }
   }
 

@@ -70,6 +70,8 @@ final class SocketContext: LoopResident, @unchecked Sendable {
     let settings = server.settings.withLock { $0 }
     deliveryTimeout = settings.deliveryTimeout
     connectionRules = settings.connectionRules
+    // What is observed is not, in an initializer.
+    hasHadRules = connectionRules != nil
   }
 
   fileprivate init(_ engine: EventEngine) {

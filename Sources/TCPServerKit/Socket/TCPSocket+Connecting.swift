@@ -243,7 +243,10 @@ extension TCPSocket {
     flags.formIntersection([.wantsInput, .inReadyRead, .inBytesWritten])
     unreportedWritten = 0
     peer = csc_address()
-    existingDetails?.origin?.beginning = nil
-    existingDetails?.origin?.transport = nil
+    guard let origin = existingDetails?.origin else { return }
+    origin.beginning = nil
+    origin.transport = nil
+    origin.isPastMaximumAge = false
+    origin.bytesOfHeader = 0
   }
 }

@@ -89,9 +89,14 @@ extension TCPSocket {
   /// The server of `context` counts this socket from now on.
   func acquirePermit(of context: SocketContext) {
     // The socket's own confinement stays the one that its context keeps.
-    self.context =
+    let next =
       context.confinement === confinement
       ? context : SocketContext(in: self.context, server: context.server, confinement: confinement)
+    if self.context !== next, self.context.hasHadRules {
+      leavePolicy()
+      existingDetails?.origin?.isPastMaximumAge = false
+    }
+    self.context = next
     flags.insert(.counted)
     context.durations?.begin(descriptor)
   }

@@ -183,7 +183,16 @@ internal import Synchronization
   }
 
   /// The socket of an accepted connection: one allocation, no system call.
-  @inline(__always) init(accepted connection: csc_connection, context: SocketContext) {
+  ///
+  /// - Parameters:
+  ///   - proxied: what a proxy said of it, where `connection` does not say so.
+  ///   - isCounted: false where something else stands for it in the server's count.
+  @inline(__always) init(
+    accepted connection: csc_connection,
+    context: SocketContext,
+    proxied: ProxiedConnection? = nil,
+    isCounted: Bool = true
+  ) {
     // What is wanted of `context` first, so that its reference is counted once.
     unsafe confinementReference = .passUnretained(context.confinement)
     let isNoticed = context.noticesConnections
@@ -198,6 +207,8 @@ internal import Synchronization
     if unsafe UInt(bitPattern: connection.proxied) | UInt(connection.source) != 0 {
       keepOrigin(of: connection)
     }
+    if let proxied { keep(proxied) }
+    if !isCounted { flags.remove(.counted) }
     if isNoticed { noticeBeginning() }
   }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
-import TCPServerKit
 import Testing
+
+@testable import TCPServerKit
 
 @Suite("Which connections a policy reaches", .timeLimit(.minutes(5)))
 struct ConnectionPolicyReachTests {
@@ -124,6 +125,75 @@ struct ConnectionPolicyReachTests {
     }
   }
 
+  @Test("On another loop they leave the list of that loop, however they end")
+  func endsElsewhere() async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      server.connectionPolicy = ConnectionPolicy(idle: .seconds(600))
+      let clients = try (0..<3).map { _ in try #require(PlainClient(to: server)) }
+      var connections: [IncomingConnection] = []
+      for try await connection in server.incomingConnections {
+        connections.append(connection)
+        if connections.count == clients.count { break }
+      }
+      try await EventBase.withThread { [connections] other in
+        let list = LoopBound(try #require(other.socketContext.loop).deadlines)
+        let aborted = try connections[0].socket(on: other)
+        #expect(!list.value.isEmpty)
+        aborted.abort()
+        #expect(list.value.isEmpty)
+        let given = try connections[1].socket(on: other).detach()
+        close(given)
+        #expect(list.value.isEmpty)
+        let last = Shared<TCPSocket?>(try connections[2].socket(on: other))
+        #expect(!list.value.isEmpty)
+        // The last reference goes on another thread.
+        OtherThread { last.value = nil }.join()
+        try await until { list.value.isEmpty }
+      }
+      try await until { server.statistics.live == 0 }
+      withExtendedLifetime(clients) {}
+    }
+  }
+
+  @Test("One that is added to another server is under the policy of that", arguments: [false, true])
+  func addedElsewhere(hasPolicy: Bool) async throws {
+    try await onLoop { base in
+      let (first, second) = (try listening(), TCPServer())
+      first.connectionPolicy = ConnectionPolicy(idle: .seconds(600))
+      if hasPolicy { second.connectionPolicy = Self.idle }
+      let client = try #require(PlainClient(to: first))
+      let socket = try #require(await first.accept())
+      let list = try #require(base.socketContext.loop).deadlines
+      #expect(!list.isEmpty)
+      second.addPendingConnection(socket)
+      #expect(second.nextPendingConnection() === socket)
+      #expect(list.isEmpty != hasPolicy)
+      if hasPolicy {
+        await #expect(throws: SocketError.idleTimeout) { try await socket.readLine() }
+        #expect(first.statistics.idleTimeouts == 0 && second.statistics.idleTimeouts == 1)
+      }
+      socket.abort()
+      #expect(list.isEmpty)
+      withExtendedLifetime(client) {}
+    }
+  }
+
+  @Test("A socket that is used for another connection has no age")
+  func usedAgain() async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      server.connectionPolicy = ConnectionPolicy(maximumAge: .milliseconds(500), grace: .seconds(600))
+      let client = try #require(PlainClient(to: server))
+      let socket = try #require(await server.accept())
+      try await until { socket.isPastMaximumAge }
+      socket.abort()
+      try await socket.connect(to: "127.0.0.1", port: server.serverPort)
+      #expect(!socket.isPastMaximumAge)
+      withExtendedLifetime(client) {}
+    }
+  }
+
   @Test("Not those that the program has made, or given away, nor released ones")
   func notOthers() async throws {
     try await onLoop { _ in
@@ -164,6 +234,26 @@ struct ConnectionPolicyReachTests {
       await #expect(throws: SocketError.firstByteTimeout) { try await socket.readLine() }
       sender.send("y\n")
       #expect(text(try await other.readLine()) == "xy\n")
+    }
+  }
+
+  @Test("Nor is it one where the connection becomes a socket on another loop")
+  func proxyHeaderElsewhere() async throws {
+    try await onLoop { _ in
+      let server = TCPServer()
+      server.proxyHeaderRequirement = try ProxyHeaderRequirement(from: ["127.0.0.0/8"])
+      server.connectionPolicy = ConnectionPolicy(firstByte: .milliseconds(500))
+      try #require(server.listen(address: .localHost))
+      let silent = try #require(PlainClient(to: server))
+      silent.send("PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n")
+      var connections = server.incomingConnections.makeAsyncIterator()
+      let connection = try #require(try await connections.next())
+      try await EventBase.withThread { other in
+        let socket = try connection.socket(on: other)
+        #expect(socket.proxied == connection.proxied)
+        await #expect(throws: SocketError.firstByteTimeout) { try await socket.readLine() }
+      }
+      withExtendedLifetime(silent) {}
     }
   }
 
