@@ -57,9 +57,11 @@ void csc_rate_set(csc_rate *rate, uint32_t accepts_per_second, uint32_t burst) {
     atomic_store(&rate->interval, rule.interval);
     // No more is missing than a bucket holds now.
     int64_t latest = csc__monotonic_nanoseconds() + rule.depth;
-    int64_t full_at = atomic_load(&rate->full_at);
-    while (full_at > latest && !atomic_compare_exchange_weak(&rate->full_at, &full_at, latest)) {
-    }
+    int64_t before = atomic_load(&rate->full_at);
+    int64_t after;
+    do {
+        after = before < latest ? before : latest;
+    } while (!atomic_compare_exchange_weak(&rate->full_at, &before, after));
 }
 
 // Nanoseconds in which the tokens come that are missing.

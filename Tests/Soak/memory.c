@@ -50,9 +50,9 @@ void memory_print_tenths(uint64_t total) {
     puts("");
 }
 
-void memory_trend(uint64_t total, double *growth, double *mean) {
+void memory_trend(uint64_t total, int tenths, double *growth, double *mean) {
     size_t first = 0;
-    while (first < count && samples[first].connections < (double)total / 10) {
+    while (first < count && samples[first].connections < (double)total * (10 - tenths) / 10) {
         first++;
     }
     double n = (double)(count - first);
@@ -69,5 +69,5 @@ void memory_trend(uint64_t total, double *growth, double *mean) {
         alone += (samples[i].connections - x) * (samples[i].connections - x);
     }
     *mean = y;
-    *growth = alone > 0 ? together / alone * ((double)total * 0.9) : 0;
+    *growth = alone > 0 ? together / alone * ((double)total * tenths / 10) : 0;
 }

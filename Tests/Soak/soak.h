@@ -36,9 +36,9 @@ bool process_end(server_process *it);
 
 void memory_sample(pid_t pid, uint64_t connections);
 void memory_print_tenths(uint64_t total);
-// By how many bytes a straight line through the samples rises, those before the first tenth left
-// out, and their mean.
-void memory_trend(uint64_t total, double *growth, double *mean);
+// By how many bytes a straight line through the samples of so many last tenths rises, and their
+// mean.
+void memory_trend(uint64_t total, int tenths, double *growth, double *mean);
 
 // load.c: the clients.
 
