@@ -10,7 +10,7 @@ public struct Encryption: Sendable, Hashable {
   public let cipher: String
   /// The application protocol that was agreed on (ALPN); nil for none.
   public let applicationProtocol: String?
-  /// The server name that the client has asked for; nil for none.
+  /// The server name that the client has requested; nil for none.
   public let serverName: String?
   /// The peer's certificates in DER, its own first; empty where it sent none. Of a resumed session a server has the first
   /// one only.
@@ -28,7 +28,7 @@ extension TCPSocket {
   /// What was agreed with the peer; nil for a connection that is not encrypted, or not yet. Still there after the
   /// connection has ended.
   ///
-  /// To be read on the socket's event base. It is made anew for each call.
+  /// Read it on the socket's event base. Each call makes a new value.
   public var encryption: Encryption? {
     (transport as? SSLTransport)?.encryption
   }

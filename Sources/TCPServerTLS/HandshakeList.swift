@@ -9,8 +9,8 @@ final class Handshake {
   let beginning: ContinuousClock.Instant
   /// The peer has sent something, or has closed.
   var hasSpoken = false
-  /// It is in the line of those that can go on.
-  var isInLine = false
+  /// It is in the queue of those that can continue.
+  var isQueued = false
   /// The program is asked about the peer's certificate.
   var waitsForAnswer = false
   fileprivate(set) var isOver = false

@@ -5,14 +5,14 @@ internal import TCPServerKit
 /// The connections of a server that are not encrypted yet: their order, their deadline, and their turns. Used on the
 /// server's loop alone.
 final class Handshakes {
-  var timeout: Duration = .seconds(5) { didSet { look() } }
-  var most = 1024
+  var timeout: Duration = .seconds(5) { didSet { endExpired() } }
+  var limit = 1024
   /// How many steps are made between two looks at the sockets: one may cost as much as a signature.
-  var stepsATurn = 4
+  var stepsPerTurn = 4
   private(set) var statistics = HandshakeStatistics()
   private var list = HandshakeList()
-  /// Those that can go on; the first is at `begun`.
-  private var line: [Handshake] = []
+  /// Those that can continue; the first is at `begun`.
+  private var queue: [Handshake] = []
   private var begun = 0
   private var isScheduled = false
   private let timer: EventTimer
@@ -21,12 +21,12 @@ final class Handshakes {
 
   init(on eventBase: EventBase?) {
     timer = EventTimer(interval: timeout, isSingleShot: true, eventBase: eventBase)
-    timer.timeout.connect { [unowned self] in look() }
+    timer.timeout.connect { [unowned self] in endExpired() }
   }
 
   /// - Returns: whether it has begun.
   func begin(_ socket: TCPSocket, _ transport: SSLTransport) -> Bool {
-    let dropped = list.count >= max(most, 1) ? list.oldestSilent : nil
+    let dropped = list.count >= max(limit, 1) ? list.oldestSilent : nil
     if let dropped {
       statistics.dropped += 1
       giveUp(dropped, .socketResource, "Too many handshakes")
@@ -39,8 +39,8 @@ final class Handshakes {
 
   private func beginWithRoom(_ socket: TCPSocket, _ transport: SSLTransport) -> Bool {
     let handshake = Handshake(socket, transport, .now)
-    let refusal = socket.begin(
-      transport,
+    let refusal = socket.beginHandshake(
+      of: transport,
       isReading: true,
       onReady: { [unowned self, unowned handshake] in isReady(handshake) },
       onQuestion: { [unowned self, unowned handshake] in server?.isAsked(about: handshake) },
@@ -68,31 +68,31 @@ final class Handshakes {
   private func isReady(_ handshake: Handshake) {
     handshake.hasSpoken = true
     // While the program is asked, what comes can wait.
-    guard !handshake.isInLine, !handshake.waitsForAnswer else { return }
-    handshake.isInLine = true
-    line.append(handshake)
+    guard !handshake.isQueued, !handshake.waitsForAnswer else { return }
+    handshake.isQueued = true
+    queue.append(handshake)
     schedule(later: false)
   }
 
   private func schedule(later: Bool) {
     guard !isScheduled else { return }
     isScheduled = true
-    server?.schedule(afterNextTurn: later) { [weak self] in self?.goOn() }
+    server?.schedule(afterNextTurn: later) { [weak self] in self?.continueQueued() }
   }
 
-  private func goOn() {
+  private func continueQueued() {
     isScheduled = false
-    for _ in 0..<min(max(stepsATurn, 1), line.count - begun) {
-      let handshake = line[begun]
+    for _ in 0..<min(max(stepsPerTurn, 1), queue.count - begun) {
+      let handshake = queue[begun]
       begun += 1
-      handshake.isInLine = false
+      handshake.isQueued = false
       if !handshake.isOver { handshake.socket.continueHandshake() }
     }
-    if begun == line.count || begun > 1024 {
-      line.removeFirst(begun)
+    if begun == queue.count || begun > 1024 {
+      queue.removeFirst(begun)
       begun = 0
     }
-    if begun < line.count { schedule(later: true) }
+    if begun < queue.count { schedule(later: true) }
   }
 
   // MARK: - Ends
@@ -141,7 +141,7 @@ final class Handshakes {
   }
 
   /// Ends those whose time is over.
-  private func look() {
+  private func endExpired() {
     while let first = list.first {
       let left = first.beginning + timeout - .now
       guard left <= .zero else { return start(left) }

@@ -125,8 +125,8 @@ public enum SSLPeerVerifyMode: CaseIterable, Sendable {
   case automatic
   /// A server asks for none; a client takes any, from anyone: only for tests.
   case none
-  /// It is asked for; a missing one, and one that is not valid, is accepted.
+  /// The peer is requested to send one. A missing or invalid one is accepted.
   case query
-  /// It is asked for; without a valid one the handshake fails.
+  /// The peer is requested to send one. Without a valid one the handshake fails.
   case verify
 }

@@ -136,11 +136,11 @@ public import TCPServerKit
   public final var maxHandshakes: Int {
     get {
       requireLoop("SSLServer.maxHandshakes")
-      return handshakes.most
+      return handshakes.limit
     }
     set {
       requireLoop("SSLServer.maxHandshakes")
-      handshakes.most = newValue
+      handshakes.limit = newValue
     }
   }
 

@@ -3,7 +3,7 @@
 // What a process leaves to its successor besides the sockets: secrets, counters, and what became of
 // its connections.
 
-#include "fixture.h"
+#include "handover_pair.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -12,23 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static const char hello[] = "TSK1\1\0\6\0\1\0\0\0\0\0";
 static const char no_listeners[] = "TSK1\2\0\2\0\0\0";
-
-typedef struct pair {
-    int predecessor;
-    int successor;
-} pair;
-
-static pair connected(fixture *it) {
-    int ends[2];
-    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
-    return (pair){fixture_own(it, ends[0]), fixture_own(it, ends[1])};
-}
-
-static void send_raw(int control, const void *bytes, size_t size) {
-    assert_int_equal(send(control, bytes, size, MSG_NOSIGNAL), size);
-}
 
 static csc_handover_values *new_values(void) {
     csc_handover_values *values = csc_handover_values_new();
@@ -122,7 +106,7 @@ static void *offer_values(void *context) {
 
 static void all_values_arrive(void **state) {
     fixture *it = *state;
-    pair both = connected(it);
+    handover_pair both = handover_connect(it);
     csc_handover_values *sent = new_values();
     csc_handover_values *received = new_values();
     csc_inherited *set = csc_inherited_new();
@@ -184,19 +168,19 @@ static void what_is_no_value_is_refused(void **state) {
     csc_handover_values *values = new_values();
     size_t size;
     for (size_t i = 0; i < sizeof wrong_values / sizeof wrong_values[0]; i++) {
-        pair both = connected(it);
-        send_raw(both.predecessor, wrong_values[i].bytes, wrong_values[i].size);
+        handover_pair both = handover_connect(it);
+        handover_send_raw(both.predecessor, wrong_values[i].bytes, wrong_values[i].size, NULL, 0);
         assert_int_equal(csc_handover_receive(both.successor, set, values), EPROTO);
     }
     uint8_t too_long[8 + 2 + CSC_HANDOVER_LONGEST_SECRET + 1] = "TSK1\5\0\243\17\1a";
-    pair both = connected(it);
-    send_raw(both.predecessor, too_long, sizeof too_long);
+    handover_pair both = handover_connect(it);
+    handover_send_raw(both.predecessor, too_long, sizeof too_long, NULL, 0);
     assert_int_equal(csc_handover_receive(both.successor, set, values), EPROTO);
     too_long[6] = 0xa2;
-    both = connected(it);
-    send_raw(both.predecessor, too_long, sizeof too_long - 1);
-    send_raw(both.predecessor, "TSK1\4\0\2\0\0\0", 10);
-    send_raw(both.predecessor, no_listeners, sizeof no_listeners - 1);
+    both = handover_connect(it);
+    handover_send_raw(both.predecessor, too_long, sizeof too_long - 1, NULL, 0);
+    handover_send_raw(both.predecessor, "TSK1\4\0\2\0\0\0", 10, NULL, 0);
+    handover_send_raw(both.predecessor, no_listeners, sizeof no_listeners - 1, NULL, 0);
     assert_int_equal(csc_handover_receive(both.successor, set, values), 0);
     assert_non_null(csc_handover_secret(values, "a", &size));
     assert_int_equal(size, CSC_HANDOVER_LONGEST_SECRET);
@@ -209,17 +193,17 @@ static void more_values_than_there_may_be_are_refused(void **state) {
     csc_inherited *set = csc_inherited_new();
     csc_handover_values *values = new_values();
     // The same ones again and again.
-    pair both = connected(it);
+    handover_pair both = handover_connect(it);
     for (int i = 0; i <= CSC_HANDOVER_MOST_SECRETS + 1; i++) {
-        send_raw(both.predecessor, "TSK1\5\0\3\0\1ab", 11);
+        handover_send_raw(both.predecessor, "TSK1\5\0\3\0\1ab", 11, NULL, 0);
     }
     assert_int_equal(csc_handover_receive(both.successor, set, values), EPROTO);
     // One too many.
-    both = connected(it);
+    both = handover_connect(it);
     for (char name = 'a'; name <= 'a' + CSC_HANDOVER_MOST_SECRETS; name++) {
         char message[] = "TSK1\5\0\3\0\1ab";
         message[9] = name;
-        send_raw(both.predecessor, message, 11);
+        handover_send_raw(both.predecessor, message, 11, NULL, 0);
     }
     assert_int_equal(csc_handover_receive(both.successor, set, values), EPROTO);
     csc_handover_values_free(values);
@@ -233,8 +217,8 @@ static void a_successor_without_memory_says_so(void **state) {
     }
     csc_inherited *set = csc_inherited_new();
     csc_handover_values *values = new_values();
-    pair both = connected(it);
-    send_raw(both.predecessor, "TSK1\5\0\3\0\1ab", 11);
+    handover_pair both = handover_connect(it);
+    handover_send_raw(both.predecessor, "TSK1\5\0\3\0\1ab", 11, NULL, 0);
     fault_fail_allocation(1, 1);
     assert_int_equal(csc_handover_receive(both.successor, set, values), ENOMEM);
     fault_fail_allocation(1, 1);
@@ -255,9 +239,9 @@ static void sending_values_may_fail(void **state) {
     assert_int_equal(csc_handover_set_secret(values, "a", "a", 1), 0);
     assert_int_equal(csc_handover_set_counter(values, "a", 1), 0);
     for (int nth = 1; nth <= 3; nth++) {
-        pair both = connected(it);
+        handover_pair both = handover_connect(it);
         offer one = {both.predecessor, values, -1};
-        send_raw(both.successor, hello, sizeof hello - 1);
+        handover_say_hello(both.successor);
         fault_fail(FAULT_SENDMSG, nth, 1, ENOBUFS);
         offer_values(&one);
         fault_clear();
@@ -268,21 +252,21 @@ static void sending_values_may_fail(void **state) {
 
 static void what_became_of_the_connections_is_said_at_the_end(void **state) {
     fixture *it = *state;
-    pair both = connected(it);
+    handover_pair both = handover_connect(it);
     uint64_t served = 1;
     uint64_t cut = 2;
     assert_int_equal(csc_handover_wait_drained(both.successor, 0, &served, &cut), ETIMEDOUT);
     assert_int_equal(csc_handover_drained(both.predecessor, UINT64_MAX, 3), 0);
     assert_int_equal(csc_handover_wait_drained(both.successor, -1, &served, &cut), 0);
     assert_true(served == UINT64_MAX && cut == 3);
-    send_raw(both.predecessor, no_listeners, sizeof no_listeners - 1);
+    handover_send_raw(both.predecessor, no_listeners, sizeof no_listeners - 1, NULL, 0);
     assert_int_equal(csc_handover_wait_drained(both.successor, -1, &served, &cut), EPROTO);
-    send_raw(both.predecessor, "TSK1\6\0\17\0\1\0\0\0\0\0\0\0\2\0\0\0\0\0\0", 23);
+    handover_send_raw(both.predecessor, "TSK1\6\0\17\0\1\0\0\0\0\0\0\0\2\0\0\0\0\0\0", 23, NULL, 0);
     assert_int_equal(csc_handover_wait_drained(both.successor, -1, &served, &cut), EPROTO);
     fixture_close(it, both.predecessor);
     assert_int_equal(csc_handover_wait_drained(both.successor, -1, &served, &cut), ECONNRESET);
     assert_true(served == UINT64_MAX && cut == 3);
-    both = connected(it);
+    both = handover_connect(it);
     fixture_close(it, both.successor);
     assert_int_equal(csc_handover_drained(both.predecessor, 1, 1), EPIPE);
 }

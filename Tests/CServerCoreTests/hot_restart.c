@@ -3,7 +3,7 @@
 // Listening sockets that one process hands over to the next, and processes that do it while clients
 // connect.
 
-#include "fixture.h"
+#include "handover_pair.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,40 +18,6 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static const char hello[] = "TSK1\1\0\6\0\1\0\0\0\0\0";
-
-typedef struct pair {
-    int predecessor;
-    int successor;
-} pair;
-
-static pair connected(fixture *it) {
-    int ends[2];
-    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
-    return (pair){fixture_own(it, ends[0]), fixture_own(it, ends[1])};
-}
-
-static void send_raw(int control, const void *bytes, size_t size, const int *descriptors,
-                     size_t count) {
-    char buffer[CMSG_SPACE(256 * sizeof(int))] = {0};
-    struct iovec part = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = size};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    if (count > 0) {
-        message.msg_control = buffer;
-        message.msg_controllen = CMSG_SPACE(count * sizeof(int));
-        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(count * sizeof(int));
-        memcpy(CMSG_DATA(header), descriptors, count * sizeof(int));
-    }
-    assert_int_equal(sendmsg(control, &message, MSG_NOSIGNAL), size);
-}
-
-static void say_hello(int control) {
-    send_raw(control, hello, sizeof hello - 1, NULL, 0);
-}
 
 static ino_t inode_of(int descriptor) {
     struct stat status;
@@ -68,9 +34,9 @@ static int unix_listener(fixture *it) {
 }
 
 // Offers them to a successor that has said hello already. It says it once more when it receives.
-static int hand_over(pair both, const csc_handover_listener *listeners, size_t count,
+static int hand_over(handover_pair both, const csc_handover_listener *listeners, size_t count,
                      csc_inherited *set) {
-    say_hello(both.successor);
+    handover_say_hello(both.successor);
     int errnum = csc_handover_offer(both.predecessor, listeners, count, NULL);
     return errnum != 0 ? errnum : csc_handover_receive(both.successor, set, NULL);
 }
@@ -83,7 +49,7 @@ static void sockets_arrive_with_their_names_and_are_the_same(void **state) {
         {"http", fixture_own(it, raw_listener("127.0.0.1", 5))},
     };
     csc_inherited *set = csc_inherited_new();
-    assert_int_equal(hand_over(connected(it), listeners, 3, set), 0);
+    assert_int_equal(hand_over(handover_connect(it), listeners, 3, set), 0);
     assert_int_equal(csc_inherited_count(set), 3);
     for (size_t i = 0; i < 3; i++) {
         int received = csc_inherited_descriptor(set, i);
@@ -105,33 +71,35 @@ static void as_many_as_fit_are_handed_over(void **state) {
         listeners[i] = (csc_handover_listener){"shard", listener};
     }
     csc_inherited *set = csc_inherited_new();
-    assert_int_equal(hand_over(connected(it), listeners, CSC_HANDOVER_MOST_LISTENERS, set), 0);
+    assert_int_equal(hand_over(handover_connect(it), listeners, CSC_HANDOVER_MOST_LISTENERS, set),
+                     0);
     assert_int_equal(csc_inherited_count(set), CSC_HANDOVER_MOST_LISTENERS);
-    assert_int_equal(hand_over(connected(it), listeners, CSC_HANDOVER_MOST_LISTENERS + 1, set),
-                     EINVAL);
-    assert_int_equal(hand_over(connected(it), listeners, 0, set), 0);
+    assert_int_equal(
+        hand_over(handover_connect(it), listeners, CSC_HANDOVER_MOST_LISTENERS + 1, set), EINVAL);
+    assert_int_equal(hand_over(handover_connect(it), listeners, 0, set), 0);
 
     memset(name, 'x', CSC_HANDOVER_LONGEST_NAME);
     listeners[0].name = name;
-    assert_int_equal(hand_over(connected(it), listeners, 1, set), 0);
+    assert_int_equal(hand_over(handover_connect(it), listeners, 1, set), 0);
     assert_string_equal(csc_inherited_name(set, CSC_HANDOVER_MOST_LISTENERS), name);
     for (int i = 1; i < CSC_HANDOVER_MOST_LISTENERS; i++) {
         listeners[i].name = name; // too many bytes in all
     }
-    assert_int_equal(hand_over(connected(it), listeners, CSC_HANDOVER_MOST_LISTENERS, set), EINVAL);
+    assert_int_equal(hand_over(handover_connect(it), listeners, CSC_HANDOVER_MOST_LISTENERS, set),
+                     EINVAL);
     name[CSC_HANDOVER_LONGEST_NAME] = 'x';
-    assert_int_equal(hand_over(connected(it), listeners, 1, set), EINVAL);
+    assert_int_equal(hand_over(handover_connect(it), listeners, 1, set), EINVAL);
     name[0] = '\0';
-    assert_int_equal(hand_over(connected(it), listeners, 1, set), EINVAL);
+    assert_int_equal(hand_over(handover_connect(it), listeners, 1, set), EINVAL);
     csc_inherited_free(set);
 }
 
 static void what_is_no_socket_is_not_offered(void **state) {
     fixture *it = *state;
     csc_handover_listener listener = {"http", -1};
-    assert_int_equal(hand_over(connected(it), &listener, 1, NULL), EINVAL);
+    assert_int_equal(hand_over(handover_connect(it), &listener, 1, NULL), EINVAL);
     listener.descriptor = fixture_own(it, open("/dev/null", O_RDONLY | O_CLOEXEC));
-    assert_int_equal(hand_over(connected(it), &listener, 1, NULL), EINVAL);
+    assert_int_equal(hand_over(handover_connect(it), &listener, 1, NULL), EINVAL);
 }
 
 typedef struct wrong {
@@ -184,9 +152,9 @@ static void a_list_that_is_not_as_it_should_be_is_refused_and_closed(void **stat
     }
     csc_inherited *set = csc_inherited_new();
     for (size_t i = 0; i < sizeof wrong_lists / sizeof wrong_lists[0]; i++) {
-        pair both = connected(it);
-        send_raw(both.predecessor, wrong_lists[i].bytes, wrong_lists[i].size, descriptors,
-                 wrong_lists[i].descriptors);
+        handover_pair both = handover_connect(it);
+        handover_send_raw(both.predecessor, wrong_lists[i].bytes, wrong_lists[i].size, descriptors,
+                          wrong_lists[i].descriptors);
         assert_int_equal(csc_handover_receive(both.successor, set, NULL), EPROTO);
     }
     // One more than there is room for.
@@ -194,16 +162,18 @@ static void a_list_that_is_not_as_it_should_be_is_refused_and_closed(void **stat
     for (int i = 0; i < CSC_HANDOVER_MOST_LISTENERS; i++) {
         memcpy(list + 10 + 4 * i, (char[]){4, (char)i, 1, 'a'}, 4);
     }
-    pair full = connected(it);
-    send_raw(full.predecessor, list, sizeof list, descriptors, CSC_HANDOVER_MOST_LISTENERS + 1);
+    handover_pair full = handover_connect(it);
+    handover_send_raw(full.predecessor, list, sizeof list, descriptors,
+                      CSC_HANDOVER_MOST_LISTENERS + 1);
     assert_int_equal(csc_handover_receive(full.successor, set, NULL), EPROTO);
-    full = connected(it);
-    send_raw(full.predecessor, list, sizeof list, descriptors, CSC_HANDOVER_MOST_LISTENERS);
+    full = handover_connect(it);
+    handover_send_raw(full.predecessor, list, sizeof list, descriptors,
+                      CSC_HANDOVER_MOST_LISTENERS);
     assert_int_equal(csc_handover_receive(full.successor, set, NULL), 0);
     csc_inherited_close(set);
     // The same with what is right, for the table to be worth something.
-    pair both = connected(it);
-    send_raw(both.predecessor, "TSK1\2\0\6\0\1\0\4\0\1a", 14, descriptors, 1);
+    handover_pair both = handover_connect(it);
+    handover_send_raw(both.predecessor, "TSK1\2\0\6\0\1\0\4\0\1a", 14, descriptors, 1);
     assert_int_equal(csc_handover_receive(both.successor, set, NULL), 0);
     assert_int_equal(csc_inherited_count(set), CSC_HANDOVER_MOST_LISTENERS + 1);
     csc_inherited_free(set);
@@ -219,58 +189,58 @@ static void what_does_not_listen_is_refused_and_closed(void **state) {
                           fixture_own(it, ends[0]), fixture_own(it, ends[1])};
     csc_inherited *set = csc_inherited_new();
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
-        pair both = connected(it);
-        send_raw(both.predecessor, "TSK1\2\0\6\0\1\0\4\0\1a", 14, &others[i], 1);
+        handover_pair both = handover_connect(it);
+        handover_send_raw(both.predecessor, "TSK1\2\0\6\0\1\0\4\0\1a", 14, &others[i], 1);
         assert_int_equal(csc_handover_receive(both.successor, set, NULL), EPROTO);
         assert_int_equal(csc_inherited_count(set), 0);
     }
     csc_inherited_free(set);
 }
 
-static int offer_nothing(const pair *both) {
+static int offer_nothing(const handover_pair *both) {
     const csc_handover_listener none = {0};
     return csc_handover_offer(both->predecessor, &none, 0, NULL);
 }
 
 static void a_successor_of_another_version_is_refused(void **state) {
     fixture *it = *state;
-    pair both = connected(it);
-    send_raw(both.successor, "TSK1\1\0\6\0\2\0\0\0\0\0", 14, NULL, 0);
+    handover_pair both = handover_connect(it);
+    handover_send_raw(both.successor, "TSK1\1\0\6\0\2\0\0\0\0\0", 14, NULL, 0);
     assert_int_equal(offer_nothing(&both), EPROTO);
-    both = connected(it);
-    send_raw(both.successor, "TSK1\3\0\0\0", 8, NULL, 0);
+    both = handover_connect(it);
+    handover_send_raw(both.successor, "TSK1\3\0\0\0", 8, NULL, 0);
     assert_int_equal(offer_nothing(&both), EPROTO);
 }
 
 static void ready_is_waited_for(void **state) {
     fixture *it = *state;
-    pair both = connected(it);
+    handover_pair both = handover_connect(it);
     assert_int_equal(csc_handover_ready(both.successor), 0);
     assert_int_equal(csc_handover_wait_ready(both.predecessor, -1), 0);
     assert_int_equal(csc_handover_wait_ready(both.predecessor, 0), ETIMEDOUT);
-    send_raw(both.successor, hello, sizeof hello - 1, NULL, 0);
+    handover_say_hello(both.successor);
     assert_int_equal(csc_handover_wait_ready(both.predecessor, -1), EPROTO);
 }
 
 static void a_process_that_ends_is_noticed_at_once(void **state) {
     fixture *it = *state;
     csc_inherited *set = csc_inherited_new();
-    pair both = connected(it);
+    handover_pair both = handover_connect(it);
     fixture_close(it, both.successor);
     assert_int_equal(offer_nothing(&both), ECONNRESET);
     assert_int_equal(csc_handover_wait_ready(both.predecessor, -1), ECONNRESET);
 
-    both = connected(it);
-    say_hello(both.successor);
+    both = handover_connect(it);
+    handover_say_hello(both.successor);
     fixture_close(it, both.successor);
     assert_int_equal(offer_nothing(&both), EPIPE);
 
-    both = connected(it);
+    both = handover_connect(it);
     fixture_close(it, both.predecessor);
     assert_int_equal(csc_handover_receive(both.successor, set, NULL), EPIPE);
     assert_int_equal(csc_handover_ready(both.successor), EPIPE);
 
-    both = connected(it);
+    both = handover_connect(it);
     shutdown(both.predecessor, SHUT_WR);
     assert_int_equal(csc_handover_receive(both.successor, set, NULL), ECONNRESET);
     csc_inherited_free(set);
@@ -279,7 +249,7 @@ static void a_process_that_ends_is_noticed_at_once(void **state) {
 static void a_process_that_says_nothing_is_given_up_after_five_seconds(void **state) {
     fixture *it = *state;
     csc_inherited *set = csc_inherited_new();
-    pair both = connected(it);
+    handover_pair both = handover_connect(it);
     fault_stop_clock();
     fault_skip_waits(true);
     int64_t before = monotonic_milliseconds();
@@ -467,8 +437,8 @@ static void each_call_may_fail(void **state) {
         {FAULT_SENDMSG, EINTR, 0},
     };
     for (size_t i = 0; i < sizeof of_packets / sizeof of_packets[0]; i++) {
-        pair both = connected(it);
-        say_hello(both.successor);
+        handover_pair both = handover_connect(it);
+        handover_say_hello(both.successor);
         fault_fail(of_packets[i].call, 1, 1, of_packets[i].errnum);
         assert_int_equal(offer_nothing(&both), of_packets[i].expected);
         fault_clear();
@@ -486,7 +456,7 @@ static void no_memory_adds_nothing_and_closes_all(void **state) {
     for (int nth = 1; nth <= 5; nth++) {
         csc_inherited *set = csc_inherited_new();
         fault_fail_allocation(nth, 1);
-        int errnum = hand_over(connected(it), listeners, 2, set);
+        int errnum = hand_over(handover_connect(it), listeners, 2, set);
         fault_clear();
         assert_int_equal(errnum, nth <= 4 ? ENOMEM : 0);
         assert_true(csc_inherited_is_listener(set, 0) == (errnum == 0));

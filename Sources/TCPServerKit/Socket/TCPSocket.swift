@@ -186,7 +186,7 @@ internal import Synchronization
   ///
   /// - Parameters:
   ///   - proxied: what a proxy said of it, where `connection` does not say so.
-  ///   - isCounted: false where something else stands for it in the server's count.
+  ///   - isCounted: false where a permit counts it, or nothing does.
   @inline(__always) init(
     accepted connection: csc_connection,
     context: SocketContext,

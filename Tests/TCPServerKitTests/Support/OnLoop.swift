@@ -114,7 +114,17 @@ func whileServing(
   handler: @escaping @Sendable (TCPSocket) async throws -> Void,
   _ body: (TCPServer) async throws -> Void
 ) async throws -> ServingReport {
-  let server = try listening()
+  try await whileServing(on: listening(), maxConnections: maxConnections, handler: handler, body)
+}
+
+/// The same with a server that listens already.
+@discardableResult
+func whileServing<Server: TCPServer>(
+  on server: Server,
+  maxConnections: Int? = nil,
+  handler: @escaping @Sendable (TCPSocket) async throws -> Void,
+  _ body: (Server) async throws -> Void
+) async throws -> ServingReport {
   let bound = LoopBound(server)
   let serving = start {
     try await bound.value.serve(maxConnections: maxConnections, handler: handler)

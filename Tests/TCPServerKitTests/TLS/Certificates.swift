@@ -143,19 +143,7 @@ func whileServingEncrypted(
 ) async throws -> ServingReport {
   let server = try listeningEncrypted(change)
   server.handshakeTimeout = Loop.limit
-  let bound = LoopBound(server)
-  let serving = start { try await bound.value.serve(handler: handler) }
-  do {
-    try await body(server)
-  } catch {
-    serving.cancel()
-    _ = await serving.result
-    throw error
-  }
-  serving.cancel()
-  let report = try await serving.value
-  expectBalanced(server)
-  return report
+  return try await whileServing(on: server, handler: handler, body)
 }
 
 /// Sends back what arrives.

@@ -59,7 +59,7 @@ private final class ScriptedTransport: SocketTransport {
 
   /// Begins on a socket, and waits until it is ready.
   func makeReady(_ socket: TCPSocket) async throws {
-    let refusal = socket.begin(self, isReading: false, onEnd: expectSuccess)
+    let refusal = socket.beginHandshake(of: self, isReading: false, onEnd: expectSuccess)
     #expect(refusal == nil)
     try await until { socket.transportSlot?.state == .ready }
   }
@@ -111,7 +111,7 @@ struct TransportTests {
     try await onLoop { _ in
       let pair = try await Pair()
       let transport = ScriptedTransport()
-      let refusal = pair.socket.begin(transport, isReading: true, onEnd: expectSuccess)
+      let refusal = pair.socket.beginHandshake(of: transport, isReading: true, onEnd: expectSuccess)
       #expect(refusal == nil)
       let slot = try #require(pair.socket.transportSlot)
       let bound = LoopBound(pair.socket)
@@ -136,7 +136,7 @@ struct TransportTests {
       let read = start { try await bound.value.read(maxLength: 1, timeout: .milliseconds(1)) }
       let transport = ScriptedTransport()
       transport.handshakes = []
-      let refusal = pair.socket.begin(transport, isReading: true, onEnd: expectSuccess)
+      let refusal = pair.socket.beginHandshake(of: transport, isReading: true, onEnd: expectSuccess)
       #expect(refusal == nil)
       await #expect(throws: SocketError.socketTimeout) { try await read.value }
       #expect(pair.socket.isHandshaking)
@@ -156,7 +156,7 @@ struct TransportTests {
       while filler.sendWhatFits(1 << 20) > 0 {}
       let bound = LoopBound(pair.socket)
       let transport = ScriptedTransport()
-      let refusal = pair.socket.begin(transport, isReading: true, onEnd: expectSuccess)
+      let refusal = pair.socket.beginHandshake(of: transport, isReading: true, onEnd: expectSuccess)
       #expect(refusal == nil)
       let write = start { try await bound.value.write(pattern(4 << 20), timeout: .milliseconds(1)) }
       transport.descriptor = pair.socket.socketDescriptor

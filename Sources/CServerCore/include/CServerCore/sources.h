@@ -19,7 +19,7 @@ CSC_ASSUME_NONNULL
 /**
  * @defgroup sources Limits for one source
  * What one network of clients may take, so that it leaves something to the others; and how many
- * connections a server accepts in a second, whoever they are from.
+ * connections a server accepts in a second, of all clients together.
  *
  * A source is all addresses that begin with the same bits. A client beyond its source's limits is
  * closed or reset before anything is made of it, and counted in

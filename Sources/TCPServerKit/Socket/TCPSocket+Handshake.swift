@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CServerCore
+
+/// The handshake of a ``SocketTransport``: before it is complete no byte of the program is sent, and none is received.
+extension TCPSocket {
+  /// Puts a transport between the socket and its descriptor, and begins its handshake.
+  ///
+  /// - Parameters:
+  ///   - isReading: whether the peer begins: the first step is made when the descriptor is readable.
+  ///   - onReady: called instead of going on, when the descriptor is ready: the caller calls `continueHandshake()` in its
+  ///     own time. Nil to go on at once.
+  ///   - onQuestion: called when the handshake needs an answer; then the caller calls `continueHandshake()`.
+  ///   - onEnd: called once, on the loop and never from within this call: with nil when all that is written is encrypted,
+  ///     or with what is wrong when the connection has ended, or is about to.
+  /// - Returns: why it cannot; nothing has been changed then.
+  package func beginHandshake(
+    of transport: any SocketTransport,
+    isReading: Bool,
+    onReady: (() -> Void)? = nil,
+    onQuestion: (() -> Void)? = nil,
+    onEnd: @escaping (SocketError?) -> Void
+  ) -> SocketError? {
+    if let refusal = whyEncryptionCannotBegin() { return refusal }
+    let slot = TransportSlot(transport)
+    slot.onHandshakeReady = onReady
+    slot.onHandshakeQuestion = onQuestion
+    slot.onHandshakeEnd = onEnd
+    origin.transport = slot
+    updateReadWatch()
+    if !isReading {
+      engine?.enqueue { [self] in
+        if transportSlot === slot { continueHandshake() }
+      }
+    }
+    return nil
+  }
+
+  private func whyEncryptionCannotBegin() -> SocketError? {
+    guard currentState == .connected, engine != nil, flags.isDisjoint(with: [.inputEnded, .writeEnded]) else {
+      return refuseAsync("Encryption begins on a socket that is connected, on an event base")
+    }
+    guard transportSlot == nil else { return refuseAsync("The connection is encrypted already") }
+    // What was sent before in the clear must not be taken for what is encrypted.
+    guard bytesHeld == 0, held == 0 else {
+      return refuseAsync("Encryption cannot begin while bytes are unread, or not sent")
+    }
+    guard !isInTransaction else { return refuseAsync("Encryption cannot begin within a transaction") }
+    return nil
+  }
+
+  /// The descriptor is ready for the handshake.
+  func handshakeIsReady(_ slot: TransportSlot) {
+    if let onReady = slot.onHandshakeReady { onReady() } else { continueHandshake() }
+  }
+
+  /// Does as much of the handshake as is possible now.
+  package func continueHandshake() {
+    guard let slot = transportSlot, slot.isHandshaking, descriptor >= 0 else { return }
+    switch slot.transport.handshake() {
+    case .done:
+      handshakeIsComplete(slot)
+    case .needsInput:
+      slot.state = .handshaking(.input)
+      watchWrite(false)
+      updateReadWatch()
+    case .needsRoom:
+      slot.state = .handshaking(.room)
+      updateReadWatch()
+      watchWrite(true)
+    case .needsAnswer:
+      slot.state = .handshaking(.answer)
+      watchWrite(false)
+      updateReadWatch()
+      slot.onHandshakeQuestion?()
+    case .failed(let failure):
+      handshakeHasFailed(slot, failure)
+    }
+  }
+
+  private func handshakeIsComplete(_ slot: TransportSlot) {
+    slot.state = .ready
+    noteUse(of: slot)
+    slot.onHandshakeReady = nil
+    slot.onHandshakeQuestion = nil
+    flags.remove(.drained)
+    watchWrite(false)
+    if output != nil {
+      watchWrite(true)
+      sendHeldBytes()
+      wakeWriterIfDrained()
+      armWriteTimer()
+    } else if slot.owesEnd || flags.contains(.writeEnded) {
+      endSending()
+    }
+    updateReadWatch()
+    comeBackForInput(slot)
+    exchange(&slot.onHandshakeEnd, with: nil)?(nil)
+  }
+
+  /// The peer has time to read the reason, if it was sent one: a reset would destroy that.
+  private func handshakeHasFailed(_ slot: TransportSlot, _ failure: TransportFailure) {
+    _ = slot.note(failure, CSC_CALL_READ)
+    slot.state = .failed
+    guard case .other(_, _, true) = failure else {
+      return connectionFailed(slot.failure ?? .remoteHostClosed)
+    }
+    endFailedHandshake(slot)
+  }
+
+  private func endFailedHandshake(_ slot: TransportSlot) {
+    let failure = slot.failure ?? .remoteHostClosed
+    if output != nil { noteUndelivered() }
+    output = nil
+    watchWrite(false)
+    record(failure)
+    flags.insert(.broken)
+    deliveryTimeout = min(deliveryTimeout, Self.timeForReason)
+    // That is a limit for silence alone, and the peer may go on sending.
+    slot.reasonTimer = engine.map {
+      LoopTimer($0, after: Self.timeForReason) { [weak self] in self?.becomeUnconnected(resetting: true) }
+    }
+    exchange(&slot.onHandshakeEnd, with: nil)?(failure.error)
+    existingDetails?.errorOccurred?.notify(failure.error)
+    disconnectFromHost()
+  }
+
+  /// How long a peer may take to read why its handshake has failed.
+  private static let timeForReason: Duration = .seconds(2)
+
+  /// Ends a connection whose handshake the program gives up, by a reset.
+  package func giveUpHandshake(_ error: SocketError, _ text: String) {
+    abort()
+    record(Failure(error, text))
+  }
+
+  /// Waits until the handshake of a transport is complete.
+  ///
+  /// Where it throws before `answer` was written, nothing has been changed; after that the connection has ended, because
+  /// the peer takes it for encrypted.
+  ///
+  /// - Parameters:
+  ///   - make: makes the transport for the socket's descriptor.
+  ///   - answer: is written, not encrypted, before: nothing of the peer's handshake is read meanwhile.
+  ///   - timeout: for all of it; nil sets no limit. The connection is reset when it has passed.
+  package func encrypt(
+    isReading: Bool,
+    after answer: [UInt8],
+    timeout: Duration?,
+    _ make: (CInt) throws -> any SocketTransport
+  ) async throws {
+    try await onLoop { socket in
+      guard let engine = socket.engine else { throw socket.refuseAsync("No event base to wait on") }
+      if let refusal = socket.whyEncryptionCannotBegin() { throw refusal }
+      let transport = try make(socket.descriptor)
+      // Nothing of the handshake is to be read ahead.
+      socket.flags.remove(.readsAhead)
+      socket.updateReadWatch()
+      var isLate = false
+      let timer = timeout.map {
+        LoopTimer(engine, after: $0) {
+          // Not of one that is over, and whose task has not gone on yet.
+          guard socket.transportSlot?.isHandshaking ?? true else { return }
+          isLate = true
+          socket.abort()
+        }
+      }
+      defer { withExtendedLifetime(timer) {} }
+      do {
+        if !answer.isEmpty { try await socket.writeInTheClear(answer) }
+        try await socket.completeHandshake(of: transport, isReading: isReading, engine)
+      } catch {
+        guard isLate else { throw error }
+        socket.record(Failure(.socketTimeout, "The handshake took too long"))
+        throw SocketError.socketTimeout
+      }
+    }
+  }
+
+  /// Writes what the peer begins its handshake after.
+  private func writeInTheClear(_ answer: [UInt8]) async throws {
+    do {
+      guard unsafe answer.withUnsafeBytes({ unsafe writeHere($0) }) >= 0 else { throw lastError }
+      try await waitUntilAllSent(nil)
+      if let refusal = whyEncryptionCannotBegin() { throw refusal }
+    } catch {
+      abort()
+      throw error
+    }
+  }
+
+  private func completeHandshake(
+    of transport: any SocketTransport,
+    isReading: Bool,
+    _ engine: EventEngine
+  ) async throws {
+    let waiter = WaiterQueue.Waiter()
+    waiter.begin()
+    var failure: SocketError?
+    var hasEnded = false
+    let refusal = beginHandshake(
+      of: transport,
+      isReading: isReading,
+      onEnd: {
+        failure = $0
+        hasEnded = true
+        waiter.wake(.ready)
+      }
+    )
+    if let refusal { throw refusal }
+    await engine.suspend(on: waiter)
+    if let failure { throw failure }
+    guard hasEnded else {
+      transportSlot?.onHandshakeEnd = nil
+      abort()
+      throw cancelled()
+    }
+  }
+}
