@@ -147,6 +147,12 @@ let package = Package(
       path: "Tests/Soak/SwiftServer",
       swiftSettings: swiftSettings
     ),
+    .executableTarget(
+      name: "TLSJudgedServer",
+      dependencies: ["TCPServerKit", "TCPServerTLS"],
+      path: "Tests/TLS/Server",
+      swiftSettings: swiftSettings
+    ),
     .testTarget(
       name: "TCPServerKitTests",
       dependencies: [

@@ -2,6 +2,10 @@
 """Scenarios, and the figures that they find."""
 
 import functools
+import os
+import subprocess
+import time
+import traceback
 
 
 class Failed(Exception):
@@ -65,6 +69,25 @@ class Figures:
     def finish(self):
         if self.wrong:
             raise Failed("; ".join(self.wrong))
+
+
+def run_scenario(name, is_long, programs):
+    """Its rows, and whether it failed; None when it was skipped."""
+    figures = Figures(name, is_long, programs)
+    start = time.monotonic()
+    failed = False
+    try:
+        scenarios[name](figures)
+        figures.finish()
+        verdict = "ok"
+    except Skipped as reason:
+        verdict, failed = f"SKIPPED: {reason}", "CI" in os.environ
+    except (Failed, OSError, subprocess.SubprocessError) as reason:
+        verdict, failed = f"FAILED: {reason}", True
+        if not isinstance(reason, Failed):
+            verdict += "\n" + traceback.format_exc()
+    print(f"{name:24} {time.monotonic() - start:6.1f} s  {verdict}", flush=True)
+    return figures.rows, failed
 
 
 def percentile(values, share):

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import TCPServerKit
+import TCPServerTLS
+
+/// One connection: "?" and a newline are answered by what was agreed with the client, everything else by itself.
+struct Answering {
+  private let socket: TCPSocket
+  private let loop: Int
+
+  init(_ socket: TCPSocket, _ loops: EventBaseGroup) {
+    self.socket = socket
+    loop = loops.eventBases.firstIndex { $0 === EventBase.current } ?? -1
+  }
+
+  func run() async throws {
+    while let bytes = try await socket.read(maxLength: 65536) {
+      try await socket.write(bytes.elementsEqual("?\n".utf8) ? Array("\(agreed)\n".utf8) : bytes)
+    }
+  }
+
+  private var agreed: String {
+    guard let encryption = socket.encryption else { return "loop=\(loop)" }
+    return [
+      "loop=\(loop)", "version=\(encryption.version)", "cipher=\(encryption.cipher)",
+      "protocol=\(encryption.applicationProtocol ?? "-")", "name=\(encryption.serverName ?? "-")",
+      "resumed=\(encryption.isResumed)", "certificates=\(encryption.peerCertificates.count)",
+      "verification=\(encryption.verification)",
+    ].joined(separator: " ")
+  }
+}
