@@ -11,7 +11,7 @@ STEPS = format-check check-error-texts check-language check-floors check-async-d
 
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
 .NOTPARALLEL:
-.PHONY: help run fortune bench bench-quick bench-loops test $(STEPS) docs test-hostile hostile test-restart restarts deploying test-sanitizers check coverage fuzz soak torture format clean \
+.PHONY: help run fortune bench bench-quick bench-loops test $(STEPS) docs test-hostile hostile test-restart restarts test-tls judge-tls deploying test-sanitizers check coverage fuzz soak torture format clean \
 	dependencies-run dependencies-docs dependencies-test dependencies-ci
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo 'make fuzz [SECONDS=60]           random input and calls for the C core, so long for each target'
 	@echo 'make soak [CONNECTIONS=200000]   that many for each of our servers, while things happen to them'
 	@echo 'make hostile                     floods, scans, limits, slow peers at length, with a table (20 minutes)'
+	@echo 'make judge-tls                   encrypted servers against attackers, scanners and silent clients (10 minutes)'
 	@echo 'make restarts                    100 hot restarts at 5,000 clients a second, then other ways beside it (6 minutes)'
 	@echo 'make deploying                   EchoServer in a bare Debian, as the article "Deploying" says (needs root; minutes)'
 	@echo 'make docs                        build the documentation as a site in build/documentation'
@@ -68,6 +69,12 @@ test-restart: dependencies-ci
 restarts: dependencies-ci
 	@Tests/Restart/run --restarts 100 --rate 5000 --held 1000 $(ARGS)
 	@Tests/Restart/run --table --restarts 20 --pause 0.5 --rate 2000 --held 200
+
+test-tls: dependencies-ci
+	@scripts/step 'Encrypted servers, attackers and scanners' Tests/TLS/run $(ARGS)
+
+judge-tls: dependencies-ci
+	@Tests/TLS/run --long $(ARGS)
 
 deploying: dependencies-ci
 	@scripts/step 'Deploying' Tests/Deploying/run --debootstrap $(ARGS)

@@ -65,6 +65,8 @@ LONG_STEPS = (
     swift("test-torrent", "Torrent among real clients", "Examples/Torrent"),
     Step("test-hostile", "Floods, scans, limits, other processes", ("Tests/Hostile/run",)),
     Step("test-restart", "Hot restarts while clients connect", ("Tests/Restart/run", "--may-be-slow")),
+    # In the build of test-swift.
+    Step("test-tls", "Encrypted servers, attackers and scanners", ("Tests/TLS/run",)),
     # After the step that has built the program.
     Step("test-deploying", "Deployed: a root of its own, process 1", ("Tests/Deploying/run",)),
     # The same inputs each time: a change fails for what it breaks, not by bad luck.

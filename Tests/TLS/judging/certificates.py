@@ -25,7 +25,7 @@ class Maker:
         self.openssl("genpkey", "-quiet", "-algorithm", *KEYS[kind], "-out", path)
         return path
 
-    def issue(self, name, kind, issuer, extensions, days=30, common_name=None):
+    def issue(self, name, kind, issuer, extensions, days=90, common_name=None):
         """NAME.crt and NAME.key; without an issuer it signs itself."""
         key, certificate = self.key(name, kind), self.folder / f"{name}.crt"
         wishes = self.folder / f"{name}.wishes"
@@ -59,5 +59,5 @@ def make(folder):
             maker.bundle(f"{name}-{kind}", "intermediate")
     for name in CLIENTS:
         issuer = "other-intermediate" if name == "other" else "intermediate"
-        maker.issue(name, "ecdsa", issuer, ("extendedKeyUsage=clientAuth",), days=-1 if name == "expired" else 30)
+        maker.issue(name, "ecdsa", issuer, ("extendedKeyUsage=clientAuth",), days=-1 if name == "expired" else 90)
         maker.bundle(name, issuer)
