@@ -132,7 +132,11 @@ bool csc_tls_ticket_keys_import(csc_tls_ticket_keys *keys, const void *bytes, si
                               "These are not exported ticket keys");
     }
     memcpy(imported, (const char *)bytes + sizeof MAGIC, sizeof imported);
-    bool has_key = imported[0].made != 0;
+    // None is of a time before 1970, whose age is no number.
+    bool has_key = imported[0].made > 0;
+    for (int index = 1; index < CSC__TLS_TICKET_KEYS; index++) {
+        has_key = has_key && imported[index].made >= 0;
+    }
     if (has_key) {
         pthread_mutex_lock(&keys->lock);
         memcpy(keys->keys, imported, sizeof imported);

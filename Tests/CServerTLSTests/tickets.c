@@ -77,6 +77,12 @@ static void bytes_that_are_no_keys_change_nothing(void **state) {
     memset(wrong + 8, 0, sizeof wrong - 8);
     assert_false(csc_tls_ticket_keys_import(keys, wrong, sizeof wrong, &error));
     assert_string_equal(error.text, "These exported ticket keys have no key");
+    for (size_t key = 0; key < 3; key++) { // of a time before 1970
+        memcpy(wrong, before, sizeof wrong);
+        memset(wrong + 8 + 88 * key, 0x80, sizeof(int64_t));
+        assert_false(csc_tls_ticket_keys_import(keys, wrong, sizeof wrong, &error));
+        assert_int_equal(error.fault, CSC_TLS_FAULT_TICKET_KEYS);
+    }
     csc_tls_ticket_keys_export(keys, after);
     assert_memory_equal(before, after, sizeof before);
     csc_tls_ticket_keys_free(keys);
