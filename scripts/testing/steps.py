@@ -72,7 +72,7 @@ LONG_STEPS = (
     # The same inputs each time: a change fails for what it breaks, not by bad luck.
     Step("fuzz", "Fuzzing",
          ("env", "FUZZ_SEED=1", "scripts/fuzz", "8", "addresses", "handover_message", "proxy_header", "servers",
-          "service_variables")),
+          "service_variables", "tls_hello", "tls_settings")),
     Step("fuzz-socks5", "Fuzzing the SOCKS5 conversation", ("env", "FUZZ_SEED=1", "scripts/fuzz", "20", "socks5")),
     Step("soak", "Soak", ("env", "SOAK_CONFIGURATION=debug", "SOAK_EVENT=300", "scripts/soak", "20000")),
     *(Step(f"test-sanitizers-{name}", title, ("scripts/test-sanitizers", name)) for name, title in (
