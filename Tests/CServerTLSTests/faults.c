@@ -28,6 +28,10 @@ typedef struct sides {
     csc_tls_context *contexts[2];
     csc_tls *tls[2];
     int descriptors[2];
+    unsigned char session[8192];
+    size_t session_size; // 0 for none to resume
+    bool keeps_session;  // of the next connection
+    bool has_resumed;
 } sides;
 
 static void talk(sides *all) {
@@ -56,8 +60,12 @@ static void talk(sides *all) {
     }
     for (int side = 0; side < 2; side++) {
         if (all->tls[side]) {
-            unsigned char session[8192];
-            csc_tls_copy_session(all->tls[side], session, sizeof session);
+            unsigned char session[sizeof all->session];
+            size_t size = csc_tls_copy_session(all->tls[side], session, sizeof session);
+            if (all->keeps_session && size > 0) {
+                memcpy(all->session, session, size);
+                all->session_size = size;
+            }
             csc_tls_copy_peer_certificate(all->tls[side], 0, session, sizeof session);
             csc_tls_release_buffers(all->tls[side]);
             csc_tls_end_writing(all->tls[side]);
@@ -130,7 +138,11 @@ static void connect_and_talk(sides *all) {
     fault_resume();
     all->tls[0] = csc_tls_new_server(all->contexts[0], all->descriptors[0], NULL);
     all->tls[1] = csc_tls_new_client(all->contexts[1], all->descriptors[1], "localhost", NULL);
+    if (all->session_size > 0 && all->tls[1]) {
+        csc_tls_resume(all->tls[1], all->session, all->session_size);
+    }
     talk(all);
+    all->has_resumed = all->tls[0] && csc_tls_is_resumed(all->tls[0]);
     for (int side = 0; side < 2; side++) {
         csc_tls_free(all->tls[side]);
         fault_suspend();
@@ -153,11 +165,16 @@ static int64_t stride_of(int64_t usual) {
     return under_valgrind() ? usual * 61 : usual;
 }
 
-static void fail_connections(csc_tls_version version, int64_t count, int64_t stride) {
+static void fail_connections(csc_tls_version version, bool is_resumed, int64_t count,
+                             int64_t stride) {
     life one = life_of(version);
     sides all;
     prepare(&one, &all);
+    all.keeps_session = is_resumed;
     connect_and_talk(&all); // OpenSSL loads what it needs once
+    all.keeps_session = false;
+    connect_and_talk(&all);
+    assert_int_equal(all.has_resumed, is_resumed);
     int64_t before = left();
     memory_fail(0, 0);
     connect_and_talk(&all);
@@ -179,9 +196,18 @@ static void fail_connections(csc_tls_version version, int64_t count, int64_t str
 static void any_allocation_of_a_connection_may_fail(void **state) {
     (void)state;
     for (csc_tls_version version = CSC_TLS_VERSION_1_2; version <= CSC_TLS_VERSION_1_3; version++) {
-        fail_connections(version, 1, stride_of(13));
-        fail_connections(version, 20, stride_of(53));
-        fail_connections(version, -1, stride_of(53));
+        fail_connections(version, false, 1, stride_of(13));
+        fail_connections(version, false, 20, stride_of(53));
+        fail_connections(version, false, -1, stride_of(53));
+    }
+}
+
+static void any_allocation_of_a_resumed_connection_may_fail(void **state) {
+    (void)state;
+    for (csc_tls_version version = CSC_TLS_VERSION_1_2; version <= CSC_TLS_VERSION_1_3; version++) {
+        fail_connections(version, true, 1, stride_of(13));
+        fail_connections(version, true, 20, stride_of(53));
+        fail_connections(version, true, -1, stride_of(53));
     }
 }
 
@@ -270,6 +296,7 @@ int main(void) {
     memory_watch();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_allocation_of_a_connection_may_fail),
+        cmocka_unit_test(any_allocation_of_a_resumed_connection_may_fail),
         cmocka_unit_test(any_allocation_of_settings_may_fail),
         cmocka_unit_test(any_system_call_may_fail),
         cmocka_unit_test(a_lack_of_memory_is_said),
