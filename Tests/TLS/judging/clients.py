@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from hostile import network
-from hostile.report import Failed, Skipped, needs, scenario
+from hostile.report import Failed, needs, scenario
 
 from .server import SECONDS, Server
 
@@ -108,21 +108,3 @@ def piped_clients(figures):
         for name, words in commands.items():
             answer = piped(words, text, b"the end\n")
             figures.add(name, "the same" if answer.endswith(text) else f"{answer[-200:]}", exactly="the same")
-
-
-@scenario("Qt")
-def qt(figures):
-    """Qt 6's QSslSocket"""
-    found = subprocess.run(["pkg-config", "--cflags", "--libs", "Qt6Network"], stdout=subprocess.PIPE,
-                           stderr=subprocess.DEVNULL, text=True)
-    if found.returncode != 0:
-        raise Skipped("there are no development files of Qt 6 here (scripts/install-dependencies ci)")
-    source = Path(__file__).resolve().parent.parent / "qt_client.cpp"
-    with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder, "qt_client")
-        network.run("c++", "-std=c++17", "-fPIC", "-O0", source, "-o", program, *found.stdout.split(), timeout=300)
-        for key in ("ecdsa", "rsa"):
-            with Server(figures.programs, key) as server:
-                answer = network.run(program, server.port, server.authority, NAME, len(BYTES), timeout=120)
-                figures.add(key, answer.strip())
-                figures.check(f"{key}: {answer}", answer.strip().endswith("http/1.1"))

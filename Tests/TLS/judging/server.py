@@ -79,9 +79,13 @@ class Server:
         return socket.create_connection(("127.0.0.1", self.port), SECONDS)
 
     def client(self, name="www.example.com"):
-        """An encrypted connection of Python's ssl."""
-        context = ssl.create_default_context(cafile=str(self.authority))
-        return context.wrap_socket(self.connect(), server_hostname=name)
+        return client_of(self, name)
+
+
+def client_of(server, name="www.example.com"):
+    """An encrypted connection of Python's ssl."""
+    context = ssl.create_default_context(cafile=str(server.authority))
+    return context.wrap_socket(socket.create_connection(("127.0.0.1", server.port), SECONDS), server_hostname=name)
 
 
 def echoes(client, text=b"still there"):
