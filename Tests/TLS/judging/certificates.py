@@ -46,7 +46,8 @@ class Maker:
 def make(folder):
     """All of them, as the server and its clients look for them."""
     maker = Maker(folder)
-    authority = ("basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign", "subjectKeyIdentifier=hash")
+    authority = ("basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign",
+                 "subjectKeyIdentifier=hash")
     for root, intermediate in (("authority", "intermediate"), ("other-authority", "other-intermediate")):
         maker.issue(root, "ecdsa", None, authority)
         maker.issue(intermediate, "ecdsa", root, authority)
@@ -54,7 +55,8 @@ def make(folder):
     for name, host in NAMES.items():
         for kind in KEYS:
             maker.issue(f"{name}-{kind}", kind, "intermediate",
-                        (f"subjectAltName=DNS:{host}", "keyUsage=critical,digitalSignature", "extendedKeyUsage=serverAuth"),
+                        (f"subjectAltName=DNS:{host}", "keyUsage=critical,digitalSignature",
+                         "extendedKeyUsage=serverAuth"),
                         common_name=f"{name}-{kind}")
             maker.bundle(f"{name}-{kind}", "intermediate")
     for name in CLIENTS:

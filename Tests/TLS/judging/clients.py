@@ -59,7 +59,8 @@ def stunnel_to(server, folder):
         f"CAfile = {server.authority}")) + "\n", encoding="ascii")
     log = Path(folder, "stunnel.log")
     with log.open("w", encoding="utf-8") as output, subprocess.Popen(
-            [shutil.which("stunnel4") or "stunnel", settings], stdin=subprocess.DEVNULL, stdout=output, stderr=output) as process:
+            [shutil.which("stunnel4") or "stunnel", settings], stdin=subprocess.DEVNULL, stdout=output,
+            stderr=output) as process:
         try:
             deadline = time.monotonic() + SECONDS
             while True:
@@ -101,9 +102,10 @@ def piped_clients(figures):
     text = b"some text\n" * 100 + b"the end\n"
     with Server(figures.programs) as server:
         commands = {
-            "gnutls-cli": ("gnutls-cli", "--x509cafile", server.authority, "--sni-hostname", NAME, "--verify-hostname", NAME,
-                           "--logfile", "/dev/null", "-p", server.port, "127.0.0.1"),
-            "socat": ("socat", "-", f"OPENSSL:127.0.0.1:{server.port},cafile={server.authority},commonname={NAME},snihost={NAME}"),
+            "gnutls-cli": ("gnutls-cli", "--x509cafile", server.authority, "--sni-hostname", NAME, "--verify-hostname",
+                           NAME, "--logfile", "/dev/null", "-p", server.port, "127.0.0.1"),
+            "socat": ("socat", "-", f"OPENSSL:127.0.0.1:{server.port},cafile={server.authority},"
+                                    f"commonname={NAME},snihost={NAME}"),
         }
         for name, words in commands.items():
             answer = piped(words, text, b"the end\n")

@@ -5,8 +5,8 @@ alert, "echoes" for a connection that goes on, "ends" for one that ends without 
 Where the RFCs leave it open, or OpenSSL is more patient than they are, it is what OpenSSL does."""
 
 from .hello import record
-from .meddler import (ALERT, CERTIFICATE, CHANGE_CIPHER_SPEC, CLIENT_KEY_EXCHANGE, CLOSE_NOTIFY, DATA, FINISHED, HANDSHAKE,
-                      KEY_UPDATE, NEW_SESSION_TICKET, message, outcome, replacing)
+from .meddler import (ALERT, CERTIFICATE, CHANGE_CIPHER_SPEC, CLIENT_KEY_EXCHANGE, CLOSE_NOTIFY, DATA, FINISHED,
+                      HANDSHAKE, KEY_UPDATE, NEW_SESSION_TICKET, message, outcome, replacing)
 
 ECHOES, ENDS = "echoes", "ends"
 UNEXPECTED_MESSAGE, BAD_RECORD_MAC, RECORD_OVERFLOW, ILLEGAL_PARAMETER, DECODE_ERROR = 10, 20, 22, 47, 50
@@ -47,20 +47,25 @@ def at_the_end_of_the_handshake(minor):
         return UNEXPECTED_MESSAGE if minor == 2 else outcome_there
     def once(name, outcome_there, parts):
         return name, outcome_there, echo, finishing(parts)
-    yield once("a Finished in records of 1 byte", ECHOES, lambda text: [(HANDSHAKE, text[i:i + 1]) for i in range(len(text))])
+    yield once("a Finished in records of 1 byte", ECHOES,
+               lambda text: [(HANDSHAKE, text[i:i + 1]) for i in range(len(text))])
     yield once("a Finished in two records", ECHOES, lambda text: [(HANDSHAKE, text[:5]), (HANDSHAKE, text[5:])])
-    yield once("a Finished with another value", DECRYPT_ERROR, lambda text: [(HANDSHAKE, text[:-1] + bytes([text[-1] ^ 1]))])
+    yield once("a Finished with another value", DECRYPT_ERROR,
+               lambda text: [(HANDSHAKE, text[:-1] + bytes([text[-1] ^ 1]))])
     yield once("a Finished that is too short", DECODE_ERROR, lambda text: [(HANDSHAKE, message(text[4:-1], FINISHED))])
-    yield once("a Finished that is too long", DECODE_ERROR, lambda text: [(HANDSHAKE, message(text[4:] + b"\0", FINISHED))])
+    yield once("a Finished that is too long", DECODE_ERROR,
+               lambda text: [(HANDSHAKE, message(text[4:] + b"\0", FINISHED))])
     yield once("an empty Finished", DECODE_ERROR, lambda text: [(HANDSHAKE, message(b"", FINISHED))])
     yield once("data in place of the Finished", UNEXPECTED_MESSAGE, lambda text: [(DATA, b"early")])
     yield once("another message in place of the Finished", UNEXPECTED_MESSAGE,
                lambda text: [(HANDSHAKE, message(text[4:], NEW_SESSION_TICKET))])
     # In TLS 1.3 the server has changed its key by then.
-    yield once("two Finished", UNEXPECTED_MESSAGE if minor == 2 else BAD_RECORD_MAC, lambda text: [(HANDSHAKE, text), (HANDSHAKE, text)])
+    yield once("two Finished", UNEXPECTED_MESSAGE if minor == 2 else BAD_RECORD_MAC,
+               lambda text: [(HANDSHAKE, text), (HANDSHAKE, text)])
     yield once("a certificate that was not asked for", UNEXPECTED_MESSAGE,
                lambda text: [(HANDSHAKE, message(bytes(4), CERTIFICATE)), (HANDSHAKE, text)])
-    yield once("a warning before the Finished", between(ECHOES), lambda text: [(ALERT, bytes([1, USER_CANCELED])), (HANDSHAKE, text)])
+    yield once("a warning before the Finished", between(ECHOES),
+               lambda text: [(ALERT, bytes([1, USER_CANCELED])), (HANDSHAKE, text)])
     yield once("close_notify in place of the Finished", between(ENDS), lambda text: [(ALERT, bytes([1, CLOSE_NOTIFY]))])
     yield once("a fatal alert in place of the Finished", between(ENDS), lambda text: [(ALERT, bytes([2, 42]))])
 
@@ -100,7 +105,8 @@ def of_tls_1_2(_):
     yield "a key exchange that is none", HANDSHAKE_FAILURE, echo, replacing(
         HANDSHAKE, CLIENT_KEY_EXCHANGE, lambda text: [(HANDSHAKE, message(b"", CLIENT_KEY_EXCHANGE))])
     yield "a key that is off the curve", ILLEGAL_PARAMETER, echo, replacing(
-        HANDSHAKE, CLIENT_KEY_EXCHANGE, lambda text: [(HANDSHAKE, message(text[4:5] + bytes(text[4]), CLIENT_KEY_EXCHANGE))])
+        HANDSHAKE, CLIENT_KEY_EXCHANGE,
+        lambda text: [(HANDSHAKE, message(text[4:5] + bytes(text[4]), CLIENT_KEY_EXCHANGE))])
     yield "the key exchange in records of 1 byte", ECHOES, echo, replacing(
         HANDSHAKE, CLIENT_KEY_EXCHANGE, lambda text: [(HANDSHAKE, text[i:i + 1]) for i in range(len(text))])
     yield "ChangeCipherSpec before the key exchange", UNEXPECTED_MESSAGE, echo, replacing(

@@ -123,8 +123,10 @@ def fields(text):
     yield "no key share, a second hello is asked for", ANSWERS, hello().put(SHARES, vector(b"", 2))
     yield "a key share of a group that is not offered", ILLEGAL_PARAMETER, (
         hello().put(GROUPS, vector(b"\0\x1d", 2)).put(SHARES, vector(b"\0\x17" + vector(bytes(65), 2), 2)))
-    yield "a key share that is too short", ILLEGAL_PARAMETER, hello().put(SHARES, vector(b"\0\x1d" + vector(bytes(31), 2), 2))
-    yield "a key share off the curve", ILLEGAL_PARAMETER, hello().put(SHARES, vector(b"\0\x17" + vector(b"\4" + bytes(64), 2), 2))
+    yield "a key share that is too short", ILLEGAL_PARAMETER, (
+        hello().put(SHARES, vector(b"\0\x1d" + vector(bytes(31), 2), 2)))
+    yield "a key share off the curve", ILLEGAL_PARAMETER, (
+        hello().put(SHARES, vector(b"\0\x17" + vector(b"\4" + bytes(64), 2), 2)))
     yield "a cookie that was not given", ANSWERS, hello().put(COOKIE, vector(bytes(32), 2))
     psk = vector(vector(b"ticket", 2) + bytes(4), 2)
     yield "a ticket that is none", ANSWERS, hello().put(MODES, b"\1\1").put(PSK, psk + vector(vector(bytes(32), 1), 2))

@@ -16,7 +16,8 @@ def install(folder, names):
         target = folder / name
         if not (target / name).is_dir():
             subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-                            "--root-user-action=ignore", "--target", str(target), NEEDED[name]], check=False, timeout=300)
+                            "--no-warn-conflicts", "--root-user-action=ignore", "--target", str(target), NEEDED[name]],
+                           check=False, timeout=300)
 
 
 def needs(programs, name):

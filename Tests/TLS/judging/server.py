@@ -20,8 +20,8 @@ class Server:
         words = [str(word) for option in numbers.items() for word in option]
         # One arena, so that the server's count of its memory has that of all its threads.
         self.process = subprocess.Popen(
-            [str(programs.server), str(programs.certificates), key, verify, *words], env=os.environ | {"MALLOC_ARENA_MAX": "1"},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+            [str(programs.server), str(programs.certificates), key, verify, *words],
+            env=os.environ | {"MALLOC_ARENA_MAX": "1"}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         self.authority = programs.certificates / "authority.pem"
         self.port = int(self._line("port").split()[1])
 
