@@ -23,7 +23,8 @@ int main(int count, char **words) {
     QSslSocket socket;
     socket.setSslConfiguration(configuration);
     socket.setPeerVerifyName(QString::fromLatin1(words[3]));
-    socket.connectToHostEncrypted("127.0.0.1", static_cast<quint16>(atoi(words[1])), QString::fromLatin1(words[3]));
+    socket.connectToHostEncrypted("127.0.0.1", static_cast<quint16>(atoi(words[1])),
+                                  QString::fromLatin1(words[3]));
     if (!socket.waitForEncrypted(WAIT)) {
         fprintf(stderr, "%s\n", qPrintable(socket.errorString()));
         return 1;
@@ -39,7 +40,8 @@ int main(int count, char **words) {
         received += socket.readAll();
     }
     printf("%s, %s, %s\n", qPrintable(QString::number(int(socket.sessionProtocol()))),
-           qPrintable(socket.sessionCipher().name()), socket.sslConfiguration().nextNegotiatedProtocol().constData());
+           qPrintable(socket.sessionCipher().name()),
+           socket.sslConfiguration().nextNegotiatedProtocol().constData());
     socket.disconnectFromHost();
     const bool has_ended =
         socket.state() == QAbstractSocket::UnconnectedState || socket.waitForDisconnected(WAIT);

@@ -30,7 +30,8 @@ int main(int count, char **words) {
     server.setHandshakeTimeout(atoi(words[2]));
     QObject::connect(&server, &QSslServer::pendingConnectionAvailable, [&server] {
         while (QTcpSocket *socket = server.nextPendingConnection()) {
-            QObject::connect(socket, &QTcpSocket::readyRead, [socket] { socket->write(socket->readAll()); });
+            QObject::connect(socket, &QTcpSocket::readyRead,
+                             [socket] { socket->write(socket->readAll()); });
             QObject::connect(socket, &QTcpSocket::disconnected, socket, &QObject::deleteLater);
         }
     });
