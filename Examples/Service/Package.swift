@@ -1,6 +1,14 @@
 // swift-tools-version: 6.2
 // SPDX-License-Identifier: Apache-2.0
+@preconcurrency import Glibc
 import PackageDescription
+
+// SwiftPM identifies packages by their folders' names, in lower case: a repository in a folder named Service, and this one.
+let folders = Context.packageDirectory.split(separator: "/").map { $0.lowercased() }
+if folders.suffix(3).first == folders.last {
+  fputs("SwiftPM takes the repository for this package: clone it to a folder with another name.\n", stderr)
+  exit(1)
+}
 
 // A package of its own, so that building the library or the other examples does not fetch what its traits need.
 // ProgramTesting is a link to the other examples' folder.
