@@ -35,6 +35,9 @@ struct EchoServer: ParsableCommand {
   )
   var restartPath: String?
 
+  @Flag(help: "Have the service manager keep the socket for the next process.")
+  var storeSocket = false
+
   @Option(help: "Whether a connection is served by its signals' handlers or by a task.")
   var style = Style.async
 
@@ -55,6 +58,9 @@ struct EchoServer: ParsableCommand {
 
   @Option(help: "How many seconds clients are accepted after a signal; a second signal ends them.")
   var drainDelay = 0.0
+
+  @Option(help: "How many seconds idle connections may wait for their next request when the server ends.")
+  var drainIdle = 0.0
 
   @OptionGroup var limit: ConnectionLimit
 
@@ -97,6 +103,9 @@ struct EchoServer: ParsableCommand {
     guard (0...1_000_000).contains(drainDelay) else {
       throw ValidationError("--drain-delay takes a number of seconds from 0 to 1000000.")
     }
+    guard (0...1_000_000).contains(drainIdle) else {
+      throw ValidationError("--drain-idle takes a number of seconds from 0 to 1000000.")
+    }
     guard !http || style == .async else {
       throw ValidationError("--http is there in the async style only.")
     }
@@ -106,7 +115,7 @@ struct EchoServer: ParsableCommand {
     let inherited = try InheritedSockets.fromEnvironment()
     // The main thread's loop takes the signals, and serves no client.
     let signals = try makeEventBase()
-    let shutdown = GracefulShutdown()
+    let shutdown = GracefulShutdown(idleTime: .seconds(drainIdle))
     shutdown.beginOnSignals(
       SIGINT,
       SIGTERM,
@@ -175,7 +184,13 @@ struct EchoServer: ParsableCommand {
     tell("\(protocolName) server is listening on \(place).")
 
     try predecessor?.ready()
-    ServiceNotifier()?.ready()
+    let notifier = ServiceNotifier()
+    if storeSocket {
+      try await server.withAcceptor { _ = notifier?.store($0.socketDescriptor, name: HotRestart.socketName) }
+    }
+    notifier?.ready()
+    let watchdog = Task { await notifier?.pingWatchdog(whileAnswering: loops) }
+    defer { watchdog.cancel() }
     let handover = restart.map { restart in
       Task { await restart.handOver(server, shutdown, grace: .seconds(grace)) }
     }

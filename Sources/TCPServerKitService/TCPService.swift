@@ -50,7 +50,7 @@
     ///
     /// May be called from any task. The handlers run on the service's loops.
     public func run() async throws {
-      let shutdown = GracefulShutdown()
+      let shutdown = GracefulShutdown(idleTime: configuration.shutdownIdleTime)
       guard state.begin(shutdown) else { throw SocketError.operation }
       do {
         try await withGracefulShutdownHandler {

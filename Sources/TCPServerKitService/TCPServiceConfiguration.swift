@@ -22,6 +22,8 @@
     public var shutdownDelay: Duration = .zero
     /// How long handlers may take after that; then they are cancelled.
     public var shutdownTimeout: Duration = .seconds(30)
+    /// How long connections between two messages may then wait for their next one; see `GracefulShutdown.idleTime`.
+    public var shutdownIdleTime: Duration = .zero
     /// What runs beside the server: a log, metrics.
     public var monitors: [any ServerMonitor] = []
     /// Is called once on each loop with its server, before that listens: for further limits and options.

@@ -47,8 +47,22 @@ public final class GracefulShutdown: Sendable {
   private let state = Locked(State())
   let signals = Locked(SignalsHeard())
 
+  /// How long a connection that is between two messages when the shutdown begins may wait for its next one; zero, as at
+  /// first, ends it then.
+  ///
+  /// A client that sends a request while the server ends its connection gets no answer, and has to send it again on
+  /// another one. A client that asks within this time gets its answer, and the end right behind it, when it has nothing on
+  /// its way. Choose it longer than clients usually pause, and much shorter than the shutdown's timeout, which goes on
+  /// meanwhile: a shutdown takes as long where clients do not ask.
+  public let idleTime: Duration
+
   /// Makes a shutdown that has not begun.
-  public init() {}
+  ///
+  /// - Parameter idleTime: how long connections between two messages may wait for the next one. Less than zero counts as
+  ///   zero.
+  public init(idleTime: Duration = .zero) {
+    self.idleTime = idleTime.limited
+  }
 
   deinit {
     state.withLock { $0.delay }?.alarm.cancel()

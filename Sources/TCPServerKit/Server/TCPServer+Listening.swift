@@ -46,7 +46,7 @@ extension TCPServer {
   /// What the end of the last listening has left: why it broke, and that its connections are not to begin anything new.
   func forgetLastEnd() {
     serverCore.listenerFailure = nil
-    context.isDraining = false
+    context.drain = nil
   }
 
   /// A pause ends with the listening that it interrupted. One that is asked for before the next holds for that.

@@ -25,6 +25,12 @@ extension TCPServer {
   /// silent for a quarter of a second. A client that has connected and not sent a byte has a second for its first one.
   /// To their handlers that is the end of input. All others have until the deadline.
   ///
+  /// With ``GracefulShutdown/idleTime`` connections that wait for their next message when the shutdown begins may go on
+  /// waiting that long; each ends when its handler has answered once more.
+  ///
+  /// A connection that has ended is closed when its client has ended it, too, and at the latest a second after the client
+  /// has got everything: what the client sends until then is thrown away, and resets nothing.
+  ///
   /// - Parameters:
   ///   - maxConnections: how many handlers may run at once; at the limit accepting waits, and clients wait in
   ///     the kernel's queue. Nil sets no limit; less than 1 counts as 1.
@@ -166,7 +172,7 @@ private final class Serving: CancellableWait {
     report.acceptedWhileAnnounced = acceptedWhileAnnounced.count
   }
 
-  /// A server that ends does not wait for peers that have everything but do not end their side.
+  /// A server that ends does not wait long for peers that have everything but do not end their side.
   private func hurryClosing() {
     guard !isEnding else { return }
     isEnding = true
@@ -275,10 +281,14 @@ private final class Serving: CancellableWait {
     // It may come when the server has long been listening for another call.
     guard !isOver, let engine = server.eventBase?.engine else { return }
     acceptedWhileAnnounced.follow(shutdown, of: server)
-    if let deadline = shutdown.deadline { shutDown(until: deadline, engine) }
+    if let deadline = shutdown.deadline { shutDown(until: deadline, idleTime: shutdown.idleTime, engine) }
   }
 
-  private func shutDown(until deadline: ContinuousClock.Instant, _ engine: EventEngine) {
+  private func shutDown(
+    until deadline: ContinuousClock.Instant,
+    idleTime: Duration,
+    _ engine: EventEngine
+  ) {
     self.deadline = LoopTimer(engine, after: deadline - .now) { [weak self] in
       self?.isPastDeadline = true
       // Their tasks would wait for headers.
@@ -287,7 +297,7 @@ private final class Serving: CancellableWait {
     }
     guard !isShuttingDown else { return }
     isShuttingDown = true
-    server.context.isDraining = true
+    server.context.drain = SocketContext.Drain(idleTime: idleTime)
     TCPSocket.endIdle(of: server.context)
     server.finishHere()
     hurryClosing()

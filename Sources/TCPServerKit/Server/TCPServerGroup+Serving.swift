@@ -50,7 +50,7 @@ extension TCPServerGroup {
     let before = members.acceptor.maxConnections
     if let maxConnections { members.acceptor.maxConnections = max(maxConnections, 1) }
     // The loops end when the one that accepts has placed its last connection.
-    let end = GracefulShutdown()
+    let end = GracefulShutdown(idleTime: shutdown?.idleTime ?? .zero)
     let accepted = Locked(AcceptedWhileAnnounced())
     let registration = shutdown?.observe { [self] in
       guard let shutdown else { return }

@@ -8,6 +8,8 @@ struct PeerSilence {
   private var patience: Duration
   /// What was acknowledged at the last look; nil before the first.
   private var acknowledged: UInt64?
+  /// The peer has got everything, and its end alone is awaited.
+  private(set) var isOfEnd = false
   private var since = ContinuousClock.now
 
   /// Begins to measure at the first look, which saves asking the kernel where the wait is nearly always short.
@@ -46,6 +48,15 @@ struct PeerSilence {
 
   /// The peer has shown in another way that it is there.
   mutating func progress() {
-    since = .now
+    if !isOfEnd { since = .now }
+  }
+
+  /// The peer has got everything, and has this long for its own end, whatever it sends meanwhile.
+  mutating func awaitEnd(for time: Duration) {
+    guard !isOfEnd else { return }
+    limit = min(limit, time)
+    patience = .zero
+    progress()
+    isOfEnd = true
   }
 }

@@ -37,8 +37,8 @@ final class SocketContext: LoopResident, @unchecked Sendable {
   /// Whether connections are to know when they began: those in the loop's list of the connections to be watched, so that
   /// no other pays for it.
   var recordsBeginnings = false
-  /// The server is ending in order: no connection is to begin anything new.
-  var isDraining = false
+  /// The server is ending in order: no connection is to begin anything new. Nil while it is not.
+  var drain: Drain?
   /// The connection that an overridden `incomingConnection(_:)` of the server is called for. Its descriptor is -1 once it
   /// is pending, and its place is taken once a socket or a permit holds it.
   var handover: (connection: csc_connection, isPlaceTaken: Bool)?
@@ -49,6 +49,17 @@ final class SocketContext: LoopResident, @unchecked Sendable {
   var deliveryTimeout = defaultDeliveryTimeout
 
   static let defaultDeliveryTimeout: Duration = .seconds(30)
+
+  struct Drain {
+    let start = ContinuousClock.now
+    /// See ``GracefulShutdown/idleTime``.
+    let idleTime: Duration
+
+    /// Whether a connection that waits for its next message may go on waiting.
+    var keepsIdle: Bool {
+      idleTime > .zero && .now - start < idleTime
+    }
+  }
 
   /// - Parameter place: the context of the same loop; nil without a loop.
   init(in place: SocketContext?, server: ServerHandle? = nil, confinement: ThreadConfinement? = nil) {

@@ -279,7 +279,7 @@ extension TCPSocket {
       socket.waiters.knowsMessages = true
       if let found = try socket.buffered(atLeast: 1) { return found > 0 }
       // The last read may have taken all that its turn allowed.
-      if socket.context.isDraining && !socket.awaitsFirstByte || socket.isBeyondMaximumAge {
+      if socket.endsBetweenMessages {
         return socket.hasSomethingToRead ? nil : false
       }
       socket.waiters.isBetweenMessages = true

@@ -281,9 +281,6 @@ extension TCPSocket {
   private func startLingering() {
     endSending()
     flags.insert(.lingering)
-    if flags.contains(.hurried) && !hasUndelivered {
-      return becomeUnconnected()
-    }
     limitSilence()
     existingWaiters?.existingSettings?.state.wakeAll()
   }
@@ -303,19 +300,18 @@ extension TCPSocket {
   var nextLook: Duration? {
     guard let silence = existingDetails?.closingSilence else { return nil }
     // Without a loop, and at the end of a server, the acknowledgement of the last byte brings no event.
-    let isSoon = flags.contains(.hurried) || flags.contains(.inputEnded)
+    let isSoon = flags.contains(.hurried) && !silence.isOfEnd || flags.contains(.inputEnded)
     return isSoon ? min(silence.nextLook, .milliseconds(20)) : silence.nextLook
   }
 
   /// Looks whether the peer of a closing connection makes progress; ends the connection when it has not for too long.
   func lookAtClosing() {
     guard var silence = existingDetails?.closingSilence, descriptor >= 0 else { return }
+    let isDelivered = flags.contains(.lingering) && !hasUndelivered
+    if isDelivered && flags.contains(.inputEnded) { return becomeUnconnected() }
+    if isDelivered && flags.contains(.hurried) { silence.awaitEnd(for: Self.timeForEnd) }
     let isOver = silence.isOver(descriptor)
     details.closingSilence = silence
-    let waitsForMore = flags.isDisjoint(with: [.hurried, .inputEnded])
-    if flags.contains(.lingering) && !waitsForMore && !hasUndelivered {
-      return becomeUnconnected()
-    }
     guard isOver else { return }
     if hasUndelivered {
       let failure = Failure(.socketTimeout, "The peer did not take in time what was written")
@@ -364,7 +360,11 @@ extension TCPSocket {
 
   // MARK: - The end of a server
 
-  /// From now on the peer's own end is not waited for, only its acknowledgement of what was written.
+  /// How long a peer that has got everything may take for its own end while the server ends. What it has sent before it
+  /// has seen the end would meet a closed connection otherwise, and a reset would come back.
+  static let timeForEnd: Duration = .seconds(1)
+
+  /// From now on the peer's own end is waited for a second, from when it has acknowledged what was written.
   func hurry() {
     guard !flags.contains(.hurried), currentState == .connected || currentState == .closing else { return }
     flags.insert(.hurried)

@@ -81,24 +81,38 @@ extension TCPSocket {
       return
     }
     if existingWaiters.isBetweenMessages {
-      wakeReader(.ready)
+      if !isKeptIdle { wakeReader(.ready) }
     } else if !existingWaiters.knowsMessages && isSilent {
       wakeReader(.idle)
     }
   }
 
-  /// Whether a client that has just connected may still send its first byte, which it would do in vain.
-  var awaitsFirstByte: Bool {
-    guard let traffic = SystemCalls.traffic(descriptor) else { return false }
-    return traffic.bytesReceived == 0 && traffic.sinceSent < Self.timeForFirstByte
+  /// Whether the wait for a message that the calling task is about to begin, or has begun, is over because the connection
+  /// is to end.
+  var endsBetweenMessages: Bool {
+    if isBeyondMaximumAge { return true }
+    guard context.drain != nil else { return false }
+    if let traffic = SystemCalls.traffic(descriptor), traffic.bytesReceived == 0 {
+      return traffic.sinceSent >= Self.timeForFirstByte && !isKeptIdle
+    }
+    // A wait that begins now comes after an answer: its client has been served once more.
+    return !(waiters.isBetweenMessages && isKeptIdle)
+  }
+
+  /// Whether the shutdown leaves the connection, which is idle, some time for its next message.
+  private var isKeptIdle: Bool {
+    context.drain?.keepsIdle ?? false && !isBeyondMaximumAge
   }
 
   private var isSilent: Bool {
     guard servingTask != 0, output == nil, let traffic = SystemCalls.traffic(descriptor) else { return false }
     let silence = Self.silenceBetweenMessages
-    guard traffic.bytesReceived > 0 else { return traffic.sinceSent >= Self.timeForFirstByte }
+    guard traffic.bytesReceived > 0 else {
+      return traffic.sinceSent >= Self.timeForFirstByte && !isKeptIdle
+    }
     // Where nothing was sent, that counts from the connection's beginning.
     guard traffic.bytesAcknowledged > 0 else { return false }
-    return traffic.sinceSent <= traffic.sinceReceived && traffic.sinceSent >= silence
+    guard traffic.sinceSent <= traffic.sinceReceived && traffic.sinceSent >= silence else { return false }
+    return !isKeptIdle || context.drain.map { traffic.sinceSent < .now - $0.start } ?? true
   }
 }
