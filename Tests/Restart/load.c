@@ -44,8 +44,10 @@ typedef enum result {
     REFUSED,
     RESET,
     TIMED_OUT,
-    UNANSWERED, // ended in order, but after a request and before its answer
-    BROKEN,     // failed in another way
+    // Ended in order, but after a request and before its answer. For a held client the two may have
+    // crossed: then it has to ask again on another connection, as with any server.
+    UNANSWERED,
+    BROKEN, // failed in another way
     ENDED_BY_SERVER,
     ENDED_BY_CLIENT,
     RESULTS

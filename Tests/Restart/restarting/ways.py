@@ -90,12 +90,13 @@ class EchoWay(Way):
 class HotRestart(EchoWay):
     title = "EchoServer, hot restart"
 
-    def __init__(self, programs, protocol="http"):
+    def __init__(self, programs, protocol="http", drain_idle=0):
         super().__init__(programs)
         self.protocol = protocol
+        self.drain_idle = drain_idle
 
     def start(self):
-        self.server = self.new_server("--restart-path", self.path("control"))
+        self.server = self.new_server("--restart-path", self.path("control"), "--drain-idle", self.drain_idle)
 
     def restart(self):
         until(self.is_offered, "the control socket")
