@@ -113,6 +113,8 @@ extension TCPSocket {
     // Where nothing was sent, that counts from the connection's beginning.
     guard traffic.bytesAcknowledged > 0 else { return false }
     guard traffic.sinceSent <= traffic.sinceReceived && traffic.sinceSent >= silence else { return false }
-    return !isKeptIdle || context.drain.map { traffic.sinceSent < .now - $0.start } ?? true
+    guard isKeptIdle, let drain = context.drain else { return true }
+    // Whether an answer was sent since the shutdown has begun; the kernel counts in steps.
+    return traffic.sinceSent + Ticks.kernelStep < .now - drain.start
   }
 }

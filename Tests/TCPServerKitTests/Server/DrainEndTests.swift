@@ -74,7 +74,7 @@ struct DrainEndTests {
       try await until { !server.isListening }
       // Longer than a connection is silent that is taken for one between two messages, and than one for its first byte.
       try await base.sleep(for: .milliseconds(1200))
-      #expect(asked.input() == .nothing && silent.input() == .nothing)
+      try #require(asked.input() == .nothing && silent.input() == .nothing)
       for client in [asked, silent] {
         client.send("two\n")
         try await until { client.input() == .bytes(Array("two\n".utf8)) }
