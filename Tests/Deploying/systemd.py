@@ -70,7 +70,7 @@ def why_not():
 def block_of(article, beginning):
     """The code block of an article that begins so."""
     text = (ARTICLES / article).read_text(encoding="utf-8")
-    for block in re.findall(r"^```ini\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+    for block in re.findall(r"^```[^\n]*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         if block.startswith(beginning):
             return block
     raise Failed(f"{article} has no unit that begins with {beginning!r}")
@@ -215,7 +215,8 @@ def serves_by_socket(program):
     """The units of "Running under systemd": started by the first client, restarted without one refused, watched."""
     units = {
         "greeter.socket": block_of("RunningUnderSystemd.md", "[Socket]").replace("=4242", f"={PORT}").replace("=greeter", "=echo"),
-        "greeter.service": changed(block_of("RunningUnderSystemd.md", "[Unit]"), ExecStart=PROGRAM, WatchdogSec="1"),
+        "greeter.service": changed(block_of("RunningUnderSystemd.md", "[Unit]"), ExecStart=PROGRAM, WatchdogSec="1",
+                                   TimeoutAbortSec="1"),
     }
     with Systemd(program, units) as systemd:
         systemd.control("start", "greeter.socket")
@@ -262,7 +263,7 @@ def hot_restarts(program, count=10):
 
 
 def stops_in_order(systemd):
-    """The process that serves now was not started by systemd, which has to give it time for all that."""
+    """It gets the time that it needs, also where it is a process that systemd has not started."""
     with connect() as client:
         exchange(client)
         stopping = threading.Thread(target=systemd.control, args=("stop", "greeter.service"))
@@ -288,7 +289,30 @@ def keeps_socket(program):
         systemd.control("stop", "greeter.service")
 
 
+def is_hardened(program):
+    """The unit of "Deploying": a user of its own, a file system that it can only read, and few system calls."""
+    unit = changed(block_of("Deploying.md", "[Unit]\nDescription=Echo"),
+                   ExecStart=f"{PROGRAM} --port {PORT} --grace 20 --loops 2")
+    with Systemd(program, {"greeter.service": unit}) as systemd:
+        systemd.control("start", "greeter.service")
+        until(is_listening, "the service")
+        main = systemd.show("greeter.service", "MainPID")
+        status = subprocess.run(["nsenter", "-t", str(systemd.process), "-p", "-m", "cat", f"/proc/{main}/status"], check=True,
+                                text=True, stdout=subprocess.PIPE).stdout
+        check("\nUid:\t0\t" not in status and "\nSeccomp:\t2" in status, f"it is not confined: {status}")
+        stops_in_order(systemd)
+
+
+def is_listening():
+    try:
+        echo()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
 CASES = (
+    ("Under systemd, confined", is_hardened),
     ("Under systemd, a socket unit and a watchdog", serves_by_socket),
     ("Under systemd, reloaded by hot restarts", hot_restarts),
     ("Under systemd, the socket in its store", keeps_socket),
