@@ -189,8 +189,11 @@ struct EchoServer: ParsableCommand {
       try await server.withAcceptor { _ = notifier?.store($0.socketDescriptor, name: HotRestart.socketName) }
     }
     notifier?.ready()
-    let watchdog = Task { await notifier?.pingWatchdog(whileAnswering: loops) }
-    defer { watchdog.cancel() }
+    var watchdog: Task<Void, Never>?
+    if let notifier, notifier.watchdogInterval != nil {
+      watchdog = Task { await notifier.pingWatchdog(whileAnswering: loops) }
+    }
+    defer { watchdog?.cancel() }
     let handover = restart.map { restart in
       Task { await restart.handOver(server, shutdown, grace: .seconds(grace)) }
     }
