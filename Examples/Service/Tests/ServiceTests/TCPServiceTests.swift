@@ -67,6 +67,25 @@ struct TCPServiceTests {
     _ = await running.result
   }
 
+  @Test("With an idle time an idle connection is answered once more when the service shuts down")
+  func idleTime() async throws {
+    var configuration = TCPServiceConfiguration.local
+    configuration.shutdownIdleTime = .seconds(3600)
+    configuration.shutdownTimeout = .seconds(7200)
+    let service = TCPService(configuration, handler: echo)
+    let group = ServiceGroup(services: [service], logger: .none)
+    let running = Task { try await group.run() }
+    let client = try exchange(port: try await service.waitUntilListening().port)
+    await group.triggerGracefulShutdown()
+    try await until { !service.isReady }
+    // Longer than a connection is silent that is taken for one between two messages.
+    try await Task.sleep(for: .milliseconds(600))
+    #expect(client.send(Array("ping\n".utf8)))
+    #expect(client.receive(5) == Array("ping\n".utf8))
+    #expect(client.isEnded())
+    try await running.value
+  }
+
   @Test("A cancelled service ends at once, and its handlers are cancelled")
   func cancelled() async throws {
     let hasBegun = Atomic(false)
