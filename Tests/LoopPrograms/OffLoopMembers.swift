@@ -361,7 +361,8 @@ private let otherMembers: [Member] =
     anywhere("IncomingConnection.takeDescriptor()") { close($0.incoming.takeDescriptor()) },
     anywhere("IncomingConnection.takePermit()") { _ = $0.incoming.takePermit() },
     anywhere("ConnectionPermit.release()") { $0.permit.release() },
-    anywhere("GracefulShutdown.init()") { _ in _ = GracefulShutdown() },
+    anywhere("GracefulShutdown.idleTime") { _ in _ = GracefulShutdown().idleTime },
+    anywhere("GracefulShutdown.init(idleTime:)") { _ in _ = GracefulShutdown() },
     anywhere("GracefulShutdown.current") { _ in _ = GracefulShutdown.current },
     anywhere("GracefulShutdown.begin(delay:timeout:)") { $0.shutdown.begin() },
     anywhere("GracefulShutdown.beginOnSignals(_:delay:timeout:eventBase:)") {
