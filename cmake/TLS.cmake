@@ -14,6 +14,7 @@ add_library(cservertls_objects OBJECT
   Sources/CServerTLS/identities.c
   Sources/CServerTLS/identity.c
   Sources/CServerTLS/peer.c
+  Sources/CServerTLS/psk.c
   Sources/CServerTLS/session.c
   Sources/CServerTLS/ticket_keys.c
   Sources/CServerTLS/tickets.c

@@ -3,6 +3,7 @@
 // A connection's life: made, its handshake, freed.
 
 #include "identity.h"
+#include "psk.h"
 #include "tls.h"
 
 #include <arpa/inet.h>
@@ -17,6 +18,7 @@ void csc_tls_free(csc_tls *tls) {
     SSL_free(tls->ssl);
     csc_tls_identity_free(tls->identity);
     OPENSSL_free(tls->server_name);
+    OPENSSL_free(tls->psk_identity);
     csc_tls_context_free(tls->context);
     OPENSSL_free(tls);
 }
@@ -75,7 +77,8 @@ static bool expect_name(csc_tls *tls, const char *name) {
 
 csc_tls *csc_tls_new_client(csc_tls_context *context, int descriptor, const char *server_name,
                             void *owner) {
-    if (!context->is_client || (!server_name && context->verify_mode == CSC_TLS_VERIFY_REQUIRED)) {
+    bool has_no_name = !server_name && context->verify_mode == CSC_TLS_VERIFY_REQUIRED;
+    if (!context->is_client || (has_no_name && !context->psk)) {
         return NULL;
     }
     csc_tls *tls = new_connection(context, descriptor, owner);
@@ -86,9 +89,14 @@ csc_tls *csc_tls_new_client(csc_tls_context *context, int descriptor, const char
         return NULL;
     }
     if (tls) {
+        tls->has_no_name = has_no_name;
         SSL_set_connect_state(tls->ssl);
     }
     return tls;
+}
+
+void csc_tls_forget_descriptor(csc_tls *tls) {
+    tls->descriptor = -1; // system calls on it fail with EBADF
 }
 
 // A server's answer may come after the handshake.
@@ -104,8 +112,9 @@ static csc_tls_result completed(csc_tls *tls) {
     }
     tls->is_complete = true;
     tls->may_have_more = true;
-    tls->owes_ticket =
-        tls->takes_tickets && tls->context->ticket_keys && SSL_version(tls->ssl) == TLS1_3_VERSION;
+    tls->is_by_psk = tls->context->psk && csc__tls_is_by_psk(tls);
+    tls->owes_ticket = tls->takes_tickets && tls->context->ticket_keys && !tls->is_by_psk &&
+                       SSL_version(tls->ssl) == TLS1_3_VERSION;
     return csc__tls_succeed();
 }
 

@@ -5,6 +5,7 @@
 #include "authorities.h"
 #include "error.h"
 #include "identity.h"
+#include "psk.h"
 #include "ticket_keys.h"
 #include "tickets.h"
 #include "tls.h"
@@ -14,9 +15,12 @@
 
 // Forward secrecy and AEAD. The client's order holds: all of them are good, and the client knows what
 // its machine is fast at.
-static const char DEFAULT_CIPHERS[] =
-    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
-    "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
+#define DEFAULT_CIPHERS                                                                            \
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"     \
+    "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+
+// The only one with a pre-shared key that has both; a client that has a key prefers it.
+#define DEFAULT_CIPHERS_WITH_PSK "ECDHE-PSK-CHACHA20-POLY1305:" DEFAULT_CIPHERS
 
 static bool set_versions(SSL_CTX *ctx, const csc_tls_settings *settings, csc_tls_error *error) {
     static const int numbers[] = {0, 0, TLS1_2_VERSION, TLS1_3_VERSION};
@@ -30,8 +34,8 @@ static bool set_versions(SSL_CTX *ctx, const csc_tls_settings *settings, csc_tls
 }
 
 static bool set_ciphers(SSL_CTX *ctx, const csc_tls_settings *settings, csc_tls_error *error) {
-    if (SSL_CTX_set_cipher_list(ctx, settings->ciphers ? settings->ciphers : DEFAULT_CIPHERS) !=
-        1) {
+    const char *ciphers = settings->psk ? DEFAULT_CIPHERS_WITH_PSK : DEFAULT_CIPHERS;
+    if (SSL_CTX_set_cipher_list(ctx, settings->ciphers ? settings->ciphers : ciphers) != 1) {
         return csc__tls_openssl_error(error, CSC_TLS_FAULT_CIPHERS, "The ciphers cannot be used");
     }
     if (settings->cipher_suites && SSL_CTX_set_ciphersuites(ctx, settings->cipher_suites) != 1) {
@@ -105,6 +109,7 @@ static void take_settings(csc_tls_context *context, const csc_tls_settings *sett
     context->lookup = settings->lookup;
     context->verify = settings->verify;
     context->key_log = settings->key_log;
+    context->psk = settings->psk;
     context->verify_mode = settings->verify_mode;
     if (context->verify_mode == CSC_TLS_VERIFY_AUTOMATIC) {
         context->verify_mode = settings->is_client ? CSC_TLS_VERIFY_REQUIRED : CSC_TLS_VERIFY_NONE;
@@ -129,7 +134,8 @@ static bool set_up(csc_tls_context *context, const csc_tls_settings *settings,
     set_options(ctx);
     if (!set_versions(ctx, settings, error) || !set_ciphers(ctx, settings, error) ||
         !set_protocols(context, settings, error) ||
-        !csc__tls_load_authorities(context, settings, error)) {
+        !csc__tls_load_authorities(context, settings, error) ||
+        !csc__tls_enable_psk(context, settings, error)) {
         return false;
     }
     csc__tls_set_hello_callbacks(context);

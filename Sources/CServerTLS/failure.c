@@ -78,6 +78,10 @@ static csc_tls_result failed(csc_tls *tls) {
     if (tls->has_reached_end && ERR_peek_error() == 0) {
         return truncated(tls);
     }
+    bool has_nothing = tls->lacks_key && !tls->identity && !tls->context->is_client;
+    if (reason == SSL_R_PSK_IDENTITY_NOT_FOUND || has_nothing) {
+        return csc__tls_fail(tls, CSC_TLS_FAILURE_NO_KEY);
+    }
     return csc__tls_fail(tls, CSC_TLS_FAILURE_PROTOCOL);
 }
 
@@ -131,6 +135,8 @@ const char *csc_tls_failure_text(const csc_tls *tls) {
         return "The certificate of the peer is not accepted";
     case CSC_TLS_FAILURE_UNKNOWN_NAME:
         return "There is no certificate for the server name";
+    case CSC_TLS_FAILURE_NO_KEY:
+        return "There is no pre-shared key for the peer";
     case CSC_TLS_FAILURE_MEMORY:
         return "There is not enough memory";
     case CSC_TLS_FAILURE_MISUSE:

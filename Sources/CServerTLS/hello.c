@@ -90,7 +90,7 @@ static int on_client_hello(SSL *ssl, int *alert, void *unused) {
     if (!choose_identity(tls)) {
         return SSL_CLIENT_HELLO_RETRY;
     }
-    if (!tls->identity) {
+    if (!tls->identity && !tls->context->psk) {
         tls->failure = CSC_TLS_FAILURE_UNKNOWN_NAME;
         *alert = SSL_AD_UNRECOGNIZED_NAME;
         return SSL_CLIENT_HELLO_ERROR;
@@ -108,7 +108,8 @@ void csc_tls_answer_lookup(csc_tls *tls, csc_tls_identity *identity) {
     }
 }
 
-// Not asked where a session is resumed, which needs no certificate. A client without one sends none.
+// Not asked where a session is resumed, which needs no certificate. A client without one sends none,
+// and a server may have pre-shared keys instead.
 static int on_certificate_needed(SSL *ssl, void *unused) {
     (void)unused;
     csc_tls *tls = csc__tls_of(ssl);
@@ -116,7 +117,7 @@ static int on_certificate_needed(SSL *ssl, void *unused) {
         tls->identity = csc__tls_identities_get(tls->context->identities, NULL);
     }
     const csc_tls_identity *identity = tls->identity;
-    return !identity ? tls->context->is_client
+    return !identity ? tls->context->is_client || tls->context->psk
                      : SSL_use_cert_and_key(ssl, identity->certificate, identity->key,
                                             identity->chain, 1);
 }

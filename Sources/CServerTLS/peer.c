@@ -40,7 +40,7 @@ const char *csc_tls_server_name(const csc_tls *tls) {
 }
 
 bool csc_tls_is_resumed(const csc_tls *tls) {
-    return SSL_session_reused(tls->ssl) == 1;
+    return SSL_session_reused(tls->ssl) == 1 && !tls->is_by_psk;
 }
 
 // Of a session that was resumed it is the session's.

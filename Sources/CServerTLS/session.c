@@ -11,7 +11,8 @@ size_t csc_tls_copy_session(csc_tls *tls, void *buffer, size_t size) {
     ERR_clear_error();
     SSL_SESSION *session = SSL_get_session(tls->ssl);
     int needed = 0;
-    if (tls->context->is_client && session && SSL_SESSION_is_resumable(session)) {
+    if (tls->context->is_client && !tls->is_by_psk && session &&
+        SSL_SESSION_is_resumable(session)) {
         needed = i2d_SSL_SESSION(session, NULL);
         if (needed > 0 && buffer && (size_t)needed <= size) {
             unsigned char *next = buffer;

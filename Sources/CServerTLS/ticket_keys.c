@@ -31,6 +31,7 @@ static bool make_key(csc__tls_ticket_key *key) {
     bool is_made = RAND_bytes(key->name, sizeof key->name) == 1 &&
                    RAND_priv_bytes(key->cipher, sizeof key->cipher) == 1 &&
                    RAND_priv_bytes(key->mac, sizeof key->mac) == 1;
+    key->name[0] = CSC__TLS_TICKET_MARK;
     key->made = time(NULL);
     return is_made;
 }

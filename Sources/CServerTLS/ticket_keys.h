@@ -8,6 +8,10 @@
 
 enum { CSC__TLS_TICKET_NAME = 16, CSC__TLS_TICKET_SECRET = 32, CSC__TLS_TICKET_KEYS = 3 };
 
+// The first byte of each name: no text in UTF-8 has it, so that a ticket is not taken for the
+// identity of a pre-shared key.
+enum { CSC__TLS_TICKET_MARK = 0xff };
+
 typedef struct csc__tls_ticket_key {
     int64_t made; // seconds since 1970; 0 for no key
     unsigned char name[CSC__TLS_TICKET_NAME];

@@ -8,6 +8,7 @@
 
 #include "tickets.h"
 
+#include "psk.h"
 #include "ticket_keys.h"
 
 #include <openssl/core_names.h>
@@ -61,10 +62,14 @@ static int on_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_C
                          : decrypt(context, name, iv, cipher, mac);
 }
 
-// Whether the session goes around nothing that a full handshake would check. OpenSSL compares what
+// Whether the session goes around nothing that a full handshake would check: not the key that a
+// program may have withdrawn meanwhile. OpenSSL compares what
 // verifies certificates (the session ID context) itself.
 static bool is_acceptable(SSL *ssl, const SSL_SESSION *session) {
     const csc_tls *tls = csc__tls_of(ssl);
+    if (csc__tls_is_psk_cipher(SSL_SESSION_get0_cipher(session))) {
+        return false;
+    }
     X509 *peer = SSL_SESSION_get0_peer((SSL_SESSION *)session);
     if (peer && (tls->context->verify || X509_cmp_current_time(X509_get0_notAfter(peer)) <= 0)) {
         return false;
@@ -85,6 +90,7 @@ static SSL_TICKET_RETURN on_decrypted(SSL *ssl, SSL_SESSION *session, const unsi
         if (!is_acceptable(ssl, session)) {
             return SSL_TICKET_RETURN_IGNORE_RENEW;
         }
+        csc__tls_of(ssl)->has_key = false;
         return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
     default:
         return SSL_TICKET_RETURN_IGNORE_RENEW;

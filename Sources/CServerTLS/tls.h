@@ -25,6 +25,7 @@ struct csc_tls_context {
     csc_tls_lookup_fn lookup;
     csc_tls_verify_fn verify;
     csc_tls_key_log_fn key_log;
+    csc_tls_psk_fn psk;
     csc_tls_verify_mode verify_mode; // never CSC_TLS_VERIFY_AUTOMATIC
     unsigned char session_name[CSC__TLS_SESSION_NAME];
     bool is_client;
@@ -39,13 +40,18 @@ typedef enum csc__tls_question {
     CSC__TLS_ANSWERED
 } csc__tls_question;
 
+// Of a csc_tls_psk_fn; psk.c has it.
+typedef struct csc__tls_psk_answer csc__tls_psk_answer;
+
 struct csc_tls {
     SSL *ssl;
     csc_tls_context *context;
-    csc_tls_identity *identity; // the one chosen for this handshake; NULL before
-    char *server_name;          // that the client of a server has asked for, or NULL
-    X509_STORE_CTX *verifying;  // during a csc_tls_verify_fn
-    void *owner;                // the program's context
+    csc_tls_identity *identity;      // the one chosen for this handshake; NULL before
+    char *server_name;               // that the client of a server has asked for, or NULL
+    char *psk_identity;              // of the last key that was asked for, or NULL
+    X509_STORE_CTX *verifying;       // during a csc_tls_verify_fn
+    csc__tls_psk_answer *psk_answer; // during a csc_tls_psk_fn
+    void *owner;                     // the program's context
     int descriptor;
     int system_error;   // errno of the last call that failed; 0 for none
     int alert_received; // -1 for none
@@ -61,6 +67,11 @@ struct csc_tls {
     bool has_input;       // the first byte has come
     bool has_reached_end; // recv() has returned 0
     bool is_complete;     // the handshake is
+    bool is_by_psk;       // it was by a pre-shared key
+    bool has_key;         // the last question for a key was answered
+    bool lacks_key;       // it was not
+    bool was_asked;       // for the first message, without an answer
+    bool has_no_name;     // a client that must verify has no name to verify
     bool may_have_more;   // the last read gave bytes
     bool takes_tickets;   // the client can resume by a ticket of TLS 1.3
     bool owes_ticket;     // it gets one before the first bytes

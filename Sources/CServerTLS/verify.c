@@ -40,6 +40,10 @@ static int on_certificate(X509_STORE_CTX *chain, void *unused) {
     csc_tls *tls = csc__tls_of(ssl);
     bool is_valid = X509_verify_cert(chain) == 1;
     tls->verify_error = X509_STORE_CTX_get_error(chain);
+    if (is_valid && tls->has_no_name) {
+        is_valid = false;
+        tls->verify_error = X509_V_ERR_HOSTNAME_MISMATCH; // only a key is accepted
+    }
     if (!is_valid && tls->verify_error == X509_V_OK) {
         tls->verify_error = X509_V_ERR_UNSPECIFIED;
     }

@@ -14,6 +14,8 @@
 
 enum { PATIENCE = 30000 }; // milliseconds
 
+static const char *const versions[] = {"-tls1_2", "-tls1_3"};
+
 static int listen_anywhere(int *port) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof address;
@@ -206,7 +208,6 @@ static void openssl_s_client_is_verified(void **state) {
 static void openssl_s_client_resumes_on_another_context(void **state) {
     (void)state;
     need("openssl");
-    static const char *const versions[] = {"-tls1_2", "-tls1_3"};
     for (int version = 0; version < 2; version++) {
         pair *it = pair_new();
         int port;
@@ -262,44 +263,98 @@ static int connect_to_port(int port) {
     return descriptor;
 }
 
+// Connects a client to a s_server with these options, which sends each line back reversed.
+static void talk_to_s_server(pair *it, const char *options) {
+    char command[600];
+    snprintf(command, sizeof command,
+             "openssl s_server -accept 127.0.0.1:0 -naccept 1 -rev %s 2>&1 </dev/null", options);
+    FILE *program = popen(command, "re");
+    must(program);
+    char line[300];
+    int port = 0;
+    while (fgets(line, sizeof line, program) && sscanf(line, "ACCEPT 127.0.0.1:%d", &port) < 1) {
+    }
+    assert_true(port > 0);
+    int descriptor = connect_to_port(port);
+    it->client_context = csc_tls_context_new(&it->client_settings, NULL);
+    csc_tls *client = csc_tls_new_client(it->client_context, descriptor, it->server_name, NULL);
+    must(client);
+    csc_tls_result result;
+    until_done(descriptor, result, csc_tls_handshake(client));
+    assert_int_equal(result, CSC_TLS_DONE);
+    assert_writes(client, "stressed\n");
+    char answer[100] = {0};
+    size_t count;
+    until_done(descriptor, result, csc_tls_read(client, answer, sizeof answer - 1, &count));
+    assert_int_equal(result, CSC_TLS_DONE);
+    assert_string_equal(answer, "desserts\n");
+    assert_int_equal(csc_tls_end_writing(client), CSC_TLS_DONE);
+    csc_tls_free(client);
+    close(descriptor);
+    pclose(program);
+}
+
 static void the_client_talks_to_openssl_s_server(void **state) {
     (void)state;
     need("openssl");
-    static const char *const versions[] = {"-tls1_2", "-tls1_3"};
     for (int version = 0; version < 2; version++) {
         pair *it = pair_new();
         const certificate *one = certificate_for("localhost", KEY_RSA);
-        char command[600];
-        snprintf(command, sizeof command,
-                 "openssl s_server -accept 127.0.0.1:0 -naccept 1 -rev -cert %s -cert_chain %s "
-                 "-key %s %s 2>&1 </dev/null",
+        char options[400];
+        snprintf(options, sizeof options, "-cert %s -cert_chain %s -key %s %s",
                  file_with(&one->chain), file_with(&one->chain), file_with(&one->key),
                  versions[version]);
-        FILE *program = popen(command, "re");
-        must(program);
-        char line[300];
-        int port = 0;
-        while (fgets(line, sizeof line, program) &&
-               sscanf(line, "ACCEPT 127.0.0.1:%d", &port) < 1) {
-        }
-        assert_true(port > 0);
-        int descriptor = connect_to_port(port);
-        it->client_context = csc_tls_context_new(&it->client_settings, NULL);
-        csc_tls *client = csc_tls_new_client(it->client_context, descriptor, "localhost", NULL);
-        must(client);
-        csc_tls_result result;
-        until_done(descriptor, result, csc_tls_handshake(client));
-        assert_int_equal(result, CSC_TLS_DONE);
-        assert_writes(client, "stressed\n");
-        char answer[100] = {0};
-        size_t count;
-        until_done(descriptor, result, csc_tls_read(client, answer, sizeof answer - 1, &count));
-        assert_int_equal(result, CSC_TLS_DONE);
-        assert_string_equal(answer, "desserts\n");
-        assert_int_equal(csc_tls_end_writing(client), CSC_TLS_DONE);
-        csc_tls_free(client);
-        close(descriptor);
-        pclose(program);
+        talk_to_s_server(it, options);
+        pair_free(it);
+    }
+}
+
+static const unsigned char shared_key[16] = "0123456789abcde";
+static const char shared_key_in_hex[] = "30313233343536373839616263646500";
+
+static void give_key(csc_tls *tls, const csc_tls_psk_question *question, void *context) {
+    (void)context;
+    if (!question->text || question->longest_identity > 0 ||
+        strcmp(question->text, "device-1") == 0) {
+        csc_tls_answer_psk(tls, "device-1", shared_key, sizeof shared_key);
+    }
+}
+
+static void openssl_s_client_has_a_key(void **state) {
+    (void)state;
+    need("openssl");
+    pair *it = pair_new();
+    csc_tls_identities_set(it->identities, "localhost", NULL, NULL);
+    it->server_settings.psk = give_key;
+    it->server_context = csc_tls_context_new(&it->server_settings, NULL);
+    int port;
+    int listener = listen_anywhere(&port);
+    for (int round = 0; round < 4; round++) {
+        char command[400];
+        char output[4000];
+        snprintf(command, sizeof command,
+                 "openssl s_client -connect 127.0.0.1:%d -quiet -psk %s -psk_identity %s %s", port,
+                 shared_key_in_hex, round < 2 ? "device-1" : "device-2", versions[round % 2]);
+        served result = serve_program(it->server_context, listener, command, output, sizeof output);
+        assert_int_equal(result.failure, round < 2 ? CSC_TLS_FAILURE_NONE : CSC_TLS_FAILURE_NO_KEY);
+        assert_string_equal(result.text, round < 2 ? "question\n" : "");
+    }
+    close(listener);
+    pair_free(it);
+}
+
+static void the_client_has_a_key_for_openssl_s_server(void **state) {
+    (void)state;
+    need("openssl");
+    for (int version = 0; version < 2; version++) {
+        pair *it = pair_new();
+        it->client_settings.psk = give_key;
+        it->server_name = NULL;
+        char options[300];
+        snprintf(options, sizeof options,
+                 "-nocert -psk %s -psk_identity device-1 -psk_hint hint %s", shared_key_in_hex,
+                 versions[version]);
+        talk_to_s_server(it, options);
         pair_free(it);
     }
 }
@@ -311,6 +366,8 @@ int main(void) {
         cmocka_unit_test(openssl_s_client_resumes_on_another_context),
         cmocka_unit_test(gnutls_cli_talks_to_the_server),
         cmocka_unit_test(the_client_talks_to_openssl_s_server),
+        cmocka_unit_test(openssl_s_client_has_a_key),
+        cmocka_unit_test(the_client_has_a_key_for_openssl_s_server),
     };
     return cmocka_run_group_tests(tests, NULL, free_shared);
 }

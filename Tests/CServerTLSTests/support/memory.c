@@ -14,6 +14,9 @@ static _Thread_local int64_t live;
 static _Thread_local int64_t bytes;
 static _Thread_local int64_t first_to_fail; // 0 for none
 static _Thread_local int64_t fail_count;
+static _Thread_local const void *sought;
+static _Thread_local size_t sought_size;
+static _Thread_local int64_t found;
 
 static bool fails(void) {
     allocations++;
@@ -46,6 +49,7 @@ static void release(void *memory, const char *file, int line) {
         size_t *block = (size_t *)((char *)memory - HEADER);
         live--;
         bytes -= (int64_t)*block;
+        found += sought && memmem(memory, *block, sought, sought_size);
         free(block);
     }
 }
@@ -73,6 +77,16 @@ void memory_fail(int64_t nth, int64_t count) {
     memory_reset();
     first_to_fail = nth;
     fail_count = count;
+}
+
+void memory_seek(const void *wanted, size_t size) {
+    sought = wanted;
+    sought_size = size;
+    found = 0;
+}
+
+int64_t memory_found(void) {
+    return found;
 }
 
 int64_t memory_allocations(void) {

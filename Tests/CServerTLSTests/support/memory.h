@@ -5,6 +5,7 @@
 #define MEMORY_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 // Before anything else of OpenSSL.
@@ -18,6 +19,10 @@ void memory_reset(void);
 int64_t memory_allocations(void);
 int64_t memory_failures(void);
 int64_t memory_live(void);
+
+// Counts from now on the blocks that are freed with these bytes in them; NULL ends it.
+void memory_seek(const void *sought, size_t size);
+int64_t memory_found(void);
 
 // The bytes of those that are left, as they were asked for.
 int64_t memory_bytes(void);

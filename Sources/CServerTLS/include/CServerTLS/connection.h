@@ -24,7 +24,8 @@ CSC_ASSUME_NONNULL
  *
  * A connection is used by one thread at a time, and may go to another between two calls. No
  * function here may be called for a connection in its own callbacks but csc_tls_answer_lookup(),
- * csc_tls_answer_verify(), and those of @ref tls_peers.
+ * csc_tls_answer_verify(), csc_tls_answer_psk(), csc_tls_forget_descriptor(), and those of
+ * @ref tls_peers.
  * @{
  */
 
@@ -48,6 +49,7 @@ typedef enum csc_tls_failure {
     CSC_TLS_FAILURE_PEER_ALERT,   /**< the peer has sent an alert: csc_tls_alert_received() */
     CSC_TLS_FAILURE_VERIFICATION, /**< the peer's certificate: csc_tls_verify_error() */
     CSC_TLS_FAILURE_UNKNOWN_NAME, /**< no identity for the client's server name */
+    CSC_TLS_FAILURE_NO_KEY,       /**< no pre-shared key for the peer, and no certificate instead */
     CSC_TLS_FAILURE_MEMORY,       /**< memory is short */
     CSC_TLS_FAILURE_MISUSE,       /**< the call does not go with the state; it goes on as before */
     CSC_TLS_FAILURE_PROTOCOL      /**< what the peer has sent, or offers, cannot be used */
@@ -70,7 +72,8 @@ CSC_API csc_tls *CSC_NULLABLE csc_tls_new_server(csc_tls_context *tls_context, i
  * @param tls_context kept until csc_tls_free()
  * @param descriptor *borrowed* until csc_tls_free()
  * @param server_name what the server's certificate has to be for: a name, which is sent to the
- *   server, or an IP address, which is not. NULL only where certificates are not required.
+ *   server, or an IP address, which is not. NULL only where certificates are not required, or where
+ *   there is `psk`: then no certificate is accepted, and the server has to have the key.
  * @param context given to the callbacks of this connection
  * @return freed by csc_tls_free(); NULL when memory is short, the context is a server's, or the
  *   name is missing, or cannot be one
@@ -112,6 +115,26 @@ CSC_API void csc_tls_answer_lookup(csc_tls *tls, csc_tls_identity *CSC_NULLABLE 
  * @param accepts whether the certificate is accepted, in spite of its error if it has one
  */
 CSC_API void csc_tls_answer_verify(csc_tls *tls, bool accepts);
+
+/**
+ * Answers a csc_tls_psk_fn, in the callback. The key is copied, and the copy wiped after use.
+ *
+ * @param tls the connection; one that is not in the callback has nothing to answer
+ * @param identity of the client, *borrowed*; a server's is ignored, and may be NULL
+ * @param key *borrowed*
+ * @param size bytes of it
+ * @return false, and there is no answer, for a key or an identity that is too long, or missing
+ */
+CSC_API bool csc_tls_answer_psk(csc_tls *tls, const char *CSC_NULLABLE identity, const void *key,
+                                size_t size);
+
+/**
+ * Makes no system call on the descriptor any more: for a program that closes it in a callback. The
+ * call that is in progress fails with CSC_TLS_FAILURE_SYSTEM, EBADF, where it would read or write.
+ *
+ * @param tls the connection; csc_tls_free() is left to do
+ */
+CSC_API void csc_tls_forget_descriptor(csc_tls *tls);
 
 /**
  * Reads bytes of one record at most, with one recv(2) or none.

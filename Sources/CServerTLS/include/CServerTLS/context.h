@@ -76,6 +76,33 @@ typedef void (*csc_tls_verify_fn)(csc_tls *tls, long verify_error, void *CSC_NUL
  */
 typedef void (*csc_tls_key_log_fn)(csc_tls *tls, const char *line, void *CSC_NULLABLE context);
 
+/** What a csc_tls_psk_fn is asked. */
+typedef struct csc_tls_psk_question {
+    /** On a server the identity that the client has sent; on a client the server's hint, or NULL for
+        none, as in TLS 1.3, which has no hints. *Borrowed* for the call; bytes of the peer. */
+    const char *CSC_NULLABLE text;
+    size_t longest_identity; /**< bytes that a client's identity may have; 0 on a server */
+    size_t longest_key;      /**< bytes that a key may have */
+} csc_tls_psk_question;
+
+/**
+ * Asks for a pre-shared key. Answer with csc_tls_answer_psk() in the callback; without an answer
+ * there is no key: a server of TLS 1.2 refuses, and with TLS 1.3 the handshake goes on with
+ * certificates, if there are any. It may be called several times in a handshake: a client of TLS 1.3
+ * offers its key in its first message, and is asked again where the server has chosen TLS 1.2.
+ *
+ * With TLS 1.3 the key is for suites with SHA-256, which a server then prefers. A handshake by a key
+ * asks the peer for no certificate and makes no ticket: resuming would cost as much, and go around a
+ * key that was withdrawn.
+ *
+ * A callback that closes the descriptor calls csc_tls_forget_descriptor() first.
+ *
+ * @param tls the connection, in its handshake
+ * @param question *borrowed* for the call
+ */
+typedef void (*csc_tls_psk_fn)(csc_tls *tls, const csc_tls_psk_question *question,
+                               void *CSC_NULLABLE context);
+
 /**
  * What a context is made of. All zero is a server with the defaults: begin with `= {0}`. All
  * pointers are *borrowed* for csc_tls_context_new() alone.
@@ -87,7 +114,8 @@ typedef struct csc_tls_settings {
     csc_tls_version minimum_version;
     /** The highest version; 1.3 at first. */
     csc_tls_version maximum_version;
-    /** Ciphers of TLS 1.2, in OpenSSL's form; NULL for those with forward secrecy and AEAD. */
+    /** Ciphers of TLS 1.2, in OpenSSL's form; NULL for those with forward secrecy and AEAD, of which
+        one is with a pre-shared key, where there is `psk`. */
     const char *CSC_NULLABLE ciphers;
     /** Cipher suites of TLS 1.3, in OpenSSL's form; NULL for OpenSSL's. */
     const char *CSC_NULLABLE cipher_suites;
@@ -117,6 +145,10 @@ typedef struct csc_tls_settings {
     csc_tls_verify_fn CSC_NULLABLE verify;
     /** Gets the secrets of all connections; NULL for never. No environment variable sets it. */
     csc_tls_key_log_fn CSC_NULLABLE key_log;
+    /** Asked for pre-shared keys; NULL for none. With it a server needs no certificate. */
+    csc_tls_psk_fn CSC_NULLABLE psk;
+    /** What a server of TLS 1.2 sends to clients that choose a key; NULL for no hint. */
+    const char *CSC_NULLABLE psk_hint;
 } csc_tls_settings;
 
 /** Checked settings, and OpenSSL's part of them. Opaque. */

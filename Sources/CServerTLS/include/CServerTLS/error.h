@@ -36,7 +36,8 @@ typedef enum csc_tls_fault {
     CSC_TLS_FAULT_PAIR,          /**< the key is that of another certificate */
     CSC_TLS_FAULT_OCSP,          /**< a response to staple */
     CSC_TLS_FAULT_NAME,          /**< the name that an identity is for */
-    CSC_TLS_FAULT_TICKET_KEYS    /**< exported ticket keys */
+    CSC_TLS_FAULT_TICKET_KEYS,   /**< exported ticket keys */
+    CSC_TLS_FAULT_PSK_HINT       /**< psk_hint */
 } csc_tls_fault;
 
 /** An error, as a number and as a text. */

@@ -64,6 +64,14 @@ CSC_API const char *CSC_NULLABLE csc_tls_server_name(const csc_tls *tls);
 CSC_API bool csc_tls_is_resumed(const csc_tls *tls);
 
 /**
+ * The identity of the pre-shared key by which the handshake was made.
+ *
+ * @param tls the connection
+ * @return *borrowed* until csc_tls_free(); NULL for a handshake by certificates, or a resumed session
+ */
+CSC_API const char *CSC_NULLABLE csc_tls_psk_identity(const csc_tls *tls);
+
+/**
  * What is wrong with the peer's certificate, which may have been accepted all the same.
  *
  * @param tls the connection
