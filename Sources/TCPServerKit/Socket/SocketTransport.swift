@@ -21,11 +21,18 @@ package protocol SocketTransport: AnyObject {
   /// How many of the bytes that ``send(_:)`` has not taken are to be offered again, and cannot be taken back.
   var begunBytes: Int { get }
 
+  /// Whether the handshake, while it needs an answer, cannot be complete without more of the peer.
+  var needsMoreFromPeer: Bool { get }
+
   /// Nothing has moved for a while: frees buffers that are empty.
   func releaseBuffers()
 
   /// The descriptor is about to be closed: nothing is called any more.
   func connectionEnded()
+}
+
+extension SocketTransport {
+  package var needsMoreFromPeer: Bool { false }
 }
 
 /// What a step of a ``SocketTransport`` has come to.
@@ -84,7 +91,7 @@ package enum TransportFailure {
   enum Need {
     case input
     case room
-    /// The descriptor is not watched: the loop would be busy with what the peer sends meanwhile.
+    /// The descriptor is watched for its end alone: the loop would be busy with what the peer sends meanwhile.
     case answer
   }
 

@@ -54,10 +54,27 @@ extension TCPSocket {
     if let onReady = slot.onHandshakeReady { onReady() } else { continueHandshake() }
   }
 
+  /// The answer that the handshake needs has come: it goes on, in the time of who continues it.
+  package func handshakeIsAnswered() {
+    guard let slot = transportSlot, slot.state == .handshaking(.answer), descriptor >= 0 else { return }
+    handshakeIsReady(slot)
+  }
+
+  /// Something has happened to a connection whose handshake needs an answer: ends it where the peer has reset it, or has
+  /// ended its side too early.
+  func lookForEnd(whileAnswerLacks slot: TransportSlot) {
+    guard descriptor >= 0 else { return }
+    let isOver = flags.contains(.peerEnded) && slot.transport.needsMoreFromPeer
+    if isOver || SystemCalls.hangUp(descriptor).isError { connectionFailed(.remoteHostClosed) }
+  }
+
   /// Does as much of the handshake as is possible now.
   package func continueHandshake() {
     guard let slot = transportSlot, slot.isHandshaking, descriptor >= 0 else { return }
-    switch slot.transport.handshake() {
+    let step = slot.transport.handshake()
+    // A transport may call the program within a step, which may end the connection, and begin another.
+    guard transportSlot === slot, descriptor >= 0 else { return }
+    switch step {
     case .done:
       handshakeIsComplete(slot)
     case .needsInput:

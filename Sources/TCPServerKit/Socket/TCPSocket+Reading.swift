@@ -306,6 +306,7 @@ extension TCPSocket {
       return continueLingering(timedOut: timedOut)
     }
     if existingDetails != nil, let slot = transportSlot, slot.isHandshaking {
+      if slot.state == .handshaking(.answer) { return lookForEnd(whileAnswerLacks: slot) }
       if timedOut && !SystemCalls.isReadable(descriptor) { return readTimedOutDuringHandshake() }
       return handshakeIsReady(slot)
     }

@@ -203,6 +203,16 @@ extension TCPSocket {
     context.engine.map { ObjectIdentifier($0) }
   }
 
+  /// The loop, as an object that is there as long as it.
+  package var loopIdentity: (any AnyObject & Sendable)? {
+    context.engine
+  }
+
+  /// Runs tasks on the socket's loop; nil for a socket without one.
+  package var loopExecutor: (any TaskExecutor)? {
+    context.engine?.eventBase?.taskExecutor
+  }
+
   /// Whether a transport's handshake is not complete.
   var isHandshaking: Bool {
     transportSlot?.isHandshaking ?? false

@@ -24,6 +24,7 @@ extension TCPSocket {
     }
     guard currentState == .connected else { return .nothing }
     if existingDetails != nil, let slot = transportSlot, slot.holdsReader {
+      if slot.state == .handshaking(.answer) { return end }
       return slot.state == .handshaking(.input) ? .input : .nothing
     }
     if flags.contains(.wantsInput) {
