@@ -18,6 +18,9 @@ public struct Encryption: Sendable, Hashable {
   /// What is wrong with the peer's certificate, which was accepted all the same: an `X509_V_ERR_` of OpenSSL; 0 for
   /// nothing.
   public let verification: Int
+  /// The identity of the pre-shared key that the handshake was made with; nil for one with certificates. Then there are no
+  /// certificates.
+  public let preSharedKeyIdentity: String?
   /// Whether a session was resumed.
   public let isResumed: Bool
   /// Whether the peer has closed without the end of TLS: bytes may lack at the end.

@@ -15,7 +15,7 @@
 ///
 /// There is no renegotiation, no compression, no early data, and no version before TLS 1.2.
 public struct SSLConfiguration: Sendable {
-  /// Certificates with their keys. A server needs one; a client sends the one without ``SSLIdentity/serverNames``. Where
+  /// Certificates with their keys. A server needs one, or ``identityLookup``, or pre-shared keys; a client sends the one without ``SSLIdentity/serverNames``. Where
   /// several have the same name, the last one counts.
   public var identities: [SSLIdentity] = [] { didSet { changed() } }
 
@@ -25,7 +25,8 @@ public struct SSLConfiguration: Sendable {
   /// The highest version; TLS 1.3 at first.
   public var maximumVersion = SSLVersion.tls13 { didSet { changed() } }
 
-  /// Ciphers of TLS 1.2, in OpenSSL's form; nil for those with forward secrecy and AEAD.
+  /// Ciphers of TLS 1.2, in OpenSSL's form; nil for those with forward secrecy and AEAD. Among them is one with a pre-shared
+  /// key (`ECDHE-PSK-CHACHA20-POLY1305`) where the configuration has keys.
   public var ciphers: String? { didSet { changed() } }
 
   /// Cipher suites of TLS 1.3, in OpenSSL's form; nil for OpenSSL's.
@@ -40,6 +41,20 @@ public struct SSLConfiguration: Sendable {
 
   /// Whether the peer must send a certificate; ``SSLPeerVerifyMode/automatic`` at first.
   public var peerVerifyMode = SSLPeerVerifyMode.automatic { didSet { changed() } }
+
+  /// Decides whether a peer's certificate is accepted; nil to go by the authorities alone, as at first.
+  ///
+  /// It is called where the peer has sent one, with all that it has sent, in DER and its own first, and with what is wrong with
+  /// them: an `X509_V_ERR_` of OpenSSL, 0 for nothing. To look for revoked certificates, return false for those, and for any
+  /// with an error. It runs in a task on the loop of the connection, as handlers do, and may wait: the handshake waits for it,
+  /// within its timeout, and the task is cancelled when the connection ends before.
+  ///
+  /// With it a client with a certificate resumes no session, so that each connection is decided on, and the signals of
+  /// ``SSLServer`` about certificates are not emitted. The handshake of a client of TLS 1.3 is complete before the server has
+  /// decided: a refused one sees its connection end, without an alert.
+  public var peerVerifier: (@Sendable (_ certificates: [[UInt8]], _ verification: Int) async -> Bool)? {
+    didSet { changed() }
+  }
 
   /// The authorities whose certificates are accepted, in PEM.
   public var caCertificates: [UInt8] = [] { didSet { changed() } }
@@ -60,7 +75,47 @@ public struct SSLConfiguration: Sendable {
   /// with the connection must not.
   public var allowsTruncation = false { didSet { changed() } }
 
-  private var contexts = SSLContextCache()
+  /// Gives the identity for a server name that ``identities`` do not have, or nil for the one without names; where there is
+  /// none, the handshake fails with the alert `unrecognized_name`. Nil for no look-up, as at first.
+  ///
+  /// It is called with the name that the client has sent, in any case of letters, or nil for none, in a task on the loop of the
+  /// connection, as handlers are: it may wait, for a file or another server, but not block. Handshakes go on beside it, and it
+  /// is called once for each handshake: what it finds is not kept, so it may answer anew each time, and caches itself what is
+  /// costly. Sessions that are resumed are looked up, too.
+  ///
+  /// The handshake's timeout is for the look-up, too. When that has passed, or the connection ends otherwise, the task is
+  /// cancelled, and what it returns is ignored.
+  ///
+  /// ```swift
+  /// configuration.identityLookup = { name in
+  ///   guard let name else { return nil }
+  ///   return await store.identity(for: name.lowercased())
+  /// }
+  /// ```
+  public var identityLookup: (@Sendable (_ serverName: String?) async -> SSLIdentity?)? {
+    didSet { changed() }
+  }
+
+  /// Gives the pre-shared key of a handshake; nil for none, as at first. A server is asked for the key of the client's
+  /// identity, and a client for its identity and its key. It is called on the loop of the connection, within the handshake, and
+  /// maybe several times: keep the keys in memory. Without a key the handshake goes on with certificates, or fails.
+  ///
+  /// ``SSLServer/preSharedKeyAuthenticationRequired`` is asked first.
+  public var preSharedKeyHandler: (@Sendable (SSLPreSharedKeyAuthenticator) -> Void)? { didSet { changed() } }
+
+  /// What a server of TLS 1.2 sends to clients that choose a pre-shared key; nil for nothing, as at first. With a hint, also
+  /// an empty one, or with ``preSharedKeyHandler``, a server needs no certificate.
+  public var preSharedKeyIdentityHint: String? { didSet { changed() } }
+
+  /// A file to which the secrets of all connections are appended, for Wireshark and others that decrypt what was recorded; nil
+  /// for none, as at first. Only for looking for errors: who has the file can read all of it.
+  ///
+  /// The form is that of NSS, a line a secret. The file is made with mode 0600, and one that others may read is refused. A line
+  /// is written at once, on the loop of its connection. No environment variable sets this; an OpenSSL that was itself built to
+  /// follow `SSLKEYLOGFILE` (`enable-sslkeylog`) does so nevertheless.
+  public var keyLogFile: String? { didSet { changed() } }
+
+  private(set) var contexts = SSLContextCache()
 
   /// Makes a configuration without a certificate: one for clients.
   public init() {}
@@ -79,14 +134,14 @@ public struct SSLConfiguration: Sendable {
   ///
   /// - Throws: ``SSLError/Reason/configuration`` with the setting, and why.
   public func checkForServer() throws(SSLError) {
-    _ = try SSLContext(self, isClient: false, asks: false)
+    _ = try SSLContext(self, for: SSLContextCache.Use(isClient: false))
   }
 
   /// Looks whether a client can use it.
   ///
   /// - Throws: ``SSLError/Reason/configuration`` with the setting, and why.
   public func checkForClient() throws(SSLError) {
-    _ = try SSLContext(self, isClient: true, asks: false)
+    _ = try SSLContext(self, for: SSLContextCache.Use(isClient: true))
   }
 
   /// Whether a server asks for them.
@@ -98,11 +153,11 @@ public struct SSLConfiguration: Sendable {
     contexts = SSLContextCache()
   }
 
-  /// - Parameter place: one for each loop, so that no two threads share what OpenSSL counts.
-  func context(isClient: Bool, asks: Bool = false, for place: ObjectIdentifier?) throws(SSLError)
+  /// - Parameter place: the loop.
+  func context(_ use: SSLContextCache.Use, for place: (any AnyObject & Sendable)?) throws(SSLError)
     -> SSLContext
   {
-    try contexts.context(SSLContextCache.Key(isClient: isClient, asks: asks, place: place), self)
+    try contexts.context(use, for: place, of: self)
   }
 }
 

@@ -9,15 +9,32 @@ internal import TCPServerKit
 /// `@unchecked Sendable` because of this invariant: a context of the C library may be used on any thread.
 @safe final class SSLContext: @unchecked Sendable {
   let pointer: OpaquePointer
+  let isClient: Bool
   let allowsTruncation: Bool
-  let asks: Bool
   let requiresValid: Bool
+  /// Whether connections are called back.
+  let callsBack: Bool
+  let identityLookup: (@Sendable (String?) async -> SSLIdentity?)?
+  let peerVerifier: (@Sendable ([[UInt8]], Int) async -> Bool)?
+  let preSharedKeyHandler: (@Sendable (SSLPreSharedKeyAuthenticator) -> Void)?
+  let preSharedKeyIdentityHint: String?
+  let keyLog: SSLKeyLog?
 
-  /// - Parameter asks: whether ``SSLTransport`` is asked about each certificate of a peer.
-  init(_ configuration: SSLConfiguration, isClient: Bool, asks: Bool) throws(SSLError) {
-    if !isClient, configuration.identities.isEmpty {
+  init(_ configuration: SSLConfiguration, for use: SSLContextCache.Use) throws(SSLError) {
+    let isClient = use.isClient
+    let asksForKeys =
+      use.asksForKeys || configuration.preSharedKeyHandler != nil
+      || !isClient && configuration.preSharedKeyIdentityHint != nil
+    let asksAboutCertificates = use.asksAboutCertificates || configuration.peerVerifier != nil
+    let looksUp = !isClient && configuration.identityLookup != nil
+    if !isClient, configuration.identities.isEmpty, !asksForKeys, !looksUp {
       throw SSLError(.configuration, "A server needs a certificate, and its key")
     }
+    if configuration.preSharedKeyIdentityHint?.utf8.contains(0) ?? false {
+      throw SSLError(.configuration, "The hint for pre-shared keys has a NUL in it")
+    }
+    var keyLog: SSLKeyLog?
+    if let path = configuration.keyLogFile { keyLog = try SSLKeyLog(path: path) }
     guard let map = unsafe csc_tls_identities_new() else {
       throw SSLError.outOfMemory
     }
@@ -45,7 +62,13 @@ internal import TCPServerKit
     unsafe settings.uses_system_authorities = configuration.usesSystemAuthorities
     unsafe settings.identities = map
     if !isClient { unsafe settings.ticket_keys = configuration.sessionTickets?.pointer }
-    if asks { unsafe settings.verify = unsafe onCertificate }
+    if asksAboutCertificates { unsafe settings.verify = unsafe onCertificate }
+    if asksForKeys {
+      unsafe settings.psk = unsafe onKey
+      unsafe settings.psk_hint = texts.text(configuration.preSharedKeyIdentityHint)
+    }
+    if looksUp { unsafe settings.lookup = unsafe onLookup }
+    if keyLog != nil { unsafe settings.key_log = unsafe onKeyLog }
     let made = unsafe configuration.caCertificates.withUnsafeBytes { authorities in
       if authorities.count > 0 {
         unsafe settings.authorities = authorities.baseAddress.map { unsafe UnsafeRawPointer($0) }
@@ -56,8 +79,14 @@ internal import TCPServerKit
     withExtendedLifetime(texts) {}
     guard let pointer = unsafe made else { throw SSLError(error) }
     unsafe self.pointer = pointer
+    self.isClient = isClient
     allowsTruncation = configuration.allowsTruncation
-    self.asks = asks
+    callsBack = asksAboutCertificates || asksForKeys || looksUp || keyLog != nil
+    identityLookup = configuration.identityLookup
+    peerVerifier = configuration.peerVerifier
+    preSharedKeyHandler = configuration.preSharedKeyHandler
+    preSharedKeyIdentityHint = configuration.preSharedKeyIdentityHint
+    self.keyLog = keyLog
     requiresValid = configuration.peerVerifyMode == .verify
   }
 
@@ -68,35 +97,14 @@ internal import TCPServerKit
   private static func set(_ identity: SSLIdentity, in map: OpaquePointer, _ error: inout csc_tls_error)
     -> Bool
   {
+    guard let storage = identity.stapled(&error) else { return false }
     guard !identity.serverNames.isEmpty else {
-      return unsafe csc_tls_identities_set(map, nil, identity.storage.pointer, &error)
+      return unsafe csc_tls_identities_set(map, nil, storage.pointer, &error)
     }
     for name in identity.serverNames {
-      guard unsafe csc_tls_identities_set(map, name, identity.storage.pointer, &error) else { return false }
+      guard unsafe csc_tls_identities_set(map, name, storage.pointer, &error) else { return false }
     }
     return true
-  }
-}
-
-/// The contexts of a configuration, made when they are first used.
-final class SSLContextCache: Sendable {
-  struct Key: Hashable, Sendable {
-    let isClient: Bool
-    let asks: Bool
-    let place: ObjectIdentifier?
-  }
-
-  private let contexts = Locked<[Key: SSLContext]>([:])
-
-  func context(_ key: Key, _ configuration: SSLConfiguration) throws(SSLError) -> SSLContext {
-    if let context = contexts.withLock({ $0[key] }) { return context }
-    // Not under the lock: files are read. Of two that are made at once, one stays.
-    let made = try SSLContext(configuration, isClient: key.isClient, asks: key.asks)
-    return contexts.withLock { contexts in
-      if let other = contexts[key] { return other }
-      contexts[key] = made
-      return made
-    }
   }
 }
 
@@ -141,11 +149,4 @@ extension SSLPeerVerifyMode {
     case .verify: CSC_TLS_VERIFY_REQUIRED
     }
   }
-}
-
-private func onCertificate(_: OpaquePointer, error: CLong, context: UnsafeMutableRawPointer?) {
-  guard let context = unsafe context else { return }
-  unsafe Unmanaged<SSLTransport.Owner>.fromOpaque(context).takeUnretainedValue().transport?.isAsked(
-    about: error
-  )
 }

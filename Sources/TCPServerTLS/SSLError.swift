@@ -22,6 +22,8 @@ public struct SSLError: Error, Hashable, Sendable {
     case certificate
     /// The server has no certificate for the name that the client asks for.
     case unknownServerName
+    /// There is no pre-shared key for the peer, and no certificate instead.
+    case noPreSharedKey
     /// Memory is short.
     case memory
     /// The peer has sent what TLS does not allow, or both sides have no version, cipher or group in common.
@@ -64,6 +66,7 @@ public struct SSLError: Error, Hashable, Sendable {
     case CSC_TLS_FAILURE_PEER_ALERT: reason = .alert
     case CSC_TLS_FAILURE_VERIFICATION: reason = .certificate
     case CSC_TLS_FAILURE_UNKNOWN_NAME: reason = .unknownServerName
+    case CSC_TLS_FAILURE_NO_KEY: reason = .noPreSharedKey
     case CSC_TLS_FAILURE_MEMORY: reason = .memory
     default: reason = .protocolViolation
     }

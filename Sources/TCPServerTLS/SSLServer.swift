@@ -71,6 +71,18 @@ public import TCPServerKit
   /// Emitted when a client has refused the handshake by an alert.
   public final let alertReceived: Signal<(socket: TCPSocket, alert: UInt8)>
 
+  /// Emitted when a client offers a pre-shared key. A handler sets
+  /// ``SSLPreSharedKeyAuthenticator/preSharedKey`` to the key of its identity, before it returns; without one,
+  /// ``SSLConfiguration/preSharedKeyHandler`` is asked.
+  ///
+  /// With handlers a server needs no certificate, where ``SSLConfiguration/preSharedKeyIdentityHint`` says so. A key is for
+  /// TLS 1.2, as in Qt, and for TLS 1.3, where without one the handshake goes on with a certificate, if there is any. A client
+  /// with a key is asked for no certificate, and resumes no session: a key that was withdrawn opens nothing.
+  ///
+  /// The signal is emitted within a step of the handshake. A handler may end the connection, close the server or release it.
+  public final let preSharedKeyAuthenticationRequired:
+    Signal<(socket: TCPSocket, authenticator: SSLPreSharedKeyAuthenticator)>
+
   /// Makes a server that does not listen yet, and that has no certificate: see ``sslConfiguration``.
   ///
   /// - Parameter eventBase: the loop to live on, by default this thread's, which is to be made before.
@@ -82,6 +94,7 @@ public import TCPServerKit
     handshakeInterruptedOnError = Signal(eventBase: eventBase)
     alertSent = Signal(eventBase: eventBase)
     alertReceived = Signal(eventBase: eventBase)
+    preSharedKeyAuthenticationRequired = Signal(eventBase: eventBase)
     let handshakes = Handshakes(on: eventBase)
     self.handshakes = handshakes
     super.init(eventBase: eventBase)
@@ -114,7 +127,7 @@ public import TCPServerKit
   ///   before.
   public final func setSSLConfiguration(_ configuration: SSLConfiguration) throws(SSLError) {
     requireLoop("SSLServer.setSSLConfiguration(_:)")
-    context = try configuration.context(isClient: false, for: eventBase.map { ObjectIdentifier($0) })
+    context = try configuration.context(SSLContextCache.Use(isClient: false), for: eventBase)
     self.configuration = configuration
   }
 
@@ -160,24 +173,27 @@ public import TCPServerKit
       record(.sslInvalidUserData, "A server needs a certificate, its key, and an event base")
       return socket.abort()
     }
-    let made = SSLTransport(context, descriptor: socket.socketDescriptor, clientOf: nil, isClient: false)
-    guard let transport = made else {
+    guard let transport = SSLTransport(context, of: socket, descriptor: socket.socketDescriptor) else {
       record(.socketResource, SSLError.outOfMemory.text)
       return socket.abort()
+    }
+    if preSharedKeyAuthenticationRequired.isConnected {
+      transport.keyQuestion = preSharedKeyAuthenticationRequired
     }
     if handshakes.begin(socket, transport) { startedEncryptionHandshake.emit(socket) }
   }
 
-  /// The program is asked about certificates only where it has handlers for that.
+  /// The program is asked about certificates, and for keys, only where it has handlers for that.
   private final var contextForNext: SSLContext? {
     let isAsked =
       peerVerifyError.isConnected || sslErrors.isConnected || handshakeInterruptedOnError.isConnected
-    guard isAsked, configuration.asksForCertificates else { return context }
-    return try? configuration.context(
+    let use = SSLContextCache.Use(
       isClient: false,
-      asks: true,
-      for: eventBase.map { ObjectIdentifier($0) }
+      asksAboutCertificates: isAsked && configuration.asksForCertificates,
+      asksForKeys: preSharedKeyAuthenticationRequired.isConnected
     )
+    guard use.asksAboutCertificates || use.asksForKeys else { return context }
+    return try? configuration.context(use, for: eventBase)
   }
 
   final func handshakeFailed(_ handshake: Handshake) {
@@ -194,7 +210,7 @@ public import TCPServerKit
   }
 
   final func isAsked(about handshake: Handshake) {
-    guard !handshake.waitsForAnswer else { return }
+    guard !handshake.waitsForAnswer, !handshake.transport.waitsForTask else { return }
     handshake.waitsForAnswer = true
     let (socket, transport) = (handshake.socket, handshake.transport)
     let error = transport.certificateError
@@ -218,7 +234,7 @@ extension TCPSocket {
   /// Accepts the peer's certificate after ``SSLServer/handshakeInterruptedOnError``, and goes on with the handshake. On the
   /// socket's event base.
   public func continueInterruptedHandshake() {
-    guard let transport = transport as? SSLTransport else { return }
+    guard let transport = transport as? SSLTransport, !transport.isStepping else { return }
     transport.answerCertificate(true)
     continueHandshake()
   }

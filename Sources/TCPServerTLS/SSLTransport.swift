@@ -6,12 +6,22 @@ internal import TCPServerKit
 
 /// TLS between a socket and its descriptor. Used on the socket's thread alone.
 @safe final class SSLTransport: SocketTransport {
-  private let tls: OpaquePointer
-  private let allowsTruncation: Bool
-  /// Whether a peer without a valid certificate is refused, as it was configured when the handshake began.
-  let requiresValid: Bool
+  let tls: OpaquePointer
+  /// As it was configured when the handshake began.
+  let context: SSLContext
+  private let owner: Owner?
+  /// For what is asked in the handshake.
+  private(set) weak var socket: TCPSocket?
+  /// Emitted when a key is needed, before the configuration's handler is called; nil where it has no handlers.
+  var keyQuestion: Signal<(socket: TCPSocket, authenticator: SSLPreSharedKeyAuthenticator)>?
+  /// For the identity of a server name.
+  var lookup = Question<String?>.none
+  /// About the certificates of the peer.
+  var verification = Question<(certificates: [[UInt8]], error: Int)>.none
   private var isComplete = false
-  private var hasEnded = false
+  private(set) var hasEnded = false
+  /// A step of the handshake is in progress: the program is called within it, and the C library must be left alone.
+  private(set) var isStepping = false
   /// The end, or a failure, has been seen behind bytes that were read.
   private var endIsDue = false
   private(set) var begunBytes = 0
@@ -20,51 +30,39 @@ internal import TCPServerKit
   var ignoresErrors = false
 
   /// - Returns: nil when memory is short, or a client's server name is missing, or cannot be one.
-  init?(_ context: SSLContext, descriptor: CInt, clientOf serverName: String?, isClient: Bool) {
+  init?(_ context: SSLContext, of socket: TCPSocket, descriptor: CInt, clientOf serverName: String? = nil) {
     // C would take what is before it for the name.
     if serverName?.utf8.contains(0) ?? false { return nil }
-    allowsTruncation = context.allowsTruncation
-    requiresValid = context.requiresValid
-    let owner = context.asks ? Owner() : nil
+    self.context = context
+    let owner = context.callsBack ? Owner(keyLog: context.keyLog) : nil
     let address = unsafe owner.map { unsafe Unmanaged.passUnretained($0).toOpaque() }
     let made =
-      isClient
+      context.isClient
       ? unsafe csc_tls_new_client(context.pointer, descriptor, serverName, address)
       : unsafe csc_tls_new_server(context.pointer, descriptor, address)
     guard let made = unsafe made else { return nil }
     unsafe tls = made
     self.owner = owner
+    if owner != nil { self.socket = socket }
     unsafe owner?.transport = self
   }
 
   deinit {
+    cancelAnswers()
     unsafe csc_tls_free(tls)
-  }
-
-  /// What the C library calls back.
-  @safe final class Owner {
-    fileprivate(set) unowned(unsafe) var transport: SSLTransport?
-  }
-
-  private let owner: Owner?
-
-  /// The library asks about a certificate. A faulty one is answered for outside of its call, where handlers may do
-  /// anything.
-  func isAsked(about error: Int) {
-    if error == 0 || ignoresErrors { answerCertificate(true) }
-  }
-
-  /// Answers for a faulty certificate; then the handshake goes on.
-  func answerCertificate(_ isAccepted: Bool) {
-    unsafe csc_tls_answer_verify(tls, isAccepted)
   }
 
   // MARK: - SocketTransport
 
   func handshake() -> TransportStep {
     guard !hasEnded else { return .failed(Self.closed) }
+    // A handler that is asked for a key is within a step.
+    guard !isStepping else { return .needsInput }
+    isStepping = true
     let step = step(unsafe csc_tls_handshake(tls))
+    isStepping = false
     if case .done = step { isComplete = true }
+    if !hasEnded, owner != nil { beginAnswers() }
     return step
   }
 
@@ -101,7 +99,7 @@ internal import TCPServerKit
     }
     if unsafe csc_tls_failure_of(tls) == CSC_TLS_FAILURE_TRUNCATED {
       isTruncated = true
-      if allowsTruncation { return .count(0) }
+      if context.allowsTruncation { return .count(0) }
     }
     return .failed(failure)
   }
@@ -129,13 +127,23 @@ internal import TCPServerKit
     unsafe !hasEnded && (endIsDue || csc_tls_has_buffered_input(tls))
   }
 
+  /// A client that has ended its side cannot go on with its handshake; its certificate may be its last message.
+  var needsMoreFromPeer: Bool {
+    lookup.isOpen
+  }
+
   func releaseBuffers() {
     unsafe _ = csc_tls_release_buffers(tls)
   }
 
   func connectionEnded() {
     hasEnded = true
-    releaseBuffers()
+    cancelAnswers()
+    if isStepping {
+      unsafe csc_tls_forget_descriptor(tls)
+    } else {
+      releaseBuffers()
+    }
   }
 
   /// The descriptor may be another file's by now.
@@ -162,13 +170,6 @@ internal import TCPServerKit
     return .other(error, text: self.error?.description ?? "", isExplained: isExplained)
   }
 
-  /// What is wrong with the peer's certificate.
-  var certificateError: SSLError {
-    var error = SSLError(.certificate, "The certificate of the peer is not accepted")
-    error.verification = unsafe csc_tls_verify_error(tls)
-    return error
-  }
-
   /// The number of the last alert that was sent, or came.
   func alert(sent isSent: Bool) -> UInt8? {
     let number = unsafe isSent ? csc_tls_alert_sent(tls) : csc_tls_alert_received(tls)
@@ -186,6 +187,15 @@ internal import TCPServerKit
     unsafe SSLVersion(rawValue: Int(csc_tls_version_of(tls).rawValue))
   }
 
+  var isClient: Bool {
+    context.isClient
+  }
+
+  /// Whether a peer without a valid certificate is refused.
+  var requiresValid: Bool {
+    context.requiresValid
+  }
+
   var isResumed: Bool {
     unsafe csc_tls_is_resumed(tls)
   }
@@ -199,6 +209,7 @@ internal import TCPServerKit
       serverName: csc_tls_server_name(tls).map { unsafe String(cString: $0) },
       peerCertificates: peerCertificates,
       verification: csc_tls_verify_error(tls),
+      preSharedKeyIdentity: csc_tls_psk_identity(tls).map { unsafe String(cString: $0) },
       isResumed: isResumed,
       isTruncated: isTruncated
     )

@@ -42,8 +42,8 @@ extension TCPSocket {
     try await encrypting(isClient: false, after: Array(answer.utf8), timeout) {
       descriptor,
       place throws(SSLError) in
-      let context = try configuration.context(isClient: false, for: place)
-      return SSLTransport(context, descriptor: descriptor, clientOf: nil, isClient: false)
+      let context = try configuration.context(SSLContextCache.Use(isClient: false), for: place)
+      return SSLTransport(context, of: self, descriptor: descriptor)
     }
   }
 
@@ -59,7 +59,8 @@ extension TCPSocket {
   /// - Parameters:
   ///   - configuration: without authorities of its own the system's are accepted.
   ///   - serverName: the name, or the IP address, that the server's certificate has to be for. Nil only where certificates
-  ///     are not verified (``SSLPeerVerifyMode/none``).
+  ///     are not verified (``SSLPeerVerifyMode/none``), or with ``SSLConfiguration/preSharedKeyHandler``: then no certificate
+  ///     is accepted, and the server has to have the key.
   ///   - session: of an earlier connection to the same server, from ``encryptionSession``; empty for none. Each is to be
   ///     used once.
   ///   - timeout: for all of it.
@@ -80,8 +81,8 @@ extension TCPSocket {
     timeout: Duration = .seconds(5)
   ) async throws {
     try await encrypting(isClient: true, after: [], timeout) { descriptor, place throws(SSLError) in
-      let context = try configuration.context(isClient: true, for: place)
-      let made = SSLTransport(context, descriptor: descriptor, clientOf: serverName, isClient: true)
+      let context = try configuration.context(SSLContextCache.Use(isClient: true), for: place)
+      let made = SSLTransport(context, of: self, descriptor: descriptor, clientOf: serverName)
       guard let made else { throw SSLError(.configuration, "The server's name is missing, or cannot be one") }
       made.resume(session)
       return made
@@ -92,14 +93,14 @@ extension TCPSocket {
     isClient: Bool,
     after answer: [UInt8],
     _ timeout: Duration,
-    _ make: (CInt, ObjectIdentifier?) throws(SSLError) -> SSLTransport?
+    _ make: (CInt, (any AnyObject & Sendable)?) throws(SSLError) -> SSLTransport?
   ) async throws {
     var transport: SSLTransport?
     do {
       try await encrypt(isReading: !isClient, after: answer, timeout: timeout) {
         descriptor throws(SSLError) in
         // On the loop, which alone may change it.
-        guard let made = try make(descriptor, loopIdentifier) else {
+        guard let made = try make(descriptor, loopIdentity) else {
           throw SSLError.outOfMemory
         }
         transport = made

@@ -198,11 +198,6 @@ extension TCPSocket {
     return transportSlot?.transport
   }
 
-  /// The place among the loops.
-  package var loopIdentifier: ObjectIdentifier? {
-    context.engine.map { ObjectIdentifier($0) }
-  }
-
   /// The loop, as an object that is there as long as it.
   package var loopIdentity: (any AnyObject & Sendable)? {
     context.engine

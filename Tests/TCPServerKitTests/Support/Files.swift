@@ -37,6 +37,12 @@ final class TemporaryFolder {
 
   struct POSIXFailure: Error {}
 
+  /// The path of a file that what is tested makes.
+  func path(of name: String) -> String {
+    made.append(path + "/" + name)
+    return path + "/" + name
+  }
+
   /// Writes a file, and makes the folders that it is in.
   func write(_ text: String, to name: String) throws {
     var folder = path

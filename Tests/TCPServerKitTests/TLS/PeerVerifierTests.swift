@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import TCPServerKit
+import TCPServerTLS
+import Testing
+
+@Suite("Certificates that the program decides on", .enabled(if: Certificates.canBeMade))
+struct PeerVerifierTests {
+  /// Whether a client with a certificate is served.
+  private func isServed(_ server: SSLServer, as name: String) async throws -> Bool {
+    let identity = try #require(Certificates.shared).identity(name)
+    do {
+      let client = try await encryptedClient(of: server) { $0.identities = [identity] }
+      try await client.write("x")
+      return try await client.read(maxLength: 1) == [120]
+    } catch is SSLError {
+      return false
+    } catch is SocketError {
+      return false
+    }
+  }
+
+  @Test(
+    "A verifier is given the certificates and OpenSSL's verdict, and may refuse a valid one",
+    arguments: SSLVersion.allCases
+  )
+  func refuses(version: SSLVersion) async throws {
+    try await onLoop { base in
+      let certificates = try #require(Certificates.shared)
+      let (seen, revoked) = (Shared<[Int]>([]), Shared<[UInt8]>([]))
+      let signalled = Counter()
+      try await whileServingEncrypted(
+        {
+          $0.maximumVersion = version
+          $0.peerVerifyMode = .verify
+          $0.caCertificates = certificates.authority
+          $0.peerVerifier = { chain, error in
+            await Task.yield()
+            #expect(EventBase.current === base)
+            seen.value.append(error)
+            defer { revoked.value = chain.first ?? [] }
+            return error == 0 && chain.first != revoked.value
+          }
+        },
+        handler: echo
+      ) { server in
+        server.sslErrors.connect { _ in signalled.increment() }
+        #expect(try await isServed(server, as: "client"))
+        // The same certificate has been revoked meanwhile.
+        #expect(try await !isServed(server, as: "client"))
+        #expect(try await !isServed(server, as: "stranger"))
+        try await until { server.handshakeStatistics.failed == 2 }
+        #expect(seen.value.map { $0 == 0 } == [true, true, false])
+        #expect(signalled.value == 0)
+        server.sslErrors.disconnectAll()
+      }
+    }
+  }
+
+  @Test("A client's verifier may accept what OpenSSL refuses, and refuse what it accepts")
+  func client() async throws {
+    try await onLoop { _ in
+      _ = try await whileServingEncrypted(handler: echo) { server in
+        for accepts in [false, true] {
+          let seen = Shared(0)
+          do {
+            let client = try await encryptedClient(of: server) {
+              $0.caCertificates = Array(try #require(Certificates.shared).selfSigned.utf8)
+              $0.peerVerifier = { chain, error in
+                await Task.yield()
+                seen.value = error
+                #expect(chain.count == 1)
+                return accepts
+              }
+            }
+            #expect(accepts)
+            #expect(client.encryption?.verification == seen.value)
+          } catch let error as SSLError {
+            #expect(!accepts)
+            #expect(error.reason == .certificate)
+          }
+          #expect(seen.value != 0)
+        }
+      }
+    }
+  }
+
+  @Test("A verifier that does not answer ends with the handshake's time, and is cancelled")
+  func deadline() async throws {
+    try await onLoop { base in
+      let (asked, cancelled) = (Counter(), Counter())
+      try await whileServingEncrypted(
+        {
+          $0.peerVerifyMode = .query
+          $0.peerVerifier = { _, _ in
+            asked.increment()
+            do { try await base.sleep(for: .seconds(3600)) } catch { cancelled.increment() }
+            return true
+          }
+        },
+        handler: echo
+      ) { server in
+        let client = start { [self, server] in try await isServed(server, as: "client") }
+        try await until { asked.value == 1 }
+        await turns()
+        #expect(server.handshakeStatistics.current == 1)
+        server.handshakeTimeout = .milliseconds(1)
+        #expect(try await client.value == false)
+        try await until { cancelled.value == 1 }
+        #expect(server.handshakeStatistics.timedOut == 1)
+      }
+    }
+  }
+}
