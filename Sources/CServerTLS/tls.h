@@ -40,6 +40,9 @@ typedef enum csc__tls_question {
     CSC__TLS_ANSWERED
 } csc__tls_question;
 
+// What its descriptor is used for, at one time.
+typedef enum csc__tls_use { CSC__TLS_UNUSED, CSC__TLS_IN_CALL, CSC__TLS_ABANDONED } csc__tls_use;
+
 // Of a csc_tls_psk_fn; psk.c has it.
 typedef struct csc__tls_psk_answer csc__tls_psk_answer;
 
@@ -53,8 +56,9 @@ struct csc_tls {
     csc__tls_psk_answer *psk_answer; // during a csc_tls_psk_fn
     void *owner;                     // the program's context
     int descriptor;
-    int system_error;   // errno of the last call that failed; 0 for none
-    int alert_received; // -1 for none
+    atomic_int descriptor_use; // a csc__tls_use
+    int system_error;          // errno of the last call that failed; 0 for none
+    int alert_received;        // -1 for none
     int alert_sent;
     csc_tls_failure failure;
     csc__tls_question lookup;

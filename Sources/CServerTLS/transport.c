@@ -9,6 +9,7 @@
 #include "tls.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <sys/socket.h>
 
 enum { HANDSHAKE = 0x16, ALERT = 0x15 }; // types of records
@@ -18,13 +19,59 @@ static bool is_tls(const csc_tls *tls, unsigned char first) {
     return first == HANDSHAKE || (first == ALERT && tls->context->is_client);
 }
 
-static int receive(BIO *bio, char *buffer, int size) {
-    csc_tls *tls = BIO_get_data(bio);
-    BIO_clear_retry_flags(bio);
+// Not of a connection that another thread has abandoned: the number may be another file's by now.
+static bool begin_call(csc_tls *tls) {
+    int before = CSC__TLS_UNUSED;
+    bool may_call = atomic_compare_exchange_strong(&tls->descriptor_use, &before, CSC__TLS_IN_CALL);
+    if (!may_call) {
+        errno = EBADF;
+    }
+    return may_call;
+}
+
+static void end_call(csc_tls *tls) {
+    atomic_store_explicit(&tls->descriptor_use, CSC__TLS_UNUSED, memory_order_release);
+}
+
+void csc_tls_abandon(csc_tls *tls) {
+    int before;
+    do {
+        before = CSC__TLS_UNUSED;
+        if (atomic_compare_exchange_strong(&tls->descriptor_use, &before, CSC__TLS_ABANDONED)) {
+            return;
+        }
+        sched_yield(); // for the length of a call that does not block
+    } while (before == CSC__TLS_IN_CALL);
+}
+
+static ssize_t receive_bytes(csc_tls *tls, char *buffer, int size) {
+    if (!begin_call(tls)) {
+        return -1;
+    }
     ssize_t count;
     do {
         count = recv(tls->descriptor, buffer, (size_t)size, MSG_DONTWAIT);
     } while (count < 0 && errno == EINTR);
+    end_call(tls);
+    return count;
+}
+
+static ssize_t send_bytes(csc_tls *tls, const char *bytes, int size) {
+    if (!begin_call(tls)) {
+        return -1;
+    }
+    ssize_t count;
+    do {
+        count = send(tls->descriptor, bytes, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (count < 0 && errno == EINTR);
+    end_call(tls);
+    return count;
+}
+
+static int receive(BIO *bio, char *buffer, int size) {
+    csc_tls *tls = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    ssize_t count = receive_bytes(tls, buffer, size);
     if (count < 0) {
         if (errno == EAGAIN || errno == EWOULDBLOCK) {
             BIO_set_retry_read(bio);
@@ -50,10 +97,7 @@ static int receive(BIO *bio, char *buffer, int size) {
 static int transmit(BIO *bio, const char *bytes, int size) {
     csc_tls *tls = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
-    ssize_t count;
-    do {
-        count = send(tls->descriptor, bytes, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
-    } while (count < 0 && errno == EINTR);
+    ssize_t count = send_bytes(tls, bytes, size);
     if (count < 0) {
         if (errno == EAGAIN || errno == EWOULDBLOCK) {
             BIO_set_retry_write(bio);

@@ -9,6 +9,8 @@ final class Handshake {
   let beginning: ContinuousClock.Instant
   /// The peer has sent something, or has closed.
   var hasSpoken = false
+  /// Its first step may be made; see ``HandshakePace``.
+  var hasBegun = false
   /// It is in the queue of those that can continue.
   var isQueued = false
   /// The program is asked about the peer's certificate.

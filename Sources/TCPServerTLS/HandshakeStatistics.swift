@@ -2,7 +2,8 @@
 
 /// What an ``SSLServer`` has counted of its handshakes.
 ///
-/// Each connection that was accepted is in exactly one of the numbers: those but ``current`` and ``resumed`` only rise.
+/// Each connection that was accepted is in exactly one of the numbers: ``resumed`` and ``full`` are those of
+/// ``completed`` again, and ``ratePauses`` counts no connections. All but ``current`` only rise.
 public struct HandshakeStatistics: Hashable, Sendable {
   /// How many connections are in their handshake now.
   public internal(set) var current = 0
@@ -10,6 +11,8 @@ public struct HandshakeStatistics: Hashable, Sendable {
   public internal(set) var completed: UInt64 = 0
   /// How many of ``completed`` resumed a session.
   public internal(set) var resumed: UInt64 = 0
+  /// How many of ``completed`` did not, which cost a signature.
+  public var full: UInt64 { completed - resumed }
   /// How many failed: by what the peer sent, by its alert, or because the connection broke.
   public internal(set) var failed: UInt64 = 0
   /// How many were closed for a first byte that is none of TLS.
@@ -22,4 +25,6 @@ public struct HandshakeStatistics: Hashable, Sendable {
   public internal(set) var dropped: UInt64 = 0
   /// How many were in progress when the server closed.
   public internal(set) var closed: UInt64 = 0
+  /// How often handshakes paused for ``SSLServer/handshakeRate``.
+  public internal(set) var ratePauses: UInt64 = 0
 }

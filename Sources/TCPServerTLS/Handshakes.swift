@@ -9,26 +9,48 @@ final class Handshakes {
   var limit = 1024
   /// How many steps are made between two looks at the sockets: one may cost as much as a signature.
   var stepsPerTurn = 4
-  private(set) var statistics = HandshakeStatistics()
+  /// What makes the steps; nil for this loop.
+  var threads: SSLHandshakeThreads?
+  private var counts = HandshakeStatistics()
   private var list = HandshakeList()
-  /// Those that can continue; the first is at `begun`.
-  private var queue: [Handshake] = []
-  private var begun = 0
+  /// Those that can continue.
+  private var queue = FirstInFirstOut<Handshake>()
   private var isScheduled = false
   private let timer: EventTimer
+  /// Nil until there is a rate.
+  private var pace: HandshakePace?
+  private weak var eventBase: EventBase?
   /// Nil while it is released.
   weak var server: SSLServer?
 
   init(on eventBase: EventBase?) {
+    self.eventBase = eventBase
     timer = EventTimer(interval: timeout, isSingleShot: true, eventBase: eventBase)
     timer.timeout.connect { [unowned self] in endExpired() }
+  }
+
+  var statistics: HandshakeStatistics {
+    var statistics = counts
+    statistics.ratePauses = pace?.pauses ?? 0
+    return statistics
+  }
+
+  /// How many begin in a second.
+  var rate: AcceptRate? {
+    get { pace?.rate }
+    set {
+      if pace == nil, newValue != nil {
+        pace = HandshakePace(on: eventBase) { [unowned self] in hasItsTurn($0) }
+      }
+      pace?.rate = newValue
+    }
   }
 
   /// - Returns: whether it has begun.
   func begin(_ socket: TCPSocket, _ transport: SSLTransport) -> Bool {
     let dropped = list.count >= max(limit, 1) ? list.oldestSilent : nil
     if let dropped {
-      statistics.dropped += 1
+      counts.dropped += 1
       giveUp(dropped, .socketResource, "Too many handshakes")
     }
     let hasBegun = beginWithRoom(socket, transport)
@@ -43,14 +65,20 @@ final class Handshakes {
       of: transport,
       isReading: true,
       onReady: { [unowned self, unowned handshake] in isReady(handshake) },
-      onQuestion: { [unowned self, unowned handshake] in server?.isAsked(about: handshake) },
+      onQuestion: { [unowned self, unowned handshake] in
+        // It waits for a thread, or for its turn, and not for the program.
+        if transport.holder == .none { server?.isAsked(about: handshake) }
+      },
       onEnd: { [unowned self] in ended(handshake, $0) }
     )
     // The peer has reset it already.
     guard refusal == nil else {
-      statistics.failed += 1
+      counts.failed += 1
       socket.abort()
       return false
+    }
+    if let threads, transport.mayBeLent, let inbox = server?.loopInbox {
+      HandshakeLoan.lend(handshake, to: threads, from: inbox)
     }
     list.append(handshake)
     changed()
@@ -59,7 +87,8 @@ final class Handshakes {
   }
 
   private func changed() {
-    statistics.current = list.count
+    counts.current = list.count
+    pace?.forgetEnded(list.count)
     server?.setUndelivered(list.count)
   }
 
@@ -68,7 +97,22 @@ final class Handshakes {
   private func isReady(_ handshake: Handshake) {
     handshake.hasSpoken = true
     // While the program is asked, what comes can wait.
-    guard !handshake.isQueued, !handshake.waitsForAnswer else { return }
+    guard !handshake.isQueued, !handshake.waitsForAnswer, handshake.transport.holder == .none else { return }
+    if pace?.mayBegin(handshake) == false {
+      handshake.transport.waitForTurn()
+      return handshake.socket.continueHandshake()
+    }
+    goOn(handshake)
+  }
+
+  private func hasItsTurn(_ handshake: Handshake) {
+    handshake.transport.goOn()
+    goOn(handshake)
+  }
+
+  private func goOn(_ handshake: Handshake) {
+    // Little of it is done here then.
+    if handshake.transport.lend != nil { return handshake.socket.continueHandshake() }
     handshake.isQueued = true
     queue.append(handshake)
     schedule(later: false)
@@ -82,17 +126,12 @@ final class Handshakes {
 
   private func continueQueued() {
     isScheduled = false
-    for _ in 0..<min(max(stepsPerTurn, 1), queue.count - begun) {
-      let handshake = queue[begun]
-      begun += 1
+    for _ in 0..<max(stepsPerTurn, 1) {
+      guard let handshake = queue.popFirst() else { break }
       handshake.isQueued = false
       if !handshake.isOver { handshake.socket.continueHandshake() }
     }
-    if begun == queue.count || begun > 1024 {
-      queue.removeFirst(begun)
-      begun = 0
-    }
-    if begun < queue.count { schedule(later: true) }
+    if queue.count > 0 { schedule(later: true) }
   }
 
   // MARK: - Ends
@@ -100,8 +139,8 @@ final class Handshakes {
   private func ended(_ handshake: Handshake, _ failure: SocketError?) {
     guard list.remove(handshake) else { return }
     if failure == nil {
-      statistics.completed += 1
-      if handshake.transport.isResumed { statistics.resumed += 1 }
+      counts.completed += 1
+      if handshake.transport.isResumed { counts.resumed += 1 }
       // Before the count falls: a server that has finished waits for what is to be delivered.
       server?.deliver(handshake.socket)
     } else {
@@ -113,9 +152,9 @@ final class Handshakes {
 
   private func count(_ reason: SSLError.Reason?) {
     switch reason {
-    case .closedSilently: statistics.closedSilently += 1
-    case .notTLS: statistics.notTLS += 1
-    default: statistics.failed += 1
+    case .closedSilently: counts.closedSilently += 1
+    case .notTLS: counts.notTLS += 1
+    default: counts.failed += 1
     }
   }
 
@@ -135,7 +174,7 @@ final class Handshakes {
 
   func endAll() {
     while let first = list.first {
-      statistics.closed += 1
+      counts.closed += 1
       end(first)
     }
   }
@@ -145,7 +184,7 @@ final class Handshakes {
     while let first = list.first {
       let left = first.beginning + timeout - .now
       guard left <= .zero else { return start(left) }
-      statistics.timedOut += 1
+      counts.timedOut += 1
       giveUp(first, .socketTimeout, "The handshake took too long")
       server?.handshakeGivenUp(first, .socketTimeout)
     }

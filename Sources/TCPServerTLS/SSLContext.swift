@@ -14,6 +14,7 @@ internal import TCPServerKit
   let requiresValid: Bool
   /// Whether connections are called back.
   let callsBack: Bool
+  let asksForKeys: Bool
   let identityLookup: (@Sendable (String?) async -> SSLIdentity?)?
   let peerVerifier: (@Sendable ([[UInt8]], Int) async -> Bool)?
   let preSharedKeyHandler: (@Sendable (SSLPreSharedKeyAuthenticator) -> Void)?
@@ -81,6 +82,7 @@ internal import TCPServerKit
     unsafe self.pointer = pointer
     self.isClient = isClient
     allowsTruncation = configuration.allowsTruncation
+    self.asksForKeys = asksForKeys
     callsBack = asksAboutCertificates || asksForKeys || looksUp || keyLog != nil
     identityLookup = configuration.identityLookup
     peerVerifier = configuration.peerVerifier

@@ -22,7 +22,8 @@ public import TCPServerKit
 /// A connection in its handshake counts for `maxConnections`, and not as pending: clients that are silent keep no other
 /// from being served. They have ``handshakeTimeout`` for all of it, and where there are ``maxHandshakes`` of them, the
 /// oldest that has not sent a byte is closed for a new one. Between two looks at the sockets of the loop at most four steps
-/// of handshakes are made, so that many new clients do not hold up those that are there.
+/// of handshakes are made, so that many new clients do not hold up those that are there. ``handshakeThreads`` makes them on
+/// other threads, and ``handshakeRate`` bounds how many begin in a second.
 ///
 /// The server's `statistics` count a connection as accepted when it comes, and as added when it is encrypted;
 /// ``handshakeStatistics`` counts what becomes of the handshakes.
@@ -37,7 +38,7 @@ public import TCPServerKit
 @safe open class SSLServer: TCPServer, @unchecked Sendable {
   private var configuration = SSLConfiguration()
   private var context: SSLContext?
-  private let handshakes: Handshakes
+  let handshakes: Handshakes
 
   /// Emitted when a handshake has failed, with the socket, which has ended or is about to; not for a peer that closes before
   /// its first byte, nor when the server is closed. ``TCPServerKit/TCPSocket/encryptionError`` has the reason; it is nil for

@@ -25,14 +25,15 @@ extension SSLTransport {
   /// anything.
   fileprivate func isAsked(about error: Int) {
     if context.peerVerifier != nil {
-      verification = .asked((peerCertificates, error))
-    } else if error == 0 || ignoresErrors {
-      answerCertificate(true)
+      verification = .asked((certificatesOfPeer, error))
+    } else if error == 0 || stepIgnoresErrors {
+      unsafe csc_tls_answer_verify(tls, true)
     }
   }
 
   /// Answers for a faulty certificate; then the handshake goes on.
   func answerCertificate(_ isAccepted: Bool) {
+    guard holder == .none else { return }
     unsafe csc_tls_answer_verify(tls, isAccepted)
   }
 

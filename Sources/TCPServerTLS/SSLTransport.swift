@@ -4,7 +4,8 @@ internal import CServerTLS
 internal import Glibc
 internal import TCPServerKit
 
-/// TLS between a socket and its descriptor. Used on the socket's thread alone.
+/// TLS between a socket and its descriptor. Used on the socket's thread alone; a thread that it is lent to calls
+/// ``stepOnThread()``.
 @safe final class SSLTransport: SocketTransport {
   let tls: OpaquePointer
   /// As it was configured when the handshake began.
@@ -28,6 +29,23 @@ internal import TCPServerKit
   private(set) var isTruncated = false
   /// The errors in the peer's certificate do not matter.
   var ignoresErrors = false
+  /// The same as it was when the step began that is being made.
+  private(set) var stepIgnoresErrors = false
+  private(set) var holder = Holder.none
+  /// Has another thread make a step, which ends with ``takeBack(_:)``; nil for steps on the loop. Returns false where
+  /// there is no thread.
+  var lend: (() -> Bool)?
+  /// What a step on a thread has come to.
+  private var stepOfThread: csc_tls_result?
+
+  /// What the handshake does not go on for.
+  enum Holder {
+    case none
+    /// It has not begun, and waits for its turn; see ``SSLServer/handshakeRate``.
+    case rate
+    /// A thread has it: nothing of the library is used on the loop but `csc_tls_abandon()`.
+    case thread
+  }
 
   /// - Returns: nil when memory is short, or a client's server name is missing, or cannot be one.
   init?(_ context: SSLContext, of socket: TCPSocket, descriptor: CInt, clientOf serverName: String? = nil) {
@@ -56,12 +74,29 @@ internal import TCPServerKit
 
   func handshake() -> TransportStep {
     guard !hasEnded else { return .failed(Self.closed) }
+    if let result = exchange(&stepOfThread, with: nil) { return concluded(result) }
+    // The descriptor is watched for its end alone meanwhile.
+    guard holder == .none else { return .needsAnswer }
     // A handler that is asked for a key is within a step.
     guard !isStepping else { return .needsInput }
+    stepIgnoresErrors = ignoresErrors
+    if let lend {
+      holder = .thread
+      if lend() { return .needsAnswer }
+      holder = .none
+    }
     isStepping = true
-    let step = step(unsafe csc_tls_handshake(tls))
+    let result = unsafe csc_tls_handshake(tls)
     isStepping = false
-    if case .done = step { isComplete = true }
+    return concluded(result)
+  }
+
+  private func concluded(_ result: csc_tls_result) -> TransportStep {
+    let step = step(result)
+    if case .done = step {
+      isComplete = true
+      lend = nil
+    }
     if !hasEnded, owner != nil { beginAnswers() }
     return step
   }
@@ -124,12 +159,12 @@ internal import TCPServerKit
   }
 
   var hasBufferedInput: Bool {
-    unsafe !hasEnded && (endIsDue || csc_tls_has_buffered_input(tls))
+    unsafe !hasEnded && holder == .none && (endIsDue || csc_tls_has_buffered_input(tls))
   }
 
   /// A client that has ended its side cannot go on with its handshake; its certificate may be its last message.
   var needsMoreFromPeer: Bool {
-    lookup.isOpen
+    holder != .thread && lookup.isOpen
   }
 
   func releaseBuffers() {
@@ -138,12 +173,39 @@ internal import TCPServerKit
 
   func connectionEnded() {
     hasEnded = true
+    lend = nil
+    if holder == .thread { return unsafe csc_tls_abandon(tls) }
     cancelAnswers()
-    if isStepping {
-      unsafe csc_tls_forget_descriptor(tls)
-    } else {
-      releaseBuffers()
-    }
+    if isStepping { unsafe csc_tls_abandon(tls) } else { releaseBuffers() }
+  }
+
+  // MARK: - On other threads
+
+  /// OpenSSL waits within a step for a pre-shared key, and the program is asked for it on the loop.
+  var mayBeLent: Bool {
+    !context.asksForKeys
+  }
+
+  /// On the thread that it is lent to: makes a step.
+  func stepOnThread() -> csc_tls_result {
+    unsafe csc_tls_handshake(tls)
+  }
+
+  /// It is the loop's again: the next ``handshake()`` returns what the step has come to.
+  func takeBack(_ result: csc_tls_result) {
+    // What has become of one that has ended is said already.
+    guard !hasEnded else { return releaseBuffers() }
+    holder = .none
+    stepOfThread = result
+  }
+
+  /// No step is made until ``goOn()``.
+  func waitForTurn() {
+    holder = .rate
+  }
+
+  func goOn() {
+    holder = .none
   }
 
   /// The descriptor may be another file's by now.
@@ -172,6 +234,7 @@ internal import TCPServerKit
 
   /// The number of the last alert that was sent, or came.
   func alert(sent isSent: Bool) -> UInt8? {
+    guard holder != .thread else { return nil }
     let number = unsafe isSent ? csc_tls_alert_sent(tls) : csc_tls_alert_received(tls)
     return UInt8(exactly: number)
   }
@@ -180,7 +243,7 @@ internal import TCPServerKit
 
   /// Why the connection has failed; nil while it has not.
   var error: SSLError? {
-    unsafe SSLError(of: tls)
+    holder == .thread ? nil : unsafe SSLError(of: tls)
   }
 
   var version: SSLVersion? {
@@ -197,7 +260,7 @@ internal import TCPServerKit
   }
 
   var isResumed: Bool {
-    unsafe csc_tls_is_resumed(tls)
+    unsafe holder != .thread && csc_tls_is_resumed(tls)
   }
 
   var encryption: Encryption? {
@@ -222,6 +285,11 @@ internal import TCPServerKit
   }
 
   var peerCertificates: [[UInt8]] {
+    holder == .thread ? [] : certificatesOfPeer
+  }
+
+  /// The same within a step.
+  var certificatesOfPeer: [[UInt8]] {
     var certificates: [[UInt8]] = []
     while true {
       let size = unsafe csc_tls_copy_peer_certificate(tls, certificates.count, nil, 0)

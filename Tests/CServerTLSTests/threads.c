@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Loops on several threads with a context each, while another thread renews the identity and the
-// ticket keys: every handshake gets one or the other certificate, whole.
+// ticket keys: every handshake gets one or the other certificate, whole. And connections whose use of
+// the descriptor ends while another thread has them.
 
 #include "pair.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -105,8 +107,83 @@ static void identities_and_keys_change_while_loops_shake_hands(void **state) {
     pair_free(common);
 }
 
+static void an_abandoned_connection_makes_no_system_call(void **state) {
+    (void)state;
+    pair *it = pair_new();
+    pair_connect(it);
+    assert_int_equal(csc_tls_handshake(it->client), CSC_TLS_WANT_READ);
+    csc_tls_abandon(it->server);
+    csc_tls_abandon(it->server);
+    fault_reset_counts();
+    assert_int_equal(csc_tls_handshake(it->server), CSC_TLS_FAILED);
+    assert_int_equal(csc_tls_failure_of(it->server), CSC_TLS_FAILURE_SYSTEM);
+    assert_int_equal(csc_tls_errno(it->server), EBADF);
+    pair_disconnect(it);
+
+    pair_handshake(it);
+    csc_tls_abandon(it->server);
+    fault_reset_counts();
+    size_t count;
+    assert_int_equal(csc_tls_write(it->server, "x", 1, &count), CSC_TLS_FAILED);
+    assert_int_equal(csc_tls_errno(it->server), EBADF);
+    char byte;
+    assert_int_equal(csc_tls_read(it->server, &byte, 1, &count), CSC_TLS_FAILED);
+    assert_int_equal(csc_tls_errno(it->server), EBADF);
+    assert_int_equal(fault_calls(FAULT_RECV) + fault_calls(FAULT_SEND), 0);
+    pair_free(it);
+}
+
+// Its recv() is interrupted so often that another thread comes meanwhile.
+enum { INTERRUPTIONS = 300000 };
+
+typedef struct step {
+    csc_tls *tls;
+    atomic_bool has_begun;
+    csc_tls_result result;
+} step;
+
+static void *make_step(void *argument) {
+    step *it = argument;
+    fault_fail(FAULT_RECV, 1, under_valgrind() ? 1000 : INTERRUPTIONS, EINTR);
+    atomic_store(&it->has_begun, true);
+    it->result = csc_tls_handshake(it->tls);
+    fault_clear();
+    return NULL;
+}
+
+static void a_descriptor_that_is_abandoned_during_a_step_is_not_used_after_it(void **state) {
+    (void)state;
+    pair *it = pair_new();
+    for (int round = 0; round < 10; round++) {
+        pair_connect(it);
+        step step = {.tls = it->server};
+        pthread_t thread;
+        must(pthread_create(&thread, NULL, make_step, &step) == 0);
+        while (!atomic_load(&step.has_begun)) {
+            sched_yield();
+        }
+        csc_tls_abandon(it->server);
+        // The number is another file's from now on, and there is something to read.
+        int other[2];
+        must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, other) == 0);
+        must(dup2(other[0], it->descriptors[0]) == it->descriptors[0]);
+        must(write(other[1], "theirs", 6) == 6);
+        must(pthread_join(thread, NULL) == 0);
+        assert_true(step.result == CSC_TLS_FAILED || step.result == CSC_TLS_WANT_READ);
+        char bytes[10];
+        assert_int_equal(recv(other[0], bytes, sizeof bytes, MSG_DONTWAIT), 6);
+        assert_int_equal(recv(other[1], bytes, sizeof bytes, MSG_DONTWAIT), -1);
+        close(other[0]);
+        close(other[1]);
+        pair_disconnect(it);
+    }
+    pair_free(it);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_abandoned_connection_makes_no_system_call),
+        cmocka_unit_test(a_descriptor_that_is_abandoned_during_a_step_is_not_used_after_it),
         cmocka_unit_test(identities_and_keys_change_while_loops_shake_hands),
     };
     return cmocka_run_group_tests(tests, NULL, free_shared);

@@ -15,6 +15,11 @@ internal import Glibc
     self.action = action
     let context = unsafe Unmanaged.passUnretained(self).toOpaque()
     unsafe event = event_new(engine.base, -1, 0, timerFired, context)
+    restart(after: delay)
+  }
+
+  /// Starts it again, from now on.
+  func restart(after delay: Duration) {
     let isAdded = unsafe event.map { unsafe engine.add($0, timeout: delay) } ?? false
     if !isAdded {
       // No memory for a timer: firing early is better than never.

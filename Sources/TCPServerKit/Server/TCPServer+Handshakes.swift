@@ -48,6 +48,11 @@ extension TCPServer {
     if isLater { engine.afterTurn(job) } else { engine.enqueue(job) }
   }
 
+  /// Where other threads give jobs to the loop; nil without one.
+  package final var loopInbox: LoopInbox? {
+    eventBase.map { LoopInbox(engine: $0.engine) }
+  }
+
   package final func requireLoop(_ call: StaticString) {
     requireLoopThread(call)
   }
@@ -55,5 +60,15 @@ extension TCPServer {
   /// Records what is wrong; see ``errorString``.
   package final func record(_ error: SocketError, _ text: String) {
     fail(Failure(error, text))
+  }
+}
+
+/// The jobs of a loop, for other threads. It keeps no event base: a job that comes when that was released is released,
+/// uncalled.
+package struct LoopInbox: Sendable {
+  fileprivate let engine: EventEngine
+
+  package func post(_ job: @escaping @Sendable () -> Void) {
+    engine.post(.closure(job))
   }
 }

@@ -7,7 +7,9 @@
 /// It keeps transports, and no sockets: one that is released is closed at once.
 final class IdleTransports {
   private var busy: [TransportSlot] = []
+  /// Made once: a busy loop starts it each second.
   private var timer: LoopTimer?
+  private var isStarted = false
 
   private static let interval: Duration = .seconds(1)
 
@@ -15,7 +17,7 @@ final class IdleTransports {
   func add(_ slot: TransportSlot, _ engine: EventEngine) {
     slot.place = busy.count
     busy.append(slot)
-    if timer == nil { start(engine) }
+    if !isStarted { start(engine) }
   }
 
   /// The connection has ended.
@@ -28,9 +30,11 @@ final class IdleTransports {
   }
 
   private func start(_ engine: EventEngine) {
+    isStarted = true
+    if let timer { return timer.restart(after: Self.interval) }
     timer = LoopTimer(engine, after: Self.interval) { [unowned self, unowned engine] in
+      isStarted = false
       look()
-      timer = nil
       if !busy.isEmpty { start(engine) }
     }
   }

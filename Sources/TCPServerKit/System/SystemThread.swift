@@ -4,11 +4,11 @@ internal import CLibevent
 internal import Glibc
 
 /// A thread of the operating system, to be joined or detached once.
-struct SystemThread {
+package struct SystemThread {
   private let handle: pthread_t
 
   /// Starts a thread that runs `body`; nil when the system has no room for one, and `body` will not run.
-  static func start(_ body: @escaping @Sendable () -> Void) -> SystemThread? {
+  package static func start(_ body: @escaping @Sendable () -> Void) -> SystemThread? {
     var handle = pthread_t()
     let context = unsafe Unmanaged.passRetained(Body(run: body))
     let failed = unsafe pthread_create(
@@ -34,7 +34,7 @@ struct SystemThread {
     clibevent_thread_number() == Int(getpid())
   }
 
-  func detach() {
+  package func detach() {
     pthread_detach(handle)
   }
 

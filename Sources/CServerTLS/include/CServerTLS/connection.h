@@ -22,10 +22,10 @@ CSC_ASSUME_NONNULL
  * csc_tls_free(). Nothing here blocks, whether the descriptor is non-blocking or not, and no
  * SIGPIPE comes.
  *
- * A connection is used by one thread at a time, and may go to another between two calls. No
- * function here may be called for a connection in its own callbacks but csc_tls_answer_lookup(),
- * csc_tls_answer_verify(), csc_tls_answer_psk(), csc_tls_forget_descriptor(), and those of
- * @ref tls_peers.
+ * A connection is used by one thread at a time, and may go to another between two calls; only
+ * csc_tls_abandon() may be called meanwhile. No function here may be called for a connection in its
+ * own callbacks but csc_tls_answer_lookup(), csc_tls_answer_verify(), csc_tls_answer_psk(),
+ * csc_tls_forget_descriptor(), csc_tls_abandon(), and those of @ref tls_peers.
  * @{
  */
 
@@ -192,6 +192,17 @@ CSC_API csc_tls_result csc_tls_end_writing(csc_tls *tls);
  * @return false, with them as they were, when something is in them
  */
 CSC_API bool csc_tls_release_buffers(csc_tls *tls);
+
+/**
+ * Ends the use of the descriptor, also while another thread is in a call with this connection, which
+ * then fails with CSC_TLS_FAILURE_SYSTEM and `EBADF`. After it no system call is made for the
+ * connection, and the descriptor may be closed. What is left to the thread that has the connection is
+ * csc_tls_free(). Any thread may call it, any number of times, before that. It waits for a recv(2) or
+ * send(2) that is being made, and neither blocks.
+ *
+ * @param tls the connection
+ */
+CSC_API void csc_tls_abandon(csc_tls *tls);
 
 /** @} */
 
