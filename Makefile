@@ -11,7 +11,7 @@ STEPS = format-check check-error-texts check-language check-floors check-async-d
 
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
 .NOTPARALLEL:
-.PHONY: help run fortune bench bench-quick bench-loops test $(STEPS) docs test-hostile hostile test-restart restarts test-tls judge-tls deploying test-sanitizers check coverage fuzz soak torture format clean \
+.PHONY: help run fortune bench bench-quick bench-loops bench-tls test $(STEPS) docs test-hostile hostile test-restart restarts test-tls judge-tls deploying test-sanitizers check coverage fuzz soak torture format clean \
 	dependencies-run dependencies-docs dependencies-test dependencies-ci
 
 help:
@@ -34,6 +34,7 @@ help:
 	@echo 'make bench                       measure beside other servers, into benchmarks/RESULTS.md (25 minutes)'
 	@echo 'make bench-quick                 the same with few servers and loads, tables only (3 minutes)'
 	@echo 'make bench-loops                 servers with two event loops, into benchmarks/RESULTS-LOOPS.md (20 minutes)'
+	@echo 'make bench-tls                   servers of encrypted connections, into benchmarks/RESULTS-TLS.md (10 minutes)'
 	@echo 'make clean                       remove everything that was built'
 
 run: dependencies-run
@@ -110,8 +111,11 @@ bench-quick:
 bench-loops:
 	@benchmarks/loops $(ARGS)
 
+bench-tls:
+	@benchmarks/tls $(ARGS)
+
 clean:
-	rm -rf .build build benchmarks/.build benchmarks/Servers/SwiftPeers/.build Examples/.build Examples/NIOHandoff/.build Examples/Torrent/.build
+	rm -rf .build build benchmarks/.build benchmarks/Servers/SwiftPeers/.build benchmarks/Servers/NIOTLS/.build Examples/.build Examples/NIOHandoff/.build Examples/Torrent/.build
 
 dependencies-run:
 	@scripts/install-dependencies run

@@ -12,6 +12,8 @@ let package = Package(
     .executable(name: "ours-callback-reg", targets: ["OursServer"]),
     .executable(name: "ours-async", targets: ["OursServer"]),
     .executable(name: "ours-sequence", targets: ["OursServer"]),
+    .executable(name: "ours-callback-tls", targets: ["OursTLSServer"]),
+    .executable(name: "ours-async-tls", targets: ["OursTLSServer"]),
   ],
   dependencies: [
     // Named, because SwiftPM would otherwise call it by the name of the folder it was cloned into.
@@ -22,7 +24,15 @@ let package = Package(
       name: "OursServer",
       dependencies: [.product(name: "TCPServerKit", package: "TCPServerKit")],
       path: "Servers/Ours"
-    )
+    ),
+    .executableTarget(
+      name: "OursTLSServer",
+      dependencies: [
+        .product(name: "TCPServerKit", package: "TCPServerKit"),
+        .product(name: "TCPServerTLS", package: "TCPServerKit"),
+      ],
+      path: "Servers/OursTLS"
+    ),
   ],
   swiftLanguageModes: [.v6]
 )

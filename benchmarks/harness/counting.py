@@ -60,7 +60,7 @@ def echo(running, messages):
             connections.append(opened.enter_context(_connect(running)))
         for number in range(messages):
             wait_until_idle(running)
-            _exchange(running, connections[number % CONNECTIONS], number)
+            exchange(running, connections[number % CONNECTIONS], number)
         wait_until_idle(running)
         running.end(LIMIT)
 
@@ -79,7 +79,7 @@ def conversation(running, connections):
     for number in range(connections):
         with _connect(running) as connection:
             wait_until_idle(running)
-            _exchange(running, connection, number)
+            exchange(running, connection, number)
             wait_until_idle(running)
     wait_until_idle(running)
     running.end(LIMIT)
@@ -90,7 +90,7 @@ def answer(running, connections):
     for number in range(connections):
         with _connect(running) as connection:
             wait_until_idle(running)
-            _exchange(running, connection, number)
+            exchange(running, connection, number)
             if connection.recv(1):
                 raise running.failed("sent more than an answer")
             wait_until_idle(running)
@@ -131,7 +131,8 @@ def _sleeps(process):
     return True
 
 
-def _exchange(running, connection, number):
+def exchange(running, connection, number):
+    """Sends a message, and waits until it is back."""
     message = f"{number:0{SIZE - 1}}\n".encode("ascii")
     back = b""
     try:

@@ -18,4 +18,6 @@ REPORT = BENCHMARKS / "RESULTS.md"
 # In a folder of their own: the report of benchmarks/run is made of the latest file in RESULTS.
 LOOPS_RESULTS = RESULTS / "loops"
 LOOPS_REPORT = BENCHMARKS / "RESULTS-LOOPS.md"
+TLS_RESULTS = RESULTS / "tls"
+TLS_REPORT = BENCHMARKS / "RESULTS-TLS.md"
 CHARTS = BENCHMARKS / "charts"

@@ -1,0 +1,3 @@
+module tcpserverkit/benchmarks/go-tls
+
+go 1.19

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What check-counts counts of encrypted connections."""
+
+import contextlib
+import socket
+import ssl
+import tempfile
+from pathlib import Path
+
+from . import counting
+from .counting import CONNECTIONS, LIMIT, CountedLoad, wait_until_idle
+from .processes import Failed
+from .tls_measuring import make_certificates
+from .tls_rows import ROWS
+
+# Those with options of their own are left out.
+SERVERS = tuple(row.server for row in ROWS if row.ours and not row.arguments)
+
+
+def _echo(running, messages):
+    """counting.echo() of encrypted connections."""
+    with contextlib.ExitStack() as opened:
+        connections = [opened.enter_context(_connect(running)) for _ in range(CONNECTIONS)]
+        for number in range(messages):
+            wait_until_idle(running)
+            counting.exchange(running, connections[number % CONNECTIONS], number)
+        wait_until_idle(running)
+        running.end(LIMIT)
+
+
+def _connect(running):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    wait_until_idle(running)
+    return context.wrap_socket(socket.create_connection(("127.0.0.1", running.port), LIMIT))
+
+
+@contextlib.contextmanager
+def loads(missing):
+    """The loads, whose certificate is there as long; none where it cannot be made, as `missing` says then."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            make_certificates(Path(folder))
+        except Failed as error:
+            missing.append(f"encrypted connections are not counted: {error}")
+            yield ()
+            return
+        files = (f"{folder}/ecdsa.pem", f"{folder}/ecdsa.key")
+        yield (CountedLoad("echo-tls", "message", _echo, mode="echo", options=files),)
