@@ -10,6 +10,7 @@ let package = Package(
     // One program, which looks at its own name.
     .executable(name: "ours-callback", targets: ["OursServer"]),
     .executable(name: "ours-callback-reg", targets: ["OursServer"]),
+    .executable(name: "ours-async-reg", targets: ["OursServer"]),
     .executable(name: "ours-async", targets: ["OursServer"]),
     .executable(name: "ours-sequence", targets: ["OursServer"]),
     .executable(name: "ours-callback-tls", targets: ["OursTLSServer"]),

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 // All messages are the same but for their number at the start, so one copy does for all of them.
+// Each is a line of ASCII, so that a server that reads lines sends it back, too.
 static unsigned char *message;
 static unsigned char *answer;
 static size_t message_size;
@@ -26,12 +27,15 @@ void conversation_prepare(size_t size) {
         fail("no memory for a message of %zu bytes", size);
     }
     for (size_t i = 0; i < size; i++) {
-        message[i] = (unsigned char)(i * 31 + i / 251);
+        message[i] = (unsigned char)(' ' + (i * 31 + i / 251) % 95);
     }
+    message[size - 1] = '\n';
 }
 
 static void stamp(uint64_t number) {
-    memcpy(message, &number, message_size < sizeof number ? message_size : sizeof number);
+    for (size_t i = 0; i < 8 && i + 1 < message_size; i++) {
+        message[i] = (unsigned char)('0' + (number >> 6 * i) % 64);
+    }
 }
 
 static void watch(conversation *self, int operation) {

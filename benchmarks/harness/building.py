@@ -74,9 +74,12 @@ class SwiftPackage(Builder):
 class Go(Builder):
     tool, tool_packages = "go", "golang-go"
 
+    def __init__(self, folder, program):
+        self._folder, self._program = BENCHMARKS / "Servers" / folder, program
+
     def build(self, names, say):
         self.require_tool()
-        run(["go", "build", "-o", PROGRAMS / "go", "."], say, folder=BENCHMARKS / "Servers/Go")
+        run(["go", "build", "-o", PROGRAMS / self._program, "."], say, folder=self._folder)
 
 
 class Cargo(Builder):
@@ -111,7 +114,7 @@ class Node(Builder):
 CMAKE = CMakeProject(BENCHMARKS, BUILD)
 SWIFT = SwiftPackage(BENCHMARKS)
 SWIFT_PEERS = SwiftPackage(BENCHMARKS / "Servers/SwiftPeers")
-GO = Go()
+GO = Go("Go", "go")
 CARGO = Cargo()
 NODE = Node()
 
@@ -164,7 +167,7 @@ def build_all(servers, progress):
         groups.setdefault(id(server.builder), []).append(server)
     for group in groups.values():
         builder = group[0].builder
-        names = sorted({server.name for server in group if not server.command})
+        names = sorted({server.built_name for server in group if not server.command})
         reason = None
         # Swift products apart: one that does not compile leaves the others.
         parts = [[name] for name in names] if isinstance(builder, SwiftPackage) else [names]
@@ -175,7 +178,7 @@ def build_all(servers, progress):
             except NotBuilt as error:
                 reason = str(error)
                 for server in group:
-                    if server.name in part or not isinstance(builder, SwiftPackage):
+                    if server.built_name in part or not isinstance(builder, SwiftPackage):
                         skipped[server.name] = reason
         for server in group:
             if server.name not in skipped and not server.is_built():

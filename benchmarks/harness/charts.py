@@ -31,8 +31,6 @@ def draw_all(found, folder):
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     for name, title, draw in (
-        ("accepting.svg", "Accepting 10,000 waiting connections: time against epoll and accept4 alone",
-         lambda axes: bars(axes, found, "drain-10000", "wall_ns", ratios=True, logarithmic=True)),
         ("storm.svg", "Connect, greet, close: the server's CPU time for a connection",
          lambda axes: bars(axes, found, "storm", "server_cpu_ns", unit=1000, label="µs")),
         ("memory.svg", "Memory of the process for an idle connection",
@@ -44,7 +42,30 @@ def draw_all(found, folder):
             save(figure, folder / name)
             drawn.append((name, title))
         pyplot.close(figure)
-    return drawn + draw_echo(found, folder)
+    return draw_accepting(found, folder) + drawn + draw_echo(found, folder)
+
+
+def draw_accepting(found, folder):
+    """A chart of servers that do not make each connection ready to read when they accept it, and one of those that do:
+    the latter have a system call more for each."""
+    drawn = []
+    for name, title, registers in (
+        ("accepting.svg", "Accepting 10,000 waiting connections, against epoll and accept4 alone", False),
+        ("accepting-registered.svg",
+         "Accepting 10,000 waiting connections and making each ready to read, against epoll and accept4 alone", True),
+    ):
+        some = {server for server, row in found["servers"].items() if row["registers"] == registers}
+        figure, panels = pyplot.subplots(1, 2, figsize=(12, 4.5), layout="constrained", sharex=True)
+        any_bars = False
+        for axes, (metric, label) in zip(panels, (("wall_ns", "wall time"), ("cpu_ns", "CPU time"))):
+            any_bars |= bars(axes, found, "drain-10000", metric, ratios=True, logarithmic=True, only=some)
+            axes.set_title(label, loc="left", fontsize=9)
+        if any_bars:
+            figure.suptitle(title, x=0.01, ha="left")
+            save(figure, folder / name)
+            drawn.append((name, title))
+        pyplot.close(figure)
+    return drawn
 
 
 def draw_echo(found, folder):
@@ -61,12 +82,16 @@ def draw_echo(found, folder):
     return [("echo.svg", title)] if any_bars else []
 
 
-def bars(axes, found, load, metric, ratios=False, ascending=True, logarithmic=False, unit=1, label="x floor"):
-    """A bar or point a server, the best on top, with the range of its rounds. False without figures."""
+def bars(axes, found, load, metric, ratios=False, ascending=True, logarithmic=False, unit=1, label="x floor",
+         only=None):
+    """A bar or point a server, or for each of some, the best on top, with the range of its rounds. False without
+    figures."""
     rows = []
     for name, server in found["servers"].items():
         function = figures.ratio if ratios else figures.absolute
         spread = function(found["measurements"], load, name, metric)
+        if only is not None and name not in only:
+            continue
         if spread and name != FLOOR_AGAIN and (spread.median > 0 or not logarithmic):
             rows.append((spread.median / unit, spread.least / unit, spread.most / unit, name, server["ours"]))
     if not rows:
@@ -123,6 +148,35 @@ def draw_stuck(rows, folder):
     axes.tick_params(axis="y", length=0)
     axes.set_title(title, loc="left")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
+    save(figure, folder / name)
+    pyplot.close(figure)
+    return [(name, title)]
+
+
+def draw_services(panels, folder):
+    """Bars for (title, rows of name, whether it is ours, whether the base, its ratio, a Spread)."""
+    if not panels:
+        return []
+    name, title = "services.svg", "Relays and small requests: CPU time"
+    folder.mkdir(parents=True, exist_ok=True)
+    figure, all_axes = pyplot.subplots((len(panels) + 1) // 2, 2, figsize=(12, 2.6 * ((len(panels) + 1) // 2)),
+                                       layout="constrained", squeeze=False)
+    for axes in list(all_axes.flat)[len(panels):]:
+        axes.remove()
+    for axes, (label, rows) in zip(all_axes.flat, panels):
+        rows = sorted(rows, key=lambda row: row[3].median, reverse=True)
+        middle = [row[3].median for row in rows]
+        reach = [[row[3].median - row[3].least for row in rows], [row[3].most - row[3].median for row in rows]]
+        colours = [OURS if row[1] else FLOOR_COLOUR if row[2] else OTHERS for row in rows]
+        axes.barh([row[0] for row in rows], middle, color=colours, xerr=reach,
+                  error_kw={"elinewidth": 0.8, "ecolor": "#212529"})
+        for index, row in enumerate(rows):
+            axes.annotate(f"{row[3].median:.2f}", (row[3].most, index), xytext=(6, 0), textcoords="offset points",
+                          va="center", fontsize=8)
+        axes.margins(x=0.12)
+        axes.tick_params(axis="y", length=0)
+        axes.set_title(label, loc="left", fontsize=9)
+    figure.suptitle(title, x=0.01, ha="left")
     save(figure, folder / name)
     pyplot.close(figure)
     return [(name, title)]

@@ -130,8 +130,8 @@ def run(options, progress, command):
         progress.say("Nothing can be measured without the floor and the load generator.")
         return 2
     here = [s for s in wanted if s.name not in skipped]
-    versions = {s.name: {"about": s.about, "version": s.find_version(), "registers": s.registers, "ours": s.ours}
-                for s in here}
+    versions = {s.name: {"about": s.about, "version": s.find_version(), "registers": s.registers, "ours": s.ours,
+                         "natural_form_of": s.natural_form_of} for s in here}
 
     descriptors = isolation.allow_descriptors()
     queue = isolation.enter_network()
@@ -144,6 +144,10 @@ def run(options, progress, command):
     for name, reason in left_out.items():
         progress.say(f"left out: {name}: {reason}")
 
+    busy = machine.busy()
+    if busy > machine.BUSY:
+        progress.say(f"The machine is busy: other programs use {100 * busy:.0f} % of its processors, which changes the "
+                     "figures.")
     client_cores, server_cores = isolation.choose_cores()
     if client_cores == server_cores:
         progress.say("There is one core only: clients and server take it from each other.")
@@ -159,7 +163,7 @@ def run(options, progress, command):
         "command": command,
         "commit": machine.commit(),
         "started": started.isoformat(timespec="seconds"),
-        "machine": {**machine.describe(), "somaxconn": queue, "open_files": descriptors,
+        "machine": {**machine.describe(), "busy": busy, "somaxconn": queue, "open_files": descriptors,
                     "client_cores": sorted(client_cores), "server_cores": sorted(server_cores)},
         "seconds": options.seconds,
         "servers": versions,
@@ -182,6 +186,7 @@ def run(options, progress, command):
             results.write(found, path)
     progress.clear()
     tables.print_all(found)
+    print(tables.LEGEND)
     return conclude(found, path, rounds, time.monotonic() - begun)
 
 
@@ -189,6 +194,11 @@ def conclude(found, path, rounds, seconds):
     print(f"\n{len(found['measurements'])} measurements in {span(seconds)}, kept in {path}")
     if rounds.stopped_early:
         print("The time that was allowed (--minutes) was up before all rounds were.")
+    noisy = tables.noisy(found["measurements"])
+    if noisy:
+        print(f"WARNING: the machine is noisy: the floor differs from itself by more than {100 * tables.NOISY:.0f} % in "
+              f"half of the rounds of {', '.join(noisy)}. Small differences there say nothing; run it again on a quiet "
+              "machine.", file=sys.stderr)
     failed = figures.failures(found["measurements"])
     for failure in failed:
         print(f"FAILED: {failure['load']}, round {failure['round']}: {failure['failure']}", file=sys.stderr)

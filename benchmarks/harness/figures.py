@@ -41,9 +41,10 @@ def ratio(measurements, load, server, metric, base=FLOOR, base_load=None):
 
 
 def noise(measurements, load, metric):
-    """How far the median ratio of the floor to itself is from 1."""
-    again = ratio(measurements, load, FLOOR_AGAIN, metric)
-    return abs(again.median - 1) if again else None
+    """A Spread over the rounds of how far the floor is from itself: 0.1 is 10 % on either side."""
+    own = values(measurements, load, FLOOR_AGAIN, metric)
+    others = values(measurements, load, FLOOR, metric)
+    return spread(abs(own[number] / others[number] - 1) for number in sorted(own) if others.get(number))
 
 
 def failures(measurements):

@@ -21,8 +21,6 @@ from .rounds import Rounds, Step
 WARM_UP = 1
 # Descriptors that a server or client needs beside its connections.
 OTHER_DESCRIPTORS = 200
-# Of all processors: with more in use by others, the figures are of the others, too.
-BUSY = 0.05
 
 
 def parse(arguments):
@@ -152,7 +150,7 @@ def warn(progress, busy, cores):
     progress.say("Two loops and their clients need all of two cores: do not use the machine meanwhile.")
     if cores < 2:
         progress.say("There is one core only: a second loop can bring nothing here.")
-    if busy > BUSY:
+    if busy > machine.BUSY:
         progress.say(f"The machine is busy: other programs use {100 * busy:.0f} % of its processors, which changes the "
                      "figures.")
 

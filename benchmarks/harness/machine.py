@@ -23,6 +23,10 @@ def describe():
     }
 
 
+# Of all processors: with more in use by others, the figures are of the others, too.
+BUSY = 0.05
+
+
 def busy(seconds=0.5):
     """The share of all processors that is in use, 0 to 1, while this program waits."""
     before = processor_times(Path("/proc/stat").read_text(encoding="ascii"))

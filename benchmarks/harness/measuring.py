@@ -34,7 +34,7 @@ def measure(server, load, setting):
 
 def _start(server, load, setting, *mode):
     arguments = load.arguments if server.loops else ()
-    running = RunningServer(server, [*mode, *arguments], setting.server_cores, setting.limit,
+    running = RunningServer(server, [*mode, *server.arguments, *arguments], setting.server_cores, setting.limit,
                             SLEEPING_THREAD if load.sleeping_thread else None)
     if load.sleeping_thread and running.threads() < 2:
         running.__exit__()

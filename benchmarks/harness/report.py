@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from . import figures, loads, results, tables
+from .machine import BUSY
 from .places import CHARTS, REPORT
 from .servers import FLOOR, FLOOR_AGAIN
 
@@ -60,12 +61,20 @@ def text(found, drawn, link):
         *setting(found),
     ]
     parts += [f"![{title}]({link}/{name})" for name, title in drawn]
-    parts += ["## In one table", OVERVIEW_TEXT, markdown(overview(measurements, found["servers"]))]
+    parts += ["## In one table", OVERVIEW_TEXT]
+    for title, registers in (("Connections that were accepted", False),
+                             ("Connections that were accepted and are ready to read", True)):
+        rows = overview(measurements, found["servers"], registers)
+        if len(rows) > 1:
+            parts += [f"### {title}", markdown(rows)]
+    parts += natural_forms(measurements, found["servers"])
     parts += relations(measurements, found["servers"])
     for load in loads.LOADS:
         if any(m["load"] == load.name for m in measurements):
+            noise = figures.noise(measurements, load.name, load.ratios[0].name) if load.ratios else None
             parts += [f"## {load.title[0].upper()}{load.title[1:]}", *filter(None, [load.note]),
-                      markdown(tables.table(measurements, load))]
+                      *([f"Noise: {tables.noise_range(noise)}."] if noise else []),
+                      markdown(tables.table(measurements, load), figures_after=2 if load.kind == "drain" else 1)]
     parts += ["## Servers", markdown(server_rows(found), figures_after=3)]
     parts += list_of("Skipped", found["skipped"])
     parts += list_of("Left out", found["left_out"])
@@ -96,20 +105,23 @@ def setting(found):
         "through all servers in turn; ratios are to the floor of the same round.",
     ]
     if noise:
-        worst, load = max(noise)
-        middle = median(value for value, _ in noise)
-        lines.append(f"- Noise: the floor measured twice in each round differs from itself by {100 * worst:.1f} % at "
-                     f"most ({load}) and by {100 * middle:.1f} % in the middle of all loads.")
+        worst, load = max((value.most, title) for value, title in noise)
+        middle = median(value.median for value, _ in noise)
+        lines.append("- Noise: the floor measured twice in each round differs from itself by "
+                     f"{100 * middle:.1f} % in half of the rounds of a load in the middle, and by {100 * worst:.1f} % in "
+                     f"the worst round of all ({load}). Each load has its own in its table.")
+    if machine.get("busy", 0) > BUSY:
+        lines.append(f"- **Busy**: other programs used {100 * machine['busy']:.0f} % of the processors before.")
     if not found["complete"]:
         lines.append("- **Not complete**: the run ended before all its rounds were.")
     return ["\n".join(lines)]
 
 
 def noises(measurements):
-    """(noise, load) of the first ratio of each load."""
+    """(a Spread of the noise, load) of the first ratio of each load."""
     found = [(figures.noise(measurements, load.name, metric.name), load.title)
              for load in loads.LOADS for metric in load.ratios[:1]]
-    return [(value, title) for value, title in found if value is not None]
+    return [(value, title) for value, title in found if value]
 
 
 def join(numbers):
@@ -119,8 +131,10 @@ def join(numbers):
 OVERVIEW_TEXT = (
     "x is the ratio to the floor, epoll and accept4 alone: of time in drain and storm (less is better), of messages a "
     "second in echo (more is better). Drain: 10,000 connections wait in the kernel's queue and are handed to the "
-    "program with their peer's address; reg tells whether that includes making each ready to read. Wall exceeds CPU "
-    "where accept sleeps. Memory is what an idle connection costs the process, without the kernel's part."
+    "program with their peer's address. Making each ready to read is another system call for each, so servers that do "
+    "that when they accept, and those that do it when data is wanted, have a table each: compare within one. Wall "
+    "exceeds CPU where accept sleeps. Memory is what an idle connection costs the process, without the kernel's part. A "
+    "row that ends in -reg differs from the one without in drain alone."
 )
 
 # (head, load, metric, whether as a ratio)
@@ -140,24 +154,56 @@ OVERVIEW = (
 )
 
 
-def overview(measurements, servers):
-    """A row a server, the cheapest accept first."""
+def overview(measurements, servers, registers):
+    """A row for each server that makes connections ready to read in drain, or does not; the cheapest accept first."""
     rows = []
     for name, server in servers.items():
-        cells = [f"**{name}**" if server["ours"] else name, "yes" if server["registers"] else "no"]
+        if server["registers"] != registers or order(measurements, name) == float("inf"):
+            continue
+        cells = [f"**{name}**" if server["ours"] else name]
         for _, load, metric, as_ratio in OVERVIEW:
             function = figures.ratio if as_ratio else figures.absolute
             spread = function(measurements, load, name, metric)
             show = "{:.2f}".format if as_ratio else tables.number
             cells.append(show(spread.median) if spread else "-")
         rows.append((order(measurements, name), cells))
-    heads = ["server", "reg"] + [column[0] for column in OVERVIEW]
+    heads = ["server"] + [column[0] for column in OVERVIEW]
     return [heads] + [cells for _, cells in sorted(rows, key=lambda row: row[0])]
 
 
 def order(measurements, server):
     spread = figures.ratio(measurements, "drain-10000", server, "wall_ns")
     return spread.median if spread else float("inf")
+
+
+# MARK: Natural forms
+
+NATURAL_TEXT = (
+    "Ours as a user writes it first (handlers of `readyRead` and `disconnected` with `write(readAll())`; "
+    "`while let line = try await socket.readLine()`; `for try await line in socket.lines`) against the fastest form of "
+    "the same server, in the same round: of the server's CPU time for a message, and of an idle connection's memory. "
+    "Less is better, 1.00 means that the natural form is the fast one."
+)
+
+NATURAL_COLUMNS = (
+    ("echo 64 B: CPU, 1", "echo-64x1", "server_cpu_ns"),
+    ("64", "echo-64x64", "server_cpu_ns"),
+    ("1,000", "echo-64x1000", "server_cpu_ns"),
+    ("idle, bytes", "hold", "bytes"),
+)
+
+
+def natural_forms(measurements, servers):
+    rows = [["server", "against", *(column[0] for column in NATURAL_COLUMNS)]]
+    for name, server in servers.items():
+        fast = server.get("natural_form_of")
+        if not fast:
+            continue
+        spreads = [figures.ratio(measurements, load, name, metric, base=fast) for _, load, metric in NATURAL_COLUMNS]
+        if any(spreads):
+            rows.append([f"**{name}**", fast, *(f"{s.median:.2f} ({s.least:.2f}-{s.most:.2f})" if s else "-"
+                                                for s in spreads)])
+    return ["## As a user writes it", NATURAL_TEXT, markdown(rows, figures_after=2)] if len(rows) > 1 else []
 
 
 # MARK: Relations between loads

@@ -35,6 +35,8 @@ def schedule(loads, servers, rounds_of):
 
 def takes(server, load):
     """Whether this load is for this server; the floor is in every load."""
+    if server.loads and load.kind not in server.loads and load.name not in server.loads:
+        return False
     return not load.arguments or server.loops or server.name in (FLOOR, FLOOR_AGAIN)
 
 

@@ -23,12 +23,16 @@ class Server:
     about: str  # what takes the connections, in a few words
     builder: object  # of building.py
     version: object  # what is compared: a text, or a function that finds it
-    command: tuple = ()  # if it is not the program of the server's own name
+    command: tuple = ()  # if it is not a program of the builder's
+    product: str = ""  # the builder's name of the program, if it is not the server's own
+    arguments: tuple = ()  # after the mode
     environment: dict = field(default_factory=dict)
     packages: str = ""  # Debian's, to build it
     registers: bool = True  # whether drain makes each connection ready to read
     ours: bool = False
     loops: bool = False  # understands --loops N
+    loads: tuple = ()  # kinds or names of loads, if not all: in the others it does what another row does
+    natural_form_of: str = ""  # the row with the fastest form of the same program
     quick: bool = False  # part of the quick run
     may_be_refused: bool = False  # needs something of the kernel that is often forbidden
 
@@ -36,11 +40,15 @@ class Server:
         """The program with its first arguments."""
         if self.command:
             return [str(part) for part in self.command]
-        return [str(self.builder.program(self.name))]
+        return [str(self.builder.program(self.built_name))]
+
+    @property
+    def built_name(self):
+        return self.product or self.name
 
     def is_built(self):
         """Whether its file is there."""
-        files = [part for part in self.command if isinstance(part, Path)] or [self.builder.program(self.name)]
+        files = [part for part in self.command if isinstance(part, Path)] or [self.builder.program(self.built_name)]
         return files[0].exists()
 
     def refusal(self):
@@ -134,18 +142,29 @@ QT = pkg_config("Qt6Network", "Qt")
 KERNEL = "the kernel"
 OURS = "this commit"
 
+# What the form in which a program is written changes.
+NATURAL = ("echo-64x1", "echo-64x64", "echo-64x1000", "hold")
+
 # MARK: The table
 
 SERVERS = (
     Server(FLOOR, "epoll, accept4 until EAGAIN", CMAKE, KERNEL, packages="gcc pkg-config libevent-dev",
            registers=False, quick=True),
-    Server("raw-epoll-reg", "the same and EPOLL_CTL_ADD each", CMAKE, KERNEL, quick=True),
+    Server("raw-epoll-reg", "the same and EPOLL_CTL_ADD each", CMAKE, KERNEL, loads=("drain",), quick=True),
     Server("ours-c", "csc_server", CMAKE, OURS, packages="libevent-dev", registers=False, ours=True, quick=True),
     Server("ours-callback", "TCPServer, newConnection", SWIFT, OURS, registers=False, ours=True, loops=True,
            quick=True),
-    Server("ours-callback-reg", "the same, waiting for data", SWIFT, OURS, ours=True, quick=True),
+    Server("ours-callback-reg", "the same, waiting for data", SWIFT, OURS, ours=True, loads=("drain",), quick=True),
+    Server("ours-callback-written", "readyRead, disconnected, write(readAll())", SWIFT, OURS, product="ours-callback",
+           arguments=("--as-written",), ours=True, loads=NATURAL, natural_form_of="ours-callback", quick=True),
     Server("ours-async", "TCPServer.serve", SWIFT, OURS, registers=False, ours=True, loops=True, quick=True),
+    Server("ours-async-reg", "the same, a read that waits in each", SWIFT, OURS, ours=True, loads=("drain",),
+           quick=True),
+    Server("ours-async-written", "while let line = readLine(), write(line)", SWIFT, OURS, product="ours-async",
+           arguments=("--as-written",), ours=True, loads=NATURAL, natural_form_of="ours-async", quick=True),
     Server("ours-sequence", "TCPServer.incomingConnections", SWIFT, OURS, registers=False, ours=True, quick=True),
+    Server("ours-sequence-written", "for line in lines, write(line)", SWIFT, OURS, product="ours-sequence",
+           arguments=("--as-written",), ours=True, loads=NATURAL, natural_form_of="ours-sequence"),
     Server("uring", "io_uring, multishot accept", CMAKE, pkg_config("liburing", "liburing"),
            packages="liburing-dev", registers=False, may_be_refused=True),
     Server("libevent-bev", "evconnlistener, bufferevent", CMAKE, LIBEVENT, packages="libevent-dev"),

@@ -12,6 +12,8 @@ def print_all(results, write=print):
         if load.name in measured:
             write("")
             write(load.title + noise_text(measurements, load))
+            if load.note:
+                write("  " + load.note)
             rows = table(measurements, load)
             for row in align(rows):
                 write("  " + row)
@@ -19,12 +21,37 @@ def print_all(results, write=print):
 
 def noise_text(measurements, load):
     parts = [(metric, figures.noise(measurements, load.name, metric.name)) for metric in load.ratios[:1]]
-    return "".join(f"  (noise of {metric.name}: {100 * value:.1f} %)" for metric, value in parts if value is not None)
+    return "".join(f"  (noise of {metric.name}: {noise_range(value)})" for metric, value in parts if value)
+
+
+def noise_range(noise):
+    """The spread of the floor against itself, as text."""
+    return f"{100 * noise.median:.1f} % in half of the rounds, {100 * noise.most:.1f} % at most"
+
+
+# On a quiet machine the floor is nearer to itself than this in half of the rounds.
+NOISY = 0.05
+
+LEGEND = """
+Figures are medians over the rounds; min-max is their range.
+x floor: the ratio to raw-epoll, which is epoll and accept4 alone, in the same round. In drain and storm less is better,
+  in echo, which is compared by messages a second, more.
+noise: how far raw-epoll-again, the same program a second time in each round, is from raw-epoll.
+  A smaller difference between two rows says nothing.
+reg: whether a connection is ready to read when it is counted. Compare rows with the same word only.
+-written: ours as a user writes it first; the row without that uses the fastest form."""
+
+
+def noisy(measurements):
+    """The titles of loads in which the floor was not like itself."""
+    found = [(load, figures.noise(measurements, load.name, metric.name))
+             for load in loads.LOADS for metric in load.ratios[:1]]
+    return [load.title for load, noise in found if noise and noise.median > NOISY]
 
 
 def table(measurements, load):
     """Rows of text, the first of them the heads."""
-    heads = ["server"]
+    heads = ["server", "reg"] if load.kind == "drain" else ["server"]
     for metric in load.metrics:
         heads.append(metric.title)
         if metric == load.metrics[0]:
@@ -34,6 +61,8 @@ def table(measurements, load):
     rows = [heads]
     for server in servers.SERVERS:
         row = row_of(measurements, load, server.name)
+        if row and load.kind == "drain":
+            row.insert(1, "yes" if server.registers else "no")
         if row:
             rows.append(row)
     return rows

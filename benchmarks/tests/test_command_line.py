@@ -11,7 +11,7 @@ import time
 import unittest
 from pathlib import Path
 
-from harness import command_line
+from harness import command_line, tables
 from harness.places import BENCHMARKS
 from tests import WRONG_SERVER
 
@@ -96,6 +96,13 @@ class OptionTests(unittest.TestCase):
                     command_line.parse(arguments)
                 finally:
                     sys.stderr = saved
+
+    def test_a_noisy_machine_is_warned_of(self):
+        measurements = [{"load": "drain-1000", "server": server, "round": number, "figures": {"wall_ns": value}}
+                        for number in (1, 2, 3) for server, value in (("raw-epoll", 100), ("raw-epoll-again", 106))]
+        self.assertEqual(tables.noisy(measurements), ["drain, N = 1,000"])
+        measurements[1]["figures"]["wall_ns"] = measurements[3]["figures"]["wall_ns"] = 101
+        self.assertEqual(tables.noisy(measurements), [])
 
     def test_the_floor_is_always_there_and_comes_first_and_last(self):
         chosen = command_line.chosen_servers(command_line.parse(["--servers", "node"]))

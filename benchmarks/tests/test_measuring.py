@@ -112,6 +112,10 @@ class RoundsTests(unittest.TestCase):
         result.run()
         return result.measurements
 
+    def test_a_server_with_loads_of_its_own_is_in_no_other(self):
+        steps = schedule([DRAIN, STORM, ECHO], [replace(server("nothing"), loads=("drain", "echo"))], lambda load: 1)
+        self.assertEqual([step.load.name for step in steps], ["drain", "echo"])
+
     def test_servers_take_turns(self):
         measurements = self.run_rounds([server("nothing"), server("also-nothing")], rounds=2)
         self.assertEqual([(m["round"], m["server"]) for m in measurements],

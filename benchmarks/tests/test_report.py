@@ -29,13 +29,31 @@ def found(**changes):
 
 class ReportTests(unittest.TestCase):
     def test_the_best_server_comes_first_with_its_ratio(self):
-        rows = report.overview(found()["measurements"], found()["servers"])
+        rows = report.overview(found()["measurements"], found()["servers"], False)
         self.assertEqual([row[0] for row in rows[1:]], ["raw-epoll", "raw-epoll-again", "**ours-c**", "slow"])
-        self.assertEqual(rows[3][2:4], ["3,300", "1.10"])
+        # A load of 10,000 has twice the figures of one of 1,000.
+        self.assertEqual(rows[3][1:3], ["3,300", "1.10"])
+
+    def test_connections_that_are_ready_to_read_have_a_table_of_their_own(self):
+        servers = found()["servers"]
+        servers["slow"]["registers"] = True
+        tables = {registers: [row[0] for row in report.overview(found()["measurements"], servers, registers)[1:]]
+                  for registers in (False, True)}
+        self.assertEqual(tables, {False: ["raw-epoll", "raw-epoll-again", "**ours-c**"], True: ["slow"]})
+
+    def test_the_natural_form_is_compared_with_the_fastest(self):
+        servers = found()["servers"]
+        servers["slow"]["natural_form_of"] = "ours-c"
+        measurements = [{"load": "echo-64x64", "server": server, "round": number, "figures": {"server_cpu_ns": time * number}}
+                        for number in (1, 2) for server, time in (("slow", 110), ("ours-c", 100))]
+        text = "\n".join(report.natural_forms(measurements, servers))
+        self.assertIn("| **slow** | ours-c | - | 1.10 (1.10-1.10) | - | - |", text)
+        self.assertEqual(report.natural_forms(measurements, found()["servers"]), [])
 
     def test_the_setting_and_the_noise_are_told(self):
         text = report.text(found(), [], "charts")
-        for part in ("Abacus, 2 cores", "commit abc", "`benchmarks/run`", "differs from itself by 3.0 %"):
+        for part in ("Abacus, 2 cores", "commit abc", "`benchmarks/run`",
+                     "differs from itself by 3.0 % in half of the rounds", "3.0 % in the worst round"):
             self.assertIn(part, text)
         self.assertNotIn("Not complete", text)
         self.assertNotIn("## Failed", text)

@@ -15,7 +15,15 @@ func serve(_ server: TCPServer, _ load: Load, _ drain: Drain?, _ workload: Workl
   }
 }
 
-/// The same for one connection.
+/// A drain whose tasks wait for data, as those of programs do.
+func serveWaiting(_ server: TCPServer, _ drain: Drain?) async throws {
+  try await server.serve { socket in
+    drain?.take(socket)
+    _ = try await socket.read { _ in }
+  }
+}
+
+/// What `serve` calls for each connection.
 func serve(_ socket: TCPSocket, _ load: Load, _ drain: Drain?, _ workload: Workload) async throws {
   switch load {
   case .drain:

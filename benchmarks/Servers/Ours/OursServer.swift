@@ -8,6 +8,7 @@ import TCPServerKit
 ///     ours-callback       newConnection, nextPendingConnection() and readyRead
 ///     ours-callback-reg   the same; in drain each connection waits for data
 ///     ours-async          serve(), a task for each connection
+///     ours-async-reg      the same; in drain each task waits for data
 ///     ours-sequence       the sequence of connections, and a task for each
 ///
 /// With `--loops N`, ours-callback and ours-async accept on one loop and serve on N of them by a TCPServerGroup; with
@@ -16,9 +17,10 @@ import TCPServerKit
 @main
 struct OursServer {
   static func main() throws {
+    let name = CommandLine.arguments[0].split(separator: "/").last ?? ""
+    if let service = ServicePlan.parse() { return try service.run(inTasks: name == "ours-async") }
     let load = Load.parse()
     let workload = Workload()
-    let name = CommandLine.arguments[0].split(separator: "/").last ?? ""
     if workload.loops > 1 || workload.ownAcceptor {
       return try share(load, workload, inTasks: name == "ours-async")
     }
@@ -38,6 +40,7 @@ struct OursServer {
     case "ours-callback" where AsWritten.isWanted:
       AsWritten.handle(server)
       loop.run()
+    case "ours-async-reg": try loop.run { try await serveWaiting(server, drain) }
     case "ours-async": try loop.run { try await serve(server, load, drain, workload) }
     case "ours-sequence": try loop.run { try await iterate(server, load, drain) }
     default:

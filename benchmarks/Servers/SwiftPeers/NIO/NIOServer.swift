@@ -4,8 +4,8 @@ import Glibc
 import NIOCore
 import NIOPosix
 
-/// SwiftNIO as its echo example uses it: a `ServerBootstrap` with a `ChannelHandler`, but without the example's
-/// `BackPressureHandler` and options a connection, which would only cost something here.
+/// SwiftNIO as its echo example uses it: a `ServerBootstrap` with a `ChannelHandler` and the example's options a
+/// connection, but without its `BackPressureHandler`, which would only cost something here.
 ///
 /// TCP_NODELAY is set already: NIO does that for the listening socket.
 @main
@@ -17,6 +17,8 @@ struct NIOServer {
     let group = MultiThreadedEventLoopGroup(numberOfThreads: workload.loops)
     let bootstrap = ServerBootstrap(group: group)
       .serverChannelOption(.backlog, value: 65535)
+      // A batch of connections in each turn of the loop; NIO's own limit is 4.
+      .serverChannelOption(.maxMessagesPerRead, value: 64)
       // A channel that does not read listens, but accepts nothing.
       .serverChannelOption(.autoRead, value: mode != "drain")
       .childChannelInitializer { channel in
@@ -28,6 +30,8 @@ struct NIOServer {
           }
         }
       }
+      .childChannelOption(.maxMessagesPerRead, value: 16)
+      .childChannelOption(.recvAllocator, value: AdaptiveRecvByteBufferAllocator())
     let server = try bootstrap.bind(host: "127.0.0.1", port: 0).wait()
     workload.startStalls(of: group)
     print("port \(server.localAddress?.port ?? 0)")
