@@ -11,7 +11,7 @@ STEPS = format-check check-error-texts check-language check-floors check-async-d
 
 # Only GNU make's own bookkeeping may run at once: the steps share build folders and print one after the other.
 .NOTPARALLEL:
-.PHONY: help run fortune bench bench-quick bench-loops bench-tls test $(STEPS) docs test-hostile hostile test-restart restarts test-tls judge-tls deploying test-sanitizers check coverage fuzz soak torture format clean \
+.PHONY: help run fortune bench bench-quick bench-loops bench-tls bench-services test $(STEPS) docs test-hostile hostile test-restart restarts test-tls judge-tls deploying test-sanitizers check coverage fuzz soak torture format clean \
 	dependencies-run dependencies-docs dependencies-test dependencies-ci
 
 help:
@@ -35,6 +35,7 @@ help:
 	@echo 'make bench-quick                 the same with few servers and loads, tables only (3 minutes)'
 	@echo 'make bench-loops                 servers with two event loops, into benchmarks/RESULTS-LOOPS.md (20 minutes)'
 	@echo 'make bench-tls                   servers of encrypted connections, into benchmarks/RESULTS-TLS.md (10 minutes)'
+	@echo 'make bench-services              relays and small requests, into benchmarks/RESULTS-SERVICES.md (10 minutes)'
 	@echo 'make clean                       remove everything that was built'
 
 run: dependencies-run
@@ -113,6 +114,9 @@ bench-loops:
 
 bench-tls:
 	@benchmarks/tls $(ARGS)
+
+bench-services:
+	@benchmarks/services $(ARGS)
 
 clean:
 	rm -rf .build build benchmarks/.build benchmarks/Servers/SwiftPeers/.build benchmarks/Servers/NIOTLS/.build Examples/.build Examples/NIOHandoff/.build Examples/Torrent/.build

@@ -56,6 +56,9 @@ static int most_at_once(const options *options) {
     if (options->run == storm) {
         return options->in_flight;
     }
+    if (options->run == relay) {
+        return 2 * options->connections;
+    }
     return options->run == stuck ? stuck_at_once(options) : options->connections;
 }
 

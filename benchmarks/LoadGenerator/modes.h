@@ -9,6 +9,7 @@ void keep_open(const options *options);
 void storm(const options *options);
 void echo(const options *options);
 void stuck(const options *options);
+void relay(const options *options);
 
 // How many connections stuck makes, and how many of them may be open at the same time.
 int stuck_connections(const options *options);

@@ -26,6 +26,8 @@ static const char usage[] =
     "          for --seconds: each waits for its answer, or --rate says when to send\n"
     "  stuck   begins --rate connections a second for --seconds, whether or not those\n"
     "          before are answered; each sends a byte and waits for the first one back\n"
+    "  relay   listens for a relay's connections and says its port, reads the relay's own\n"
+    "          from standard input, and sends through --connections as much as goes\n"
     "\n"
     "  --port PORT         where the server listens\n"
     "  --connections N     how many connections (1)\n"
@@ -36,6 +38,8 @@ static const char usage[] =
     "  --rate N            echo: messages a second over all; latencies count from when\n"
     "                      a message was due, so a slow server cannot hide the wait;\n"
     "                      stuck: connections a second (2000), with the same latencies\n"
+    "  --one-way           relay: nothing comes back\n"
+    "  --stalled N         relay: of the last N connections the far end does not read (0)\n"
     "  --answer-limit S    stuck: a connection that waits longer has failed (5)\n"
     "  --seconds S         storm, echo, stuck: how long to count (1; stuck 10)\n"
     "  --warm-up S         storm, echo, stuck: how long to run before that (0)\n"
@@ -76,11 +80,8 @@ static void choose_mode(options *result, const char *name) {
     static const struct {
         const char *name;
         void (*run)(const options *);
-    } modes[] = {{"drain", keep_open},
-                 {"hold", keep_open},
-                 {"storm", storm},
-                 {"echo", echo},
-                 {"stuck", stuck}};
+    } modes[] = {{"drain", keep_open}, {"hold", keep_open}, {"storm", storm},
+                 {"echo", echo},       {"stuck", stuck},    {"relay", relay}};
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
         if (strcmp(name, modes[i].name) == 0) {
             result->mode = modes[i].name;
@@ -107,6 +108,10 @@ static void complete(options *result) {
         fail_usage("--active %d is more than --connections %d", result->active,
                    result->connections);
     }
+    if (result->run == relay && result->stalled >= result->connections) {
+        fail_usage("--stalled %d leaves none of --connections %d", result->stalled,
+                   result->connections);
+    }
     if (result->run == stuck) {
         result->rate = result->rate == 0 ? 2000 : result->rate;
         double seconds = (double)(result->warm_up + result->duration) / 1e9;
@@ -126,6 +131,7 @@ void options_parse(options *result, int argc, char *argv[]) {
         {"rate", required_argument, NULL, 'r'},    {"answer-limit", required_argument, NULL, 'l'},
         {"seconds", required_argument, NULL, 's'}, {"warm-up", required_argument, NULL, 'w'},
         {"cpu-of", required_argument, NULL, 'u'},  {"deadline", required_argument, NULL, 'd'},
+        {"one-way", no_argument, NULL, 'o'},       {"stalled", required_argument, NULL, 't'},
         {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
     *result = (options){.sources = 1,
                         .in_flight = 64,
@@ -176,6 +182,12 @@ void options_parse(options *result, int argc, char *argv[]) {
         case 'd':
             result->deadline = duration(name, optarg);
             break;
+        case 'o':
+            result->one_way = true;
+            break;
+        case 't':
+            result->stalled = integer(name, optarg, 0, MAX_CONNECTIONS);
+            break;
         case 'h':
             fputs(usage, stdout);
             exit(0);
@@ -193,7 +205,7 @@ void options_parse(options *result, int argc, char *argv[]) {
     if (optind + 1 < argc) {
         fail_usage("one mode is enough, '%s' is too much", argv[optind + 1]);
     }
-    if (result->port == 0) {
+    if (result->port == 0 && result->run != relay) {
         fail_usage("--port is missing");
     }
     complete(result);

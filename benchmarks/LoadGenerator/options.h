@@ -3,6 +3,7 @@
 #ifndef LOAD_GENERATOR_OPTIONS_H
 #define LOAD_GENERATOR_OPTIONS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -20,6 +21,8 @@ struct options {
     int active;      // echo: how many of them talk
     int in_flight;   // storm: how many at once
     int size;        // echo: bytes of a message
+    int stalled;     // relay: connections whose far end does not read
+    bool one_way;    // relay: bytes go from the near end to the far one alone
     double rate;     // echo: messages a second over all connections, 0 for as fast as answered;
                      // stuck: connections a second
     uint64_t answer_limit; // stuck: a connection that waits longer has failed

@@ -118,7 +118,7 @@ class RunningNginx(Process):
                 path = Path(self._folder.name) / "nginx.conf"
                 path.write_text(configuration(self.port, workers, self._folder.name, listens_often), encoding="utf-8")
                 command = [BUILDER.program("nginx"), "-p", self._folder.name, "-c", path, "-e", "stderr"]
-                super().__init__("nginx", command, cores, prepare=_end_with_parent)
+                super().__init__("nginx", command, cores, prepare=end_with_parent)
                 self._find_workers(workers, time.monotonic() + limit)
             if period > 0:
                 self.stalls = Stalls(list(self._workers.values())[-1], period, length)
@@ -172,6 +172,6 @@ class RunningNginx(Process):
         self._folder.cleanup()
 
 
-def _end_with_parent():
+def end_with_parent():
     """Other servers end with their standard input, when this program is killed."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

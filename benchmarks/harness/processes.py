@@ -95,9 +95,24 @@ class Process:
         line, _, self._pending = self._pending.partition(b"\n")
         return line.decode(errors="replace")
 
-    def write_line(self):
+    def rest(self, seconds):
+        """All its output to the end, which must be a good one."""
+        until = time.monotonic() + seconds
+        while True:
+            left = until - time.monotonic()
+            if left <= 0 or not select.select([self._child.stdout], [], [], left)[0]:
+                raise self.failed(f"was not done after {seconds:g} s")
+            data = os.read(self._child.stdout.fileno(), 65536)
+            if not data:
+                break
+            self._pending += data
+        self.end(max(0.1, until - time.monotonic()))
+        text, self._pending = self._pending.decode(errors="replace"), b""
+        return text
+
+    def write_line(self, text="go"):
         try:
-            self._child.stdin.write(b"go\n")
+            self._child.stdin.write(text.encode() + b"\n")
             self._child.stdin.flush()
         except OSError as error:
             raise self.failed(self._ending()) from error
@@ -172,6 +187,17 @@ class RunningServer(Process):
             with open(f"/proc/{self.pid}/task/{thread}/schedstat", encoding="ascii") as counters:
                 total += int(counters.read().split()[0])
         return total
+
+
+def cpu_time_of_all(pid):
+    """What a process and its children have used, in nanoseconds. Those that have ended do not count."""
+    total = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="ascii") as counters:
+            total += int(counters.read().split()[0])
+        with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as children:
+            total += sum(map(cpu_time_of_all, children.read().split()))
+    return total
 
 
 class Load(Process):
