@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import building, figures, isolation, loops_measuring, loops_report, loops_rows, machine, results
 from .command_line import names, positive, run_interruptibly
-from .loops_rows import BALANCE, KINDS, LOADS, ROWS, STUCK_FLOOR, WORK_FLOOR
+from .loops_rows import BALANCE, IDLE, KINDS, LOADS, ROWS, STUCK_FLOOR, WORK_FLOOR
 from .places import BENCHMARKS, CHARTS, LOOPS_REPORT, LOOPS_RESULTS
 from .processes import Failed
 from .progress import span
@@ -27,7 +27,7 @@ def parse(arguments):
     parser = argparse.ArgumentParser(
         prog="benchmarks/loops", description=__doc__, allow_abbrev=False,
         epilog="Both loops and the clients need all of two cores: do not use the machine meanwhile. All servers and "
-               "loads, 3 rounds of 10 s, take about 20 minutes.")
+               "loads, 3 rounds of 10 s, take about 22 minutes.")
     parser.add_argument("--servers", type=names(loops_rows.by_name()), metavar="A,B", help="only these, and the floors")
     parser.add_argument("--loads", type=names(KINDS), metavar="A,B", help=f"only these of {', '.join(KINDS)}")
     parser.add_argument("--rounds", type=positive(int), default=3, help="through all servers; figures are medians (3)")
@@ -50,7 +50,8 @@ def parse(arguments):
 def chosen_rows(options):
     """The rows that were asked for and the floors of their loads."""
     kinds = options.loads or KINDS
-    floors = {floor for kind, floor in (("work", WORK_FLOOR), ("stuck", STUCK_FLOOR)) if kind in kinds}
+    floors = {floor for kind, floor in (("work", WORK_FLOOR), ("stuck", STUCK_FLOOR), ("idle", STUCK_FLOOR))
+              if kind in kinds}
     return [row for row in ROWS
             if not options.servers or row.name in options.servers or row.name in floors]
 
@@ -59,7 +60,7 @@ def schedule(rows, kinds, rounds):
     """All steps: the first round of every load, then the second, so that an early end leaves whole rounds."""
     return [Step(load, row, number, rounds)
             for number in range(1, rounds + 1)
-            for load in LOADS if load.kind in kinds
+            for load in LOADS if load.kind in kinds and (load.kind != IDLE.kind or number == 1)
             for row in rows if load.kind in row.loads]
 
 

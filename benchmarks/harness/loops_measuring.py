@@ -3,6 +3,7 @@
 
 import re
 import subprocess
+import time
 from dataclasses import dataclass
 
 from . import balance
@@ -54,7 +55,7 @@ def measure(row, load, setting):
         if load.kind == "balance":
             figures = balance.measure(running, load.loops, setting.limit)
         else:
-            figures = {"work": _work, "stuck": _stuck}[load.kind](running, setting)
+            figures = {"work": _work, "stuck": _stuck, "idle": _idle}[load.kind](running, setting)
         running.end(setting.limit)
     return figures
 
@@ -87,6 +88,15 @@ def _report(running, setting, mode, *arguments):
 def _work(running, setting):
     report = _report(running, setting, "echo", "--connections", CONNECTIONS, "--size", SIZE)
     return {"rate": report["rate"]}
+
+
+def _idle(running, setting):
+    """What a server does that has nothing to do: how often a thread of it goes to sleep again, and its CPU time."""
+    time.sleep(1)  # what a start leaves behind
+    began, wakes, used = time.monotonic(), running.wakes(), running.cpu_time()
+    time.sleep(setting.seconds)
+    passed = time.monotonic() - began
+    return {"wakes": (running.wakes() - wakes) / passed, "idle_cpu_ns": (running.cpu_time() - used) / passed}
 
 
 def _stuck(running, setting):

@@ -18,6 +18,8 @@ TITLES = {
               "that got none. Late is how late the load generator itself was, at most."),
     "balance": ("Balance", "How many connections each of two loops has after 1,000 have come, after 500 of them, "
                 "chosen at random, have been closed, and after 500 more. Of the rounds, the one in the middle."),
+    "idle": ("Idle", "What servers with two loops, threads or processes do without a connection: how often a thread "
+             "wakes up, and CPU time."),
 }
 
 
@@ -102,7 +104,15 @@ def balance_table(found):
     return rows
 
 
-TABLES = {"work": work_table, "stuck": stuck_table, "balance": balance_table}
+def idle_table(found):
+    rows = [["server", "wake-ups a second", "CPU, µs a second"]]
+    for name in measured(found, "idle"):
+        wakes, cpu = (figures.absolute(found["measurements"], "idle", name, metric) for metric in ("wakes", "idle_cpu_ns"))
+        rows.append([name, f"{wakes.median:.1f}", f"{cpu.median / 1000:,.0f}"] if wakes and cpu else [name, "failed"])
+    return rows
+
+
+TABLES = {"work": work_table, "stuck": stuck_table, "balance": balance_table, "idle": idle_table}
 
 
 # MARK: Report

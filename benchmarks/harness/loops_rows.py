@@ -27,7 +27,7 @@ class Row:
     about: str  # how connections reach loops
     arguments: tuple = ()
     stall_arguments: tuple = ()  # which loop hangs, if it is not the last
-    loads: tuple = ("work", "stuck", "balance")
+    loads: tuple = ("work", "stuck", "balance", "idle")
     is_nginx: bool = False
     listens_often: bool = False  # nginx: a listening socket for each worker
 
@@ -53,8 +53,9 @@ WORK_1 = LoopLoad("work-1", "work, 1 loop", loops=1)
 WORK_2 = LoopLoad("work-2", "work, 2 loops")
 STUCK = LoopLoad("stuck", "stuck")
 BALANCE = LoopLoad("balance", "balance")
-LOADS = (WORK_1, WORK_2, STUCK, BALANCE)
-KINDS = ("work", "stuck", "balance")
+IDLE = LoopLoad("idle", "idle")
+LOADS = (WORK_1, WORK_2, STUCK, BALANCE, IDLE)
+KINDS = ("work", "stuck", "balance", "idle")
 
 P50 = Metric("p50_ns", "p50, ms", unit=1e6)
 P99 = Metric("p99_ns", "p99, ms", unit=1e6)
@@ -86,9 +87,9 @@ ROWS = (
     Row("libuv", known("libuv"), "a listening socket each, by SO_REUSEPORT"),
     Row("nio", known("nio"), "the first loop accepts, all get them in turn"),
     # One epoll serves all their threads, so there are no counts of loops.
-    Row("go", known("go"), "no loops: goroutines on threads", loads=("work", "stuck")),
+    Row("go", known("go"), "no loops: goroutines on threads", loads=("work", "stuck", "idle")),
     Row("tokio", known("tokio"), "no loops: tasks on threads, which take tasks from each other",
-        loads=("work", "stuck")),
+        loads=("work", "stuck", "idle")),
     # It greets instead of answering, so there is no work, and it closes after that.
     Row("nginx", NGINX, "each worker process watches the one listening socket", loads=("stuck",), is_nginx=True),
     Row("nginx-reuseport", NGINX, "a listening socket for each worker process, by SO_REUSEPORT", loads=("stuck",),

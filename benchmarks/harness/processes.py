@@ -180,6 +180,14 @@ class RunningServer(Process):
                     return int(row.split()[1]) * 1024
         raise self.failed("has no memory")
 
+    def wakes(self):
+        """How often its threads have gone to sleep by themselves, each after having been woken."""
+        total = 0
+        for thread in os.listdir(f"/proc/{self.pid}/task"):
+            with open(f"/proc/{self.pid}/task/{thread}/status", encoding="utf-8", errors="replace") as status:
+                total += sum(int(row.split()[1]) for row in status if row.startswith("voluntary_ctxt_switches:"))
+        return total
+
     def cpu_time(self):
         """What all its threads have used, in nanoseconds."""
         total = 0

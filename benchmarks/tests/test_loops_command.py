@@ -41,7 +41,7 @@ class OptionTests(unittest.TestCase):
         self.assertEqual(parse("--report x").output, LOOPS_REPORT)
 
     def test_wrong_options_are_refused(self):
-        self.refuse("rain is not one of work, stuck, balance", "--loads rain")
+        self.refuse("rain is not one of work, stuck, balance, idle", "--loads rain")
         self.refuse("telnetd is not one of raw-epoll-loops, ", "--servers telnetd")
         self.refuse("0 is not a number above 0", "--rounds 0")
         self.refuse("1.5 is not a number above 0", "--rounds 1.5")
@@ -60,10 +60,11 @@ class OptionTests(unittest.TestCase):
 
     def test_servers_take_turns_and_get_only_their_loads(self):
         rows = [loops_rows.by_name()[name] for name in ("go", "nginx")]
-        steps = loops_command.schedule(rows, ("work", "stuck", "balance"), 2)
+        steps = loops_command.schedule(rows, ("work", "stuck", "balance", "idle"), 2)
         once = [("work-1", "go"), ("work-2", "go"), ("stuck", "go"), ("stuck", "nginx")]
-        self.assertEqual([(step.load.name, step.server.name) for step in steps], once * 2)
-        self.assertEqual([step.round for step in steps], [1] * 4 + [2] * 4)
+        # What is idle is the same in each round.
+        self.assertEqual([(step.load.name, step.server.name) for step in steps], [*once, ("idle", "go"), *once])
+        self.assertEqual([step.round for step in steps], [1] * 5 + [2] * 4)
 
     def test_clients_have_a_core_of_their_own_where_there_are_three(self):
         self.assertEqual(loops_measuring.choose_cores({0, 1}), ({0, 1}, {0, 1}))
@@ -110,6 +111,8 @@ def found(**changes):
     for number, most in ((1, 300), (2, 260), (3, 280)):
         measured("balance", STUCK_FLOOR, number, opened=[most, 600 - most], closed=[most - 100, 400 - most],
                  more=[most, 500 - most])
+    for name, wakes in ((STUCK_FLOOR, 0), ("ours-async-shared-queue", 1.5)):
+        measured("idle", name, 1, wakes=wakes, idle_cpu_ns=wakes * 20000)
     measurements.append({"load": "balance", "server": "go", "round": 1, "failure": "go fell over"})
     return {"command": "benchmarks/loops", "commit": "abc", "started": "today", "seconds": 10, "rounds": 2,
             "burn_rounds": 180000, "burn_microseconds": 300, "servers": servers,
@@ -137,6 +140,10 @@ class ReportTests(unittest.TestCase):
     def test_balance_shows_the_round_in_the_middle_and_a_failure(self):
         rows = loops_report.balance_table(found())
         self.assertEqual(rows[1:], [[STUCK_FLOOR, "280 / 320", "180 / 120", "280 / 220"], ["go", "failed"]])
+
+    def test_idle_shows_wake_ups_and_cpu_time(self):
+        self.assertEqual(loops_report.idle_table(found())[1:],
+                         [[STUCK_FLOOR, "0.0", "0"], ["ours-async-shared-queue", "1.5", "30"]])
 
     def test_the_report_has_the_setting_the_tables_and_what_went_wrong(self):
         text = loops_report.text(found(), [("stuck-loop.svg", "A title")], "charts")
@@ -184,7 +191,7 @@ class RunTests(unittest.TestCase):
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertIn("need all of two cores", done.stderr)
             found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-            self.assertEqual(len(found["measurements"]), 2 * 4)
+            self.assertEqual(len(found["measurements"]), 2 * 5)
             self.assertTrue(found["complete"])
             for title in ("Work", "A loop that hangs", "Balance"):
                 self.assertIn(title, done.stdout)
