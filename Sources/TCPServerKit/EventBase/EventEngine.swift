@@ -296,11 +296,16 @@ internal import Synchronization
   }
 
   /// Runs `operation` as a part of the calling task on the loop's thread.
-  func run<Success>(_ operation: () async throws -> Success) async rethrows -> Success {
+  ///
+  /// - Parameter executor: the event base's own, of a caller that keeps the event base.
+  func run<Success>(
+    preferring executor: LoopTaskExecutor? = nil,
+    _ operation: () async throws -> Success
+  ) async rethrows -> Success {
     // On the loop the runtime sees by identity that a task is already where it wants to be. Elsewhere the event base
     // may be ending.
-    let executor = isOwner ? unsafe taskExecutor : nil
-    return try await withTaskExecutorPreference(executor ?? LoopTaskExecutor(engine: self)) {
+    let own = executor ?? (isOwner ? unsafe taskExecutor : nil)
+    return try await withTaskExecutorPreference(own ?? LoopTaskExecutor(engine: self)) {
       // The compiler leaves the hop out where nothing but a call of an async function follows it (Swift 6.3), and
       // `operation` begins where its caller is.
       requireLoopThread("What an async call does on the loop")

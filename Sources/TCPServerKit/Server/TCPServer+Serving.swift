@@ -77,7 +77,9 @@ extension TCPServer {
     let serving = Serving(server: self, limit: limit ?? .max, sharedLimit, onError: onError, handler: handler)
     // Only touched on the loop, where this task and the handlers run.
     nonisolated(unsafe) let shared = serving
-    await eventBase.engine.run {
+    // By the event base's own executor, also from elsewhere: what a handler calls compares it with that, and would
+    // otherwise go to the loop it is on, and back, by two jobs.
+    await eventBase.engine.run(preferring: eventBase.loopTaskExecutor) {
       // On the loop: a shutdown that has begun already comes after the connections that are there.
       let registration = end?.observe {
         eventBase.engine.post(.closure { if let end { unsafe shared.follow(end) } })
