@@ -97,4 +97,15 @@ extern int clibevent_get_affinity(int thread, unsigned long size,
 extern int clibevent_set_affinity(int thread, unsigned long size,
                                   const void *mask) __asm__("sched_setaffinity");
 
+// Moving bytes through a pipe: also of <fcntl.h>, for programs of GNU's.
+enum {
+    CLIBEVENT_SET_PIPE_SIZE = 1031,
+    CLIBEVENT_GET_PIPE_SIZE = 1032,
+    CLIBEVENT_SPLICE_MOVE = 1,
+    CLIBEVENT_SPLICE_NONBLOCK = 2,
+};
+extern int clibevent_open_pipe(int ends[2], int flags) __asm__("pipe2");
+extern long clibevent_splice(int from, int64_t *from_offset, int to, int64_t *to_offset,
+                             unsigned long count, unsigned flags) __asm__("splice");
+
 #endif

@@ -25,6 +25,8 @@
   var recordsBeginnings = false
   /// Of the connections here that have a policy.
   private(set) lazy var deadlines = ConnectionDeadlines(engine)
+  /// Of the relays here.
+  private(set) lazy var pipes = RelayPipes()
   /// The context of the server whose overridden `incomingConnection(_:)` runs; see `SocketContext.handover`.
   var handingOver: SocketContext?
 

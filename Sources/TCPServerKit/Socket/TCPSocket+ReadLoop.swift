@@ -193,7 +193,7 @@ extension TCPSocket {
   }
 
   /// After a read that brought nothing: the end, nothing yet, or a failure.
-  private func handleUnread(_ outcome: SystemCalls.Outcome) throws {
+  func handleUnread(_ outcome: SystemCalls.Outcome) throws {
     switch outcome {
     case .value: noteInputEnded()
     case .failed(let errnum):
@@ -221,7 +221,7 @@ extension TCPSocket {
   }
 
   /// Whether nothing will come any more. That is no error, unless the connection was cut.
-  private func hasEnded() throws -> Bool {
+  func hasEnded() throws -> Bool {
     if descriptor < 0, flags.contains(.broken) {
       throw lastError
     }

@@ -232,7 +232,7 @@ extension TCPSocket {
     return unsafe note(sendBytes(bytes))
   }
 
-  @inline(__always) private func note(_ outcome: SystemCalls.Outcome) -> SystemCalls.Outcome {
+  @inline(__always) func note(_ outcome: SystemCalls.Outcome) -> SystemCalls.Outcome {
     switch outcome {
     case .value(let count):
       unreportedWritten = UInt32(clamping: Int(unreportedWritten) + count)

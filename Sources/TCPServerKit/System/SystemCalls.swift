@@ -70,7 +70,7 @@ enum SystemCalls {
 
   /// Moves a descriptor that has one of the numbers of standard input and output, which the process was started
   /// without: what the program prints must not get there.
-  private static func aboveStandard(_ descriptor: CInt) -> CInt {
+  static func aboveStandard(_ descriptor: CInt) -> CInt {
     guard (0...STDERR_FILENO).contains(descriptor) else { return descriptor }
     let moved = fcntl(descriptor, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)
     let reason = errno

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import Testing
+
+@testable import TCPServerKit
+
+@Suite("The bulk of relays", .timeLimit(.minutes(5)))
+struct RelaySplicingTests {
+  /// Two connections of a relay, and the peers of both.
+  private struct Ends: @unchecked Sendable {
+    let a: Pair
+    let b: Pair
+    let pipes: RelayPipes
+
+    init() async throws {
+      a = try await Pair()
+      b = try await Pair()
+      pipes = try #require(a.socket.context.loop?.pipes)
+    }
+
+    func relay() -> Task<RelayReport, any Error> {
+      start { try await a.socket.relay(with: b.socket) }
+    }
+  }
+
+  private static let size = 8 << 20
+
+  private func bytes(_ factor: Int) -> [UInt8] {
+    (0..<Self.size).map { UInt8(truncatingIfNeeded: $0 &* factor ^ $0 >> 9) }
+  }
+
+  /// Relays bulk both ways, and expects all of it at the other ends.
+  private func relayBulk(_ ends: Ends) async throws {
+    let (up, down) = (bytes(31), bytes(17))
+    let senders = [
+      OtherThread {
+        ends.a.client.send(up)
+        ends.a.client.endWriting()
+      },
+      OtherThread {
+        ends.b.client.send(down)
+        ends.b.client.endWriting()
+      },
+    ]
+    let receivers = [ends.b.client.readToEndElsewhere(), ends.a.client.readToEndElsewhere()]
+    let report = try await ends.relay().value
+    for sender in senders { sender.join() }
+    #expect(report == RelayReport(forwarded: UInt64(Self.size), returned: UInt64(Self.size)))
+    #expect(receivers[0].join() == Delivery(bytes: up))
+    #expect(receivers[1].join() == Delivery(bytes: down))
+  }
+
+  @Test("Bulk goes through pipes, which are free after it")
+  func bulk() async throws {
+    try await onLoop { _ in
+      let ends = try await Ends()
+      try await relayBulk(ends)
+      #expect(ends.pipes.uses > 0)
+      #expect(ends.pipes.used == 0)
+    }
+  }
+
+  @Test("Where no pipe is to be had, bulk is copied")
+  func copied() async throws {
+    try await onLoop { _ in
+      let ends = try await Ends()
+      var taken: [RelayPipe] = []
+      while let pipe = ends.pipes.take() { taken.append(pipe) }
+      #expect(taken.count <= RelayPipes.most)
+      let uses = ends.pipes.uses
+      try await relayBulk(ends)
+      #expect(ends.pipes.uses == uses)
+      for pipe in taken { ends.pipes.put(back: pipe) }
+    }
+  }
+
+  @Test("An urgent byte within bulk keeps its place, and does not look like the end")
+  func urgent() async throws {
+    try await onLoop { _ in
+      let ends = try await Ends()
+      let half = [UInt8](repeating: 1, count: 1 << 20)
+      let sender = OtherThread {
+        for _ in 0..<4 {
+          ends.a.client.send(half)
+          var urgent: UInt8 = 2
+          while unsafe send(ends.a.client.descriptor, &urgent, 1, CInt(MSG_OOB)) != 1 { usleep(100) }
+        }
+        ends.a.client.send(half)
+        ends.a.client.endWriting()
+      }
+      let receiver = ends.b.client.readToEndElsewhere()
+      ends.b.client.endWriting()
+      let report = try await ends.relay().value
+      sender.join()
+      #expect(report == RelayReport(forwarded: 5 << 20 | 4))
+      let expected: [UInt8] = Array((0..<4).map { _ in half + [2] }.joined()) + half
+      #expect(receiver.join().bytes == expected)
+      #expect(ends.pipes.uses > 0)
+    }
+  }
+
+  @Test("Small messages are copied")
+  func small() async throws {
+    try await onLoop { _ in
+      let ends = try await Ends()
+      let relaying = ends.relay()
+      for _ in 0..<10 {
+        ends.a.client.send("a message")
+        var received = 0
+        try await until {
+          received += ends.b.client.receivedCount(atMost: 100)
+          return received == 9
+        }
+      }
+      ends.a.client.endWriting()
+      ends.b.client.endWriting()
+      #expect(try await relaying.value == RelayReport(forwarded: 90))
+      #expect(ends.pipes.uses == 0)
+    }
+  }
+
+  /// Sends from `a` until nothing moves any more, because `b` does not read; returns how much went.
+  private func fill(_ ends: Ends) async throws -> Int {
+    var (sent, still) = (0, 0)
+    while still < 50 {
+      let count = ends.a.client.sendWhatFits(1 << 20)
+      sent += count
+      still = count == 0 ? still + 1 : 0
+      await turns(5)
+    }
+    return sent
+  }
+
+  @Test("A peer that does not read leaves a pipe full, and gets all of it once it reads")
+  func slowPeer() async throws {
+    try await onLoop { _ in
+      let ends = try await Ends()
+      let relaying = ends.relay()
+      let sent = try await fill(ends)
+      #expect(ends.pipes.used == 1)
+      #expect(ends.b.socket.bytesToWrite == 0)
+      ends.b.client.send("the other way")
+      var back = 0
+      try await until {
+        back += ends.a.client.receivedCount(atMost: 100)
+        return back == 13
+      }
+      ends.a.client.endWriting()
+      ends.b.client.endWriting()
+      var received = 0
+      try await until {
+        received += ends.b.client.receivedCount(atMost: 1 << 20)
+        return received == sent
+      }
+      #expect(try await relaying.value == RelayReport(forwarded: UInt64(sent), returned: 13))
+      #expect(ends.pipes.used == 0)
+      #expect(!ends.b.socket.flags.contains(.watchingWrite))
+    }
+  }
+
+  @Test("A lowered high-water mark is for the pipe, too")
+  func lowMark() async throws {
+    try await onLoop { _ in
+      let ends = try await Ends()
+      ends.b.socket.writeHighWaterMark = 20_000
+      let size = 1 << 20
+      let sender = OtherThread {
+        ends.a.client.send([UInt8](repeating: 1, count: size))
+        ends.a.client.endWriting()
+      }
+      let receiver = ends.b.client.readToEndElsewhere()
+      ends.b.client.endWriting()
+      #expect(try await ends.relay().value == RelayReport(forwarded: UInt64(size)))
+      sender.join()
+      #expect(receiver.join().bytes.count == size)
+      #expect(ends.pipes.uses > 1 && ends.pipes.mostMoved <= 20_000)
+    }
+  }
+
+  @Test("A reset, and a cancellation, while a pipe is full closes it", arguments: [false, true])
+  func ended(byReset: Bool) async throws {
+    try await onLoop { _ in
+      let ends = try await Ends()
+      let relaying = ends.relay()
+      _ = try await fill(ends)
+      #expect(ends.pipes.used == 1)
+      if byReset { ends.b.client.reset() } else { relaying.cancel() }
+      await #expect(throws: (any Error).self) { try await relaying.value }
+      #expect(ends.pipes.used == 0)
+      try await until { ends.a.socket.state == .unconnected && ends.b.socket.state == .unconnected }
+    }
+  }
+
+  @Test("Splicing into a connection without a peer is an error, and raises no signal")
+  func brokenPipe() throws {
+    var ends: [CInt] = [-1, -1]
+    let type = CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
+    #expect(unsafe socketpair(AF_UNIX, type, 0, &ends) == 0)
+    close(ends[1])
+    defer { close(ends[0]) }
+    let pipe = try #require(RelayPipe())
+    #expect(unsafe write(pipe.input, "bytes", 5) == 5)
+    guard case .failed(EPIPE) = SystemCalls.splice(fromPipe: pipe.output, to: ends[0], atMost: 5) else {
+      Issue.record("The splice did not fail with EPIPE")
+      return
+    }
+  }
+
+  @Test("A pipe that is too small is none")
+  func smallPipe() {
+    #expect(SystemCalls.openPipe(holding: 1 << 16, atLeast: 1 << 40) == nil)
+  }
+}
