@@ -3,11 +3,11 @@
 // Connections in the preface: accepted, and not delivered before their peer has sent something, as a
 // PROXY header or what a handshake needs.
 //
-//      accept.c      let in by the real peer's address, live from now on
+//      accept.c         let in by the real peer's address, live from now on
 //          |
-//      preface.c     begin -> step, step ... -> passed, or ended and counted
-//          |         as a list in the order of their deadlines, with one timer for all
-//      accept.c      let in by the declared address, delivered
+//      preface_list.c   begin -> step, step ... -> passed, or ended and counted
+//          |            as a list in the order of their deadlines, with one timer for all
+//      accept.c         let in by the declared address, delivered
 //
 // What a protocol does is in its table, csc__preface_protocol: one exists, proxy_receiver.c.
 #ifndef CSC_PREFACE_H
@@ -105,7 +105,10 @@ void csc__prefaces_replace(csc_server *server, int nothing);
 
 void csc__prefaces_free(csc_server *server);
 
-// prefacing.c
+// preface_events.c
+
+// For a server that has none yet; NULL when memory is short.
+struct csc__prefaces *csc__prefaces_new(csc_server *server);
 
 // As poll(2), of two entries of a wait and of all that are in the preface.
 int csc__poll_with_prefaces(csc_server *server, struct pollfd *entries, int timeout);

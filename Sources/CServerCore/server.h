@@ -4,11 +4,12 @@
 //
 //      server.c  settings.c  wait.c        the API of one server
 //      statistics.c  group.c               and of several; see group.h
-//      loop.c  placing.c  member.c  sharing.c  prefacing.c  limiting.c
+//      preface_settings.c
+//      loop.c  placing.c  member.c  sharing.c  preface_events.c  limiting.c
 //                                          the loop's side, with wait.c the drivers
 //      accept.c                            the one actor
 //      accept_failure.c                    what a failed attempt does
-//      places.c  preface.c                 a place of a budget; what comes before delivery
+//      places.c  preface_list.c            a place of a budget; what comes before delivery
 //      settle.c  listener.c  notify.c      what the state asks for; events; callbacks
 //      pacing.c                            accepting at a rate
 //      state.c  group_state.c  group_list.c  descriptor_reserve.c  fork_guard.c
@@ -117,6 +118,7 @@ struct csc_server {
     struct csc__pacing *pacing; // at a rate, see pacing.h; or NULL
     csc_sources *sources;       // retained; where its connections count by source, or NULL
     bool only_counts_sources;   // which is all that is asked of a client before it is queued
+    bool only_reads_preface;    // the same, of a PROXY header
 
     // Connections that have something to send before they are delivered; see preface.h.
     struct csc__prefaces *prefaces; // NULL until that is required

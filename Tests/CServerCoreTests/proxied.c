@@ -204,7 +204,7 @@ static void without_a_network_nothing_is_required(void **state) {
     assert_false(csc_server_require_proxy_header(it->server, &requirement));
     fixture_assert_error(
         it, CSC_ERROR_OPERATION,
-        "PROXY headers are taken from networks alone: at least one, of IPv4 or IPv6");
+        "PROXY headers are taken from networks alone: at least one, of IPv4, IPv6 or UNIX");
     requirement.network_count = 1;
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         requirement.networks = &wrong[i];

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // What drives the connections in the preface: their events, their timer, and csc_server_wait(), which
-// polls them. And the settings of it.
+// polls them.
 
 #include "preface.h"
-#include "proxy_receiver.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -12,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_TIMEOUT_MS = 5000, OWN_ENTRIES = 2 };
+enum { OWN_ENTRIES = 2 };
 
 // True when a connection was taken.
 static bool go_on(csc__preface *it) {
@@ -111,9 +110,9 @@ int csc__prefaces_go_on(csc_server *server) {
 }
 
 /* ---------------------------------------------------------------------------------------------- */
-// Settings
+// Its beginning
 
-static struct csc__prefaces *make_stage(csc_server *server) {
+struct csc__prefaces *csc__prefaces_new(csc_server *server) {
     struct csc__prefaces *stage = calloc(1, sizeof *stage);
     if (!stage) {
         return NULL;
@@ -127,73 +126,4 @@ static struct csc__prefaces *make_stage(csc_server *server) {
         }
     }
     return stage;
-}
-
-static bool refuse(csc_server *server, int errnum) {
-    csc__fail(server, CSC_CALL_WATCH, errnum);
-    return false;
-}
-
-static bool require(csc_server *server, const csc_proxy_requirement *requirement) {
-    if (!csc__proxy_networks_are_valid(requirement)) {
-        csc_server_set_error(
-            server, CSC_ERROR_OPERATION,
-            "PROXY headers are taken from networks alone: at least one, of IPv4 or IPv6");
-        return false;
-    }
-    void *receiver = csc__proxy_receiver_new(requirement);
-    struct csc__prefaces *stage = server->prefaces;
-    if (receiver && !stage) {
-        stage = make_stage(server);
-    }
-    if (!receiver || !stage) {
-        if (receiver) {
-            csc__proxy_receiver_protocol.free(receiver);
-        }
-        return refuse(server, ENOMEM);
-    }
-    if (server->prefaces) {
-        stage->protocol->free(stage->settings);
-    }
-    stage->protocol = &csc__proxy_receiver_protocol;
-    stage->settings = receiver;
-    stage->is_required = true;
-    stage->timeout = requirement->timeout > 0 ? requirement->timeout : DEFAULT_TIMEOUT_MS;
-    server->prefaces = stage;
-    if (stage->timer_runs) {
-        event_active(stage->timer, EV_TIMEOUT, 0); // the time may be shorter now
-    }
-    return true;
-}
-
-bool csc_server_require_proxy_header(csc_server *server, const csc_proxy_requirement *requirement) {
-    if (!server || server->freed) {
-        return false;
-    }
-    if (requirement) {
-        if (!require(server, requirement)) {
-            return false;
-        }
-    } else if (server->prefaces) {
-        server->prefaces->is_required = false;
-    }
-    csc__set_limits(server);
-    return true;
-}
-
-void csc_server_set_max_prefaces(csc_server *server, int count) {
-    if (server) {
-        server->max_prefaces = count < 1 ? 1 : count;
-    }
-}
-
-int csc_server_max_prefaces(const csc_server *server) {
-    return server ? server->max_prefaces : DEFAULT_MAX_PREFACES;
-}
-
-void csc_server_on_prefaces_over(csc_server *server, csc_prefaces_over_fn callback, void *context) {
-    if (server) {
-        server->prefaces_over = callback;
-        server->prefaces_over_context = context;
-    }
 }
