@@ -42,9 +42,12 @@ static void a_header_in_one_piece_costs_two_calls_and_one_allocation(void **stat
 // Of the wire as it is, with a byte behind it; `split` is where the second piece begins.
 static csc_connection receive(fixture *it, const proxy_vector *vector, size_t split) {
     int proxy = fixture_connect(it);
+    int delivered = it->new_connections;
     if (split > 0) {
         proxies_send(proxy, vector->bytes, split);
-        fixture_run_ready(it);
+        for (int i = 0; i < 10000 && fixture_statistics(it).in_preface == 0; i++) {
+            fixture_run_for(it, 1); // a busy machine's kernel takes its time
+        }
         assert_int_equal(fixture_statistics(it).in_preface, 1);
         // Ready no more: nothing of it is left in the kernel's buffer.
         fault_reset_counts();
@@ -53,8 +56,7 @@ static csc_connection receive(fixture *it, const proxy_vector *vector, size_t sp
     }
     proxies_send(proxy, vector->bytes + split, vector->count - split);
     proxies_send(proxy, "!", 1);
-    fixture_run_ready(it);
-    fixture_run_ready(it);
+    fixture_run_until(it, &it->new_connections, delivered + 1);
     csc_connection connection = fixture_take(it);
     fixture_close(it, proxy);
     return connection;
