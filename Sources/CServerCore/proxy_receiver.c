@@ -16,13 +16,20 @@
 
 enum { IPV4_BITS = 32, IPV6_BITS = 128, MAPPED_BITS = IPV6_BITS - IPV4_BITS };
 
+// Compared as two words: a proxy connects again and again.
+typedef struct network {
+    uint64_t address[2]; // the bits of the prefix
+    uint64_t mask[2];
+    uint8_t family;
+} network;
+
 typedef struct receiver {
     uint8_t *buffer; // owned, as long as the longest header
     size_t size;
     size_t maximum; // of version 2
     csc_proxy_versions versions;
     size_t network_count;
-    csc_network networks[];
+    network networks[];
 } receiver;
 
 // The beginning of a header that came in pieces.
@@ -39,9 +46,16 @@ void csc_proxied_free(csc_proxied *proxied) {
 // Networks
 
 static int bits_of(const csc_address *address) {
-    return address->family == CSC_FAMILY_IPV4   ? IPV4_BITS
-           : address->family == CSC_FAMILY_IPV6 ? IPV6_BITS
-                                                : -1;
+    switch (address->family) {
+    case CSC_FAMILY_IPV4:
+        return IPV4_BITS;
+    case CSC_FAMILY_IPV6:
+        return IPV6_BITS;
+    case CSC_FAMILY_UNIX: // all of them: they have no address
+        return 0;
+    default:
+        return -1;
+    }
 }
 
 bool csc__proxy_networks_are_valid(const csc_proxy_requirement *requirement) {
@@ -66,13 +80,25 @@ static csc_network unmapped(const csc_network *network) {
     return result;
 }
 
-static bool is_in(const csc_address *address, const csc_network *network) {
-    size_t whole = network->prefix_length / 8;
-    unsigned rest = network->prefix_length % 8;
-    return address->family == network->address.family &&
-           memcmp(address->bytes, network->address.bytes, whole) == 0 &&
-           (rest == 0 ||
-            (address->bytes[whole] ^ network->address.bytes[whole]) >> (8 - rest) == 0);
+static network in_words(const csc_network *given) {
+    uint8_t mask[IPV6_BITS / 8] = {0};
+    network result = {.family = given->address.family};
+    for (int bit = 0; bit < given->prefix_length; bit++) {
+        mask[bit / 8] |= (uint8_t)(0x80 >> bit % 8);
+    }
+    memcpy(result.mask, mask, sizeof mask);
+    memcpy(result.address, given->address.bytes, sizeof mask);
+    result.address[0] &= result.mask[0];
+    result.address[1] &= result.mask[1];
+    return result;
+}
+
+static bool is_in(const csc_address *address, const network *network) {
+    uint64_t words[2];
+    memcpy(words, address->bytes, sizeof words);
+    return address->family == network->family &&
+           (words[0] & network->mask[0]) == network->address[0] &&
+           (words[1] & network->mask[1]) == network->address[1];
 }
 
 static csc__preface_result start(void *settings, const csc_connection *connection) {
@@ -194,7 +220,8 @@ void *csc__proxy_receiver_new(const csc_proxy_requirement *requirement) {
     it->versions = requirement->versions;
     it->network_count = count;
     for (size_t index = 0; index < count; index++) {
-        it->networks[index] = unmapped(&requirement->networks[index]);
+        const csc_network network = unmapped(&requirement->networks[index]);
+        it->networks[index] = in_words(&network);
     }
     it->buffer = malloc(it->size);
     if (!it->buffer) {

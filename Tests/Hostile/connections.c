@@ -9,6 +9,7 @@
 #include <event2/event_struct.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -64,19 +65,31 @@ static bool hold(int descriptor) {
     return true;
 }
 
+static void format(const csc_address *address, char *text) {
+    if (address->family == CSC_FAMILY_UNIX) {
+        strcpy(text, "path");
+    } else {
+        csc_address_format(address, text, CSC_ADDRESS_TEXT_SIZE);
+    }
+}
+
 static void name(subject *subject, const csc_connection *connection) {
     char peer[CSC_ADDRESS_TEXT_SIZE] = "";
     char proxy[CSC_ADDRESS_TEXT_SIZE] = "";
-    char text[sizeof peer + sizeof proxy + 16];
+    char text[sizeof peer + sizeof proxy + 64];
+    csc_proxy_tls tls = {.is_tls = false};
     const csc_proxied *proxied = connection->proxied;
     if (proxied) {
-        csc_address_format(&proxied->proxy, proxy, sizeof proxy);
+        format(&proxied->proxy, proxy);
         subject->local += proxied->header.source.family == CSC_FAMILY_NONE;
+        csc_proxy_tls_read(proxied->tlvs, &tls);
     }
-    csc_address_format(&connection->peer, peer, sizeof peer);
-    int length =
-        snprintf(text, sizeof text, "%s %u %s\n", peer, (unsigned)connection->peer.port, proxy);
-    send(connection->descriptor, text, (size_t)length, MSG_NOSIGNAL);
+    format(&connection->peer, peer);
+    int length = snprintf(text, sizeof text, "%s %u %s%s%.*s\n", peer,
+                          (unsigned)connection->peer.port, proxy, tls.is_tls ? " " : "",
+                          tls.is_tls ? (int)tls.version.count : 0, (const char *)tls.version.start);
+    send(connection->descriptor, text, (size_t)(length < (int)sizeof text ? length : 0),
+         MSG_NOSIGNAL);
 }
 
 void connections_serve(csc_server *server, void *context) {

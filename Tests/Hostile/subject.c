@@ -4,7 +4,7 @@
 //
 // Usage: hostile_subject close|hold|echo|leave|name [--adopt DESCRIPTOR] [--address A]
 //        [--max-pending N] [--user-timeout MSEC] [--keep-alive SECONDS] [--policy wait|shed]
-//        [--proxy-headers MSEC]
+//        [--proxy-headers MSEC] [--path P]
 //
 // Says its port as "port N", then reads commands (commands.c). Ends with its standard input.
 
@@ -44,7 +44,7 @@ static void on_command(int descriptor, short events, void *context) {
 static int usage(void) {
     fputs("usage: hostile_subject close|hold|echo|leave|name [--adopt DESCRIPTOR] [--address A]"
           " [--max-pending N] [--user-timeout MSEC] [--keep-alive SECONDS]"
-          " [--policy wait|shed] [--proxy-headers MSEC]\n",
+          " [--policy wait|shed] [--proxy-headers MSEC] [--path P]\n",
           stderr);
     return 2;
 }
@@ -81,18 +81,21 @@ static bool parse_service(const char *word) {
     return false;
 }
 
-// Of the loopback network, each within so many milliseconds.
+// Of the loopback network and of paths, each within so many milliseconds.
 static bool require_headers(int timeout) {
-    const csc_network network = {.address = {.bytes = {127}, .family = CSC_FAMILY_IPV4},
-                                 .prefix_length = 8};
+    const csc_network networks[] = {
+        {.address = {.bytes = {127}, .family = CSC_FAMILY_IPV4}, .prefix_length = 8},
+        {.address = {.family = CSC_FAMILY_UNIX}},
+    };
     const csc_proxy_requirement requirement = {
-        .networks = &network, .network_count = 1, .timeout = timeout};
+        .networks = networks, .network_count = 2, .timeout = timeout};
     csc_server_set_max_prefaces(self.server, 10000);
     return csc_server_require_proxy_header(self.server, &requirement);
 }
 
 int main(int argc, char *argv[]) {
     const char *address_text = "127.0.0.1";
+    const char *path = NULL;
     int adopted = -1;
     int max_pending = 30;
     int user_timeout = 0;
@@ -115,6 +118,8 @@ int main(int argc, char *argv[]) {
             keep_alive = atoi(argv[i + 1]);
         } else if (strcmp(argv[i], "--proxy-headers") == 0) {
             proxy_headers = atoi(argv[i + 1]);
+        } else if (strcmp(argv[i], "--path") == 0) {
+            path = argv[i + 1];
         } else if (strcmp(argv[i], "--policy") == 0) {
             sheds = strcmp(argv[i + 1], "shed") == 0;
         } else {
@@ -138,8 +143,9 @@ int main(int argc, char *argv[]) {
         fprintf(stderr, "%s\n", csc_server_error_string(self.server));
         return 1;
     }
-    bool listening = adopted >= 0 ? csc_server_adopt(self.server, adopted)
-                                  : csc_server_listen(self.server, &address);
+    bool listening = path           ? csc_server_listen_path(self.server, path, -1, false)
+                     : adopted >= 0 ? csc_server_adopt(self.server, adopted)
+                                    : csc_server_listen(self.server, &address);
     if (!listening) {
         fprintf(stderr, "%s\n", csc_server_error_string(self.server));
         return 1;

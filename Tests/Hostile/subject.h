@@ -16,7 +16,7 @@ typedef enum service {
     HOLD,  // until a command to let go
     ECHO,  // sends back what comes, until the client ends
     LEAVE, // in the server's queue
-    NAME   // sends its peer's address and port, and the proxy's address, and closes
+    NAME // sends its peer's address and port, the proxy's address and the client's TLS, and closes
 } service;
 
 typedef struct subject {

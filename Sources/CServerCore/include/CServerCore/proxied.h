@@ -28,10 +28,13 @@ CSC_ASSUME_NONNULL
  * @{
  */
 
-/** All addresses that begin with the same bits. */
+/**
+ * All addresses that begin with the same bits; or, with CSC_FAMILY_UNIX, all peers that connect to a
+ * path. Who those may be is decided by the permissions of that path's file.
+ */
 typedef struct csc_network {
-    csc_address address; /**< IPv4 or IPv6; its port and the bits beyond the prefix do not matter */
-    uint8_t prefix_length; /**< 0 to 32 for IPv4, 0 to 128 for IPv6 */
+    csc_address address;   /**< its port and the bits beyond the prefix do not matter */
+    uint8_t prefix_length; /**< 0 to 32 for IPv4, 0 to 128 for IPv6, 0 for CSC_FAMILY_UNIX */
     uint8_t reserved[3];   /**< 0 */
 } csc_network;
 
