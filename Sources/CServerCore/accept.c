@@ -184,6 +184,10 @@ static inline __attribute__((always_inline)) bool enter(csc_server *server,
 static bool take_past_preface(csc_server *server, csc_connection *connection) {
     bool is_named =
         connection->proxied && connection->proxied->header.source.family != CSC_FAMILY_NONE;
+    if (!(is_named && (server->sources || server->admission)) &&
+        csc__pending_reserve(&server->pending)) {
+        return enter(server, connection);
+    }
     csc__admission_verdict verdict = {.entry = CSC__LET_IN};
     if (server->sources && is_named) {
         verdict = count_source(server, connection);
@@ -258,10 +262,22 @@ static __attribute__((noinline)) bool take_counting(csc_server *server, int desc
     return true;
 }
 
+// Where a PROXY header is all that keeps a client from its place.
+static __attribute__((noinline)) bool take_reading(csc_server *server, int descriptor,
+                                                   const struct sockaddr *peer, socklen_t length) {
+    csc_connection connection = {.descriptor = descriptor};
+    csc_address_from_sockaddr(peer, length, &connection.peer);
+    server->statistics.accepted++;
+    return csc__preface_begin(server, &connection) && take_past_preface(server, &connection);
+}
+
 static __attribute__((noinline)) bool take_slowly(csc_server *server, int descriptor,
                                                   const struct sockaddr *peer, socklen_t length) {
-    return server->only_counts_sources ? take_counting(server, descriptor, peer, length)
-                                       : take_asking(server, descriptor, peer, length);
+    if (server->only_counts_sources) {
+        return take_counting(server, descriptor, peer, length);
+    }
+    return server->only_reads_preface ? take_reading(server, descriptor, peer, length)
+                                      : take_asking(server, descriptor, peer, length);
 }
 
 // The same for a connection that was just accepted. Without a limit or a callback to ask, the address

@@ -34,8 +34,8 @@ static csc_proxy_state need(csc_proxy_header *header, size_t least) {
     return CSC_PROXY_MORE;
 }
 
-// How many of the first bytes are those of the prefix.
-static size_t matching(const uint8_t *bytes, size_t count, const char *prefix, size_t size) {
+// How many of the first bytes are those of the prefix. Inline: comparing a known number of bytes needs no call.
+static inline size_t matching(const uint8_t *bytes, size_t count, const char *prefix, size_t size) {
     size_t end = count < size ? count : size;
     if (end == size && memcmp(bytes, prefix, size) == 0) {
         return size;
@@ -47,19 +47,18 @@ static size_t matching(const uint8_t *bytes, size_t count, const char *prefix, s
     return i;
 }
 
-static csc_address ipv4_address(const uint8_t *bytes, uint16_t port) {
-    csc_address address = {.family = CSC_FAMILY_IPV4, .port = port};
-    memcpy(address.bytes, bytes, 4);
-    return address;
+// Into an address that is all zero.
+static void set_ipv4(csc_address *address, const uint8_t *bytes, uint16_t port) {
+    address->family = CSC_FAMILY_IPV4;
+    address->port = port;
+    memcpy(address->bytes, bytes, 4);
 }
 
 // A mapped address as IPv4, like the address of any other peer.
-static csc_address ipv6_address(const uint8_t *bytes, uint16_t port) {
-    csc_address address;
+static void set_ipv6(csc_address *address, const uint8_t *bytes, uint16_t port) {
     struct sockaddr_in6 name = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
     memcpy(&name.sin6_addr, bytes, sizeof name.sin6_addr);
-    csc_address_from_sockaddr((const struct sockaddr *)&name, sizeof name, &address);
-    return address;
+    csc_address_from_sockaddr((const struct sockaddr *)&name, sizeof name, address);
 }
 
 // Version 1: a line.
@@ -153,7 +152,7 @@ static csc_proxy_state parse_addresses(const uint8_t *bytes, size_t end, csc_pro
         if (!parse_number(port_text.text, port_text.length, UINT16_MAX, &port)) {
             return refuse(header, CSC_PROXY_ERROR_PORT, (size_t)(port_text.text - bytes));
         }
-        *addresses[i] = (is_ipv4 ? ipv4_address : ipv6_address)(address, (uint16_t)port);
+        (is_ipv4 ? set_ipv4 : set_ipv6)(addresses[i], address, (uint16_t)port);
     }
     return CSC_PROXY_DONE;
 }
@@ -268,10 +267,8 @@ static csc_proxy_state parse_tlvs(const uint8_t *bytes, size_t offset, csc_proxy
         return refuse(header, CSC_PROXY_ERROR_CHECKSUM, at);
     }
     header->has_checksum = at != 0;
-    if (offset < length) {
-        header->tlv_offset = (uint16_t)offset;
-        header->tlv_size = (uint16_t)(length - offset);
-    }
+    header->tlv_offset = (uint16_t)offset;
+    header->tlv_size = (uint16_t)(length - offset);
     return CSC_PROXY_DONE;
 }
 
@@ -301,11 +298,11 @@ static csc_proxy_error check_kind(const uint8_t *bytes, size_t count, size_t *at
 // The addresses of a stream: source and destination, then both ports.
 static void read_addresses(const uint8_t *block, int family, csc_proxy_header *header) {
     if (family == FAMILY_IPV4) {
-        header->source = ipv4_address(block, csc__read_16(block + 8));
-        header->destination = ipv4_address(block + 4, csc__read_16(block + 10));
+        set_ipv4(&header->source, block, csc__read_16(block + 8));
+        set_ipv4(&header->destination, block + 4, csc__read_16(block + 10));
     } else if (family == FAMILY_IPV6) {
-        header->source = ipv6_address(block, csc__read_16(block + 32));
-        header->destination = ipv6_address(block + 16, csc__read_16(block + 34));
+        set_ipv6(&header->source, block, csc__read_16(block + 32));
+        set_ipv6(&header->destination, block + 16, csc__read_16(block + 34));
     }
 }
 
@@ -346,7 +343,7 @@ static csc_proxy_state parse_bytes(const uint8_t *bytes, size_t count, size_t ma
         header->protocol = protocol;
         read_addresses(bytes + CSC__PROXY_FIXED_SIZE, protocol >> 4, header);
     }
-    return parse_tlvs(bytes, tlvs_at, header);
+    return tlvs_at < length ? parse_tlvs(bytes, tlvs_at, header) : CSC_PROXY_DONE;
 }
 
 // Both.

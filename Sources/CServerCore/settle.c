@@ -22,6 +22,8 @@ void csc__set_limits(csc_server *server) {
     server->pause_threshold = awaits_place || awaits_token ? 0 : waits ? limit : UINT32_MAX;
     bool asks = server->admission || csc__preface_is_due(server);
     server->only_counts_sources = server->sources && waits && !asks && !server->incoming_connection;
+    server->only_reads_preface = csc__preface_is_due(server) && waits && !server->admission &&
+                                 !server->sources && !server->group;
     server->admission_threshold = asks || server->sources ? 0 : waits ? UINT32_MAX : limit;
 }
 

@@ -25,6 +25,7 @@ from .processes import Failed, Load, RunningServer
 # Multiples of all batches: 64 connections that are accepted in one go, 30 that may be pending for tasks.
 FEW, MANY = 960, 1920
 CONNECTIONS, SIZE = 16, 64  # of the echo
+PROXY_HEADER = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"  # before its addresses
 LIMIT = 60  # seconds for any one answer of a server under valgrind
 EPOLL_WAITS = ("epoll_pwait", "epoll_pwait2")  # which libevent calls in other versions
 
@@ -47,6 +48,20 @@ def drain(running, connections):
         expected = clients.report(LIMIT)
         running.write_line()
         check_drained(running.line(LIMIT), connections, expected["sum"])
+        wait_until_idle(running)
+        running.end(LIMIT)
+
+
+def drain_behind_proxy(running, connections):
+    """The server takes connections that wait in the kernel's queue, and that begin with a PROXY header of version 2."""
+    with contextlib.ExitStack() as opened:
+        expected = 0
+        for number in range(connections):
+            header = PROXY_HEADER + struct.pack("!4B4BHH", 127, 0, 0, 1, 127, 0, 0, 1, 1 + number, 443)
+            opened.enter_context(_connect(running)).sendall(header)
+            expected += (1 << 16) + 1 + number
+        running.write_line()
+        check_drained(running.line(LIMIT), connections, expected)
         wait_until_idle(running)
         running.end(LIMIT)
 
@@ -166,6 +181,8 @@ LOADS = (
     CountedLoad("drain", "connection", drain, says_how_many=True),
     CountedLoad("hand-off", "connection", drain, says_how_many=True, mode="drain", options=("--own-acceptor",)),
     CountedLoad("drain-by-source", "connection", drain, says_how_many=True, mode="drain", options=("--source-limits",)),
+    CountedLoad("drain-behind-proxy", "connection", drain_behind_proxy, says_how_many=True, mode="drain",
+                options=("--proxy-headers",)),
     CountedLoad("echo", "message", echo),
     CountedLoad("echo-as-written", "message", echo, mode="echo", options=AS_WRITTEN),
     CountedLoad("idle", "connection", idle, mode="echo"),

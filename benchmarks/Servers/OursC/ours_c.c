@@ -141,6 +141,25 @@ static void limit_sources(csc_server *server) {
     csc_sources_free(sources);
 }
 
+// Draining alone.
+static void on_proxied_connection(csc_server *server, void *context) {
+    (void)context;
+    csc_connection connection;
+    while (csc_server_next_pending(server, &connection)) {
+        kept[kept_count++] = connection.descriptor;
+        protocol_drained_from(connection.peer.bytes[3], connection.peer.port);
+        csc_proxied_free(connection.proxied);
+    }
+}
+
+static void require_headers(csc_server *server) {
+    const csc_network loopback = {.address = {.bytes = {127}, .family = CSC_FAMILY_IPV4},
+                                  .prefix_length = 8};
+    csc_server_require_proxy_header(
+        server, &(csc_proxy_requirement){.networks = &loopback, .network_count = 1});
+    csc_server_on_new_connection(server, on_proxied_connection, NULL);
+}
+
 // Takes the option out of the arguments.
 static bool take_option(int *argc, char *argv[], const char *option) {
     bool found = *argc > 1 && strcmp(argv[*argc - 1], option) == 0;
@@ -151,6 +170,7 @@ static bool take_option(int *argc, char *argv[], const char *option) {
 int main(int argc, char *argv[]) {
     bool hands_off = take_option(&argc, argv, "--own-acceptor");
     bool limits_sources = take_option(&argc, argv, "--source-limits");
+    bool requires_headers = take_option(&argc, argv, "--proxy-headers");
     load = protocol_parse(argc, argv);
     kept = calloc((size_t)protocol_wanted + 1, sizeof *kept);
     base = event_base_new();
@@ -162,6 +182,9 @@ int main(int argc, char *argv[]) {
     }
     if (limits_sources) {
         limit_sources(server);
+    }
+    if (requires_headers) {
+        require_headers(server);
     }
     csc_address address;
     csc_address_parse("127.0.0.1", 0, &address);
