@@ -79,12 +79,14 @@ def silent_proxies(figures):
 
 @contextlib.contextmanager
 def program(command, text, suffix):
-    """A proxy with this configuration."""
-    with tempfile.TemporaryDirectory() as folder:
+    """A proxy with this configuration; the command ends with what the path of that follows."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as output:
         path = Path(folder) / f"configuration.{suffix}"
         path.write_text(text.replace("FOLDER", folder), encoding="ascii")
-        child = subprocess.Popen([*command, str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        child = subprocess.Popen([*command[:-1], f"{command[-1]}{path}"] if command[-1].endswith("=") else
+                                 [*command, str(path)], stdin=subprocess.DEVNULL, stdout=output,
                                  stderr=subprocess.STDOUT)
+        child.output = output
         try:
             yield child
         finally:
@@ -94,7 +96,6 @@ def program(command, text, suffix):
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-            child.stdout.close()
 
 
 def free_ports(count):
@@ -112,28 +113,31 @@ def wait_for(port, child):
             return network.connect(port).close()
         except OSError:
             if child.poll() is not None:
-                raise Failed(f"the proxy ended: {child.stdout.read().decode()}") from None
+                child.output.seek(0)
+                raise Failed(f"the proxy ended: {child.output.read().decode(errors='replace')}") from None
             if time.monotonic() > until:
                 raise Failed("the proxy does not listen") from None
             time.sleep(0.05)
 
 
-def named(port, index):
-    """Whether the server was given this client's address."""
-    with network.connect(port, network.source(index)) as client:
-        address, own = client.getsockname()
-        answer = b""
-        while piece := client.recv(100):
-            answer += piece
-    return answer.decode() == f"{address} {own} 127.0.0.1\n"
+def named(port, index, rest, encrypt):
+    """Whether the server was given this client's address, and the rest."""
+    with network.connect(port, network.source(index)) as plain:
+        address, own = plain.getsockname()
+        with encrypt(plain) if encrypt else contextlib.nullcontext(plain) as client:
+            answer = b""
+            while piece := client.recv(100):
+                answer += piece
+            return answer.decode() == f"{address} {own} {rest(client)}\n"
 
 
-def compare(figures, server, ports, count):
-    """Through each of the ports in turn."""
+def compare(figures, server, ports, count, rest=lambda _: "127.0.0.1", encrypt=None):
+    """Through each of the ports in turn. `rest` is what the server has to say of a client besides its address: the
+    proxy's address, and the TLS that the proxy has named."""
     wrong = lost = 0
     for index in range(count):
         try:
-            wrong += not named(ports[index % len(ports)], index)
+            wrong += not named(ports[index % len(ports)], index, rest, encrypt)
         except OSError:
             lost += 1
     figures.add("connections", count)
@@ -177,4 +181,4 @@ def nginx_stream(figures):
                 " proxy_protocol on; } }\n")
         with program(["nginx", "-c"], text, "conf") as child:
             wait_for(port, child)
-            compare(figures, server, [port], figures.many(200, 20000))
+            compare(figures, server, [port], figures.many(200, 100000))
