@@ -96,6 +96,15 @@ let package = Package(
       path: "Relay"
     ),
     .executableTarget(
+      name: "Gateway",
+      dependencies: [
+        "ServerProgram",
+        .product(name: "TCPServerKit", package: "TCPServerKit"),
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Gateway"
+    ),
+    .executableTarget(
       name: "Chat",
       dependencies: [
         "ServerProgram",
@@ -134,6 +143,11 @@ let package = Package(
       // The echo server too: what a relay connects its clients to.
       dependencies: ["ProgramTesting", "Relay", "EchoServer"],
       path: "Tests/RelayTests"
+    ),
+    .testTarget(
+      name: "GatewayTests",
+      dependencies: ["ProgramTesting", "Gateway", "EchoServer"],
+      path: "Tests/GatewayTests"
     ),
     .testTarget(
       name: "ChatTests",

@@ -177,7 +177,7 @@ struct EchoServer: ParsableCommand {
       return nil
     }
     var dumps: SnapshotsOnSignals?
-    if let dump { dumps = await SnapshotsOnSignals(of: server, to: dump) }
+    if let dump { dumps = await SnapshotsOnSignals(of: [server], to: dump) }
     defer { dumps?.stop() }
     let protocolName = http ? "HTTP" : "Echo"
     let place = server.serverPath ?? "\(server.serverAddress), port \(server.serverPort)"

@@ -78,9 +78,16 @@ package struct PolicyOptions: ParsableArguments, Sendable {
 
   /// Whatever serves the connections, they come under it.
   package func policy(_ deadlines: Deadlines) -> ConnectionPolicy {
+    policy(firstByte: deadlines.firstByte, idle: deadlines.idle)
+  }
+
+  /// - Parameters:
+  ///   - firstByte: how long a client may take for its first byte; nil for no limit.
+  ///   - idle: how long its connection may be silent; nil for no limit.
+  package func policy(firstByte: Duration?, idle: Duration?) -> ConnectionPolicy {
     ConnectionPolicy(
-      firstByte: deadlines.firstByte,
-      idle: deadlines.idle,
+      firstByte: firstByte,
+      idle: idle,
       maximumAge: maxAgeSeconds.map { .seconds($0) },
       minimumRate: minimumRate
     )

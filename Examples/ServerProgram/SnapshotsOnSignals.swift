@@ -4,24 +4,28 @@ import Dispatch
 import Glibc
 import TCPServerKit
 
-/// Writes what a server is doing whenever a signal asks for it: SIGUSR1 for text, SIGUSR2 for JSON.
+/// Writes what servers are doing whenever a signal asks for it: SIGUSR1 for text, SIGUSR2 for JSON.
 ///
 /// The signals come to a thread of Dispatch's, so that no loop that is stuck keeps them from being answered.
-struct SnapshotsOnSignals {
+package struct SnapshotsOnSignals {
   private var sources: [any DispatchSourceSignal] = []
 
   /// Returns when the signals are answered.
   ///
-  /// - Parameter path: the file to append to; `-` for the standard error.
-  init(of server: TCPServerGroup, to path: String) async {
+  /// - Parameters:
+  ///   - servers: each is a text of its own, or a line of JSON.
+  ///   - path: the file to append to; `-` for the standard error.
+  package init(of servers: [TCPServerGroup], to path: String) async {
     for number in [SIGUSR1, SIGUSR2] {
       // By default it would end the program.
       signal(number, SIG_IGN)
       let source = DispatchSource.makeSignalSource(signal: number)
       source.setEventHandler {
         Task {
-          let snapshot = await server.snapshot()
-          append(number == SIGUSR1 ? "\(snapshot)" : snapshot.json, to: path)
+          for server in servers {
+            let snapshot = await server.snapshot()
+            append(number == SIGUSR1 ? "\(snapshot)" : snapshot.json, to: path)
+          }
         }
       }
       await withCheckedContinuation { answered in
@@ -32,7 +36,7 @@ struct SnapshotsOnSignals {
     }
   }
 
-  func stop() {
+  package func stop() {
     for source in sources { source.cancel() }
   }
 }
