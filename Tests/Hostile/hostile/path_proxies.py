@@ -4,7 +4,7 @@
 import tempfile
 
 from .processes import Subject
-from .proxies import STREAM_MODULE, compare, free_ports, program, wait_for
+from .proxies import compare, free_ports, program, stream_configuration, wait_for
 from .report import needs, scenario
 
 
@@ -37,11 +37,7 @@ def nginx_at_a_path(figures):
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/back"
         with Subject(figures, "name", "--proxy-headers", 5000, "--path", path) as server:
-            module = f"load_module {STREAM_MODULE};\n" if STREAM_MODULE.exists() else ""
-            text = (f"{module}daemon off;\nmaster_process off;\npid FOLDER/pid;\nerror_log FOLDER/log;\n"
-                    "events { worker_connections 4096; }\n"
-                    f"stream {{ server {{ listen 127.0.0.1:{port}; proxy_pass unix:{path};"
-                    " proxy_protocol on; } }\n")
+            text = stream_configuration(f"listen 127.0.0.1:{port}; proxy_pass unix:{path};")
             with program(["nginx", "-c"], text, "conf") as child:
                 wait_for(port, child)
                 compare(figures, server, [port], figures.many(300, 100000), rest=lambda _: "path")

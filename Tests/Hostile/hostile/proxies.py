@@ -168,17 +168,20 @@ def haproxy(figures):
             figures.add("health checks without a byte", now["preface_silent"])
 
 
+def stream_configuration(server):
+    """nginx's, with one server of a stream."""
+    module = f"load_module {STREAM_MODULE};\n" if STREAM_MODULE.exists() else ""
+    return (f"{module}daemon off;\nmaster_process off;\npid FOLDER/pid;\nerror_log FOLDER/log;\n"
+            f"events {{ worker_connections 4096; }}\nstream {{ server {{ {server} proxy_protocol on; }} }}\n")
+
+
 @scenario("nginx-stream")
 @needs("nginx")
 def nginx_stream(figures):
     """nginx passes streams on with version 1: each client has its own address."""
     [port] = free_ports(1)
     with Subject(figures, "name", "--proxy-headers", 5000) as server:
-        module = f"load_module {STREAM_MODULE};\n" if STREAM_MODULE.exists() else ""
-        text = (f"{module}daemon off;\nmaster_process off;\npid FOLDER/pid;\nerror_log FOLDER/log;\n"
-                "events { worker_connections 4096; }\n"
-                f"stream {{ server {{ listen 127.0.0.1:{port}; proxy_pass 127.0.0.1:{server.port};"
-                " proxy_protocol on; } }\n")
+        text = stream_configuration(f"listen 127.0.0.1:{port}; proxy_pass 127.0.0.1:{server.port};")
         with program(["nginx", "-c"], text, "conf") as child:
             wait_for(port, child)
             compare(figures, server, [port], figures.many(200, 100000))
