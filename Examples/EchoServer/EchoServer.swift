@@ -44,14 +44,7 @@ struct EchoServer: ParsableCommand {
   @Option(help: "How many loops, each on a thread of its own, share the connections.")
   var loops = 1
 
-  @Option(help: "How many connections an address may have at once.")
-  var perSource: Int?
-
-  @Option(help: "How many connections of an address are accepted in a second.")
-  var sourceRate: Int?
-
-  @Option(help: "How many connections are accepted in a second, from all addresses.")
-  var acceptRate: Int?
+  @OptionGroup var sources: SourceOptions
 
   @Option(help: "How many seconds connections may go on after a signal; a second signal ends them.")
   var grace = 3.0
@@ -84,12 +77,7 @@ struct EchoServer: ParsableCommand {
     guard (1...256).contains(loops) else {
       throw ValidationError("--loops takes a number from 1 to 256.")
     }
-    for (option, number) in [
-      ("--per-source", perSource), ("--source-rate", sourceRate), ("--accept-rate", acceptRate),
-    ] {
-      guard number ?? 1 > 0 else { throw ValidationError("\(option) takes a number from 1 on.") }
-    }
-    guard sourceLimits == nil || path == nil else {
+    guard !sources.limitsSources || path == nil else {
       throw ValidationError(
         "--per-source and --source-rate go by addresses, which clients of --path do not have."
       )
@@ -153,9 +141,8 @@ struct EchoServer: ParsableCommand {
     let records = dump != nil
     var predecessor: Predecessor?
     if let restart { predecessor = try await Predecessor.takeOver(at: restart.path, into: inherited) }
-    let server = TCPServerGroup(on: loops) { [sourceLimits, acceptRate] server in
-      server.sourceLimits = sourceLimits
-      server.acceptRate = acceptRate.map { AcceptRate(acceptsPerSecond: $0) }
+    let server = TCPServerGroup(on: loops) { [sources] server in
+      sources.apply(to: server)
       server.recordsConnectionAges = records
     }
     server.connectionPolicy = policy.policy(deadlines)
@@ -202,12 +189,6 @@ struct EchoServer: ParsableCommand {
     handover?.cancel()
     try? await handover?.value?.drained(report)
     return report
-  }
-
-  /// A rejected client is reset: that leaves nothing in the kernel for a flood to fill.
-  private var sourceLimits: SourceLimits? {
-    guard perSource != nil || sourceRate != nil else { return nil }
-    return SourceLimits(maxConnections: perSource, acceptsPerSecond: sourceRate, resetsClients: true)
   }
 
   private func handler(until shutdown: GracefulShutdown) -> ConnectionHandler {

@@ -58,7 +58,7 @@ struct Gateway: ParsableCommand {
     }
     for place in listen {
       try headers.validate(for: place)
-      guard limits.sourceLimits == nil || !place.isPath || !headers.behindProxy.isEmpty else {
+      guard !limits.sources.limitsSources || !place.isPath || !headers.behindProxy.isEmpty else {
         throw ValidationError(
           "--per-source and --source-rate go by addresses, which clients of \(place) do not have without --behind-proxy."
         )
@@ -110,7 +110,8 @@ struct Gateway: ParsableCommand {
     let servers = listen.map { _ in
       TCPServerGroup(on: loops) { [limits, dump] server in
         server.proxyHeaderRequirement = requirement
-        limits.prepare(server, recordingAges: dump != nil)
+        limits.sources.apply(to: server)
+        server.recordsConnectionAges = dump != nil
       }
     }
     for (server, place) in zip(servers, listen) {

@@ -80,14 +80,7 @@ struct GatewayLimits: ParsableArguments, Sendable {
   @Option(name: .customLong("idle"), help: "How many seconds neither side may send or take a byte.")
   var idleSeconds = 300.0
 
-  @Option(help: "How many connections an address may have at once.")
-  var perSource: Int?
-
-  @Option(help: "How many connections of an address are accepted in a second.")
-  var sourceRate: Int?
-
-  @Option(help: "How many connections are accepted in a second, from all addresses.")
-  var acceptRate: Int?
+  @OptionGroup var sources: SourceOptions
 
   @OptionGroup var rules: PolicyOptions
 
@@ -102,30 +95,13 @@ struct GatewayLimits: ParsableArguments, Sendable {
         throw ValidationError("\(option) takes a number of seconds, more than 0 and at most 1000000.")
       }
     }
-    for (option, number) in [
-      ("--per-source", perSource), ("--source-rate", sourceRate), ("--accept-rate", acceptRate),
-    ] {
-      guard number ?? 1 > 0 else { throw ValidationError("\(option) takes a number from 1 on.") }
-    }
   }
 
   var connect: Duration { .seconds(connectSeconds) }
   var idle: Duration { .seconds(idleSeconds) }
 
-  /// A rejected client is reset: that leaves nothing in the kernel for a flood to fill.
-  var sourceLimits: SourceLimits? {
-    guard perSource != nil || sourceRate != nil else { return nil }
-    return SourceLimits(maxConnections: perSource, acceptsPerSecond: sourceRate, resetsClients: true)
-  }
-
   /// Without an idle time: the relay has that, at paths, too.
   var policy: ConnectionPolicy {
     rules.policy(firstByte: firstByteSeconds.map { .seconds($0) }, idle: nil)
-  }
-
-  func prepare(_ server: TCPServer, recordingAges: Bool) {
-    server.sourceLimits = sourceLimits
-    server.acceptRate = acceptRate.map { AcceptRate(acceptsPerSecond: $0) }
-    server.recordsConnectionAges = recordingAges
   }
 }

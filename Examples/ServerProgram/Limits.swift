@@ -54,6 +54,45 @@ package struct Deadlines: ParsableArguments, Sendable {
   }
 }
 
+/// The options that limit what one address, or all together, may take of a server.
+package struct SourceOptions: ParsableArguments, Sendable {
+  @Option(help: "How many connections an address may have at once.")
+  var perSource: Int?
+
+  @Option(help: "How many connections of an address are accepted in a second.")
+  var sourceRate: Int?
+
+  @Option(help: "How many connections are accepted in a second, from all addresses.")
+  var acceptRate: Int?
+
+  package init() {}
+
+  package func validate() throws {
+    for (option, number) in [
+      ("--per-source", perSource), ("--source-rate", sourceRate), ("--accept-rate", acceptRate),
+    ] {
+      guard number ?? 1 > 0 else { throw ValidationError("\(option) takes a number from 1 on.") }
+    }
+  }
+
+  /// Whether there is a limit that goes by addresses.
+  package var limitsSources: Bool {
+    perSource != nil || sourceRate != nil
+  }
+
+  /// A rejected client is reset: that leaves nothing in the kernel for a flood to fill.
+  package func apply(to server: TCPServer) {
+    if limitsSources {
+      server.sourceLimits = SourceLimits(
+        maxConnections: perSource,
+        acceptsPerSecond: sourceRate,
+        resetsClients: true
+      )
+    }
+    server.acceptRate = acceptRate.map { AcceptRate(acceptsPerSecond: $0) }
+  }
+}
+
 /// The options of what no deadline of a single step covers: clients that are slow all the time, or stay for ever.
 package struct PolicyOptions: ParsableArguments, Sendable {
   @Option(
