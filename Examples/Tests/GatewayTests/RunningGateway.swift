@@ -9,9 +9,11 @@ struct Listening {
   let program: Program
   let port: UInt16
 
-  /// A server that sends back what it gets: of a gateway that sends PROXY headers, these, too.
+  /// A server that sends back what it gets: of a gateway that sends PROXY headers, these, too. It never ends a connection
+  /// for its silence.
   static func echo() throws -> Listening {
-    try Listening("EchoServer", ["--address", "127.0.0.1", "--port", "0"])
+    let patience = ["--first-byte", "3600", "--idle", "3600"]
+    return try Listening("EchoServer", ["--address", "127.0.0.1", "--port", "0"] + patience)
   }
 
   /// A gateway on a port of 127.0.0.1, and before these backends.
