@@ -25,7 +25,7 @@ public struct ProxiedConnection: Hashable, Sendable {
     }
   }
 
-  /// The address of the connection's own peer, which is the proxy.
+  /// The address of the connection's own peer, which is the proxy; ``HostAddress/null`` for one that has connected to a path.
   public var proxyAddress: HostAddress {
     content.proxyAddress
   }

@@ -7,6 +7,8 @@ internal import CServerCore
 /// ```swift
 /// server.proxyHeaderRequirement = try ProxyHeaderRequirement(from: ["10.0.0.0/8", "2001:db8:1::/48"])
 /// ```
+///
+/// Proxies that connect to a path are `unix:`, whatever the path: who may do that is decided by the permissions of its file.
 public struct ProxyHeaderRequirement: Hashable, Sendable {
   /// Why networks are refused.
   public struct NetworkError: Error, Hashable, Sendable, CustomStringConvertible {
@@ -33,7 +35,8 @@ public struct ProxyHeaderRequirement: Hashable, Sendable {
   ///
   /// - Parameters:
   ///   - networks: those of the proxies, as ``HostAddress/parseSubnet(_:)`` reads them: `10.0.0.0/8`, or an address alone.
-  ///     At least one: a header is never taken from everywhere unless that is said, by `0.0.0.0/0` and `::/0`.
+  ///     `unix:` is all peers of a UNIX socket. At least one: a header is never taken from everywhere unless that is said, by
+  ///     `0.0.0.0/0` and `::/0`.
   ///   - version: the one that is taken; nil for both.
   ///   - timeout: for the whole header, at least a millisecond.
   ///   - maximumLength: of a header of version 2 in bytes, from 16 to 65,551.
@@ -45,7 +48,7 @@ public struct ProxyHeaderRequirement: Hashable, Sendable {
     maximumLength: Int = 4096
   ) throws(NetworkError) {
     guard !networks.isEmpty else { throw NetworkError(network: nil) }
-    for network in networks where HostAddress.parseSubnet(network) == nil {
+    for network in networks where Self.core(network) == nil {
       throw NetworkError(network: network)
     }
     self.networks = networks
@@ -54,15 +57,21 @@ public struct ProxyHeaderRequirement: Hashable, Sendable {
     self.maximumLength = maximumLength
   }
 
+  private static func core(_ network: String) -> csc_network? {
+    var core = csc_network()
+    if network == "unix:" {
+      core.address.family = UInt8(CSC_FAMILY_UNIX.rawValue)
+    } else {
+      guard let subnet = HostAddress.parseSubnet(network) else { return nil }
+      core.address = subnet.address.core(port: 0)
+      core.prefix_length = UInt8(clamping: subnet.prefixLength)
+    }
+    return core
+  }
+
   /// Gives the core's form to `body`.
   func withCore(_ body: (UnsafePointer<csc_proxy_requirement>) -> Bool) -> Bool {
-    let core = networks.compactMap(HostAddress.parseSubnet).map { subnet in
-      csc_network(
-        address: subnet.address.core(port: 0),
-        prefix_length: UInt8(clamping: subnet.prefixLength),
-        reserved: (0, 0, 0)
-      )
-    }
+    let core = networks.compactMap(Self.core)
     return unsafe core.withUnsafeBufferPointer { networks in
       guard let start = networks.baseAddress else { return false }
       let versions =

@@ -65,6 +65,11 @@ extension TCPSocket {
   /// Whether this is a UNIX socket: what it has written is in its peer's queue, and stays there when it closes. There are
   /// no acknowledgements to wait for, and no resets.
   package var isUnix: Bool {
-    peer.family == UInt8(CSC_FAMILY_UNIX.rawValue)
+    peer.family == UInt8(CSC_FAMILY_UNIX.rawValue) || isOfUnixProxy
+  }
+
+  /// Whether the peer is the client that a proxy has named, and the proxy has connected to a path.
+  private var isOfUnixProxy: Bool {
+    existingDetails?.origin?.proxied?.proxyAddress.isNull ?? false
   }
 }
