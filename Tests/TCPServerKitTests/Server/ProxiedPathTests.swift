@@ -40,13 +40,15 @@ struct ProxiedPathTests {
       let folder = try SocketFolder()
       let server = try Self.server(at: folder)
       let bound = LoopBound(server)
-      let serving = start { try await bound.value.serve { try await $0.write("answer") } }
+      // So much that of a TCP connection the kernel would be asked whether it is acknowledged.
+      let answer = [UInt8](repeating: 1, count: 65536)
+      let serving = start { try await bound.value.serve { try await $0.write(answer) } }
       let proxy = try #require(PlainClient(path: folder.path))
       proxy.send(Self.line)
       try await until { server.statistics.delivered == 1 }
       proxy.endWriting()
       try await until { server.statistics.live == 0 }
-      #expect(proxy.receive(exactly: 6) == Array("answer".utf8))
+      #expect(proxy.receive(exactly: answer.count) == answer)
       #expect(proxy.nextInput() == .end)
       server.close()
       #expect(try await serving.value.numbers == [1, 0, 0, 0])
