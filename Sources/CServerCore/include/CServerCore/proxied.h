@@ -82,8 +82,8 @@ typedef struct csc_proxied {
  * group; on its members it has no effect. Each server has a buffer of maximum_length bytes for it.
  *
  * @param requirement *borrowed* for the call; NULL, as at first, requires no header
- * @return false when there is no network in it, or one that is neither IPv4 nor IPv6 with a prefix of its
- * length, and when memory is short: the server's error says which, and nothing has changed
+ * @return false when there is no network in it, or one of another family or with too long a prefix, and
+ * when memory is short: the server's error says which, and nothing has changed
  */
 CSC_API bool csc_server_require_proxy_header(csc_server *CSC_NULLABLE server,
                                              const csc_proxy_requirement *CSC_NULLABLE requirement);
