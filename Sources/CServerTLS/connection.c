@@ -95,10 +95,6 @@ csc_tls *csc_tls_new_client(csc_tls_context *context, int descriptor, const char
     return tls;
 }
 
-void csc_tls_forget_descriptor(csc_tls *tls) {
-    tls->descriptor = -1; // system calls on it fail with EBADF
-}
-
 // A server's answer may come after the handshake.
 static csc_tls_result completed(csc_tls *tls) {
     if (tls->verify == CSC__TLS_ASKED) {

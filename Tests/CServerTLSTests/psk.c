@@ -29,7 +29,7 @@ static void on_server_question(csc_tls *tls, const csc_tls_psk_question *questio
     server_questions++;
     snprintf(asked_identity, sizeof asked_identity, "%s", question->text);
     if (closes) {
-        csc_tls_forget_descriptor(tls);
+        csc_tls_abandon(tls);
     }
     if (strcmp(question->text, IDENTITY) == 0) {
         assert_true(csc_tls_answer_psk(tls, NULL, KEY, strlen(KEY)));

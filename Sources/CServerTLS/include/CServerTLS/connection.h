@@ -25,7 +25,7 @@ CSC_ASSUME_NONNULL
  * A connection is used by one thread at a time, and may go to another between two calls; only
  * csc_tls_abandon() may be called meanwhile. No function here may be called for a connection in its
  * own callbacks but csc_tls_answer_lookup(), csc_tls_answer_verify(), csc_tls_answer_psk(),
- * csc_tls_forget_descriptor(), csc_tls_abandon(), and those of @ref tls_peers.
+ * csc_tls_abandon(), and those of @ref tls_peers.
  * @{
  */
 
@@ -127,14 +127,6 @@ CSC_API void csc_tls_answer_verify(csc_tls *tls, bool accepts);
  */
 CSC_API bool csc_tls_answer_psk(csc_tls *tls, const char *CSC_NULLABLE identity, const void *key,
                                 size_t size);
-
-/**
- * Makes no system call on the descriptor any more: for a program that closes it in a callback. The
- * call that is in progress fails with CSC_TLS_FAILURE_SYSTEM, EBADF, where it would read or write.
- *
- * @param tls the connection; csc_tls_free() is left to do
- */
-CSC_API void csc_tls_forget_descriptor(csc_tls *tls);
 
 /**
  * Reads bytes of one record at most, with one recv(2) or none.

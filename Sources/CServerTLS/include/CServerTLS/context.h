@@ -95,7 +95,7 @@ typedef struct csc_tls_psk_question {
  * asks the peer for no certificate and makes no ticket: resuming would cost as much, and go around a
  * key that was withdrawn.
  *
- * A callback that closes the descriptor calls csc_tls_forget_descriptor() first.
+ * A callback that closes the descriptor calls csc_tls_abandon() first.
  *
  * @param tls the connection, in its handshake
  * @param question *borrowed* for the call
