@@ -8,7 +8,7 @@ final class Handshake {
   let transport: SSLTransport
   let beginning: ContinuousClock.Instant
   /// The peer has sent something, or has closed.
-  var hasSpoken = false
+  fileprivate(set) var hasSpoken = false
   /// Its first step may be made; see ``HandshakePace``.
   var hasBegun = false
   /// It is in the queue of those that can continue.
@@ -31,12 +31,21 @@ final class Handshake {
   private(set) var first: Handshake?
   private var last: Handshake?
   private(set) var count = 0
+  /// Of those whose peer has not sent a byte.
+  private var silentCount = 0
 
   mutating func append(_ handshake: Handshake) {
     unsafe handshake.previous = last
     if let last { last.next = handshake } else { first = handshake }
     last = handshake
     count += 1
+    silentCount += handshake.hasSpoken ? 0 : 1
+  }
+
+  mutating func hasSpoken(_ handshake: Handshake) {
+    guard !handshake.hasSpoken else { return }
+    handshake.hasSpoken = true
+    silentCount -= 1
   }
 
   /// - Returns: false where it was removed before.
@@ -49,16 +58,18 @@ final class Handshake {
     handshake.next = nil
     unsafe handshake.previous = nil
     count -= 1
+    silentCount -= handshake.hasSpoken ? 0 : 1
     return true
   }
 
-  /// The oldest whose peer has not sent a byte; where all have, the oldest.
-  var oldestSilent: Handshake? {
+  /// The one that makes room for another: of those whose peers are silent and those whose peers have sent something, the
+  /// oldest of the kind that there is more of. A client in good faith is then never the only one of its kind.
+  var mostExpendable: Handshake? {
+    let isSilentOne = silentCount * 2 >= count
     var candidate = first
-    while let handshake = candidate {
-      if !handshake.hasSpoken { return handshake }
+    while let handshake = candidate, handshake.hasSpoken == isSilentOne {
       candidate = handshake.next
     }
-    return first
+    return candidate
   }
 }

@@ -48,7 +48,7 @@ final class Handshakes {
 
   /// - Returns: whether it has begun.
   func begin(_ socket: TCPSocket, _ transport: SSLTransport) -> Bool {
-    let dropped = list.count >= max(limit, 1) ? list.oldestSilent : nil
+    let dropped = list.count >= max(limit, 1) ? list.mostExpendable : nil
     if let dropped {
       counts.dropped += 1
       giveUp(dropped, .socketResource, "Too many handshakes")
@@ -95,7 +95,7 @@ final class Handshakes {
   // MARK: - Turns
 
   private func isReady(_ handshake: Handshake) {
-    handshake.hasSpoken = true
+    list.hasSpoken(handshake)
     // While the program is asked, what comes can wait.
     guard !handshake.isQueued, !handshake.waitsForAnswer, handshake.transport.holder == .none else { return }
     if pace?.mayBegin(handshake) == false {

@@ -20,8 +20,8 @@ public import TCPServerKit
 /// ## Handshakes
 ///
 /// A connection in its handshake counts for `maxConnections`, and not as pending: clients that are silent keep no other
-/// from being served. They have ``handshakeTimeout`` for all of it, and where there are ``maxHandshakes`` of them, the
-/// oldest that has not sent a byte is closed for a new one. Between two looks at the sockets of the loop at most four steps
+/// from being served. They have ``handshakeTimeout`` for all of it, and where there are ``maxHandshakes`` of them, one
+/// is closed for a new one. Between two looks at the sockets of the loop at most four steps
 /// of handshakes are made, so that many new clients do not hold up those that are there. ``handshakeThreads`` makes them on
 /// other threads, and ``handshakeRate`` bounds how many begin in a second.
 ///
@@ -145,8 +145,8 @@ public import TCPServerKit
     }
   }
 
-  /// How many connections may be in their handshake; 1,024 at first, less than 1 counts as 1. Beyond it the oldest that has
-  /// not sent a byte is closed, or where all have, the oldest.
+  /// How many connections may be in their handshake; 1,024 at first, less than 1 counts as 1. Beyond it one is closed for
+  /// the new one: the oldest that has not sent a byte, or where more have sent some than have not, the oldest of those.
   public final var maxHandshakes: Int {
     get {
       requireLoop("SSLServer.maxHandshakes")

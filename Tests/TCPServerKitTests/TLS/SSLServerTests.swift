@@ -53,6 +53,29 @@ struct SSLServerTests {
     }
   }
 
+  @Test("Where most clients have begun to send, the oldest of those is closed for a new one")
+  func dropsAmongTalking() async throws {
+    try await onLoop { _ in
+      _ = try await whileServingEncrypted(handler: echo) { server in
+        server.maxHandshakes = 3
+        let silent = try #require(PlainClient(to: server))
+        try await until { server.handshakeStatistics.current == 1 }
+        let talking = try (0..<2).map { _ in
+          let client = try #require(PlainClient(to: server))
+          client.send([22, 3, 1])
+          return client
+        }
+        try await until { server.handshakeStatistics.current == 3 }
+        // Until the loop has looked at the bytes.
+        await turns()
+        let new = try #require(PlainClient(to: server))
+        try await until { server.handshakeStatistics.dropped == 1 }
+        try await until { talking[0].input() != .nothing }
+        #expect(silent.input() == .nothing && talking[1].input() == .nothing && new.input() == .nothing)
+      }
+    }
+  }
+
   @Test("A client whose first byte is none of TLS is closed, without an answer")
   func notTLS() async throws {
     try await onLoop { _ in

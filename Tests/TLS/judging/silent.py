@@ -108,6 +108,5 @@ def silent(figures):
     _, report = run(figures, "room for some", count, places, b"")
     figures.add("room for some: dropped for others", report["dropped"], at_least=1)
     if figures.is_long:
-        # Clients that have sent a byte are dropped last: a good one among few others that have not may be dropped before
-        # its hello has come.
+        # A good client among them has as long for its hello as it takes the others to fill half of the places.
         run(figures, "room for some, half begin", count, places, BEGINNING, is_judged=False)
