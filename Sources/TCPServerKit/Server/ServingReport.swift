@@ -61,17 +61,19 @@ struct AcceptedWhileAnnounced {
   private var before: UInt64?
   private(set) var count: UInt64 = 0
 
-  /// On the server's loop, when something has come of the shutdown.
-  mutating func follow(_ shutdown: GracefulShutdown, of server: TCPServer) {
+  /// When something has come of the shutdown.
+  ///
+  /// - Parameter accepted: how many connections the server has accepted until now.
+  mutating func follow(_ shutdown: GracefulShutdown, accepted: UInt64) {
     if shutdown.hasBegun {
-      end(server)
+      end(accepted: accepted)
     } else {
-      before = before ?? server.statistics.accepted
+      before = before ?? accepted
     }
   }
 
-  mutating func end(_ server: TCPServer) {
+  mutating func end(accepted: UInt64) {
     guard let before = exchange(&before, with: nil) else { return }
-    count = server.statistics.accepted - before
+    count = accepted - before
   }
 }

@@ -170,7 +170,7 @@ private final class Serving: CancellableWait {
     sweep = nil
     isOver = true
     // Of a server that has ended during the delay.
-    acceptedWhileAnnounced.end(server)
+    acceptedWhileAnnounced.end(accepted: server.statistics.accepted)
     report.acceptedWhileAnnounced = acceptedWhileAnnounced.count
   }
 
@@ -282,7 +282,7 @@ private final class Serving: CancellableWait {
   func follow(_ shutdown: GracefulShutdown) {
     // It may come when the server has long been listening for another call.
     guard !isOver, let engine = server.eventBase?.engine else { return }
-    acceptedWhileAnnounced.follow(shutdown, of: server)
+    acceptedWhileAnnounced.follow(shutdown, accepted: server.statistics.accepted)
     if let deadline = shutdown.deadline { shutDown(until: deadline, idleTime: shutdown.idleTime, engine) }
   }
 

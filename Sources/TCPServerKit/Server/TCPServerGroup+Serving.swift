@@ -54,9 +54,8 @@ extension TCPServerGroup {
     let accepted = Locked(AcceptedWhileAnnounced())
     let registration = shutdown?.observe { [self] in
       guard let shutdown else { return }
-      members.acceptor.soon { acceptor in
-        accepted.withLock { $0.follow(shutdown, of: acceptor) }
-      }
+      let soFar = statistics.accepted
+      accepted.withLock { $0.follow(shutdown, accepted: soFar) }
       guard shutdown.hasBegun else { return }
       finish(until: shutdown.deadline) { if let deadline = shutdown.deadline { end.begin(until: deadline) } }
     }
@@ -75,7 +74,7 @@ extension TCPServerGroup {
       var report = report
       report.acceptedWhileAnnounced = accepted.withLock { accepted in
         // Of a server that has ended during the delay.
-        accepted.end(members.acceptor)
+        accepted.end(accepted: statistics.accepted)
         return accepted.count
       }
       return report

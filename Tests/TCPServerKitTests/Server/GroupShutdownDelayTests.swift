@@ -26,8 +26,6 @@ struct GroupShutdownDelayTests {
       try await until { started.value == 3 }
       expectEcho(early)
       shutdown.begin(delay: .seconds(1000), timeout: .seconds(60))
-      // Until the accepting loop has been notified.
-      try await server.withAcceptor { _ in }
       let late = (0..<30).compactMap { _ in PlainClient(address, port: port) }
       expectEcho(early + late)
       #expect(server.isListening && seen.value == 30)
@@ -83,8 +81,6 @@ struct GroupShutdownDelayTests {
       try await until { started.value == 1 }
       expectEcho([early])
       shutdown.begin(delay: .seconds(1000))
-      // Until the accepting loop has been notified.
-      try await server.withAcceptor { _ in }
       let late = (0..<4).compactMap { _ in PlainClient(to: server) }
       expectEcho(late)
       if closed {
