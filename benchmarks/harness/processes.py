@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The processes of a measurement, each bounded in time and ended in any case."""
 
+import contextlib
 import json
 import os
 import select
@@ -198,13 +199,16 @@ class RunningServer(Process):
 
 
 def cpu_time_of_all(pid):
-    """What a process and its children have used, in nanoseconds. Those that have ended do not count."""
+    """What a process and its children have used, in nanoseconds. Those that have ended do not count, and neither do their
+    threads."""
     total = 0
     for thread in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="ascii") as counters:
-            total += int(counters.read().split()[0])
-        with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as children:
-            total += sum(map(cpu_time_of_all, children.read().split()))
+        # One may end while it is looked at.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="ascii") as counters:
+                total += int(counters.read().split()[0])
+            with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as children:
+                total += sum(map(cpu_time_of_all, children.read().split()))
     return total
 
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """One measurement of benchmarks/services: a program, started for it, under one load."""
 
+import contextlib
 import json
 import re
 import socket
+import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
@@ -78,6 +80,9 @@ class RunningProgram(Process):
         if self.has_ended():
             raise self.failed("ended under its load")
         self.terminate()
+        # What is ended by force leaves its children.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(limit)
         return None
 
     def __exit__(self, *_):

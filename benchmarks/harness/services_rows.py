@@ -102,7 +102,7 @@ listen relay
 """
 NGINX = """
 {user}daemon off;
-worker_processes 1;
+master_process off;
 pid {{folder}}/pid;
 error_log stderr;
 events {{{{ worker_connections 4096; }}}}

@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 
 from . import nginx
-from .building import CMAKE, NODE, PROGRAMS, SWIFT, Go, SwiftPackage, cmake_project, run
+from .building import CMAKE, NODE, SWIFT, Go, SwiftPackage, cmake_project
 from .loads import BUSY, Metric
 from .places import BENCHMARKS
 from .servers import OURS, QT, Server, pkg_config, program_version
@@ -22,12 +22,6 @@ RESUMED = Metric("resumed", "resumed, %", unit=0.01)
 MEMORY = Metric("bytes", "bytes a connection")
 SHAKEN = Metric("handshakes", "handshakes a second")
 LATE = Metric("late_ns", "late, ms", unit=1e6)
-
-
-class GoTLS(Go):
-    def build(self, names, say):
-        self.require_tool()
-        run(["go", "build", "-o", PROGRAMS / "go-tls", "."], say, folder=BENCHMARKS / "Servers/GoTLS")
 
 
 NIO_TLS = SwiftPackage(BENCHMARKS / "Servers/NIOTLS")
@@ -85,7 +79,7 @@ ROWS = (
     Row("ours-async-tls-thread", ASYNC, ("--threads", "1"), loads=("full", "full-rsa", "flood", "flood-rsa")),
     Row("qt-tls", Server("qt-tls", "QSslServer, QSslSocket", cmake_project("QtTLS"), QT, packages="qt6-base-dev")),
     Row("nio-tls", Server("nio-tls", "NIOSSLServerHandler", NIO_TLS, "SwiftNIO 2.101.2, swift-nio-ssl 2.37.6")),
-    Row("go-tls", Server("go-tls", "crypto/tls, a goroutine each", GoTLS(), program_version("Go", "go", "version"),
+    Row("go-tls", Server("go-tls", "crypto/tls, a goroutine each", Go("GoTLS", "go-tls"), program_version("Go", "go", "version"),
                          packages="golang-go")),
     Row("node-tls", Server("node-tls", "tls.createServer", NODE, program_version("Node.js", "node", "--version"),
                            command=("node", BENCHMARKS / "Servers/NodeTLS/server.js"), packages="nodejs")),

@@ -52,7 +52,7 @@ class RelayTests(unittest.TestCase):
 
 
 class ProgramTests(unittest.TestCase):
-    def test_a_program_that_does_not_begin_is_told_with_its_words(self):
+    def test_the_error_of_a_program_that_does_not_begin_has_its_words(self):
         wrong = Row("x", "http", "", None, "1", (sys.executable, "-c", "raise SystemExit('no configuration')"))
         with self.assertRaises(Failed) as caught:
             services_measuring.RunningProgram(wrong, setting())

@@ -58,7 +58,7 @@ def is_served(client):
     try:
         client.sendall(b"x")
         return client.recv(1) == b"x"
-    except ConnectionError:
+    except OSError:
         return False
 
 
@@ -68,7 +68,7 @@ def ask(port, source):
     try:
         with connect(port, source) as client:
             return 1000 * (time.monotonic() - start) if is_served(client) else None
-    except ConnectionError:
+    except OSError:
         return None
 
 
@@ -85,12 +85,16 @@ class Flood(threading.Thread):
     def run(self):
         while not self.over.is_set():
             # The server may reject a client before that has asked whether it is connected.
-            with contextlib.suppress(ConnectionError):
+            try:
                 client = connect(self.port, self.address(self.attempts))
                 if is_served(client):
                     self.kept.append(client)
                 else:
                     client.close()
+            except ConnectionError:
+                pass
+            except OSError:
+                self.over.wait(0.01)
             self.attempts += 1
 
     def end(self):
@@ -111,12 +115,14 @@ def flood(figures, server, count):
     floods = [Flood(server.port, lambda _: FLOODER_4), Flood(server.port, flooder_6)]
     for each in floods:
         each.start()
-    server.wait_until("both flood", lambda: all(each.attempts > 100 for each in floods), 30)
     times = []
-    for index in range(count):
-        times += [ask(server.port, other_4(index)), ask(server.port, other_6(index))]
-    for each in floods:
-        each.end()
+    try:
+        server.wait_until("both flood", lambda: all(each.attempts > 100 for each in floods), 30)
+        for index in range(count):
+            times += [ask(server.port, other_4(index)), ask(server.port, other_6(index))]
+    finally:
+        for each in floods:
+            each.end()
     served = [one for one in times if one is not None]
     figures.add("other sources, IPv4 and IPv6", 2 * count)
     figures.add("of these served", len(served), exactly=2 * count)

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -36,13 +37,18 @@ def piped(words, content, until):
     """Standard output of a client that is given the content, until it has that many bytes."""
     with subprocess.Popen([str(word) for word in words], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           stderr=subprocess.DEVNULL) as process:
+        limit = threading.Timer(SECONDS, process.kill)
+        limit.start()
         try:
             process.stdin.write(content)
             process.stdin.flush()
             answer = b""
             while until not in answer and (more := process.stdout.read1(65536)):
                 answer += more
+        except BrokenPipeError:
+            pass  # It has ended, and its answer says so.
         finally:
+            limit.cancel()
             process.kill()
     return answer
 

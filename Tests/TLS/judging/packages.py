@@ -13,7 +13,7 @@ NEEDED = {"tlslite": "tlslite-ng==0.8.2", "sslyze": "sslyze==6.3.1"}
 def install(folder, names):
     """Installs what is missing; where that is impossible, needs() says so later."""
     for name in names:
-        target = folder / name
+        target = folder / NEEDED[name]
         if not (target / name).is_dir():
             try:
                 subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
@@ -25,7 +25,7 @@ def install(folder, names):
 
 def needs(programs, name):
     """Makes the package importable, and returns its folder."""
-    folder = programs.packages / name
+    folder = programs.packages / NEEDED[name]
     if not (folder / name).is_dir():
         raise Unreachable(f"pip could not install {NEEDED[name]}")
     if str(folder) not in sys.path:

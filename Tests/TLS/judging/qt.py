@@ -49,6 +49,7 @@ class QtServer:
             [str(program), str(certificates / "exact-ecdsa.pem"), str(int(TIMEOUT * 1000))], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, text=True)
         if not select.select([self.process.stdout], [], [], SECONDS)[0]:
+            self.__exit__()
             raise Failed("Qt's server does not say its port")
         self.port = int(self.process.stdout.readline().split()[1])
 

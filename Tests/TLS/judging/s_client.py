@@ -58,7 +58,7 @@ class Client:
     @property
     def shown(self):
         """The common name of the server's certificate."""
-        found = re.search(r"^subject=CN = (\S+)", self.text, re.MULTILINE)
+        found = re.search(r"^subject=CN\s*=\s*(\S+)", self.text, re.MULTILINE)
         return found.group(1) if found else None
 
     @property

@@ -23,7 +23,12 @@ class Server:
             [str(programs.server), str(programs.certificates), key, verify, *words],
             env=os.environ | {"MALLOC_ARENA_MAX": "1"}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         self.authority = programs.certificates / "authority.pem"
-        self.port = int(self._line("port").split()[1])
+        try:
+            self.port = int(self._line("port").split()[1])
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
 
     def _line(self, what):
         if not select.select([self.process.stdout], [], [], SECONDS)[0]:
