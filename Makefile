@@ -21,7 +21,7 @@ help:
 	@echo 'make torture                     every system call and allocation fails, in every way (a few minutes)'
 	@echo 'make test-sanitizers             the tests under the sanitizers, the C tests under valgrind'
 	@echo 'make coverage                    which lines and branches the tests reach'
-	@echo 'make fuzz [SECONDS=60]           random input and calls for the C core, so long for each target'
+	@echo 'make fuzz [SECONDS=60]           random input for the C core, TLS and SOCKS5, so long for each target'
 	@echo 'make soak [CONNECTIONS=200000]   that many for each of our servers, while things happen to them'
 	@echo 'make hostile                     floods, scans, limits, slow peers at length, with a table (20 minutes)'
 	@echo 'make judge-tls                   encrypted servers against attackers, scanners and silent clients (10 minutes)'
@@ -119,7 +119,7 @@ bench-services:
 	@benchmarks/services $(ARGS)
 
 clean:
-	rm -rf .build build benchmarks/.build benchmarks/Servers/SwiftPeers/.build benchmarks/Servers/NIOTLS/.build Examples/.build Examples/NIOHandoff/.build Examples/Torrent/.build
+	rm -rf .build build benchmarks/.build benchmarks/Servers/SwiftPeers/.build benchmarks/Servers/NIOTLS/.build benchmarks/Servers/Monitored/.build Examples/.build Examples/NIOHandoff/.build Examples/Service/.build Examples/Torrent/.build
 
 dependencies-run:
 	@scripts/install-dependencies run

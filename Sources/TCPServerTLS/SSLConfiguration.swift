@@ -80,8 +80,8 @@ public struct SSLConfiguration: Sendable {
   ///
   /// It is called with the name that the client has sent, in any case of letters, or nil for none, in a task on the loop of the
   /// connection, as handlers are: it may wait, for a file or another server, but not block. Handshakes go on beside it, and it
-  /// is called once for each handshake: what it finds is not kept, so it may answer anew each time, and caches itself what is
-  /// costly. Sessions that are resumed are looked up, too.
+  /// is called once for each handshake: what it returns is not kept. It may return another identity each time, and has to
+  /// cache what is costly to find. Sessions that are resumed are looked up, too.
   ///
   /// The handshake's timeout is for the look-up, too. When that has passed, or the connection ends otherwise, the task is
   /// cancelled, and what it returns is ignored.

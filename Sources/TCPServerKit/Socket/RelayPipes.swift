@@ -35,7 +35,7 @@ final class RelayPipe: @unchecked Sendable {
 final class RelayPipes: @unchecked Sendable {
   /// How many pipes the relays of one loop use at once. With 256 KiB in each that is 16 MiB that slow peers can hold.
   static let most = 64
-  /// How many are kept for the next that wants one.
+  /// How many are kept for the next relay.
   private static let mostFree = 16
 
   private var free: [RelayPipe] = []
@@ -57,7 +57,7 @@ final class RelayPipes: @unchecked Sendable {
     mostMoved = max(mostMoved, pipe.count)
   }
 
-  /// - Parameter pipe: is closed where it holds bytes, which nothing wants any more.
+  /// - Parameter pipe: is closed where it holds bytes, which no relay passes on.
   func put(back pipe: RelayPipe) {
     used -= 1
     if pipe.count == 0, free.count < Self.mostFree { free.append(pipe) }

@@ -22,7 +22,7 @@ def make_identity(folder):
 
 
 def encryption():
-    """What encrypts a client, whoever the server is."""
+    """What encrypts a client, for any server."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
