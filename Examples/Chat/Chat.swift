@@ -48,7 +48,7 @@ struct Chat: ParsableCommand {
     let report = try loop.run { [self] in
       try await serve(Room(on: loop), until: shutdown)
     }
-    tell("Stopped; members: \(report.served).")
+    printLine("Stopped; members: \(report.served).")
   }
 
   private func serve(_ room: Room, until shutdown: GracefulShutdown) async throws -> ServingReport {
@@ -57,7 +57,7 @@ struct Chat: ParsableCommand {
       throw StartFailure(server)
     }
     limit.apply(to: server)
-    tell("Chat is listening on \(server.serverAddress), port \(server.serverPort).")
+    printLine("Chat is listening on \(server.serverAddress), port \(server.serverPort).")
     return try await server.serve(shutdown: shutdown) { [self] socket in
       // What the system holds counts as well: by itself that grows to some MiB.
       socket.setSocketOption(.sendBufferSize, held)

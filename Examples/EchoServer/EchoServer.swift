@@ -113,22 +113,22 @@ struct EchoServer: ParsableCommand {
     )
     let restart = restartPath.map { HotRestart(at: $0, eventBase: signals) }
     let report = try signals.run { [self] in
-      async let _ = tellOfDelay(of: shutdown)
+      async let _ = printDelay(of: shutdown)
       return try await EventBaseGroup.withThreads(loops: loops) {
         try await serve(on: $0, inherited, restart, until: shutdown)
       }
     }
     guard let report else { return }
-    tell("Stopped; connections served: \(report.served).")
-    if drainDelay > 0 { tell("Accepted during the delay: \(report.acceptedWhileAnnounced).") }
-    for peer in report.cancelledPeers { tell("Cut off: \(peer).") }
+    printLine("Stopped; connections served: \(report.served).")
+    if drainDelay > 0 { printLine("Accepted during the delay: \(report.acceptedWhileAnnounced).") }
+    for peer in report.cancelledPeers { printLine("Cut off: \(peer).") }
   }
 
   /// Is cancelled when the server ends.
-  private func tellOfDelay(of shutdown: GracefulShutdown) async {
+  private func printDelay(of shutdown: GracefulShutdown) async {
     await shutdown.waitUntilAnnounced()
     guard shutdown.isAnnounced, drainDelay > 0 else { return }
-    tell("Ends soon; clients are accepted for \(drainDelay) s more.")
+    printLine("Ends soon; clients are accepted for \(drainDelay) s more.")
   }
 
   /// - Returns: nil where it was not to serve any.
@@ -160,7 +160,7 @@ struct EchoServer: ParsableCommand {
     try await server.withAcceptor { [limit] in limit.apply(to: $0) }
     try await server.withServers { [limit] server, _ in limit.apply(to: server) }
     if diagnose {
-      tell("\(try await server.diagnose())")
+      printLine("\(try await server.diagnose())")
       return nil
     }
     var dumps: SnapshotsOnSignals?
@@ -168,7 +168,7 @@ struct EchoServer: ParsableCommand {
     defer { dumps?.stop() }
     let protocolName = http ? "HTTP" : "Echo"
     let place = server.serverPath ?? "\(server.serverAddress), port \(server.serverPort)"
-    tell("\(protocolName) server is listening on \(place).")
+    printLine("\(protocolName) server is listening on \(place).")
 
     try predecessor?.ready()
     let notifier = ServiceNotifier()

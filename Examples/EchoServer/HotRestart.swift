@@ -18,7 +18,7 @@ struct HotRestart: Sendable {
     program = SuccessorProgram(
       path: CommandLine.arguments[0],
       arguments: Array(CommandLine.arguments.dropFirst())
-    ) { tell("\($0).") }
+    ) { printLine("\($0).") }
     program.startOnSignals(SIGHUP, eventBase: eventBase)
   }
 
@@ -37,13 +37,13 @@ struct HotRestart: Sendable {
         starting: program
       )
       if let process = successor.process { ServiceNotifier()?.mainProcess(process) }
-      tell("Handed over to process \(successor.process ?? 0).")
+      printLine("Handed over to process \(successor.process ?? 0).")
       shutdown.begin(timeout: grace)
       return successor
     } catch is CancellationError {
       return nil
     } catch {
-      tell("No process can take over: \(error).")
+      printLine("No process can take over: \(error).")
       return nil
     }
   }

@@ -47,7 +47,7 @@ struct EncryptedEchoServer: ParsableCommand {
     let report = try signals.run { [self] in
       try await EventBaseGroup.withThreads(loops: loops) { try await serve(on: $0, until: shutdown, signals) }
     }
-    tell("Stopped; connections served: \(report.served).")
+    printLine("Stopped; connections served: \(report.served).")
   }
 
   private func serve(
@@ -71,7 +71,7 @@ struct EncryptedEchoServer: ParsableCommand {
     try await server.withAcceptor { [limit] in limit.apply(to: $0) }
     let renewal = Renewal(of: server, settings, certificate, key)
     defer { renewal.stop() }
-    tell("Echo server is listening on \(server.serverAddress), port \(server.serverPort), with TLS.")
+    printLine("Echo server is listening on \(server.serverAddress), port \(server.serverPort), with TLS.")
     return try await server.serve(shutdown: shutdown) { [deadlines] in try await echo($0, deadlines) }
   }
 }

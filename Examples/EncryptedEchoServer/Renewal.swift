@@ -20,9 +20,9 @@ struct Renewal {
           var renewed = settings
           renewed.identities = [try SSLIdentity(certificateFile: certificate, keyFile: key)]
           try await server.setSSLConfiguration(renewed)
-          tell("The certificate was read again.")
+          printLine("The certificate was read again.")
         } catch {
-          tell("The certificate stays: \(error)")
+          printLine("The certificate stays: \(error)")
         }
       }
     }

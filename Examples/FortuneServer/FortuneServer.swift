@@ -42,10 +42,10 @@ struct FortuneServer: ParsableCommand {
     loop.stopOnSignals(SIGINT, SIGTERM)
     limit.apply(to: server)
 
-    tellHowToAsk(server)
+    printHowToAsk(server)
 
     loop.run()
 
-    tell("Stopped; fortunes served: \(server.statistics.delivered).")
+    printLine("Stopped; fortunes served: \(server.statistics.delivered).")
   }
 }

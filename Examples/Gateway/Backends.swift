@@ -72,7 +72,7 @@ final class Backends: Sendable {
       state.backends[index].clients += 1
       return hadFailed ? state.backends[index].place : nil
     }
-    if let returned { tell("Backend \(returned) answers again.") }
+    if let returned { printLine("Backend \(returned) answers again.") }
   }
 
   /// Prints the first failure of a row.
@@ -82,7 +82,7 @@ final class Backends: Sendable {
       state.backends[index].failedUntil = .now + Self.pause
       return hadFailed ? nil : state.backends[index].place
     }
-    if let failed { tell("Backend \(failed) does not answer: \(reason).") }
+    if let failed { printLine("Backend \(failed) does not answer: \(reason).") }
   }
 
   /// A line for each, with the number of its clients.

@@ -80,23 +80,23 @@ struct Gateway: ParsableCommand {
     let backends = Backends(backend, timeout: limits.connect)
     let traffic = Traffic()
     let reports = try signals.run { [self] in
-      async let _ = tellOfDelay(of: shutdown)
+      async let _ = printDelay(of: shutdown)
       return try await EventBaseGroup.withThreads(loops: loops) {
         try await serve(on: $0, backends, traffic, until: shutdown)
       }
     }
-    tell(traffic.summary(of: reports))
+    printLine(traffic.summary(of: reports))
     if drainDelay > 0 {
-      tell("Accepted during the delay: \(reports.reduce(0) { $0 + $1.acceptedWhileAnnounced }).")
+      printLine("Accepted during the delay: \(reports.reduce(0) { $0 + $1.acceptedWhileAnnounced }).")
     }
-    for line in backends.lines { tell(line) }
+    for line in backends.lines { printLine(line) }
   }
 
   /// Is cancelled when the gateway ends.
-  private func tellOfDelay(of shutdown: GracefulShutdown) async {
+  private func printDelay(of shutdown: GracefulShutdown) async {
     await shutdown.waitUntilAnnounced()
     guard shutdown.isAnnounced, drainDelay > 0 else { return }
-    tell("Ends soon; clients are accepted for \(drainDelay) s more.")
+    printLine("Ends soon; clients are accepted for \(drainDelay) s more.")
   }
 
   /// One server for each place, on the same loops.
@@ -132,7 +132,7 @@ struct Gateway: ParsableCommand {
     var dumps: SnapshotsOnSignals?
     if let dump { dumps = await SnapshotsOnSignals(of: servers, to: dump) }
     defer { dumps?.stop() }
-    for server in servers { tell("Gateway is listening on \(server.placeText).") }
+    for server in servers { printLine("Gateway is listening on \(server.placeText).") }
     try ServiceNotifier()?.ready()
     return try await withThrowingTaskGroup(of: ServingReport.self) { group in
       for server in servers {

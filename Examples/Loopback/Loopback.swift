@@ -23,7 +23,7 @@ struct Loopback: ParsableCommand {
       throw StartFailure(server)
     }
     loop.stopOnSignals(SIGINT, SIGTERM)
-    tell("Listening on \(server.serverAddress), port \(server.serverPort).")
+    printLine("Listening on \(server.serverAddress), port \(server.serverPort).")
 
     let receiver = Receiver(server)
     let sender = Sender()
@@ -40,13 +40,13 @@ struct Loopback: ParsableCommand {
     stall.start()
     receiver.whenReceived = {
       stall.start()
-      tell("Sent \(mebibytes(sender.sent)), received \(mebibytes(receiver.received)).")
+      printLine("Sent \(mebibytes(sender.sent)), received \(mebibytes(receiver.received)).")
     }
     sender.connect(to: server.serverAddress, port: server.serverPort)
 
     loop.run()
 
-    tell("Received \(receiver.received) bytes; the write buffer held \(sender.largestBuffer) at most.")
+    printLine("Received \(receiver.received) bytes; the write buffer held \(sender.largestBuffer) at most.")
     if let failure { throw failure }
     guard receiver.received == Transfer.total else {
       throw Failure(description: "Stopped before the end")

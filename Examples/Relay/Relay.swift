@@ -66,7 +66,7 @@ struct Relay: ParsableCommand {
     }
     let bytes = total.withLock { $0 }
     let broken = report.failed + report.cancelled
-    tell(
+    printLine(
       "Stopped; clients: \(report.served), cut off: \(broken); bytes: \(bytes.forwarded) up, \(bytes.returned) down."
     )
   }
@@ -81,13 +81,13 @@ struct Relay: ParsableCommand {
     }
     // A client has its connection and one to the host.
     limit.apply(to: server, descriptorsEach: 2)
-    tell("Relay is listening on \(server.serverAddress), port \(server.serverPort).")
+    printLine("Relay is listening on \(server.serverAddress), port \(server.serverPort).")
     return try await server.serve(shutdown: shutdown) { [self] client in
       let upstream = TCPSocket()
       do {
         try await upstream.connect(to: host, port: port, timeout: .seconds(connectSeconds))
       } catch let error as SocketError {
-        tell("A client was not served: \(upstream.errorString).")
+        printLine("A client was not served: \(upstream.errorString).")
         client.abort()
         throw error
       }

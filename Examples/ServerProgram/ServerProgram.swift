@@ -15,17 +15,19 @@ package func hostAddress(_ text: String) throws -> HostAddress {
 }
 
 /// Prints a line at once, also where the output is a pipe.
-package func tell(_ line: String) {
+package func printLine(_ line: String) {
   print(line)
   fflush(nil)
 }
 
 /// Prints where a Fortune Server listens, and how to get a fortune there.
-package func tellHowToAsk(_ server: TCPServer) {
+package func printHowToAsk(_ server: TCPServer) {
   let (address, port) = (server.serverAddress, server.serverPort)
   let shown = address == .any || address == .anyIPv4 ? machineAddress() : address
-  tell("The server is running on \(shown), port \(port).")
-  tell("For a fortune: make fortune PORT=\(port), or FortuneClient \(shown) \(port). Ctrl-C ends the server.")
+  printLine("The server is running on \(shown), port \(port).")
+  printLine(
+    "For a fortune: make fortune PORT=\(port), or FortuneClient \(shown) \(port). Ctrl-C ends the server."
+  )
 }
 
 /// An event loop; without one there is nothing to start.

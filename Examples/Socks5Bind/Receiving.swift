@@ -48,11 +48,11 @@ final class Receiver: Sendable {
       // Elsewhere, because the disk may take seconds, and the loop serves others meanwhile.
       let name = try await Task.detached { try file.store() }.value
       stored.add(1, ordering: .relaxed)
-      tell("Stored \(name): \(size) bytes from \(socket.peerAddress).")
+      printLine("Stored \(name): \(size) bytes from \(socket.peerAddress).")
     } catch {
       // A peer that has ended its side of the connection only, or is too slow, can still be answered.
       count += socket.bytesAvailable
-      tell("Not stored: \(count) of \(size) bytes from \(socket.peerAddress). \(error)")
+      printLine("Not stored: \(count) of \(size) bytes from \(socket.peerAddress). \(error)")
       return try await answer("Not stored; \(count) of \(size) bytes have come.", to: socket)
     }
     try await answer("Stored \(size) bytes.", to: socket)

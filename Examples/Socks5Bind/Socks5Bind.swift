@@ -68,7 +68,7 @@ struct Socks5Bind: ParsableCommand {
     try loop.run { [self] in
       try await serve(receiver, until: shutdown)
     }
-    tell("Stopped; files stored: \(receiver.stored.load(ordering: .relaxed)).")
+    printLine("Stopped; files stored: \(receiver.stored.load(ordering: .relaxed)).")
   }
 
   private func serve(_ receiver: Receiver, until shutdown: GracefulShutdown) async throws {
@@ -76,17 +76,17 @@ struct Socks5Bind: ParsableCommand {
     server.proxy = networkProxy
     server.proxyListenOptions.simultaneousBindings = ports
     server.serverAddressChanged.connect { [unowned server] in
-      tell("Now reachable at \(places(of: server)).")
+      printLine("Now reachable at \(places(of: server)).")
     }
     server.acceptError.connect { [unowned server] _ in
-      tell("Trying again: \(server.errorString)")
+      printLine("Trying again: \(server.errorString)")
     }
     guard server.listen(port: port) else {
       throw StartFailure(server)
     }
     // A peer has its connection and its file.
     connectionLimit.apply(to: server, descriptorsEach: 2)
-    tell("Reachable at \(server.serverAddress), port \(server.serverPort), through \(server.proxy).")
+    printLine("Reachable at \(server.serverAddress), port \(server.serverPort), through \(server.proxy).")
     try await server.serve(shutdown: shutdown) { try await receiver.receive(from: $0) }
   }
 

@@ -41,7 +41,7 @@ final class DistributingServer: TCPServer, @unchecked Sendable {
 
   private func clientEnded(_ failure: String?) {
     if let failure {
-      tell("A client was not served: \(failure).")
+      printLine("A client was not served: \(failure).")
     } else {
       served += 1
     }

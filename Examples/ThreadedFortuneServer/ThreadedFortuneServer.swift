@@ -58,7 +58,7 @@ struct ThreadedFortuneServer: ParsableCommand {
       throw StartFailure(server)
     }
     limit.apply(to: server)
-    tellHowToAsk(server)
+    printHowToAsk(server)
 
     loop.run()
 
@@ -66,6 +66,6 @@ struct ThreadedFortuneServer: ParsableCommand {
     server.runUntilConnectionsEnded(timeout: Self.grace)
     let unfinished = server.statistics.live
     let rest = unfinished > 0 ? "; unfinished: \(unfinished)" : ""
-    tell("Stopped; fortunes served: \(server.served)\(rest).")
+    printLine("Stopped; fortunes served: \(server.served)\(rest).")
   }
 }

@@ -42,11 +42,11 @@ struct NIOHandoff: ParsableCommand {
       eventBase: loop,
       group: group,
       initialize: { Echo.serve($0, firstByte: firstByte, idle: idle) },
-      whenFailed: { tell("A client was not served: \($0).") }
+      whenFailed: { printLine("A client was not served: \($0).") }
     )
     try listen(server, group)
     limit.apply(to: server)
-    tell("Listening on \(server.serverAddress), port \(server.serverPort), for SwiftNIO.")
+    printLine("Listening on \(server.serverAddress), port \(server.serverPort), for SwiftNIO.")
 
     loop.run()
 
@@ -56,7 +56,7 @@ struct NIOHandoff: ParsableCommand {
     // Closes the channels that are left. Each of them notifies the server, whose loop has to run once more for that.
     try group.syncShutdownGracefully()
     server.runUntilConnectionsEnded(timeout: Self.grace)
-    tell("Stopped; connections served: \(server.statistics.delivered), cut off: \(unfinished).")
+    printLine("Stopped; connections served: \(server.statistics.delivered), cut off: \(unfinished).")
   }
 
   private func listen(_ server: TCPServer, _ group: any EventLoopGroup) throws {
