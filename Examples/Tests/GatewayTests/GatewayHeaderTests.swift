@@ -57,8 +57,8 @@ struct GatewayHeaderTests {
   @Test("A client without an address is unknown to the backend")
   func unknown() throws {
     let echo = try Listening.echo()
-    let files = try RealProxy()
-    let path = files.folder + "/socket"
+    let folder = try TemporaryFolder()
+    let path = folder.path + "/socket"
     let gateway = try Program(
       "Gateway",
       ["--listen", path, "--backend", "127.0.0.1:\(echo.port)", "--send-proxy", "v1"]
@@ -113,31 +113,26 @@ struct GatewayHeaderTests {
   )
   func haproxies() async throws {
     let echo = try Listening.echo()
-    let (before, behind) = (try RealProxy(), try RealProxy())
-    let (front, back) = (try FreePort().number, try FreePort().number)
-    try behind.start(
-      .haproxy,
-      on: back,
+    let folders = (before: try TemporaryFolder(), behind: try TemporaryFolder())
+    let back = try RealProxy(.haproxy, in: folders.behind) { port in
       Self.defaults + """
         listen back
-          bind 127.0.0.1:\(back) accept-proxy
+          bind 127.0.0.1:\(port) accept-proxy
           server echo 127.0.0.1:\(echo.port) send-proxy
 
         """
-    )
+    }
     let options = ["--behind-proxy", "127.0.0.0/8", "--send-proxy", "v2", "--loops", "2"]
-    let gateway = try Listening.gateway(to: [back], options)
-    try before.start(
-      .haproxy,
-      on: front,
+    let gateway = try Listening.gateway(to: [back.port], options)
+    let front = try RealProxy(.haproxy, in: folders.before) { port in
       Self.defaults + """
         listen front
-          bind 127.0.0.1:\(front)
+          bind 127.0.0.1:\(port)
           server gateway 127.0.0.1:\(gateway.port) send-proxy-v2 proxy-v2-options crc32c
 
         """
-    )
-    try await compare(through: front)
+    }
+    try await compare(through: front.port)
     #expect(try gateway.stop().contains(" without a backend: 0;"))
   }
 
@@ -147,8 +142,8 @@ struct GatewayHeaderTests {
   )
   func nginx() async throws {
     let echo = try Listening.echo()
-    let before = try RealProxy()
-    let (front, path) = (try FreePort().number, before.folder + "/socket")
+    let folder = try TemporaryFolder()
+    let path = folder.path + "/socket"
     let gateway = try Program(
       "Gateway",
       [
@@ -158,33 +153,21 @@ struct GatewayHeaderTests {
     )
     #expect(try gateway.nextLine() == "Gateway is listening on \(path).")
     let module = "/usr/lib/nginx/modules/ngx_stream_module.so"
-    try before.start(
-      .nginx,
-      on: front,
+    let front = try RealProxy(.nginx, in: folder) { port in
       """
       \(access(module, F_OK) == 0 ? "load_module \(module);" : "")
       \(getuid() == 0 ? "user root root;" : "")
       daemon off;
-      pid \(before.folder)/pid;
+      pid \(folder.path)/pid;
       events { worker_connections 4096; }
       stream {
-        server { listen 127.0.0.1:\(front); proxy_pass unix:\(path); proxy_protocol on; proxy_half_close on; }
+        server { listen 127.0.0.1:\(port); proxy_pass unix:\(path); proxy_protocol on; proxy_half_close on; }
       }
 
       """
-    )
-    try await compare(through: front)
+    }
+    try await compare(through: front.port)
     gateway.send(signal: SIGTERM)
     #expect(try gateway.end().output.contains(" without a backend: 0;"))
-  }
-}
-
-/// A port that was free a moment ago, for a program that takes none of the system's choice.
-private struct FreePort {
-  let number: UInt16
-
-  init() throws {
-    guard let reserved = ReservedPort() else { throw UnexpectedOutput(line: "no port") }
-    number = reserved.number
   }
 }

@@ -9,8 +9,8 @@ struct GatewayProgramTests {
   @Test("What clients send comes back through it, at a port and at a path, and is counted")
   func relays() throws {
     let echo = try Listening.echo()
-    let files = try RealProxy()
-    let path = files.folder + "/socket"
+    let folder = try TemporaryFolder()
+    let path = folder.path + "/socket"
     let gateway = try Listening.gateway(to: [echo.port], ["--listen", path, "--loops", "2"])
     #expect(try gateway.program.nextLine() == "Gateway is listening on \(path).")
     #expect(try #require(Connection(port: gateway.port)).exchange() == "!")
@@ -28,8 +28,8 @@ struct GatewayProgramTests {
 
   @Test("A backend at a path is connected to")
   func backendAtPath() throws {
-    let files = try RealProxy()
-    let path = files.folder + "/socket"
+    let folder = try TemporaryFolder()
+    let path = folder.path + "/socket"
     let echo = try Program("EchoServer", ["--path", path])
     #expect(try echo.nextLine() == "Echo server is listening on \(path).")
     let gateway = try Listening("Gateway", ["--listen", "127.0.0.1:0", "--backend", path])
@@ -58,8 +58,8 @@ struct GatewayProgramTests {
 
   @Test("Without any backend a client is reset; one that comes back is reported, and serves the next")
   func noBackend() throws {
-    let files = try RealProxy()
-    let path = files.folder + "/socket"
+    let folder = try TemporaryFolder()
+    let path = folder.path + "/socket"
     let gateway = try Listening("Gateway", ["--listen", "127.0.0.1:0", "--backend", path])
     #expect(try #require(Connection(port: gateway.port)).receiveToEnd() == nil)
     #expect(try gateway.program.nextLine()?.hasPrefix("Backend \(path) does not answer: ") == true)
@@ -91,7 +91,7 @@ struct GatewayProgramTests {
     let idle = try Listening.gateway(to: [echo.port], ["--idle", "0.05"])
     let client = try #require(Connection(port: idle.port))
     client.send([1])
-    #expect(client.receive(1) == [1])
+    // Before or after its echo.
     #expect(client.receiveToEnd() == nil)
   }
 
@@ -110,26 +110,18 @@ struct GatewayProgramTests {
   @Test("SIGUSR1 and SIGUSR2 append what each place is doing")
   func dump() throws {
     let echo = try Listening.echo()
-    let files = try RealProxy()
-    let file = files.folder + "/dump"
+    let folder = try TemporaryFolder()
+    let file = folder.path + "/dump"
     let gateway = try Listening.gateway(to: [echo.port], ["--listen", "127.0.0.1:0", "--dump", file])
     #expect(try gateway.program.nextLine()?.hasPrefix("Gateway is listening on 127.0.0.1, port ") == true)
     for (signal, mark) in [(SIGUSR1, "server on 127.0.0.1"), (SIGUSR2, "{\"address\":\"127.0.0.1\"")] {
       gateway.program.send(signal: signal)
       let deadline = ContinuousClock.now + Program.limit
-      while contents(of: file).split(separator: "\n").count(where: { $0.hasPrefix(mark) }) < 2 {
-        try #require(ContinuousClock.now < deadline, "\(contents(of: file))")
+      while textOfFile(file).split(separator: "\n").count(where: { $0.hasPrefix(mark) }) < 2 {
+        try #require(ContinuousClock.now < deadline, "\(textOfFile(file))")
         usleep(1000)
       }
     }
-  }
-
-  private func contents(of path: String) -> String {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    defer { close(descriptor) }
-    var bytes = [UInt8](repeating: 0, count: 1 << 20)
-    let count = read(descriptor, &bytes, bytes.count)
-    return String(decoding: bytes.prefix(max(count, 0)), as: UTF8.self)
   }
 
   @Test(
@@ -147,6 +139,7 @@ struct GatewayProgramTests {
       (["--listen", "*:0"], "Missing expected argument '--backend <backend> ...'"),
       (["--listen", "*:0", "--backend", "*:1"], "'*:1' is nothing to connect to"),
       (["--listen", "*:0", "--backend", "a:0"], "'a:0' is nothing to connect to"),
+      (["--listen", "*:0", "--backend", "a:"], "'a:' is neither HOST:PORT"),
       (
         ["--listen", "*:0", "--backend", "a:1", "--behind-proxy", "10.0.0.0/33"],
         "\"10.0.0.0/33\" is no network"
@@ -183,7 +176,7 @@ struct GatewayProgramTests {
   @Test("A place where it cannot listen is named")
   func taken() throws {
     let echo = try Listening.echo()
-    let arguments = ["--listen", "127.0.0.1:\(echo.port)", "--backend", "127.0.0.1:\(echo.port)"]
+    let arguments = ["--listen", "127.0.0.1:\(echo.port)", "--backend", "/run/backend"]
     let end = try Program("Gateway", arguments).end()
     #expect(end.status == 1)
     #expect(

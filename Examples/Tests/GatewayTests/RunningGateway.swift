@@ -17,13 +17,23 @@ struct Listening {
   }
 
   /// A gateway on a port of 127.0.0.1, and before these backends.
-  static func gateway(to backends: [UInt16], _ options: [String] = []) throws -> Listening {
+  ///
+  /// - Parameter descriptors: how many it may have; nil leaves that as it is.
+  static func gateway(
+    to backends: [UInt16],
+    _ options: [String] = [],
+    descriptors: Int? = nil
+  ) throws -> Listening {
     let places = backends.flatMap { ["--backend", "127.0.0.1:\($0)"] }
-    return try Listening("Gateway", ["--listen", "127.0.0.1:0"] + places + options)
+    return try Listening(
+      "Gateway",
+      ["--listen", "127.0.0.1:0"] + places + options,
+      descriptors: descriptors
+    )
   }
 
-  init(_ name: String, _ arguments: [String]) throws {
-    program = try Program(name, arguments)
+  init(_ name: String, _ arguments: [String], descriptors: Int? = nil) throws {
+    program = try Program(name, arguments, descriptors: descriptors)
     let line = try program.nextLine() ?? ""
     guard let match = line.wholeMatch(of: /.+ is listening on 127\.0\.0\.1, port (\d+)\./),
       let port = UInt16(match.1)
@@ -37,51 +47,6 @@ struct Listening {
     let end = try program.end()
     #expect(end.status == 0 && end.errors.isEmpty, "\(end)")
     return end.output
-  }
-}
-
-/// Real programs, their configuration and their sockets, all gone at the end.
-final class RealProxy {
-  enum Kind: String {
-    case haproxy = "/usr/sbin/haproxy"
-    case nginx = "/usr/sbin/nginx"
-  }
-
-  let folder: String
-  private var program: Program?
-
-  init() throws {
-    var template = Array("/tmp/tcpserverkit.XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { throw UnexpectedOutput(line: "no temporary folder") }
-    folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-  }
-
-  deinit {
-    program?.send(signal: SIGTERM)
-    _ = try? program?.end()
-    for name in ["configuration", "errors", "pid", "socket", "dump"] { unlink("\(folder)/\(name)") }
-    rmdir(folder)
-  }
-
-  /// Starts one that listens on a port; ready when that answers.
-  func start(_ kind: Kind, on port: UInt16, _ configuration: String) throws {
-    let path = folder + "/configuration"
-    let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-    let bytes = Array(configuration.utf8)
-    guard write(file, bytes, bytes.count) == bytes.count, close(file) == 0 else {
-      throw UnexpectedOutput(line: "cannot write \(path)")
-    }
-    let arguments =
-      switch kind {
-      case .haproxy: ["-db", "-f", path]
-      case .nginx: ["-p", folder, "-e", folder + "/errors", "-c", path]
-      }
-    program = try Program(path: kind.rawValue, arguments)
-    let deadline = ContinuousClock.now + Program.limit
-    while Connection(port: port) == nil {
-      guard ContinuousClock.now < deadline else { throw UnexpectedOutput(line: "\(kind) does not start") }
-      usleep(1000)
-    }
   }
 }
 
