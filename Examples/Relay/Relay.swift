@@ -79,8 +79,8 @@ struct Relay: ParsableCommand {
     guard server.listen(address: address, port: listenPort) else {
       throw StartFailure(server)
     }
-    // A client has its connection and one to the host.
-    limit.apply(to: server, descriptorsEach: 2)
+    // A client has its connection and one to the host, and until that is there a look-up of the name.
+    limit.apply(to: server, descriptorsEach: HostAddress(host) == nil ? 4 : 2, relayLoops: 1)
     printLine("Relay is listening on \(server.serverAddress), port \(server.serverPort).")
     return try await server.serve(shutdown: shutdown) { [self] client in
       let upstream = TCPSocket()

@@ -24,11 +24,33 @@ package struct ConnectionLimit: ParsableArguments, Sendable {
   /// at no cost; without one the server would find out by trial, again and again, that no descriptors are left, which
   /// the last one before the reserve counts as.
   ///
-  /// - Parameter count: how many descriptors serving a connection takes.
-  package func apply(to server: TCPServer, descriptorsEach count: Int = 1) {
-    server.maxConnections = max(1, min(maxConnections, (server.descriptorHeadroom - 1) / count))
+  /// - Parameters:
+  ///   - count: how many descriptors serving a connection takes.
+  ///   - loops: on how many loops connections are relayed, whose pipes take descriptors as well.
+  ///   - servers: how many servers share the descriptors evenly.
+  package func apply(
+    to server: TCPServer,
+    descriptorsEach count: Int = 1,
+    relayLoops loops: Int = 0,
+    servers: Int = 1
+  ) {
+    let left = server.descriptorHeadroom - 1
+    let most = loops == 0 ? left / count : Self.mostRelays(left, descriptorsEach: count, loops: loops)
+    server.maxConnections = max(1, min(maxConnections, most / servers))
     // A connection that has been ended keeps its place until its peer has ended it, too, or is silent for so long.
     server.deliveryTimeout = .seconds(5)
+  }
+}
+
+extension ConnectionLimit {
+  /// How many relays have enough descriptors at any time.
+  ///
+  /// A pipe is two descriptors. Each direction of a relay uses one while it holds bytes; a loop has 64 of them at most,
+  /// and keeps 16 of those that are not in use.
+  package static func mostRelays(_ descriptors: Int, descriptorsEach count: Int, loops: Int) -> Int {
+    let withAllPipes = (descriptors - 2 * 64 * loops) / count
+    let withPipesOfTheirOwn = (descriptors - 2 * 16 * loops) / (count + 2 * 2)
+    return max(withAllPipes, withPipesOfTheirOwn)
   }
 }
 
