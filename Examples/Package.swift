@@ -146,7 +146,7 @@ let package = Package(
     ),
     .testTarget(
       name: "GatewayTests",
-      dependencies: ["ProgramTesting", "Gateway", "EchoServer"],
+      dependencies: ["ProgramTesting", "ServerProgram", "Gateway", "EchoServer"],
       path: "Tests/GatewayTests"
     ),
     .testTarget(

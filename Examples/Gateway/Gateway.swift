@@ -23,7 +23,7 @@ struct Gateway: ParsableCommand {
 
   @Option(
     help:
-      "A server for the clients: HOST:PORT, a path, or @ and an abstract name. Several take turns, and for one that does not answer.",
+      "A server for the clients: HOST:PORT, a path, or @ and an abstract name. Several take turns, and clients of one that does not answer go to the next. A name is looked up for each client, on a thread of its own.",
     transform: Place.toConnect
   )
   var backend: [Place]
@@ -57,6 +57,11 @@ struct Gateway: ParsableCommand {
       }
     }
     for place in listen {
+      guard !backend.contains(place) else {
+        throw ValidationError(
+          "\(place) is given to --listen and to --backend: the gateway would connect to itself."
+        )
+      }
       try headers.validate(for: place)
       guard !limits.sources.limitsSources || !place.isPath || !headers.behindProxy.isEmpty else {
         throw ValidationError(
@@ -77,7 +82,7 @@ struct Gateway: ParsableCommand {
       timeout: .seconds(grace),
       eventBase: signals
     )
-    let backends = Backends(backend, timeout: limits.connect)
+    let backends = Backends(backend, timeout: limits.connect, pause: limits.retry)
     let traffic = Traffic()
     let reports = try signals.run { [self] in
       async let _ = printDelay(of: shutdown)
@@ -122,18 +127,20 @@ struct Gateway: ParsableCommand {
         let reason = try await server.withAcceptor { $0.errorString }
         throw StartFailure("\(place): \(reason)")
       }
-      // A client has its connection and one to its backend; the places share what descriptors there are.
-      let each = 2 * listen.count
-      try await server.withAcceptor { [limits] in limits.connections.apply(to: $0, descriptorsEach: each) }
-      try await server.withServers { [limits] server, _ in
-        limits.connections.apply(to: server, descriptorsEach: each)
+      // A client has its connection and one to its backend, and until that is there a look-up of the name.
+      let each = backend.contains(where: \.isName) ? 4 : 2
+      let limitConnections = {
+        @Sendable [limits, loops = self.loops, places = listen.count] (server: TCPServer) in
+        limits.connections.apply(to: server, descriptorsEach: each, relayLoops: loops, servers: places)
       }
+      try await server.withAcceptor { limitConnections($0) }
+      try await server.withServers { server, _ in limitConnections(server) }
     }
     var dumps: SnapshotsOnSignals?
     if let dump { dumps = await SnapshotsOnSignals(of: servers, to: dump) }
     defer { dumps?.stop() }
     for server in servers { printLine("Gateway is listening on \(server.placeText).") }
-    try ServiceNotifier()?.ready()
+    ServiceNotifier()?.ready()
     return try await withThrowingTaskGroup(of: ServingReport.self) { group in
       for server in servers {
         group.addTask { [headers, limits] in
@@ -158,11 +165,19 @@ private func pass(
   let upstream: TCPSocket
   do {
     upstream = try await backends.connect()
-    if let header = headers.header(for: client) { try upstream.sendProxyHeader(header) }
   } catch {
     // Not an orderly end: the client must not take it for an answer.
     client.abort()
-    if !(error is CancellationError) { traffic.addUnserved() }
+    if let error = error as? SocketError, error != .socketResource { traffic.addUnserved() }
+    throw error
+  }
+  do {
+    if let header = headers.header(for: client), try !upstream.sendProxyHeader(header) {
+      throw upstream.error
+    }
+  } catch {
+    upstream.abort()
+    client.abort()
     throw error
   }
   traffic.add(try await client.relay(with: upstream, idleTimeout: limits.idle))

@@ -40,6 +40,11 @@ struct HeaderOptions: ParsableArguments, Sendable {
   func validate(for place: Place) throws {
     guard !behindProxy.isEmpty else { return }
     let takesPaths = behindProxy.contains("unix:")
+    guard !place.isAbstract else {
+      throw ValidationError(
+        "--behind-proxy unix: needs a path with a file: any process can connect to an abstract name, here \(place)."
+      )
+    }
     guard !place.isPath || takesPaths else {
       throw ValidationError("--behind-proxy needs unix: for --listen \(place).")
     }
@@ -71,6 +76,12 @@ struct GatewayLimits: ParsableArguments, Sendable {
   var connectSeconds = 5.0
 
   @Option(
+    name: .customLong("retry"),
+    help: "How many seconds a backend that has failed is left out, unless all others fail, too."
+  )
+  var retrySeconds = 5.0
+
+  @Option(
     name: .customLong("first-byte"),
     help:
       "How many seconds a client may take to send its first byte; no limit without it, for servers that speak first."
@@ -88,7 +99,8 @@ struct GatewayLimits: ParsableArguments, Sendable {
 
   func validate() throws {
     for (option, seconds) in [
-      ("--connect", connectSeconds), ("--first-byte", firstByteSeconds), ("--idle", idleSeconds),
+      ("--connect", connectSeconds), ("--retry", retrySeconds), ("--first-byte", firstByteSeconds),
+      ("--idle", idleSeconds),
     ] {
       guard let seconds else { continue }
       guard seconds > 0, seconds <= 1_000_000 else {
@@ -98,6 +110,7 @@ struct GatewayLimits: ParsableArguments, Sendable {
   }
 
   var connect: Duration { .seconds(connectSeconds) }
+  var retry: Duration { .seconds(retrySeconds) }
   var idle: Duration { .seconds(idleSeconds) }
 
   /// Without an idle time: the relay has that, at paths, too.

@@ -17,7 +17,7 @@ enum Place: Hashable, Sendable, CustomStringConvertible {
       self = .path(text)
       return
     }
-    guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
+    guard let colon = text.lastIndex(of: ":"), let port = portNumber(text[text.index(after: colon)...]) else {
       throw ValidationError(
         "'\(text)' is neither HOST:PORT, with a port from 0 to 65535, nor a path that begins with /."
       )
@@ -54,12 +54,27 @@ enum Place: Hashable, Sendable, CustomStringConvertible {
     if case .path = self { true } else { false }
   }
 
+  /// Whether it is a name of the kernel's, without a file and its permissions.
+  var isAbstract: Bool {
+    if case .path(let path) = self { path.hasPrefix("@") } else { false }
+  }
+
+  /// Whether its host has to be looked up.
+  var isName: Bool {
+    if case .port(let host, _) = self { HostAddress(host) == nil } else { false }
+  }
+
   var description: String {
     switch self {
     case .port(let host, let port): host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
     case .path(let path): path
     }
   }
+}
+
+/// Digits alone: `UInt16("+80")` is a number, too.
+private func portNumber(_ text: Substring) -> UInt16? {
+  text.allSatisfy { ("0"..."9").contains($0) } ? UInt16(text) : nil
 }
 
 private func hostAddressToListen(_ text: String) throws -> HostAddress {

@@ -139,7 +139,11 @@ struct GatewayProgramTests {
       (["--listen", "*:0"], "Missing expected argument '--backend <backend> ...'"),
       (["--listen", "*:0", "--backend", "*:1"], "'*:1' is nothing to connect to"),
       (["--listen", "*:0", "--backend", "a:0"], "'a:0' is nothing to connect to"),
+      (["--listen", "*:0", "--backend", "a:+80"], "'a:+80' is neither HOST:PORT"),
       (["--listen", "*:0", "--backend", "a:"], "'a:' is neither HOST:PORT"),
+      (
+        ["--listen", "/a", "--backend", "b:1", "--backend", "/a"], "/a is given to --listen and to --backend"
+      ),
       (
         ["--listen", "*:0", "--backend", "a:1", "--behind-proxy", "10.0.0.0/33"],
         "\"10.0.0.0/33\" is no network"
@@ -147,6 +151,10 @@ struct GatewayProgramTests {
       (
         ["--listen", "/a", "--backend", "a:1", "--behind-proxy", "10.0.0.0/8"],
         "--behind-proxy needs unix: for --listen /a."
+      ),
+      (
+        ["--listen", "@a", "--backend", "a:1", "--behind-proxy", "unix:"],
+        "--behind-proxy unix: needs a path with a file: any process can connect to an abstract name, here @a."
       ),
       (
         ["--listen", "*:0", "--backend", "a:1", "--behind-proxy", "unix:"],
@@ -162,6 +170,7 @@ struct GatewayProgramTests {
         ["--listen", "*:0", "--backend", "a:1", "--first-byte", "0"], "--first-byte takes a number of seconds"
       ),
       (["--listen", "*:0", "--backend", "a:1", "--loops", "0"], "--loops takes a number from 1 to 256."),
+      (["--listen", "*:0", "--backend", "a:1", "--retry", "0"], "--retry takes a number of seconds"),
       (
         ["--listen", "*:0", "--backend", "a:1", "--drain-delay=-1"], "--drain-delay takes a number of seconds"
       ),

@@ -28,6 +28,13 @@ package final class ReservedPort {
     number = UInt16(bigEndian: address.sin_port)
   }
 
+  /// Connections to it wait from now on, one more than the backlog of 1 says; further ones are not answered.
+  ///
+  /// - Returns: whether it listens.
+  package func startListening() -> Bool {
+    listen(descriptor, 1) == 0
+  }
+
   deinit {
     close(descriptor)
   }
