@@ -9,8 +9,8 @@ struct Running {
   let program: Program
   let port: UInt16
 
-  init(_ name: String, _ arguments: [String]) throws {
-    program = try Program(name, arguments)
+  init(_ name: String, _ arguments: [String], descriptors: Int? = nil) throws {
+    program = try Program(name, arguments, descriptors: descriptors)
     let line = try program.nextLine() ?? ""
     guard let match = line.wholeMatch(of: /.+ is listening on 127\.0\.0\.1, port (\d+)\./),
       let port = UInt16(match.1)
@@ -117,6 +117,19 @@ struct RelayProgramTests {
     first.endSending()
     #expect(first.receiveToEnd() == [])
     #expect(second.receive(1) == [2])
+  }
+
+  @Test("Clients and the pipes of their bytes leave the reserve of descriptors alone")
+  func descriptors() throws {
+    let echo = try Running.echo()
+    let relay = try Running(
+      "Relay",
+      ["0", "127.0.0.1", "\(echo.port)", "--address", "127.0.0.1"],
+      descriptors: 128
+    )
+    let use = try DescriptorUse(of: relay.program, at: relay.port)
+    // A quarter of them is the reserve.
+    #expect(use.most <= 96 && use.isComplete, "\(use)")
   }
 
   @Test("A second signal ends it at once, with the connections that are left")
