@@ -32,7 +32,8 @@ enum { HEADER = 16 };
 static void *allocate(size_t size, const char *file, int line) {
     (void)file;
     (void)line;
-    size_t *memory = fails() ? NULL : malloc(size + HEADER);
+    // Zero: release() looks at bytes that nothing has written, too.
+    size_t *memory = fails() ? NULL : calloc(1, size + HEADER);
     if (!memory) {
         return NULL;
     }
