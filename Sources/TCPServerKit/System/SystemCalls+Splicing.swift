@@ -32,21 +32,36 @@ extension SystemCalls {
 
   /// Sends what is in a pipe, of which `output` is the end to read from.
   ///
-  /// The call has no `MSG_NOSIGNAL`, so SIGPIPE is blocked meanwhile, and taken where the call has raised it.
+  /// The call has no `MSG_NOSIGNAL`, so SIGPIPE is blocked meanwhile, and taken where the call has raised it. It may have,
+  /// wherever it has not sent all: it returns what it has sent before the connection broke.
   static func splice(fromPipe output: CInt, to connection: CInt, atMost count: Int) -> Outcome {
     var signals = sigset_t()
     var before = sigset_t()
     unsafe sigemptyset(&signals)
     unsafe sigaddset(&signals, SIGPIPE)
     unsafe pthread_sigmask(SIG_BLOCK, &signals, &before)
+    // One that was there before is the program's, which waits for it: otherwise this thread would have taken it.
+    let wasPending = unsafe sigismember(&before, SIGPIPE) == 1 && isPending(SIGPIPE)
     let outcome = Outcome(
       clibevent_splice(output, nil, connection, nil, UInt(count), spliceFlags)
     )
-    if case .failed(EPIPE) = outcome {
+    if !wasPending, mayHaveBroken(outcome, of: count) {
       var now = timespec()
       unsafe _ = sigtimedwait(&signals, nil, &now)
     }
     unsafe pthread_sigmask(SIG_SETMASK, &before, nil)
     return outcome
+  }
+
+  private static func mayHaveBroken(_ outcome: Outcome, of count: Int) -> Bool {
+    switch outcome {
+    case .value(let sent): sent < count
+    case .failed(let errnum): errnum == EPIPE
+    }
+  }
+
+  private static func isPending(_ signal: CInt) -> Bool {
+    var pending = sigset_t()
+    return unsafe sigpending(&pending) == 0 && sigismember(&pending, signal) == 1
   }
 }
