@@ -17,7 +17,7 @@ public struct ProxyHeaderRequirement: Hashable, Sendable {
 
     /// What is wrong, such as "No network is given whose PROXY headers are taken".
     public var description: String {
-      network.map { "\"\($0)\" is no network such as 10.0.0.0/8" }
+      network.map { "\"\($0)\" is no network such as 10.0.0.0/8, and not \"unix:\"" }
         ?? "No network is given whose PROXY headers are taken"
     }
   }

@@ -31,7 +31,7 @@ struct ProxiedTests {
     let wrong = #expect(throws: ProxyHeaderRequirement.NetworkError.self) {
       try ProxyHeaderRequirement(from: ["10.0.0.0/8", "10.0.0.0/33"])
     }
-    #expect(wrong.map { "\($0)" } == "\"10.0.0.0/33\" is no network such as 10.0.0.0/8")
+    #expect(wrong.map { "\($0)" } == "\"10.0.0.0/33\" is no network such as 10.0.0.0/8, and not \"unix:\"")
     let some = try ProxyHeaderRequirement(
       from: ["10.0.0.1"],
       version: .v1,
