@@ -26,7 +26,13 @@
   /// Of the connections here that have a policy.
   private(set) lazy var deadlines = ConnectionDeadlines(engine)
   /// Of the relays here.
-  private(set) lazy var pipes = RelayPipes()
+  var pipes: RelayPipes {
+    if let existingPipes { return existingPipes }
+    let pipes = RelayPipes(self)
+    existingPipes = pipes
+    return pipes
+  }
+  private var existingPipes: RelayPipes?
   /// The context of the server whose overridden `incomingConnection(_:)` runs; see `SocketContext.handover`.
   var handingOver: SocketContext?
 
@@ -100,6 +106,8 @@
     guard !overloadedServers.contains(where: { $0 === server }) else { return }
     overloadedServers.append(server)
     hasOverloadedServers = true
+    // Later, because the server has not yet noted what it lacks.
+    if existingPipes?.closeFree() ?? false { engine.enqueue { [weak self] in self?.descriptorFreed() } }
   }
 
   func forgetOverloaded(_ server: ServerHandle) {

@@ -103,7 +103,7 @@ extension TCPSocket {
     let traffic = SystemCalls.traffic(descriptor)
     let toRead = bytesHeld + SystemCalls.unreadBytes(descriptor)
     let unacknowledged = SystemCalls.unacknowledgedBytes(descriptor)
-    let toWrite = held + max(unacknowledged - (traffic?.hasEndOnItsWay ?? false ? 1 : 0), 0)
+    let toWrite = held + bytesInPipe + max(unacknowledged - (traffic?.hasEndOnItsWay ?? false ? 1 : 0), 0)
     let received = traffic?.bytesOfPeer
     let delivered = traffic?.bytesDelivered(isAccepted: isAccepted)
     // Of a direction that has carried nothing the kernel counts from the beginning.

@@ -192,7 +192,7 @@ extension TCPSocket {
   ///
   /// May be called from any task.
   public func waitUntilWritten(timeout: Duration? = nil) async throws {
-    guard isOnLoop, output == nil else {
+    guard isOnLoop, output == nil, bytesInPipe == 0 else {
       return try await onLoop { try await $0.waitUntilAllSent(timeout) }
     }
     try checkUnbroken(flags.isDisjoint(with: [.writeBroken, .broken]))

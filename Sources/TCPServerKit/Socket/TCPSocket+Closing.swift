@@ -134,6 +134,7 @@ extension TCPSocket {
   var hasUndelivered: Bool {
     guard descriptor >= 0, currentState == .connected || currentState == .closing else { return false }
     guard !isUnix else { return output != nil }
+    if bytesInPipe > 0 { return true }
     let hasEnded = flags.contains(.lingering) || flags.contains(.writeEnded) && output == nil
     return output != nil || SystemCalls.unacknowledgedBytes(descriptor) > (hasEnded ? 1 : 0)
   }

@@ -107,7 +107,7 @@ extension TCPSocket {
       record(Failure(.unknown, "Socket is not connected"))
       return -1
     }
-    guard bytesHeld == 0, held == 0 else {
+    guard bytesHeld == 0, held + bytesInPipe == 0 else {
       record(Failure(.operation, "detach() called with unread or unsent bytes"))
       return -1
     }

@@ -32,7 +32,7 @@ extension TCPSocket {
   ///   sending.
   /// - A connection that breaks, or that the program ends meanwhile, takes the other with it, by a reset.
   /// - A slow peer holds up its own direction alone. Of each direction at most ``writeHighWaterMark`` bytes are held, and
-  ///   16 KiB are read ahead; or, of bulk, at most 256 KiB are in a pipe.
+  ///   16 KiB are read ahead; and of bulk at most four times the mark is in a pipe, and no more than 256 KiB.
   ///
   /// Both sockets are the relay's until it returns: nothing else reads or writes them, and none of their signals that
   /// read has a handler. When it returns or throws, both connections have ended, or are ``SocketState/closing`` while the
@@ -41,8 +41,10 @@ extension TCPSocket {
   /// On one event base, bytes go from one connection to the other without being copied, as long as the kernel takes
   /// them, and no thread is changed. Bulk between two TCP connections that are not encrypted stays in the kernel: a
   /// direction whose pieces have 16 KiB and more moves them by splice(2) through a pipe, two descriptors that it has
-  /// only while there are bytes in it. The relays of an event base use at most 64 pipes at once, and keep 16 for the
-  /// next. Where there is none to be had, bytes are copied. A ``writeHighWaterMark`` below 64 KiB is for the pipe, too.
+  /// only while there are bytes in it. The relays of the process use at most 64 pipes at once, and each event base keeps
+  /// up to 4 for the next: with 64 pages each, they stay within `/proc/sys/fs/pipe-user-pages-soft`, 16,384 pages for all
+  /// pipes of a user. Where there is none to be had, where a server of the event base lacks descriptors, and where the
+  /// system does not allow splice(2), bytes are copied.
   ///
   /// Two sockets of different event bases cost a copy, and a hop there and back, for each piece of at most 64 KiB.
   ///
@@ -199,6 +201,8 @@ final class RelaySide {
   let other: TCPSocket
   /// What has broken this socket's connection: its last error is soon that of a task that was woken for it.
   var failure: SocketError?
+  /// What holds bytes for this socket that the kernel has not taken yet.
+  var pipe: RelayPipe?
 
   init(_ other: TCPSocket) {
     self.other = other

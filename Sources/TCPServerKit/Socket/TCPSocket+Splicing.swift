@@ -30,16 +30,19 @@ extension TCPSocket {
   /// - Returns: how many went; 0 at the end of the input; nil when they are to be copied.
   func splice(to target: TCPSocket) async throws -> Int? {
     guard let pipes = context.loop?.pipes else { return nil }
-    // A mark that the program has lowered is for the pipe, too.
-    let most = target.writeMarks.high < RelayPipe.leastSize ? target.writeMarks.high : RelayPipe.wantedSize
+    let most = min(target.writeMarks.high, RelayPipe.wantedSize / 4) * 4
     let pipe: RelayPipe
     switch try await reading(nil, { try $0.fillPipe(of: pipes, atMost: most) }) {
     case .filled(let filled): pipe = filled
     case .end: return 0
     case .copy: return nil
     }
-    defer { pipes.put(back: pipe) }
     let count = pipe.count
+    target.existingDetails?.relay?.pipe = pipe
+    defer {
+      target.existingDetails?.relay?.pipe = nil
+      pipes.put(back: pipe)
+    }
     try await target.writing(count, nil) { socket, _ in try socket.empty(pipe) }
     return count
   }
@@ -59,16 +62,16 @@ extension TCPSocket {
       return .filled(pipe)
     }
     pipes.put(back: pipe)
-    return try look(after: outcome)
+    return try look(after: outcome, pipes)
   }
 
   /// A splice that has brought nothing need not mean that nothing is there: it stops before an urgent byte, as if that
   /// were the end.
   ///
   /// - Returns: nil when nothing has come yet.
-  private func look(after outcome: SystemCalls.Outcome) throws -> Filling? {
+  private func look(after outcome: SystemCalls.Outcome, _ pipes: RelayPipes) throws -> Filling? {
     if case .failed(let errnum) = outcome, !outcome.wouldBlock {
-      return errnum == EINVAL ? .copy : try endInput(after: outcome)
+      return pipes.isRefusal(errnum) ? .copy : try endInput(after: outcome)
     }
     let peeked = SystemCalls.peekInput(descriptor)
     if case .value(let count) = peeked, count > 0 { return .copy }
@@ -89,7 +92,7 @@ extension TCPSocket {
       guard case .value(let count) = note(outcome) else { throw lastError }
       taken = count
       pipe.count -= count
-      announceWritten()
+      announceWrittenSoon()
     }
     // Where nothing is held, nothing else ends the watch.
     if pipe.count == 0, output == nil { watchWrite(false) }

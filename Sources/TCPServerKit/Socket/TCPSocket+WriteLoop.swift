@@ -148,7 +148,7 @@ extension TCPSocket {
   }
 
   func waitUntilAllSent(_ timeout: Duration?) async throws {
-    if output != nil { try await waitForTurn() }
+    if output != nil || bytesInPipe > 0 { try await waitForTurn() }
     defer { nextWriter() }
     while let held = output {
       try beginWritersWait(timeout)

@@ -7,7 +7,12 @@ extension TCPSocket {
   /// How many written bytes the kernel has not taken yet.
   public var bytesToWrite: Int {
     requireLoopThread("TCPSocket.bytesToWrite")
-    return held
+    return held + bytesInPipe
+  }
+
+  /// How many bytes of a relay are in a pipe on their way to this connection.
+  var bytesInPipe: Int {
+    existingDetails?.relay?.pipe?.count ?? 0
   }
 
   /// For code that is on the loop already.
@@ -326,7 +331,7 @@ extension TCPSocket {
   }
 
   /// From within write() nothing is announced: a handler that writes would call itself.
-  private func announceWrittenSoon() {
+  func announceWrittenSoon() {
     guard let signal = existingDetails?.bytesWritten, signal.hasHandlers, unreportedWritten > 0,
       !flags.contains(.announcementDue), let engine
     else { return }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import FaultInjection
 import Glibc
 import Testing
 
@@ -65,13 +66,81 @@ struct RelaySplicingTests {
   func copied() async throws {
     try await onLoop { _ in
       let ends = try await Ends()
-      var taken: [RelayPipe] = []
-      while let pipe = ends.pipes.take() { taken.append(pipe) }
-      #expect(taken.count <= RelayPipes.most)
+      ends.pipes.budget = RelayPipeBudget(most: 0)
       let uses = ends.pipes.uses
       try await relayBulk(ends)
       #expect(ends.pipes.uses == uses)
-      for pipe in taken { ends.pipes.put(back: pipe) }
+    }
+  }
+
+  @Test("Where the system does not allow splice(2), bulk is copied, and it is not tried again")
+  func refused() async throws {
+    try await onLoop { _ in
+      let ends = try await Ends()
+      ends.pipes.put(back: try #require(ends.pipes.take()))
+      #expect(!ends.pipes.isRefusal(ECONNRESET))
+      for errnum in [EINVAL, ENOSYS, EPERM, EACCES] { #expect(ends.pipes.isRefusal(errnum)) }
+      #expect(ends.pipes.take() == nil)
+      try await relayBulk(ends)
+      #expect(ends.pipes.uses == 1)
+    }
+  }
+
+  @Test("Four pipes are kept for the next, and none of more than half of those that there may be")
+  func kept() async throws {
+    try await onLoop { _ in
+      let pipes = try await Ends().pipes
+      for (most, kept) in [(64, 4), (6, 3)] {
+        pipes.closeFree()
+        pipes.budget = RelayPipeBudget(most: most)
+        let taken = (0..<6).compactMap { _ in pipes.take() }
+        try #require(taken.count == 6)
+        if most == 6 { #expect(pipes.take() == nil) }
+        for pipe in taken { pipes.put(back: pipe) }
+        fault_reset_counts()
+        let again = (0..<6).compactMap { _ in pipes.take() }
+        #expect(fault_calls(FAULT_PIPE2) == UInt64(6 - kept))
+        for pipe in again { pipes.put(back: pipe) }
+      }
+    }
+  }
+
+  @Test("Where a pipe could not be made, none is tried for a second")
+  func pause() async throws {
+    try await onLoop { base in
+      let pipes = try await Ends().pipes
+      defer { fault_clear() }
+      fault_reset_counts()
+      fault_fail(FAULT_PIPE2, 1, 1, EMFILE)
+      #expect(pipes.take() == nil && pipes.take() == nil)
+      #expect(fault_calls(FAULT_PIPE2) == 1)
+      try await base.sleep(for: .milliseconds(1010))
+      pipes.put(back: try #require(pipes.take()))
+    }
+  }
+
+  @Test("A server that lacks descriptors gets those of pipes", arguments: [false, true])
+  func overloaded(isFree: Bool) async throws {
+    try await onLoop { _ in
+      let (pipes, server) = (try await Ends().pipes, try listening())
+      defer {
+        fault_clear()
+        fault_reset_clock()
+      }
+      let pipe = try #require(pipes.take())
+      if isFree { pipes.put(back: pipe) }
+      fault_stop_clock()
+      fault_fail(FAULT_ACCEPT4, 1, 1, EMFILE)
+      let client = try #require(PlainClient(to: server))
+      try await until { fault_failures(FAULT_ACCEPT4) == 1 }
+      if !isFree {
+        await turns()
+        #expect(!server.hasPendingConnections)
+        #expect(pipes.take() == nil)
+        pipes.put(back: pipe)
+      }
+      try await until { server.hasPendingConnections }
+      withExtendedLifetime(client) {}
     }
   }
 
@@ -139,7 +208,8 @@ struct RelaySplicingTests {
       let relaying = ends.relay()
       let sent = try await fill(ends)
       #expect(ends.pipes.used == 1)
-      #expect(ends.b.socket.bytesToWrite == 0)
+      #expect(ends.b.socket.bytesToWrite > 0)
+      #expect(ends.b.socket.detach() == -1)
       ends.b.client.send("the other way")
       var back = 0
       try await until {
@@ -159,7 +229,7 @@ struct RelaySplicingTests {
     }
   }
 
-  @Test("A lowered high-water mark is for the pipe, too")
+  @Test("A pipe holds four times the high-water mark")
   func lowMark() async throws {
     try await onLoop { _ in
       let ends = try await Ends()
@@ -174,7 +244,7 @@ struct RelaySplicingTests {
       #expect(try await ends.relay().value == RelayReport(forwarded: UInt64(size)))
       sender.join()
       #expect(receiver.join().bytes.count == size)
-      #expect(ends.pipes.uses > 1 && ends.pipes.mostMoved <= 20_000)
+      #expect(ends.pipes.uses > 1 && ends.pipes.mostMoved <= 80_000)
     }
   }
 
@@ -205,6 +275,50 @@ struct RelaySplicingTests {
       Issue.record("The splice did not fail with EPIPE")
       return
     }
+  }
+
+  @Test(
+    "A signal that is raised after a part was sent is taken, and one that was there before is left",
+    arguments: [false, true]
+  )
+  func brokenMeanwhile(wasPending: Bool) {
+    OtherThread {
+      var (signals, pending, now) = (sigset_t(), sigset_t(), timespec())
+      unsafe sigemptyset(&signals)
+      unsafe sigaddset(&signals, SIGPIPE)
+      // So that the test sees what is pending; the thread ends with it blocked.
+      unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
+      if wasPending { pthread_kill(pthread_self(), SIGPIPE) }
+      var ends: [CInt] = [-1, -1]
+      let type = CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
+      #expect(unsafe socketpair(AF_UNIX, type, 0, &ends) == 0)
+      Descriptors.setOption(ends[0], SOL_SOCKET, SO_SNDBUF, 4608)
+      guard let pipe = RelayPipe() else {
+        Issue.record("There is no pipe")
+        return
+      }
+      // The kernel sends 16 pages at once: a part is half of it.
+      let bytes = [UInt8](repeating: 1, count: 131_072)
+      #expect(unsafe write(pipe.input, bytes, bytes.count) == bytes.count)
+      let (peer, descriptor) = (ends[1], ends[0])
+      // The socket blocks: the splice has sent a part, and waits to send the rest.
+      let closer = OtherThread {
+        _ = Descriptors.wait(peer, for: POLLIN, msec: 60_000)
+        usleep(50_000)
+        close(peer)
+      }
+      let outcome = SystemCalls.splice(fromPipe: pipe.output, to: descriptor, atMost: bytes.count)
+      closer.join()
+      if case .value(let count) = outcome {
+        #expect(count > 0 && count < bytes.count)
+      } else {
+        Issue.record("The splice has sent nothing")
+      }
+      #expect(unsafe sigpending(&pending) == 0)
+      #expect(unsafe sigismember(&pending, SIGPIPE) == (wasPending ? 1 : 0))
+      unsafe _ = sigtimedwait(&signals, nil, &now)
+      close(descriptor)
+    }.join()
   }
 
   @Test("A pipe that is too small is none")
