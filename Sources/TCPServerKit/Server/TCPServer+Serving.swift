@@ -297,9 +297,12 @@ private final class Serving: CancellableWait {
       if let server = self?.server, server.hasPrefaces { server.closeHere() }
       self?.slot.wake(.timedOut)?.resume()
     }
-    guard !isShuttingDown else { return }
+    guard !isShuttingDown else {
+      server.context.drain?.limit(to: deadline)
+      return
+    }
     isShuttingDown = true
-    server.context.drain = SocketContext.Drain(idleTime: idleTime)
+    server.context.drain = SocketContext.Drain(idleTime: idleTime, until: deadline)
     TCPSocket.endIdle(of: server.context)
     server.finishHere()
     hurryClosing()

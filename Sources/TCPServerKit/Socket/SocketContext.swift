@@ -53,11 +53,21 @@ final class SocketContext: LoopResident, @unchecked Sendable {
   struct Drain {
     let start = ContinuousClock.now
     /// See ``GracefulShutdown/idleTime``.
-    let idleTime: Duration
+    private var idleEnd: ContinuousClock.Instant
+
+    init(idleTime: Duration, until deadline: ContinuousClock.Instant) {
+      idleEnd = start + idleTime
+      limit(to: deadline)
+    }
+
+    /// The shutdown ends by then: what was idle is to end in order before.
+    mutating func limit(to deadline: ContinuousClock.Instant) {
+      idleEnd = min(idleEnd, deadline - (TCPSocket.timeForEnd + TCPSocket.silenceBetweenMessages))
+    }
 
     /// Whether a connection that waits for its next message may go on waiting.
     var keepsIdle: Bool {
-      idleTime > .zero && .now - start < idleTime
+      .now < idleEnd
     }
   }
 

@@ -7,8 +7,23 @@ final class SocketWaiters: CancellableWait, @unchecked Sendable {
   var reader = WaiterSlot()
   /// The task that reads waits for the first byte of a message, which a shutdown ends.
   var isBetweenMessages = false
+  var messages = Messages.unknown
+
+  /// What the connection's handler has said of its messages.
+  enum Messages: UInt8 {
+    /// Nothing: where they begin is a guess.
+    case unknown
+    /// It waits for the first one.
+    case awaited
+    /// There was one.
+    case had
+  }
+
   /// The connection's handler says where its messages begin: the library does not guess.
-  var knowsMessages = false
+  var knowsMessages: Bool {
+    messages != .unknown
+  }
+
   private(set) var existingSettings: Settings?
   private var readDeadline = Deadline.none
 

@@ -276,8 +276,11 @@ extension TCPSocket {
   /// May be called from any task.
   public func waitForMessage(timeout: Duration? = nil) async throws -> Bool {
     try await reading(timeout) { socket -> Bool? in
-      socket.waiters.knowsMessages = true
-      if let found = try socket.buffered(atLeast: 1) { return found > 0 }
+      if let found = try socket.buffered(atLeast: 1) {
+        socket.waiters.messages = .had
+        return found > 0
+      }
+      if !socket.waiters.knowsMessages { socket.waiters.messages = .awaited }
       // The last read may have taken all that its turn allowed.
       if socket.endsBetweenMessages {
         return socket.hasSomethingToRead ? nil : false

@@ -34,11 +34,6 @@ extension TCPSocket {
     // A connection may become a socket on another thread than its loop's.
     guard mayTouch else { return engine.post(.closure { self.beginPolicy() }) }
     guard descriptor >= 0, currentState != .unconnected else { return }
-    if rules.firstByte != nil, let origin = existingDetails?.origin, origin.proxied != nil {
-      let arrived = SystemCalls.traffic(descriptor)?.bytesOfPeer ?? 0
-      let unread = UInt64(clamping: SystemCalls.unreadBytes(descriptor))
-      origin.bytesOfHeader = arrived - min(unread, arrived)
-    }
     loop.deadlines.begin(self, rules)
   }
 

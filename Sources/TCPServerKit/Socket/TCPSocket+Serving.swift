@@ -92,8 +92,12 @@ extension TCPSocket {
   var endsBetweenMessages: Bool {
     if isBeyondMaximumAge { return true }
     guard context.drain != nil else { return false }
-    if let traffic = SystemCalls.traffic(descriptor), traffic.bytesReceived == 0 {
-      return traffic.sinceSent >= Self.timeForFirstByte && !isKeptIdle
+    if existingWaiters?.messages != .had {
+      if let traffic = SystemCalls.traffic(descriptor) {
+        if hasSentNothing(traffic) { return traffic.sinceSent >= Self.timeForFirstByte && !isKeptIdle }
+      } else if let drain = context.drain {
+        return .now - drain.start >= Self.timeForFirstByte && !isKeptIdle
+      }
     }
     // A wait that begins now comes after an answer: its client has been served once more.
     return !(waiters.isBetweenMessages && isKeptIdle)
@@ -104,10 +108,18 @@ extension TCPSocket {
     context.drain?.keepsIdle ?? false && !isBeyondMaximumAge
   }
 
+  /// Whether the client has not sent a byte yet: a PROXY header is its proxy's.
+  private func hasSentNothing(_ traffic: SystemCalls.Traffic) -> Bool {
+    traffic.bytesOfPeer <= existingDetails?.origin?.bytesOfHeader ?? 0
+  }
+
   private var isSilent: Bool {
-    guard servingTask != 0, output == nil, let traffic = SystemCalls.traffic(descriptor) else { return false }
+    guard servingTask != 0, output == nil, bytesInPipe == 0,
+      !(existingWaiters?.existingSettings?.writer.isTaken ?? false),
+      let traffic = SystemCalls.traffic(descriptor)
+    else { return false }
     let silence = Self.silenceBetweenMessages
-    guard traffic.bytesReceived > 0 else {
+    guard !hasSentNothing(traffic) else {
       return traffic.sinceSent >= Self.timeForFirstByte && !isKeptIdle
     }
     // Where nothing was sent, that counts from the connection's beginning.

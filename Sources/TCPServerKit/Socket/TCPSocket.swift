@@ -167,7 +167,7 @@ internal import Synchronization
     /// It has reached the maximum age of its server's policy.
     var isPastMaximumAge = false
     var maximumAgeReached: Signal<Void>?
-    /// What came before it was delivered, where its first byte is awaited.
+    /// What its proxy sent before it was delivered.
     var bytesOfHeader: UInt64 = 0
   }
 
