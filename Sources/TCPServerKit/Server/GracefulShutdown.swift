@@ -54,6 +54,7 @@ public final class GracefulShutdown: Sendable {
   /// another one. A client that asks within this time gets its answer, and the end right behind it, when it has nothing on
   /// its way. Choose it longer than clients usually pause, and much shorter than the shutdown's timeout, which goes on
   /// meanwhile: a shutdown takes as long where clients do not ask.
+  /// It is over 1.25 seconds before the shutdown's deadline at the latest, so that idle connections end in order.
   public let idleTime: Duration
 
   /// Makes a shutdown that has not begun.
