@@ -17,11 +17,13 @@ public struct ProxiedConnection: Hashable, Sendable {
     let proxyAddress: HostAddress
     let proxyPort: UInt16
     let header: ProxyHeader
+    let headerSize: UInt32
 
-    init(_ proxyAddress: HostAddress, _ proxyPort: UInt16, _ header: ProxyHeader) {
+    init(_ proxyAddress: HostAddress, _ proxyPort: UInt16, _ header: ProxyHeader, _ headerSize: UInt32) {
       self.proxyAddress = proxyAddress
       self.proxyPort = proxyPort
       self.header = header
+      self.headerSize = headerSize
     }
   }
 
@@ -40,12 +42,18 @@ public struct ProxiedConnection: Hashable, Sendable {
     content.header
   }
 
+  /// How many bytes came before the client's own.
+  var headerSize: UInt32 {
+    content.headerSize
+  }
+
   /// A copy of what the core has.
   @safe init(_ core: UnsafePointer<csc_proxied>) {
     content = unsafe Content(
       HostAddress(core.pointee.proxy),
       core.pointee.proxy.port,
-      ProxyHeader(core.pointee.header, tlvs: core.pointee.tlvs)
+      ProxyHeader(core.pointee.header, tlvs: core.pointee.tlvs),
+      core.pointee.header.length
     )
   }
 

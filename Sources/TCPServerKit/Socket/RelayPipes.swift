@@ -75,7 +75,7 @@ final class RelayPipeBudget: Sendable {
 ///
 /// `@unchecked Sendable` because of this invariant: it is used on the loop's thread alone.
 final class RelayPipes: @unchecked Sendable {
-  /// How many are kept for the next that wants one.
+  /// How many are kept for the next relay.
   static let mostFree = 4
   /// How long none is made after one could not be.
   private static let pause = Duration.seconds(1)
@@ -134,7 +134,7 @@ final class RelayPipes: @unchecked Sendable {
     return true
   }
 
-  /// - Parameter pipe: is closed where it holds bytes, which nothing wants any more.
+  /// - Parameter pipe: is closed where it holds bytes, which are discarded.
   func put(back pipe: RelayPipe) {
     used -= 1
     let isLacking = loop?.hasOverloadedServers ?? false

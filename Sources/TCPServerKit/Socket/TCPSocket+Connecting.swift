@@ -247,6 +247,6 @@ extension TCPSocket {
     origin.beginning = nil
     origin.transport = nil
     origin.isPastMaximumAge = false
-    origin.bytesOfHeader = 0
+    origin.proxied = nil
   }
 }

@@ -13,10 +13,6 @@ extension TCPSocket {
 
   @inline(never) func keep(_ proxied: ProxiedConnection) {
     origin.proxied = proxied
-    // Of what comes meanwhile the kernel counts too little here rather than too much.
-    let arrived = SystemCalls.traffic(descriptor)?.bytesOfPeer ?? 0
-    let unread = UInt64(clamping: SystemCalls.unreadBytes(descriptor))
-    origin.bytesOfHeader = arrived - min(unread, arrived)
   }
 
   /// Sends a PROXY header, for a server that requires one. To be called before anything else is written; a connection

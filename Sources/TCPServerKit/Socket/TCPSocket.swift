@@ -168,7 +168,9 @@ internal import Synchronization
     var isPastMaximumAge = false
     var maximumAgeReached: Signal<Void>?
     /// What its proxy sent before it was delivered.
-    var bytesOfHeader: UInt64 = 0
+    var bytesOfHeader: UInt64 {
+      UInt64(proxied?.headerSize ?? 0)
+    }
   }
 
   /// Makes an unconnected socket.
