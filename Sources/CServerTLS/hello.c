@@ -32,15 +32,21 @@ static bool find_name(SSL *ssl, const unsigned char **name, size_t *length) {
            !memchr(*name, 0, *length);
 }
 
-// OpenSSL keeps the name, too, but reads it after the ticket in which it is looked for.
+// OpenSSL keeps the name, too, but reads it after the ticket in which it is looked for. A program may
+// use what it is asked about as part of a path: only what can be a name gets that far.
 static bool keep_name(csc_tls *tls) {
     const unsigned char *name;
     size_t length;
     if (tls->server_name || !find_name(tls->ssl, &name, &length)) {
         return true;
     }
-    tls->server_name = OPENSSL_strndup((const char *)name, length);
-    return tls->server_name != NULL;
+    char *copy = OPENSSL_strndup((const char *)name, length);
+    if (copy && !csc__tls_is_name(copy)) {
+        OPENSSL_free(copy);
+        return true;
+    }
+    tls->server_name = copy;
+    return copy != NULL;
 }
 
 // RFC 8446, 4.2.9: a ticket is for clients that can use it with a key exchange of their own.

@@ -94,6 +94,11 @@ static bool is_name(const char *name) {
     return label > 0;
 }
 
+bool csc__tls_is_name(const char *name) {
+    char copy[LONGEST_NAME + 1];
+    return copy_name(copy, name) && is_name(copy);
+}
+
 // Where a name is, or would be.
 static size_t find(const csc_tls_identities *identities, const char *name, bool *is_there) {
     size_t low = 0;

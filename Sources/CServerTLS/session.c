@@ -11,7 +11,7 @@ size_t csc_tls_copy_session(csc_tls *tls, void *buffer, size_t size) {
     ERR_clear_error();
     SSL_SESSION *session = SSL_get_session(tls->ssl);
     int needed = 0;
-    if (tls->context->is_client && !tls->is_by_psk && session &&
+    if (tls->context->is_client && !tls->context->verify && !tls->is_by_psk && session &&
         SSL_SESSION_is_resumable(session)) {
         needed = i2d_SSL_SESSION(session, NULL);
         if (needed > 0 && buffer && (size_t)needed <= size) {
@@ -49,7 +49,9 @@ bool csc_tls_resume(csc_tls *tls, const void *bytes, size_t size) {
     ERR_clear_error();
     const unsigned char *next = bytes;
     SSL_SESSION *session = NULL;
-    if (tls->context->is_client && SSL_in_before(tls->ssl) && size <= INT_MAX) {
+    // In a resumed handshake there is no certificate to ask the program about.
+    bool may_resume = tls->context->is_client && !tls->context->verify;
+    if (may_resume && SSL_in_before(tls->ssl) && size <= INT_MAX) {
         session = d2i_SSL_SESSION(NULL, &next, (long)size);
     }
     bool is_resuming = session && is_ours(tls, session) && SSL_set_session(tls->ssl, session) == 1;

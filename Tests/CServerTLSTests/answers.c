@@ -93,6 +93,20 @@ static void a_lookup_may_answer_later(void **state) {
     csc_tls_identity_free(identity);
 }
 
+static void a_lookup_is_for_names_alone(void **state) {
+    pair *it = *state;
+    static const char *const others[] = {"../../etc/passwd", "a b", "a..b", "%2e%2e", "."};
+    it->server_settings.lookup = note_lookup;
+    it->client_settings.verify_mode = CSC_TLS_VERIFY_NONE;
+    for (int index = 0; index < 5; index++) {
+        it->server_name = others[index];
+        pair_connect(it);
+        assert_int_equal(pair_step(it).server, CSC_TLS_WANT_ANSWER);
+        assert_int_equal(lookups, index + 1);
+        assert_null(csc_tls_server_name(it->server));
+    }
+}
+
 static void a_lookup_without_an_identity_gives_the_default_or_the_alert(void **state) {
     pair *it = *state;
     it->server_settings.lookup = note_lookup;
@@ -252,6 +266,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_lookup_that_answers_at_once_costs_no_wait, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_lookup_may_answer_later, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_lookup_is_for_names_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_lookup_without_an_identity_gives_the_default_or_the_alert,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_client_without_a_name_is_looked_up_too, set_up,

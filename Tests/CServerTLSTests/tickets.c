@@ -222,6 +222,28 @@ static void a_client_resumes_only_what_it_has_verified(void **state) {
     pair_free(it);
 }
 
+static void accept_any(csc_tls *tls, long verify_error, void *context) {
+    (void)verify_error;
+    (void)context;
+    csc_tls_answer_verify(tls, true);
+}
+
+static void a_client_whose_program_decides_is_asked_each_time(void **state) {
+    (void)state;
+    for_both_versions(version) {
+        pair *it = pair_new();
+        session made = first_session(it, version);
+        renew_contexts(it);
+        it->client_settings.verify = accept_any;
+        pair_connect(it);
+        assert_false(csc_tls_resume(it->client, made.bytes, made.size));
+        assert_int_equal(pair_step(it).client, CSC_TLS_DONE);
+        assert_false(csc_tls_is_resumed(it->client));
+        assert_int_equal(pair_session(it).size, 0); // it has none to give
+        pair_free(it);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tickets_outlive_two_rotations_and_not_three),
@@ -233,6 +255,7 @@ int main(void) {
         cmocka_unit_test(a_server_refuses_a_ticket_of_another_name),
         cmocka_unit_test(a_ticket_does_not_go_around_a_certificate),
         cmocka_unit_test(a_client_resumes_only_what_it_has_verified),
+        cmocka_unit_test(a_client_whose_program_decides_is_asked_each_time),
     };
     return cmocka_run_group_tests(tests, NULL, free_shared);
 }

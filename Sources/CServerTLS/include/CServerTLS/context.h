@@ -48,7 +48,8 @@ typedef enum csc_tls_verify_mode {
  * CSC_TLS_WANT_ANSWER.
  *
  * @param tls the connection, in its handshake
- * @param name as the client sent it, in any case, *borrowed* for the call; NULL when it sent none
+ * @param name as the client sent it, in any case, *borrowed* for the call: letters, digits, hyphens and
+ *   underscores, with dots between; NULL when it sent none, or something else
  */
 typedef void (*csc_tls_lookup_fn)(csc_tls *tls, const char *CSC_NULLABLE name,
                                   void *CSC_NULLABLE context);
@@ -59,8 +60,9 @@ typedef void (*csc_tls_lookup_fn)(csc_tls *tls, const char *CSC_NULLABLE name,
  * the answer comes later, its handshake is complete for the client meanwhile, and after a refusal
  * the connection ends without an alert. No byte is read or written before the answer.
  *
- * Where there is such a callback, a client with a certificate resumes no session, so that the
- * question is asked each time.
+ * Where there is such a callback, a client with a certificate resumes no session, and a client that
+ * asks it neither keeps nor resumes any, so that the question is asked each time. A server with
+ * CSC_TLS_VERIFY_QUERY accepts a peer that sends no certificate, without a question.
  *
  * @param tls the connection; csc_tls_copy_peer_certificate() has the certificates
  * @param verify_error what is wrong with them, an X509_V_ERR_ of OpenSSL; 0 for nothing

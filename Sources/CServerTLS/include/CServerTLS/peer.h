@@ -99,7 +99,8 @@ CSC_API size_t csc_tls_copy_peer_certificate(const csc_tls *tls, size_t index,
  * @param tls the connection
  * @param buffer NULL to ask for the size
  * @param size of the buffer; nothing is copied when it is too small
- * @return the size of the session; 0 when there is none that can be resumed
+ * @return the size of the session; 0 when there is none that can be resumed, and for a client with a
+ *   csc_tls_verify_fn, which is asked each time
  */
 CSC_API size_t csc_tls_copy_session(csc_tls *tls, void *CSC_NULLABLE buffer, size_t size);
 
@@ -111,7 +112,8 @@ CSC_API size_t csc_tls_copy_session(csc_tls *tls, void *CSC_NULLABLE buffer, siz
  * @param session *borrowed*, from csc_tls_copy_session()
  * @param size bytes
  * @return false when the bytes are none, or the session is that of another server name or of
- *   settings that verify in another way; the handshake will be a full one
+ *   settings that verify in another way, or the client has a csc_tls_verify_fn; the handshake will be
+ *   a full one
  */
 CSC_API bool csc_tls_resume(csc_tls *tls, const void *session, size_t size);
 
