@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import TCPServerKit
+
 /// Elements in the order in which they came.
 struct FirstInFirstOut<Element> {
-  private var elements: [Element] = []
+  /// Nil where one was taken: it is released by then, and its place later.
+  private var elements: [Element?] = []
   /// Those before are gone.
   private var begun = 0
 
@@ -14,7 +17,8 @@ struct FirstInFirstOut<Element> {
   }
 
   mutating func popFirst() -> Element? {
-    guard let element = first else { return nil }
+    guard begun < elements.count else { return nil }
+    let element = exchange(&elements[begun], with: nil)
     begun += 1
     if begun == elements.count || begun > 1024 {
       elements.removeFirst(begun)
@@ -26,7 +30,7 @@ struct FirstInFirstOut<Element> {
   mutating func removeAll(where isGone: (Element) -> Bool) {
     elements.removeFirst(begun)
     begun = 0
-    elements.removeAll(where: isGone)
+    elements.removeAll { $0.map(isGone) ?? true }
   }
 }
 
