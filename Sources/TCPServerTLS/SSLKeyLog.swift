@@ -15,7 +15,7 @@ final class SSLKeyLog: Sendable {
       throw SSLError(.configuration, "The name of the key log has a NUL in it")
     }
     // Not blocking: the path may be that of a pipe.
-    let flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK
+    let flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW
     descriptor = unsafe open(path, flags, 0o600)
     guard descriptor >= 0 else {
       let reason = unsafe String(cString: strerror(errno))
@@ -26,10 +26,10 @@ final class SSLKeyLog: Sendable {
     }
     var status = stat()
     guard unsafe fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG,
-      status.st_mode & 0o077 == 0
+      status.st_mode & 0o077 == 0, status.st_uid == geteuid(), status.st_nlink == 1
     else {
       close(descriptor)
-      throw SSLError(.configuration, "The key log is not a file that its owner alone may use (mode 0600)")
+      throw SSLError(.configuration, "The key log is not a file of this user alone (mode 0600, one name)")
     }
   }
 
@@ -37,7 +37,8 @@ final class SSLKeyLog: Sendable {
     close(descriptor)
   }
 
-  /// A line that cannot be written whole, as on a full disk, is the last one: the next would go on behind its part.
+  /// A line that cannot be written whole, as on a full disk, is the last one of this object: the next would go on
+  /// behind its part. Other loops have other objects, and stop by lines of their own.
   func append(_ line: UnsafePointer<CChar>) {
     guard !isBroken.withLock({ $0 }) else { return }
     let bytes = unsafe Array(UnsafeRawBufferPointer(start: line, count: strlen(line))) + [UInt8(ascii: "\n")]

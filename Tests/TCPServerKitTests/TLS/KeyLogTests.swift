@@ -88,8 +88,23 @@ struct KeyLogTests {
     try configuration.checkForServer()
     try configuration.checkForClient()
     unsafe chmod(path, 0o644)
-    let open = SSLError(.configuration, "The key log is not a file that its owner alone may use (mode 0600)")
+    let open = SSLError(.configuration, "The key log is not a file of this user alone (mode 0600, one name)")
     #expect(throws: open) { try configuration.checkForServer() }
+    unsafe chmod(path, 0o600)
+    if geteuid() == 0 {
+      unsafe chown(path, 1, 0)
+      #expect(throws: open) { try configuration.checkForServer() }
+      unsafe chown(path, 0, 0)
+    }
+    let other = folder.path(of: "other")
+    unsafe link(path, other)
+    #expect(throws: open) { try configuration.checkForServer() }
+    unsafe unlink(other)
+    try configuration.checkForServer()
+    unsafe symlink(path, other)
+    configuration.keyLogFile = other
+    #expect(throws: SSLError.self) { try configuration.checkForServer() }
+    unsafe unlink(other)
     configuration.keyLogFile = "/dev/null"
     #expect(throws: open) { try configuration.checkForServer() }
     configuration.keyLogFile = folder.path + "/none/keys"
