@@ -15,8 +15,8 @@
 ///
 /// There is no renegotiation, no compression, no early data, and no version before TLS 1.2.
 public struct SSLConfiguration: Sendable {
-  /// Certificates with their keys. A server needs one, or ``identityLookup``, or pre-shared keys; a client sends the one without ``SSLIdentity/serverNames``. Where
-  /// several have the same name, the last one counts.
+  /// Certificates with their keys. A server needs one, or ``identityLookup``, or pre-shared keys; a client sends the one
+  /// without ``SSLIdentity/serverNames``. Where several have the same name, the last one counts.
   public var identities: [SSLIdentity] = [] { didSet { changed() } }
 
   /// The lowest version; TLS 1.2 at first.
@@ -46,12 +46,17 @@ public struct SSLConfiguration: Sendable {
   ///
   /// It is called where the peer has sent one, with all that it has sent, in DER and its own first, and with what is wrong with
   /// them: an `X509_V_ERR_` of OpenSSL, 0 for nothing. To look for revoked certificates, return false for those, and for any
-  /// with an error. It runs in a task on the loop of the connection, as handlers do, and may wait: the handshake waits for it,
+  /// with an error. It needs a ``peerVerifyMode`` that asks for certificates: ``SSLPeerVerifyMode/query`` or
+  /// ``SSLPeerVerifyMode/verify``, or on a client ``SSLPeerVerifyMode/automatic``; with another the configuration cannot
+  /// be used. With ``SSLPeerVerifyMode/query`` a peer that sends no certificate is accepted, and this is not called.
+  ///
+  /// It runs in a task on the loop of the connection, as handlers do, and may wait: the handshake waits for it,
   /// within its timeout, and the task is cancelled when the connection ends before.
   ///
-  /// With it a client with a certificate resumes no session, so that each connection is decided on, and the signals of
-  /// ``SSLServer`` about certificates are not emitted. The handshake of a client of TLS 1.3 is complete before the server has
-  /// decided: a refused one sees its connection end, without an alert.
+  /// With it a client with a certificate resumes no session, and a client that has one itself neither keeps nor resumes
+  /// any, so that each connection is decided on. The signals of ``SSLServer`` about certificates are not emitted. The
+  /// handshake of a client of TLS 1.3 is complete before the server has decided: a refused one sees its connection end,
+  /// without an alert.
   public var peerVerifier: (@Sendable (_ certificates: [[UInt8]], _ verification: Int) async -> Bool)? {
     didSet { changed() }
   }
@@ -78,10 +83,11 @@ public struct SSLConfiguration: Sendable {
   /// Gives the identity for a server name that ``identities`` do not have, or nil for the one without names; where there is
   /// none, the handshake fails with the alert `unrecognized_name`. Nil for no look-up, as at first.
   ///
-  /// It is called with the name that the client has sent, in any case of letters, or nil for none, in a task on the loop of the
-  /// connection, as handlers are: it may wait, for a file or another server, but not block. Handshakes go on beside it, and it
-  /// is called once for each handshake: what it returns is not kept. It may return another identity each time, and has to
-  /// cache what is costly to find. Sessions that are resumed are looked up, too.
+  /// It is called with the name that the client has sent, in any case of letters, or nil for none, in a task on the loop
+  /// of the connection, as handlers are. What is not of letters, digits, `-` and `_`, with dots between, counts as none.
+  /// It may wait, for a file or another server, but not block. Handshakes go on beside it, and it is called once for each
+  /// handshake: what it returns is not kept. It may return another identity each time, and has to cache what is costly
+  /// to find. Sessions that are resumed are looked up, too.
   ///
   /// The handshake's timeout is for the look-up, too. When that has passed, or the connection ends otherwise, the task is
   /// cancelled, and what it returns is ignored.
@@ -110,9 +116,10 @@ public struct SSLConfiguration: Sendable {
   /// A file to which the secrets of all connections are appended, for Wireshark and others that decrypt what was recorded; nil
   /// for none, as at first. Only for looking for errors: who has the file can read all of it.
   ///
-  /// The form is that of NSS, a line a secret. The file is made with mode 0600, and one that others may read is refused. A line
-  /// is written at once, on the loop of its connection. No environment variable sets this; an OpenSSL that was itself built to
-  /// follow `SSLKEYLOGFILE` (`enable-sslkeylog`) does so nevertheless.
+  /// The form is that of NSS, a line a secret. The file is made with mode 0600. One that others may read or own, that has
+  /// a second name, or that a symbolic link leads to, is refused. A line is written at once, on the loop of its connection
+  /// or on the thread that makes the handshake (``SSLServer/handshakeThreads``). No environment variable sets this; an
+  /// OpenSSL that was itself built to follow `SSLKEYLOGFILE` (`enable-sslkeylog`) does so nevertheless.
   public var keyLogFile: String? { didSet { changed() } }
 
   private(set) var contexts = SSLContextCache()
@@ -144,9 +151,13 @@ public struct SSLConfiguration: Sendable {
     _ = try SSLContext(self, for: SSLContextCache.Use(isClient: true))
   }
 
-  /// Whether a server asks for them.
-  var asksForCertificates: Bool {
-    peerVerifyMode == .query || peerVerifyMode == .verify
+  /// Whether the peer's certificate is looked at.
+  func asksForCertificates(isClient: Bool) -> Bool {
+    switch peerVerifyMode {
+    case .automatic: isClient
+    case .none: false
+    case .query, .verify: true
+    }
   }
 
   private mutating func changed() {

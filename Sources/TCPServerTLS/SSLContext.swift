@@ -34,6 +34,9 @@ internal import TCPServerKit
     if configuration.preSharedKeyIdentityHint?.utf8.contains(0) ?? false {
       throw SSLError(.configuration, "The hint for pre-shared keys has a NUL in it")
     }
+    if configuration.peerVerifier != nil, !configuration.asksForCertificates(isClient: isClient) {
+      throw SSLError(.configuration, "A peerVerifier needs a peerVerifyMode that asks for certificates")
+    }
     var keyLog: SSLKeyLog?
     if let path = configuration.keyLogFile { keyLog = try SSLKeyLog(path: path) }
     guard let map = unsafe csc_tls_identities_new() else {
@@ -100,6 +103,7 @@ internal import TCPServerKit
     -> Bool
   {
     guard let storage = identity.stapled(&error) else { return false }
+    defer { withExtendedLifetime(storage) {} }
     guard !identity.serverNames.isEmpty else {
       return unsafe csc_tls_identities_set(map, nil, storage.pointer, &error)
     }

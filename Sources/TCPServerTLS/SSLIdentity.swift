@@ -101,7 +101,7 @@ public struct SSLIdentity: Sendable {
   func withPointer(_ body: (OpaquePointer) -> Void) {
     var error = csc_tls_error()
     let storage = stapled(&error) ?? storage
-    unsafe body(storage.pointer)
+    withExtendedLifetime(storage) { unsafe body(storage.pointer) }
   }
 
   /// When the certificate expires, in seconds since 1970.

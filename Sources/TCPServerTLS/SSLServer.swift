@@ -38,12 +38,15 @@ public import TCPServerKit
 @safe open class SSLServer: TCPServer, @unchecked Sendable {
   private var configuration = SSLConfiguration()
   private var context: SSLContext?
+  /// Why there is no context for what handlers that were connected later need; it is not tried again.
+  private var refusal: (use: SSLContextCache.Use, error: SSLError)?
   let handshakes: Handshakes
 
   /// Emitted when a handshake has failed, with the socket, which has ended or is about to; not for a peer that closes before
-  /// its first byte, nor when the server is closed. ``TCPServerKit/TCPSocket/encryptionError`` has the reason; it is nil for
-  /// a handshake that took too long (``TCPServerKit/SocketError/socketTimeout``), or was ended for a new one
-  /// (``TCPServerKit/SocketError/socketResource``).
+  /// its first byte, nor when the server is closed. ``TCPServerKit/TCPSocket/encryptionError`` has the reason; it is nil
+  /// for a handshake that took too long (``TCPServerKit/SocketError/socketTimeout``), was ended for a new one
+  /// (``TCPServerKit/SocketError/socketResource``), or whose client has ended the connection while the program was
+  /// asked, or a thread had the handshake (``TCPServerKit/SocketError/remoteHostClosed``).
   public final let errorOccurred: Signal<(socket: TCPSocket, error: SocketError)>
 
   /// Emitted when a connection has been accepted, and its handshake begins.
@@ -128,8 +131,9 @@ public import TCPServerKit
   ///   before.
   public final func setSSLConfiguration(_ configuration: SSLConfiguration) throws(SSLError) {
     requireLoop("SSLServer.setSSLConfiguration(_:)")
-    context = try configuration.context(SSLContextCache.Use(isClient: false), for: eventBase)
+    context = try configuration.context(SSLContextCache.Use(isClient: false), for: loopIdentity)
     self.configuration = configuration
+    refusal = nil
   }
 
   /// How long a client may take for its handshake, from its connection on; 5 seconds at first. A byte gives no more time.
@@ -145,8 +149,9 @@ public import TCPServerKit
     }
   }
 
-  /// How many connections may be in their handshake; 1,024 at first, less than 1 counts as 1. Beyond it one is closed for
-  /// the new one: the oldest that has not sent a byte, or where more have sent some than have not, the oldest of those.
+  /// How many connections may be in their handshake; 1,024 at first, less than 1 counts as 1. Beyond it one is closed
+  /// for the new one: the oldest that has not sent a byte, or where more have sent some than have not, the one of those
+  /// whose first byte came first. A lower value holds at once.
   public final var maxHandshakes: Int {
     get {
       requireLoop("SSLServer.maxHandshakes")
@@ -170,7 +175,14 @@ public import TCPServerKit
     guard let socket = takeIncomingSocket(socketDescriptor) else {
       return record(.unsupportedSocketOperation, "Invalid socket descriptor")
     }
-    guard let context = contextForNext, eventBase != nil else {
+    let made: SSLContext?
+    do throws(SSLError) {
+      made = try contextForNext()
+    } catch {
+      record(error.reason == .memory ? .socketResource : .sslInvalidUserData, error.text)
+      return socket.abort()
+    }
+    guard let context = made, eventBase != nil else {
       record(.sslInvalidUserData, "A server needs a certificate, its key, and an event base")
       return socket.abort()
     }
@@ -185,16 +197,23 @@ public import TCPServerKit
   }
 
   /// The program is asked about certificates, and for keys, only where it has handlers for that.
-  private final var contextForNext: SSLContext? {
+  private final func contextForNext() throws(SSLError) -> SSLContext? {
     let isAsked =
       peerVerifyError.isConnected || sslErrors.isConnected || handshakeInterruptedOnError.isConnected
     let use = SSLContextCache.Use(
       isClient: false,
-      asksAboutCertificates: isAsked && configuration.asksForCertificates,
+      asksAboutCertificates: isAsked && configuration.asksForCertificates(isClient: false),
       asksForKeys: preSharedKeyAuthenticationRequired.isConnected
     )
     guard use.asksAboutCertificates || use.asksForKeys else { return context }
-    return try? configuration.context(use, for: eventBase)
+    if let refusal, refusal.use == use { throw refusal.error }
+    do throws(SSLError) {
+      return try configuration.context(use, for: loopIdentity)
+    } catch {
+      // It may have read files: not once for each client. Memory may be there again.
+      if error.reason != .memory { refusal = (use, error) }
+      throw error
+    }
   }
 
   final func handshakeFailed(_ handshake: Handshake) {
@@ -215,8 +234,11 @@ public import TCPServerKit
     handshake.waitsForAnswer = true
     let (socket, transport) = (handshake.socket, handshake.transport)
     let error = transport.certificateError
+    // A handler may end the connection.
     peerVerifyError.emit((socket, error))
+    guard !handshake.isOver else { return }
     sslErrors.emit((socket, [error]))
+    guard !handshake.isOver else { return }
     if handshakeInterruptedOnError.isConnected, !transport.ignoresErrors {
       return handshakeInterruptedOnError.emit((socket, error))
     }
@@ -235,7 +257,9 @@ extension TCPSocket {
   /// Accepts the peer's certificate after ``SSLServer/handshakeInterruptedOnError``, and goes on with the handshake. On the
   /// socket's event base.
   public func continueInterruptedHandshake() {
-    guard let transport = transport as? SSLTransport, !transport.isStepping else { return }
+    guard let transport = transport as? SSLTransport, transport.holder == .none, !transport.isStepping,
+      !transport.waitsForTask
+    else { return }
     transport.answerCertificate(true)
     continueHandshake()
   }

@@ -53,6 +53,11 @@ extension TCPServer {
     eventBase.map { LoopInbox(engine: $0.engine) }
   }
 
+  /// The same object for all sockets and servers of a loop; nil without one.
+  package final var loopIdentity: (any AnyObject & Sendable)? {
+    eventBase?.engine
+  }
+
   package final func requireLoop(_ call: StaticString) {
     requireLoopThread(call)
   }

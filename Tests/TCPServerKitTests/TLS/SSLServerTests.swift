@@ -644,4 +644,77 @@ struct SSLServerCertificateTests {
       }
     }
   }
+
+  @Test("A handler that ends the connection hears no more of its certificate")
+  func endedByHandler() async throws {
+    let certificates = try #require(Certificates.shared)
+    try await onLoop { _ in
+      _ = try await whileServingEncrypted(
+        {
+          $0.peerVerifyMode = .verify
+          $0.caCertificates = certificates.authority
+        },
+        handler: echo
+      ) { server in
+        let later = Counter()
+        server.peerVerifyError.connect { $0.socket.abort() }
+        server.sslErrors.connect { _ in later.increment() }
+        server.handshakeInterruptedOnError.connect { _ in later.increment() }
+        do {
+          let client = try await encryptedClient(of: server) {
+            $0.identities = [try certificates.identity("stranger")]
+          }
+          _ = try await client.read(maxLength: 1)
+        } catch {}
+        try await until { server.handshakeStatistics.failed == 1 }
+        #expect(later.value == 0)
+        server.peerVerifyError.disconnectAll()
+        server.sslErrors.disconnectAll()
+        server.handshakeInterruptedOnError.disconnectAll()
+      }
+    }
+  }
+
+  @Test("What handlers need, and cannot be made any more, is reported with its reason")
+  func lateContext() async throws {
+    let certificates = try #require(Certificates.shared)
+    let folder = try TemporaryFolder()
+    let path = folder.path(of: "authorities")
+    @Sendable func write() {
+      let file = unsafe fopen(path, "we")
+      if let file = unsafe file {
+        unsafe fwrite(certificates.authority, 1, certificates.authority.count, file)
+        unsafe fclose(file)
+      }
+    }
+    write()
+    try await onLoop { _ in
+      _ = try await whileServingEncrypted(
+        {
+          $0.peerVerifyMode = .query
+          $0.caCertificatesFile = path
+        },
+        handler: echo
+      ) { server in
+        unsafe unlink(path)
+        var reason = ""
+        do throws(SSLError) { try server.sslConfiguration.checkForServer() } catch { reason = error.text }
+        #expect(!reason.isEmpty)
+        server.sslErrors.connect { _ in }
+        for _ in 0..<2 {
+          let client = try #require(PlainClient(to: server))
+          try await until { client.input() != .nothing }
+          #expect(server.serverError == .sslInvalidUserData && server.errorString == reason)
+          // It is not read for each client.
+          write()
+        }
+        try server.setSSLConfiguration(server.sslConfiguration)
+        let client = try await encryptedClient(of: server)
+        try await client.write("x")
+        #expect(try await client.read(exactly: 1) == [120])
+        server.sslErrors.disconnectAll()
+      }
+    }
+    withExtendedLifetime(folder) {}
+  }
 }
