@@ -9,7 +9,7 @@ final class HandshakePace {
   var rate: AcceptRate? {
     didSet {
       bucket = rate.map { HandshakeBucket($0, .now) }
-      if timer.isActive { beginWaiting() }
+      if waiting.count > 0 { beginWaiting() }
     }
   }
   private(set) var pauses: UInt64 = 0
@@ -28,11 +28,7 @@ final class HandshakePace {
   /// - Returns: false where it is to wait.
   func mayBegin(_ handshake: Handshake) -> Bool {
     guard !handshake.hasBegun, bucket != nil else { return true }
-    guard waiting.count > 0 || bucket?.take(.now) == false else {
-      handshake.hasBegun = true
-      return true
-    }
-    if waiting.count == 0 { pause() }
+    guard waiting.count > 0 || bucket?.take(.now) == false && pause() else { return true }
     waiting.append(handshake)
     return false
   }
@@ -42,20 +38,26 @@ final class HandshakePace {
     if waiting.count > 2 * current + 64 { waiting.removeAll { $0.isOver } }
   }
 
-  private func pause() {
-    pauses += 1
+  /// For a server that has closed: those that wait have ended.
+  func stop() {
+    timer.stop()
+    waiting = FirstInFirstOut()
+  }
+
+  /// - Returns: false where there is no memory for a timer: nothing would end the pause.
+  private func pause() -> Bool {
     timer.interval = bucket?.wait(.now) ?? .zero
-    timer.start()
+    guard timer.start() else { return false }
+    pauses += 1
+    return true
   }
 
   private func beginWaiting() {
     timer.stop()
     while let next = waiting.first {
-      if !next.isOver, bucket?.take(.now) == false { return pause() }
+      if !next.isOver, bucket?.take(.now) == false, pause() { return }
       _ = waiting.popFirst()
-      guard !next.isOver else { continue }
-      next.hasBegun = true
-      begin(next)
+      if !next.isOver { begin(next) }
     }
   }
 }

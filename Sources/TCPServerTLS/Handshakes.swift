@@ -6,7 +6,7 @@ internal import TCPServerKit
 /// server's loop alone.
 final class Handshakes {
   var timeout: Duration = .seconds(5) { didSet { endExpired() } }
-  var limit = 1024
+  var limit = 1024 { didSet { dropSurplus() } }
   /// How many steps are made between two looks at the sockets: one may cost as much as a signature.
   var stepsPerTurn = 4
   /// What makes the steps; nil for this loop.
@@ -31,6 +31,7 @@ final class Handshakes {
 
   var statistics: HandshakeStatistics {
     var statistics = counts
+    statistics.current = list.count
     statistics.ratePauses = pace?.pauses ?? 0
     return statistics
   }
@@ -46,28 +47,40 @@ final class Handshakes {
     }
   }
 
-  /// - Returns: whether it has begun.
+  /// - Returns: whether it has begun, and is still there.
   func begin(_ socket: TCPSocket, _ transport: SSLTransport) -> Bool {
-    let dropped = list.count >= max(limit, 1) ? list.mostExpendable : nil
-    if let dropped {
-      counts.dropped += 1
-      giveUp(dropped, .socketResource, "Too many handshakes")
-    }
-    let hasBegun = beginWithRoom(socket, transport)
-    // Last: a handler may close the server, which ends this one, too.
-    if let dropped { server?.handshakeGivenUp(dropped, .socketResource) }
-    return hasBegun
+    // One of those that were there before.
+    let expendable = list.count >= max(limit, 1) ? list.mostExpendable : nil
+    guard let handshake = add(socket, transport) else { return false }
+    // Last: a handler may close the server, which ends the new one, too.
+    if let expendable { drop(expendable) }
+    return !handshake.isOver
   }
 
-  private func beginWithRoom(_ socket: TCPSocket, _ transport: SSLTransport) -> Bool {
+  private func drop(_ handshake: Handshake) {
+    guard !handshake.isOver else { return }
+    counts.dropped += 1
+    giveUp(handshake, .socketResource, "Too many handshakes")
+    server?.handshakeGivenUp(handshake, .socketResource)
+  }
+
+  private func dropSurplus() {
+    while list.count > max(limit, 1), let expendable = list.mostExpendable { drop(expendable) }
+  }
+
+  /// - Returns: nil where the connection is over.
+  private func add(_ socket: TCPSocket, _ transport: SSLTransport) -> Handshake? {
     let handshake = Handshake(socket, transport, .now)
     let refusal = socket.beginHandshake(
       of: transport,
       isReading: true,
       onReady: { [unowned self, unowned handshake] in isReady(handshake) },
       onQuestion: { [unowned self, unowned handshake] in
-        // It waits for a thread, or for its turn, and not for the program.
-        if transport.holder == .none { server?.isAsked(about: handshake) }
+        switch transport.holder {
+        case .none: server?.isAsked(about: handshake)
+        case .queue: hasItsTurn(handshake)
+        case .rate, .thread: break
+        }
       },
       onEnd: { [unowned self] in ended(handshake, $0) }
     )
@@ -75,7 +88,7 @@ final class Handshakes {
     guard refusal == nil else {
       counts.failed += 1
       socket.abort()
-      return false
+      return nil
     }
     if let threads, transport.mayBeLent, let inbox = server?.loopInbox {
       HandshakeLoan.lend(handshake, to: threads, from: inbox)
@@ -83,11 +96,10 @@ final class Handshakes {
     list.append(handshake)
     changed()
     if !timer.isActive { start(timeout) }
-    return true
+    return handshake
   }
 
   private func changed() {
-    counts.current = list.count
     pace?.forgetEnded(list.count)
     server?.setUndelivered(list.count)
   }
@@ -111,6 +123,8 @@ final class Handshakes {
   }
 
   private func goOn(_ handshake: Handshake) {
+    // A rate that is set later does not stop it.
+    handshake.hasBegun = true
     // Little of it is done here then.
     if handshake.transport.lend != nil { return handshake.socket.continueHandshake() }
     handshake.isQueued = true
@@ -177,6 +191,8 @@ final class Handshakes {
       counts.closed += 1
       end(first)
     }
+    timer.stop()
+    pace?.stop()
   }
 
   /// Ends those whose time is over.

@@ -76,6 +76,7 @@ extension SSLTransport {
 
   private func answerLookup(_ identity: SSLIdentity?) {
     lookup = .none
+    guard holder == .none else { return }
     if let identity {
       unsafe identity.withPointer { unsafe csc_tls_answer_lookup(tls, $0) }
     } else {

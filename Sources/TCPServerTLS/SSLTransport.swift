@@ -43,6 +43,8 @@ internal import TCPServerKit
     case none
     /// It has not begun, and waits for its turn; see ``SSLServer/handshakeRate``.
     case rate
+    /// It was to be lent, and there is no thread: it waits for its turn on the loop.
+    case queue
     /// A thread has it: nothing of the library is used on the loop but `csc_tls_abandon()`.
     case thread
   }
@@ -83,7 +85,10 @@ internal import TCPServerKit
     if let lend {
       holder = .thread
       if lend() { return .needsAnswer }
-      holder = .none
+      // Its steps are the loop's from now on, among those of the others.
+      self.lend = nil
+      holder = .queue
+      return .needsAnswer
     }
     isStepping = true
     let result = unsafe csc_tls_handshake(tls)
@@ -97,7 +102,9 @@ internal import TCPServerKit
       isComplete = true
       lend = nil
     }
-    if !hasEnded, owner != nil { beginAnswers() }
+    // What is asked in a step that needs more of the peer is begun when that has come: a peer that shows a certificate
+    // without proving it starts no verifier.
+    if case .needsAnswer = step, !hasEnded, owner != nil { beginAnswers() }
     return step
   }
 
@@ -305,6 +312,7 @@ internal import TCPServerKit
 
   /// The session, to resume it later; empty when there is none.
   var session: [UInt8] {
+    guard holder != .thread else { return [] }
     let size = unsafe csc_tls_copy_session(tls, nil, 0)
     guard size > 0 else { return [] }
     var bytes = [UInt8](repeating: 0, count: size)

@@ -89,7 +89,9 @@ extension TCPSocket {
       slot.state = .handshaking(.answer)
       watchWrite(false)
       updateReadWatch()
-      slot.onHandshakeQuestion?()
+      // It may have come while a thread had the handshake, or before its turn, and does not come again.
+      if flags.contains(.peerEnded) { lookForEnd(whileAnswerLacks: slot) }
+      if slot.isHandshaking, descriptor >= 0 { slot.onHandshakeQuestion?() }
     case .failed(let failure):
       handshakeHasFailed(slot, failure)
     }

@@ -148,4 +148,35 @@ struct HandshakeRateTests {
       }
     }
   }
+
+  @Test("A rate that is set while a handshake is in progress does not stop it")
+  func setLater() async throws {
+    try await onLoop { _ in
+      let (asked, gate) = (Counter(), Gate())
+      try await whileServingEncrypted(
+        {
+          $0.identityLookup = { _ in
+            asked.increment()
+            await gate.pass()
+            return nil
+          }
+        },
+        handler: echo
+      ) { server in
+        let begun = start { [server] in try await encryptedClient(of: server) }
+        try await until { asked.value == 1 }
+        server.handshakeRate = Self.slow
+        // Takes what the rate gives.
+        let talking = try talkingClient(of: server)
+        try await until { server.handshakeStatistics.current == 2 }
+        await turns()
+        gate.open()
+        let client = try await begun.value
+        try await client.write("x")
+        #expect(try await client.read(exactly: 1) == [120])
+        #expect(server.handshakeStatistics.ratePauses == 0)
+        withExtendedLifetime(talking) {}
+      }
+    }
+  }
 }

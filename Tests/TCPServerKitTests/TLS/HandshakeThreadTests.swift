@@ -218,6 +218,87 @@ struct HandshakeThreadTests {
     }
   }
 
+  @Test("Without a thread the loop makes the steps, in their turns")
+  func noThread() async throws {
+    try await onLoop { _ in
+      _ = try await whileServingEncrypted(handler: echo) { server in
+        server.handshakeThreads = SSLHandshakeThreads()
+        server.startedEncryptionHandshake.connect { ($0.transport as? SSLTransport)?.lend = { false } }
+        for _ in 0..<3 {
+          let client = try await encryptedClient(of: server)
+          try await client.write("x")
+          #expect(try await client.read(exactly: 1) == [120])
+        }
+        #expect(server.handshakeStatistics.completed == 3)
+        server.startedEncryptionHandshake.disconnectAll()
+      }
+    }
+  }
+
+  /// Serves with threads and with a look-up that waits until it is cancelled; `body` gets the socket of the first
+  /// handshake once it has begun.
+  private func whileLookingUp(
+    _ threads: SSLHandshakeThreads,
+    _ body: (SSLServer, PlainClient, _ socket: TCPSocket, _ asked: Counter, _ cancelled: Counter) async throws
+      -> Void
+  ) async throws {
+    let base = try #require(EventBase.current)
+    let (asked, cancelled) = (Counter(), Counter())
+    try await whileServingEncrypted(
+      {
+        $0.identityLookup = { _ in
+          asked.increment()
+          do { try await base.sleep(for: .seconds(3600)) } catch { cancelled.increment() }
+          return nil
+        }
+      },
+      handler: echo
+    ) { server in
+      server.handshakeThreads = threads
+      let begun = Shared<LoopBound<TCPSocket>?>(nil)
+      server.startedEncryptionHandshake.connect { begun.value = LoopBound($0) }
+      let client = try #require(PlainClient(to: server))
+      client.send(RawTLS.clientHello)
+      try await until { begun.value != nil }
+      let socket = try #require(begun.value?.value)
+      try await body(server, client, socket, asked, cancelled)
+      begun.value = nil
+      server.startedEncryptionHandshake.disconnectAll()
+    }
+  }
+
+  @Test("A client that has ended its side while a thread had its handshake is not looked up for any longer")
+  func clientEndsItsSide() async throws {
+    try await onLoop { _ in
+      let (threads, blockade) = (SSLHandshakeThreads(), try Blockade())
+      try #require(threads.add { blockade.block() })
+      try await whileLookingUp(threads) { server, client, socket, asked, cancelled in
+        let transport = try #require(socket.transport as? SSLTransport)
+        try await until { transport.holder == .thread }
+        client.endWriting()
+        await turns()
+        #expect(server.handshakeStatistics.current == 1)
+        blockade.open()
+        try await until { server.handshakeStatistics.failed == 1 }
+        try await until { asked.value == cancelled.value }
+      }
+    }
+  }
+
+  @Test("continueInterruptedHandshake() does nothing while the program is asked something else")
+  func notInterrupted() async throws {
+    try await onLoop { _ in
+      try await whileLookingUp(SSLHandshakeThreads()) { server, client, socket, asked, cancelled in
+        try await until { asked.value == 1 }
+        socket.continueInterruptedHandshake()
+        #expect((socket.transport as? SSLTransport)?.holder == SSLTransport.Holder.none)
+        client.endWriting()
+        try await until { cancelled.value == 1 }
+        #expect(server.handshakeStatistics.failed == 1)
+      }
+    }
+  }
+
   @Test("A loop that ends while a thread has a handshake leaves nothing behind")
   func loopEnds() async throws {
     let left = Shared<(blockade: Blockade, transport: Weak<SSLTransport>)?>(nil)

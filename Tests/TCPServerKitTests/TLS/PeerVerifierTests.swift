@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import TCPServerKit
-import TCPServerTLS
 import Testing
+
+@testable import TCPServerTLS
 
 @Suite("Certificates that the program decides on", .enabled(if: Certificates.canBeMade))
 struct PeerVerifierTests {
@@ -108,6 +109,79 @@ struct PeerVerifierTests {
         #expect(try await client.value == false)
         try await until { cancelled.value == 1 }
         #expect(server.handshakeStatistics.timedOut == 1)
+      }
+    }
+  }
+
+  @Test("A verifier that would not be called is refused")
+  func never() throws {
+    var configuration = try Certificates.server()
+    configuration.peerVerifier = { _, _ in true }
+    let refusal = SSLError(.configuration, "A peerVerifier needs a peerVerifyMode that asks for certificates")
+    #expect(throws: refusal) { try configuration.checkForServer() }
+    try configuration.checkForClient()
+    configuration.peerVerifyMode = .none
+    #expect(throws: refusal) { try configuration.checkForServer() }
+    #expect(throws: refusal) { try configuration.checkForClient() }
+    configuration.peerVerifyMode = .query
+    try configuration.checkForServer()
+    try configuration.checkForClient()
+  }
+
+  @Test("With .query a client without a certificate is served, and no verifier is called")
+  func absent() async throws {
+    try await onLoop { _ in
+      let asked = Counter()
+      try await whileServingEncrypted(
+        {
+          $0.peerVerifyMode = .query
+          $0.peerVerifier = { _, _ in
+            asked.increment()
+            return false
+          }
+        },
+        handler: echo
+      ) { server in
+        let client = try await encryptedClient(of: server)
+        try await client.write("x")
+        #expect(try await client.read(exactly: 1) == [120])
+        #expect(asked.value == 0)
+      }
+    }
+  }
+
+  @Test("A client that shows a certificate, and does not prove that it has the key, starts no verifier")
+  func unproven() async throws {
+    try await onLoop { _ in
+      let certificates = try #require(Certificates.shared)
+      let (asked, own) = (Counter(), Shared<[UInt8]>([]))
+      try await whileServingEncrypted(
+        {
+          $0.maximumVersion = .tls12
+          $0.peerVerifyMode = .verify
+          $0.caCertificates = certificates.authority
+          $0.peerVerifier = { chain, _ in
+            asked.increment()
+            own.value = chain.first ?? []
+            return true
+          }
+        },
+        handler: echo
+      ) { server in
+        #expect(try await isServed(server, as: "client"))
+        let client = try #require(PlainClient(to: server))
+        client.send(RawTLS.clientHello)
+        var answer: [UInt8] = []
+        try await until {
+          if case .bytes(let bytes) = client.input() { answer += bytes }
+          return Array(answer.suffix(4)) == RawTLS.serverHelloDone
+        }
+        client.send(RawTLS.certificate(own.value))
+        await turns()
+        #expect(server.handshakeStatistics.current == 1)
+        client.send(RawTLS.clientHello)
+        try await until { server.handshakeStatistics.failed == 1 }
+        #expect(asked.value == 1)
       }
     }
   }
