@@ -485,7 +485,8 @@ struct SSLServerSurroundingsTests {
             served.increment()
             try await socket.write("late")
           }
-          #expect(report.numbers == [1, 0, 1, 0])
+          // Its handler may be over before the shutdown has reached its loop.
+          #expect(report.served == 1 && report.cancelled == 0)
         }
         tasks.addTask {
           try await onLoop { _ in
