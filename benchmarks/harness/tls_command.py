@@ -12,7 +12,6 @@ from pathlib import Path
 
 from . import building, figures, isolation, machine, results, tls_measuring, tls_report, tls_rows
 from .command_line import names, positive, run_interruptibly
-from .loops_command import BUSY
 from .places import TLS_REPORT, TLS_RESULTS
 from .processes import Failed
 from .progress import span
@@ -96,7 +95,7 @@ def run(options, progress, command):
     if options.build_only:
         return 0
     busy = machine.busy()
-    if busy > BUSY:
+    if busy > machine.BUSY:
         progress.say(f"The machine is busy: other programs use {100 * busy:.0f} % of its processors, which changes the "
                      "figures.")
     client_cores, server_cores = isolation.choose_cores()

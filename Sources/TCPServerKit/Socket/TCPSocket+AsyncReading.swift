@@ -278,6 +278,8 @@ extension TCPSocket {
     try await reading(timeout) { socket -> Bool? in
       if let found = try socket.buffered(atLeast: 1) {
         socket.waiters.messages = .had
+        // It is also set where nothing had to be waited for.
+        socket.waiters.isBetweenMessages = false
         return found > 0
       }
       if !socket.waiters.knowsMessages { socket.waiters.messages = .awaited }
