@@ -48,11 +48,8 @@ typedef struct csc__preface_protocol {
 
 // One connection in the preface; its event follows it in memory, where there is a loop.
 typedef struct csc__preface {
-    struct csc__preface *previous; // among all
+    struct csc__preface *previous;
     struct csc__preface *next;
-    struct csc__preface *previous_of_kind; // among the silent ones, or the others
-    struct csc__preface *next_of_kind;
-    bool has_spoken;
     csc_server *server;
     csc_connection connection;
     void *state;
@@ -63,14 +60,6 @@ typedef struct csc__preface {
 
 struct pollfd;
 
-// Those whose peer is silent, in the order in which they began; or the others, in that of their first
-// bytes.
-typedef struct csc__preface_kind {
-    csc__preface *first;
-    csc__preface *last;
-    uint64_t count;
-} csc__preface_kind;
-
 struct csc__prefaces {
     const csc__preface_protocol *protocol;
     void *settings;   // owned; the protocol's
@@ -78,9 +67,8 @@ struct csc__prefaces {
     int timeout;      // milliseconds
     csc__preface *first;
     csc__preface *last;
-    csc__preface_kind silent;
-    csc__preface_kind speaking;
-    struct event *timer; // for `first`; NULL without a loop
+    csc__preface *first_silent; // or one before it; NULL where none is silent
+    struct event *timer;        // for `first`; NULL without a loop
     bool timer_runs;
     void (*readable)(int, short, void *); // of the events; the context is the csc__preface
     struct pollfd *entries;               // of a wait

@@ -3,11 +3,10 @@
 // Connections in the preface: their list, their events, and how they end.
 //
 //      first [silent] <-> [has spoken] <-> [silent] <-> [silent] last
-//                                                       started last
+//               ^first_silent                           started last
 //
 // All have the same time, so the order in which they began is that of their deadlines, and one timer
-// for the first is enough. Each owns its connection; the list owns it. Each is in a second list, too:
-// of the silent ones, or of the others.
+// for the first is enough. Each owns its connection; the list owns it.
 
 #include "preface.h"
 
@@ -118,32 +117,14 @@ static void note_time(struct csc__prefaces *stage) {
     }
 }
 
-static csc__preface_kind *kind_of(struct csc__prefaces *stage, const csc__preface *it) {
-    return it->has_spoken ? &stage->speaking : &stage->silent;
-}
-
-static void link_to_kind(csc__preface_kind *kind, csc__preface *it) {
-    it->previous_of_kind = kind->last;
-    it->next_of_kind = NULL;
-    *(kind->last ? &kind->last->next_of_kind : &kind->first) = it;
-    kind->last = it;
-    kind->count++;
-}
-
-static void unlink_from_kind(csc__preface_kind *kind, csc__preface *it) {
-    csc__preface *previous = it->previous_of_kind;
-    csc__preface *next = it->next_of_kind;
-    *(previous ? &previous->next_of_kind : &kind->first) = next;
-    *(next ? &next->previous_of_kind : &kind->last) = previous;
-    kind->count--;
-}
-
 static void append(csc_server *server, csc__preface *it) {
     struct csc__prefaces *stage = server->prefaces;
     it->previous = stage->last;
     *(stage->last ? &stage->last->next : &stage->first) = it;
     stage->last = it;
-    link_to_kind(kind_of(stage, it), it);
+    if (!stage->first_silent) {
+        stage->first_silent = it;
+    }
     server->statistics.in_preface++;
     note_time(stage);
 }
@@ -151,15 +132,8 @@ static void append(csc_server *server, csc__preface *it) {
 static void unlink_from(struct csc__prefaces *stage, csc__preface *it) {
     *(it->previous ? &it->previous->next : &stage->first) = it->next;
     *(it->next ? &it->next->previous : &stage->last) = it->previous;
-    unlink_from_kind(kind_of(stage, it), it);
-}
-
-// After a step.
-static void note_bytes(struct csc__prefaces *stage, csc__preface *it) {
-    if (it->state && !it->has_spoken) {
-        unlink_from_kind(&stage->silent, it);
-        it->has_spoken = true;
-        link_to_kind(&stage->speaking, it);
+    if (stage->first_silent == it) {
+        stage->first_silent = it->next;
     }
 }
 
@@ -179,11 +153,12 @@ static csc_connection take_out(csc__preface *it) {
     return connection;
 }
 
-// The one that makes room for another: the first of the kind that there is more of. A peer in good
-// faith is then never the only one of its kind.
-static csc__preface *most_expendable(const struct csc__prefaces *stage) {
-    bool is_silent_one = stage->silent.count >= stage->speaking.count;
-    return is_silent_one ? stage->silent.first : stage->speaking.first;
+// Who is to make place for another: the oldest that has sent nothing, or else the oldest.
+static csc__preface *least_promising(struct csc__prefaces *stage) {
+    while (stage->first_silent && stage->first_silent->state) {
+        stage->first_silent = stage->first_silent->next;
+    }
+    return stage->first_silent ? stage->first_silent : stage->first;
 }
 
 static bool watch(csc__preface *it) {
@@ -205,7 +180,6 @@ static bool keep(csc_server *server, const csc_connection *connection, void *sta
         .server = server,
         .connection = *connection,
         .state = state,
-        .has_spoken = state != NULL,
         .started = csc__monotonic_milliseconds(),
     };
     if (!watch(it)) {
@@ -225,7 +199,7 @@ static bool keep_or_end(csc_server *server, const csc_connection *connection, vo
     bool is_full = server->statistics.in_preface >= (uint64_t)server->max_prefaces;
     csc_connection dropped;
     if (is_full) {
-        dropped = take_out(most_expendable(stage));
+        dropped = take_out(least_promising(stage));
     }
     if (!keep(server, connection, state)) {
         stage->protocol->end(state);
@@ -265,7 +239,6 @@ bool csc__preface_step(csc__preface *it, csc_connection *connection) {
     csc__preface_fault fault = {0};
     csc__preface_result result =
         stage->protocol->step(stage->settings, &it->connection, &it->state, &fault);
-    note_bytes(stage, it);
     it->in_vain = result == CSC__PREFACE_NOTHING ? it->in_vain + 1 : 0;
     if (result == CSC__PREFACE_MORE || (it->in_vain > 0 && it->in_vain < MOST_IN_VAIN)) {
         return false;

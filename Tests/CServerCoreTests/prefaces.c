@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -133,39 +132,15 @@ static void silent_peers_make_place_for_others_the_oldest_first(void **state) {
     proxies_connect(it, "PROX");
     fixture_run_ready(it);
     guests_assert_rejected(it, &now, first, CSC_REJECTED_BY_PREFACES);
-    // More have sent something than have not: the silent one is none of them.
-    proxies_connect(it, "");
-    fixture_run_ready(it);
-    guests_assert_rejected(it, &now, speaking, CSC_REJECTED_BY_PREFACES);
     proxies_connect(it, "PRO");
     fixture_run_ready(it);
     guests_assert_rejected(it, &now, second, CSC_REJECTED_BY_PREFACES);
+    // All have sent something.
+    proxies_connect(it, "");
+    fixture_run_ready(it);
+    guests_assert_rejected(it, &now, speaking, CSC_REJECTED_BY_PREFACES);
     assert_int_equal(fixture_statistics(it).preface_dropped, 3);
     assert_int_equal(fixture_statistics(it).in_preface, 3);
-}
-
-// Each is silent when it comes: with the silent ones dropped first, it would be the next that goes.
-static void peers_that_send_a_byte_and_no_more_do_not_keep_others_out(void **state) {
-    fixture *it = *state;
-    scene now;
-    csc_server_set_max_prefaces(it->server, 3);
-    proxies_start(it, &now);
-    int slow[3];
-    for (int index = 0; index < 3; index++) {
-        slow[index] = proxies_connect(it, "");
-        fixture_run_ready(it);
-        proxies_send(slow[index], "P", 1);
-        fixture_run_ready(it);
-    }
-    int proxy = proxies_connect(it, "");
-    fixture_run_ready(it);
-    guests_assert_rejected(it, &now, slow[0], CSC_REJECTED_BY_PREFACES);
-    proxies_connect(it, "P");
-    fixture_run_ready(it);
-    guests_assert_rejected(it, &now, slow[1], CSC_REJECTED_BY_PREFACES);
-    proxies_send(proxy, V1_HEADER, strlen(V1_HEADER));
-    fixture_run_ready(it);
-    proxies_assert_delivered(it, "");
 }
 
 static void they_fill_neither_the_queue_nor_keep_others_out(void **state) {
@@ -478,7 +453,6 @@ int main(void) {
         fact(a_peer_that_ends_in_the_middle_is_reported),
         fact(a_socket_that_is_ready_in_vain_is_given_up),
         fact(silent_peers_make_place_for_others_the_oldest_first),
-        fact(peers_that_send_a_byte_and_no_more_do_not_keep_others_out),
         fact(they_fill_neither_the_queue_nor_keep_others_out),
         fact(each_counts_for_the_limit_of_connections),
         fact(closing_ends_them_and_finishing_lets_them_go_on),

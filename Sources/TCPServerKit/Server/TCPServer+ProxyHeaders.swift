@@ -41,8 +41,7 @@ extension TCPServer {
   }
 
   /// How many connections may be there whose header is being read; 1,024 at first, less than 1 counts as 1. Beyond it the
-  /// oldest that has not sent a byte is closed, or where more have sent some than have not, the one of those whose first
-  /// byte came first.
+  /// oldest that has not sent a byte is closed, or where all have, the oldest.
   public final var maxPrefaces: Int {
     get {
       requireLoopThread("TCPServer.maxPrefaces")

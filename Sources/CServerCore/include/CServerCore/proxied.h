@@ -97,8 +97,7 @@ CSC_API void csc_proxied_free(csc_proxied *CSC_NULLABLE proxied);
 
 /**
  * Sets how many connections may be in the preface; 1,024 at first. Beyond it the oldest that has not
- * sent a byte is closed, or where more have sent some than have not, the one of those whose first byte
- * came first.
+ * sent a byte is closed, or where all have, the oldest.
  *
  * They may become pending beyond csc_server_max_pending(), which limits what is accepted: what a client
  * has sent is not held up by those that have not been taken.
