@@ -71,7 +71,7 @@ LONG_STEPS = (
     Step("test-deploying", "Deployed: a root of its own, process 1", ("Tests/Deploying/run",)),
     # The same inputs each time: a change fails for what it breaks, not by bad luck.
     Step("fuzz", "Fuzzing",
-         ("env", "FUZZ_SEED=1", "scripts/fuzz", "8", "addresses", "handover_message", "proxy_header", "servers",
+         ("env", "FUZZ_SEED=1", "scripts/fuzz", "5", "addresses", "handover_message", "proxy_header", "servers",
           "service_variables", "tls_hello", "tls_settings")),
     Step("fuzz-socks5", "Fuzzing the SOCKS5 conversation", ("env", "FUZZ_SEED=1", "scripts/fuzz", "20", "socks5")),
     Step("soak", "Soak", ("env", "SOAK_CONFIGURATION=debug", "SOAK_EVENT=300", "scripts/soak", "20000")),

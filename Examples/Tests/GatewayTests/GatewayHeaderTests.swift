@@ -8,7 +8,7 @@ import Testing
 @Suite("Gateway and PROXY headers", .blocking, .timeLimit(.minutes(5)))
 struct GatewayHeaderTests {
   /// `GATEWAY_TEST_CONNECTIONS=100000` is the long form.
-  private static let count = getenv("GATEWAY_TEST_CONNECTIONS").flatMap { Int(String(cString: $0)) } ?? 10_000
+  private static let count = getenv("GATEWAY_TEST_CONNECTIONS").flatMap { Int(String(cString: $0)) } ?? 3_000
 
   private static let line = "PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n"
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from hostile.report import Failed, Skipped, scenario
+from hostile.report import Failed, Skipped, long_only, scenario
 
 from . import packages
 from .server import Server
@@ -23,13 +23,12 @@ EXPLAINED = {
                     "knows whether it has AES in hardware",
 }
 HARMLESS = ("OK", "INFO", "LOW", "DEBUG")
-# Protocols, renegotiation, compression, and bugs of single implementations.
-QUICK = ("-p", "-R", "-C", "-H", "-I", "-T")
 # What the server must have been found to refuse, by testssl.sh's names.
 REFUSED = ("SSLv2", "SSLv3", "TLS1", "TLS1_1", "secure_client_renego", "CRIME_TLS", "heartbleed", "CCS", "ticketbleed")
 
 
 @scenario("testssl.sh")
+@long_only
 def testssl(figures):
     """testssl.sh finds nothing above LOW"""
     # Debian leaves the ending out.
@@ -39,7 +38,7 @@ def testssl(figures):
     with tempfile.TemporaryDirectory() as folder, Server(figures.programs) as server:
         path = Path(folder, "findings.json")
         words = [program, "--quiet", "--color", "0", "--warnings", "batch", "--nodns", "none", "--ip", "127.0.0.1",
-                 "--jsonfile", path, *(() if figures.is_long else QUICK), f"{NAME}:{server.port}"]
+                 "--jsonfile", path, f"{NAME}:{server.port}"]
         result = subprocess.run([str(word) for word in words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, text=True, timeout=600,
                                 env=os.environ | {"ADDITIONAL_CA_FILES": str(server.authority)})
@@ -51,7 +50,7 @@ def testssl(figures):
     for one in bad:
         print(f"{one['severity']}: {one['id']}: {one['finding']}")
     figures.add("findings above LOW", len(bad), exactly=0)
-    figures.add("things that it looked at", len(findings), at_least=100 if figures.is_long else 15)
+    figures.add("things that it looked at", len(findings), at_least=100)
     for name in REFUSED:
         figures.check(f"{name} is {severities.get(name)}", severities.get(name) in ("OK", "INFO"))
 
