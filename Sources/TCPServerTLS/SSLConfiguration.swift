@@ -102,11 +102,11 @@ public struct SSLConfiguration: Sendable {
     didSet { changed() }
   }
 
-  /// Gives the pre-shared key of a handshake; nil for none, as at first. A server is asked for the key of the client's
-  /// identity, and a client for its identity and its key. It is called on the loop of the connection, within the handshake, and
-  /// maybe several times: keep the keys in memory. Without a key the handshake goes on with certificates, or fails.
+  /// Supplies the pre-shared key of a handshake; nil for none, as at first. On a server it sets the key for the client's
+  /// identity, on a client both the identity and the key. It is called on the loop of the connection, within the handshake,
+  /// and maybe several times: keep the keys in memory. Without a key the handshake goes on with certificates, or fails.
   ///
-  /// ``SSLServer/preSharedKeyAuthenticationRequired`` is asked first.
+  /// Handlers of ``SSLServer/preSharedKeyAuthenticationRequired`` are called first.
   public var preSharedKeyHandler: (@Sendable (SSLPreSharedKeyAuthenticator) -> Void)? { didSet { changed() } }
 
   /// What a server of TLS 1.2 sends to clients that choose a pre-shared key; nil for nothing, as at first. With a hint, also

@@ -9,7 +9,7 @@ final class SSLContextCache: Sendable {
     var isClient: Bool
     /// Whether ``SSLTransport`` is asked about each certificate of a peer.
     var asksAboutCertificates = false
-    /// Whether it is asked for keys, also where the configuration has none.
+    /// Whether handlers supply keys, also where the configuration has none.
     var asksForKeys = false
   }
 

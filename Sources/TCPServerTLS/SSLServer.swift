@@ -81,7 +81,7 @@ public import TCPServerKit
   ///
   /// With handlers a server needs no certificate, where ``SSLConfiguration/preSharedKeyIdentityHint`` says so. A key is for
   /// TLS 1.2, as in Qt, and for TLS 1.3, where without one the handshake goes on with a certificate, if there is any. A client
-  /// with a key is asked for no certificate, and resumes no session: a key that was withdrawn opens nothing.
+  /// with a key sends no certificate, and resumes no session: a key that was withdrawn opens nothing.
   ///
   /// The signal is emitted within a step of the handshake. A handler may end the connection, close the server or release it.
   public final let preSharedKeyAuthenticationRequired:

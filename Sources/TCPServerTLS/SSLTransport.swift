@@ -79,7 +79,7 @@ internal import TCPServerKit
     if let result = exchange(&stepOfThread, with: nil) { return concluded(result) }
     // The descriptor is watched for its end alone meanwhile.
     guard holder == .none else { return .needsAnswer }
-    // A handler that is asked for a key is within a step.
+    // A handler that supplies a key runs within a step.
     guard !isStepping else { return .needsInput }
     stepIgnoresErrors = ignoresErrors
     if let lend {
@@ -188,7 +188,7 @@ internal import TCPServerKit
 
   // MARK: - On other threads
 
-  /// OpenSSL waits within a step for a pre-shared key, and the program is asked for it on the loop.
+  /// OpenSSL waits within a step for a pre-shared key, which the program supplies on the loop.
   var mayBeLent: Bool {
     !context.asksForKeys
   }
