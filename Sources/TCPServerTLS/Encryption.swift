@@ -12,14 +12,14 @@ public struct Encryption: Sendable, Hashable {
   public let applicationProtocol: String?
   /// The server name that the client has requested; nil for none.
   public let serverName: String?
-  /// The peer's certificates in DER, its own first; empty where it sent none. Of a resumed session a server has the first
-  /// one only.
+  /// The peer's certificates in DER, its own first; empty where it sent none. Of a resumed session a server has the
+  /// first one only.
   public let peerCertificates: [[UInt8]]
   /// What is wrong with the peer's certificate, which was accepted all the same: an `X509_V_ERR_` of OpenSSL; 0 for
   /// nothing.
   public let verification: Int
-  /// The identity of the pre-shared key that the handshake was made with; nil for one with certificates. Then there are no
-  /// certificates.
+  /// The identity of the pre-shared key that the handshake was made with; nil for one with certificates. Then there are
+  /// no certificates.
   public let preSharedKeyIdentity: String?
   /// Whether a session was resumed.
   public let isResumed: Bool

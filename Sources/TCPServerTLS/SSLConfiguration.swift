@@ -15,8 +15,8 @@
 ///
 /// There is no renegotiation, no compression, no early data, and no version before TLS 1.2.
 public struct SSLConfiguration: Sendable {
-  /// Certificates with their keys. A server needs one, or ``identityLookup``, or pre-shared keys; a client sends the one
-  /// without ``SSLIdentity/serverNames``. Where several have the same name, the last one counts.
+  /// Certificates with their keys. A server needs one, or ``identityLookup``, or pre-shared keys; a client sends the
+  /// one without ``SSLIdentity/serverNames``. Where several have the same name, the last one counts.
   public var identities: [SSLIdentity] = [] { didSet { changed() } }
 
   /// The lowest version; TLS 1.2 at first.
@@ -25,8 +25,8 @@ public struct SSLConfiguration: Sendable {
   /// The highest version; TLS 1.3 at first.
   public var maximumVersion = SSLVersion.tls13 { didSet { changed() } }
 
-  /// Ciphers of TLS 1.2, in OpenSSL's form; nil for those with forward secrecy and AEAD. Among them is one with a pre-shared
-  /// key (`ECDHE-PSK-CHACHA20-POLY1305`) where the configuration has keys.
+  /// Ciphers of TLS 1.2, in OpenSSL's form; nil for those with forward secrecy and AEAD. Among them is one with a
+  /// pre-shared key (`ECDHE-PSK-CHACHA20-POLY1305`) where the configuration has keys.
   public var ciphers: String? { didSet { changed() } }
 
   /// Cipher suites of TLS 1.3, in OpenSSL's form; nil for OpenSSL's.
@@ -44,9 +44,10 @@ public struct SSLConfiguration: Sendable {
 
   /// Decides whether a peer's certificate is accepted; nil to go by the authorities alone, as at first.
   ///
-  /// It is called where the peer has sent one, with all that it has sent, in DER and its own first, and with what is wrong with
-  /// them: an `X509_V_ERR_` of OpenSSL, 0 for nothing. To look for revoked certificates, return false for those, and for any
-  /// with an error. It needs a ``peerVerifyMode`` that asks for certificates: ``SSLPeerVerifyMode/query`` or
+  /// It is called where the peer has sent one, with all that it has sent, in DER and its own first, and with what is
+  /// wrong with them: an `X509_V_ERR_` of OpenSSL, 0 for nothing. To look for revoked certificates, return false for
+  /// those, and for any with an error. It needs a ``peerVerifyMode`` that asks for certificates:
+  /// ``SSLPeerVerifyMode/query`` or
   /// ``SSLPeerVerifyMode/verify``, or on a client ``SSLPeerVerifyMode/automatic``; with another the configuration cannot
   /// be used. With ``SSLPeerVerifyMode/query`` a peer that sends no certificate is accepted, and this is not called.
   ///
@@ -75,22 +76,22 @@ public struct SSLConfiguration: Sendable {
 
   /// Whether a peer may close without the end of TLS (close_notify); false at first.
   ///
-  /// Without that end bytes may lack at the end, which who cut the connection has decided. Protocols whose messages say how
-  /// long they are, such as HTTP with `Content-Length`, notice that themselves, and may allow it; one whose message ends
-  /// with the connection must not.
+  /// Without that end bytes may lack at the end, which who cut the connection has decided. Protocols whose messages say
+  /// how long they are, such as HTTP with `Content-Length`, notice that themselves, and may allow it; one whose message
+  /// ends with the connection must not.
   public var allowsTruncation = false { didSet { changed() } }
 
-  /// Gives the identity for a server name that ``identities`` do not have, or nil for the one without names; where there is
-  /// none, the handshake fails with the alert `unrecognized_name`. Nil for no look-up, as at first.
+  /// Gives the identity for a server name that ``identities`` do not have, or nil for the one without names; where
+  /// there is none, the handshake fails with the alert `unrecognized_name`. Nil for no look-up, as at first.
   ///
-  /// It is called with the name that the client has sent, in any case of letters, or nil for none, in a task on the loop
-  /// of the connection, as handlers are. What is not of letters, digits, `-` and `_`, with dots between, counts as none.
-  /// It may wait, for a file or another server, but not block. Handshakes go on beside it, and it is called once for each
-  /// handshake: what it returns is not kept. It may return another identity each time, and has to cache what is costly
-  /// to find. Sessions that are resumed are looked up, too.
+  /// It is called with the name that the client has sent, in any case of letters, or nil for none, in a task on the
+  /// loop of the connection, as handlers are. What is not of letters, digits, `-` and `_`, with dots between, counts as
+  /// none. It may wait, for a file or another server, but not block. Handshakes go on beside it, and it is called once
+  /// for each handshake: what it returns is not kept. It may return another identity each time, and has to cache what
+  /// is costly to find. Sessions that are resumed are looked up, too.
   ///
-  /// The handshake's timeout is for the look-up, too. When that has passed, or the connection ends otherwise, the task is
-  /// cancelled, and what it returns is ignored.
+  /// The handshake's timeout is for the look-up, too. When that has passed, or the connection ends otherwise, the task
+  /// is cancelled, and what it returns is ignored.
   ///
   /// ```swift
   /// configuration.identityLookup = { name in
@@ -102,24 +103,25 @@ public struct SSLConfiguration: Sendable {
     didSet { changed() }
   }
 
-  /// Supplies the pre-shared key of a handshake; nil for none, as at first. On a server it sets the key for the client's
-  /// identity, on a client both the identity and the key. It is called on the loop of the connection, within the handshake,
-  /// and maybe several times: keep the keys in memory. Without a key the handshake goes on with certificates, or fails.
+  /// Supplies the pre-shared key of a handshake; nil for none, as at first. On a server it sets the key for the
+  /// client's identity, on a client both the identity and the key. It is called on the loop of the connection, within
+  /// the handshake, and maybe several times: keep the keys in memory. Without a key the handshake goes on with
+  /// certificates, or fails.
   ///
   /// Handlers of ``SSLServer/preSharedKeyAuthenticationRequired`` are called first.
   public var preSharedKeyHandler: (@Sendable (SSLPreSharedKeyAuthenticator) -> Void)? { didSet { changed() } }
 
-  /// What a server of TLS 1.2 sends to clients that choose a pre-shared key; nil for nothing, as at first. With a hint, also
-  /// an empty one, or with ``preSharedKeyHandler``, a server needs no certificate.
+  /// What a server of TLS 1.2 sends to clients that choose a pre-shared key; nil for nothing, as at first. With a hint,
+  /// also an empty one, or with ``preSharedKeyHandler``, a server needs no certificate.
   public var preSharedKeyIdentityHint: String? { didSet { changed() } }
 
-  /// A file to which the secrets of all connections are appended, for Wireshark and others that decrypt what was recorded; nil
-  /// for none, as at first. Only for looking for errors: who has the file can read all of it.
+  /// A file to which the secrets of all connections are appended, for Wireshark and others that decrypt what was
+  /// recorded; nil for none, as at first. Only for looking for errors: who has the file can read all of it.
   ///
-  /// The form is that of NSS, a line a secret. The file is made with mode 0600. One that others may read or own, that has
-  /// a second name, or that a symbolic link leads to, is refused. A line is written at once, on the loop of its connection
-  /// or on the thread that makes the handshake (``SSLServer/handshakeThreads``). No environment variable sets this; an
-  /// OpenSSL that was itself built to follow `SSLKEYLOGFILE` (`enable-sslkeylog`) does so nevertheless.
+  /// The form is that of NSS, a line a secret. The file is made with mode 0600. One that others may read or own, that
+  /// has a second name, or that a symbolic link leads to, is refused. A line is written at once, on the loop of its
+  /// connection or on the thread that makes the handshake (``SSLServer/handshakeThreads``). No environment variable
+  /// sets this; an OpenSSL that was itself built to follow `SSLKEYLOGFILE` (`enable-sslkeylog`) does so nevertheless.
   public var keyLogFile: String? { didSet { changed() } }
 
   private(set) var contexts = SSLContextCache()

@@ -10,16 +10,17 @@ internal import CServerTLS
 ///
 /// ECDSA with P-256 costs a server about a tenth of what RSA with 2,048 bits does.
 public struct SSLIdentity: Sendable {
-  /// The names in the clients' first message that it is for, in ASCII: `www.example.com`, or `*.example.com` for one more
-  /// label of any kind. Without names it is for all others, and for clients that name none.
+  /// The names in the clients' first message that it is for, in ASCII: `www.example.com`, or `*.example.com` for one
+  /// more label of any kind. Without names it is for all others, and for clients that name none.
   public let serverNames: [String]
   private let storage: Storage
 
   /// A response of OCSP in DER, which is sent to clients that ask for it (stapling); nil for none, as at first.
   ///
-  /// It says that the certificate was not revoked, and is valid for some days: the program fetches it from the authority, and
-  /// renews it as a certificate, by setting a configuration with it. Whether it is about the certificate, and still valid, is
-  /// looked at by the clients alone. One that is empty, or longer than 65,535 bytes, is an error of the configuration.
+  /// It says that the certificate was not revoked, and is valid for some days: the program fetches it from the
+  /// authority, and renews it as a certificate, by setting a configuration with it. Whether it is about the
+  /// certificate, and still valid, is looked at by the clients alone. One that is empty, or longer than 65,535 bytes,
+  /// is an error of the configuration.
   ///
   /// ```swift
   /// server.sslConfiguration.identities[0].ocspResponse = response

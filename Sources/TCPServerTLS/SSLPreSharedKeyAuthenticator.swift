@@ -7,8 +7,8 @@ internal import Glibc
 /// It is for the handler that is given it, and asks nothing any more afterwards. Its copy of the key is wiped when the
 /// handler has returned; the array that the key was set from is the program's to wipe.
 @safe public final class SSLPreSharedKeyAuthenticator {
-  /// What the server says about the identity to choose. On a server what it has sent; nil for nothing, as with TLS 1.3, which
-  /// has no hints.
+  /// What the server says about the identity to choose. On a server what it has sent; nil for nothing, as with TLS 1.3,
+  /// which has no hints.
   public let identityHint: String?
   /// The identity, which says which key it is. On a server what the client has sent; a client sets it.
   public var identity: String

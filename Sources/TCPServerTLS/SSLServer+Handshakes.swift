@@ -6,9 +6,9 @@ public import TCPServerKit
 extension SSLServer {
   /// The threads that make the handshakes; nil, the default, for the loop itself.
   ///
-  /// May be changed at any time, and holds for handshakes that begin later. One object may be for several servers: those
-  /// of a group are given it by the closure of the group's initializer. Where the system has no room for a thread the
-  /// loop makes them, and where the configuration or a handler gives pre-shared keys, which OpenSSL waits for.
+  /// May be changed at any time, and holds for handshakes that begin later. One object may be for several servers:
+  /// those of a group are given it by the closure of the group's initializer. Where the system has no room for a thread
+  /// the loop makes them, and where the configuration or a handler gives pre-shared keys, which OpenSSL waits for.
   public final var handshakeThreads: SSLHandshakeThreads? {
     get {
       requireLoop("SSLServer.handshakeThreads")

@@ -13,17 +13,18 @@ public import TCPServerKit
 /// }
 /// ```
 ///
-/// It is a ``TCPServerKit/TCPServer``, and its connections are ``TCPServerKit/TCPSocket``s as any other; what was agreed
-/// with the peer is ``TCPServerKit/TCPSocket/encryption``. A connection becomes pending, is announced by `newConnection` and
-/// given to `serve`, once it is encrypted. A client whose first byte is none of TLS is disconnected.
+/// It is a ``TCPServerKit/TCPServer``, and its connections are ``TCPServerKit/TCPSocket``s as any other; what was
+/// agreed with the peer is ``TCPServerKit/TCPSocket/encryption``. A connection becomes pending, is announced by
+/// `newConnection` and given to `serve`, once it is encrypted. A client whose first byte is none of TLS is
+/// disconnected.
 ///
 /// ## Handshakes
 ///
 /// A connection in its handshake counts for `maxConnections`, and not as pending: clients that are silent keep no other
 /// from being served. They have ``handshakeTimeout`` for all of it, and where there are ``maxHandshakes`` of them, one
-/// is closed for a new one. Between two looks at the sockets of the loop at most four steps
-/// of handshakes are made, so that many new clients do not hold up those that are there. ``handshakeThreads`` makes them on
-/// other threads, and ``handshakeRate`` bounds how many begin in a second.
+/// is closed for a new one. Between two looks at the sockets of the loop at most four steps of handshakes are made, so
+/// that many new clients do not hold up those that are there. ``handshakeThreads`` makes them on other threads, and
+/// ``handshakeRate`` bounds how many begin in a second.
 ///
 /// The server's `statistics` count a connection as accepted when it comes, and as added when it is encrypted;
 /// ``handshakeStatistics`` counts what becomes of the handshakes.
@@ -42,9 +43,9 @@ public import TCPServerKit
   private var refusal: (use: SSLContextCache.Use, error: SSLError)?
   let handshakes: Handshakes
 
-  /// Emitted when a handshake has failed, with the socket, which has ended or is about to; not for a peer that closes before
-  /// its first byte, nor when the server is closed. ``TCPServerKit/TCPSocket/encryptionError`` has the reason; it is nil
-  /// for a handshake that took too long (``TCPServerKit/SocketError/socketTimeout``), was ended for a new one
+  /// Emitted when a handshake has failed, with the socket, which has ended or is about to; not for a peer that closes
+  /// before its first byte, nor when the server is closed. ``TCPServerKit/TCPSocket/encryptionError`` has the reason;
+  /// it is nil for a handshake that took too long (``TCPServerKit/SocketError/socketTimeout``), was ended for a new one
   /// (``TCPServerKit/SocketError/socketResource``), or whose client has ended the connection while the program was
   /// asked, or a thread had the handshake (``TCPServerKit/SocketError/remoteHostClosed``).
   public final let errorOccurred: Signal<(socket: TCPSocket, error: SocketError)>
@@ -52,16 +53,16 @@ public import TCPServerKit
   /// Emitted when a connection has been accepted, and its handshake begins.
   public final let startedEncryptionHandshake: Signal<TCPSocket>
 
-  /// Emitted when there is something wrong with a client's certificate, before ``sslErrors``. Only where the configuration
-  /// asks for certificates.
+  /// Emitted when there is something wrong with a client's certificate, before ``sslErrors``. Only where the
+  /// configuration asks for certificates.
   public final let peerVerifyError: Signal<(socket: TCPSocket, error: SSLError)>
 
   /// Emitted when there is something wrong with a client's certificate. A handler may call
   /// ``TCPServerKit/TCPSocket/ignoreSSLErrors()`` to accept it; otherwise the handshake fails with
   /// ``SSLPeerVerifyMode/verify``, and goes on with ``SSLPeerVerifyMode/query``.
   ///
-  /// While this, ``peerVerifyError`` or ``handshakeInterruptedOnError`` has handlers, a client with a certificate resumes
-  /// no session.
+  /// While this, ``peerVerifyError`` or ``handshakeInterruptedOnError`` has handlers, a client with a certificate
+  /// resumes no session.
   public final let sslErrors: Signal<(socket: TCPSocket, errors: [SSLError])>
 
   /// Emitted when there is something wrong with a client's certificate. With a handler the handshake waits, until
@@ -79,11 +80,12 @@ public import TCPServerKit
   /// ``SSLPreSharedKeyAuthenticator/preSharedKey`` to the key of its identity, before it returns; without one,
   /// ``SSLConfiguration/preSharedKeyHandler`` is asked.
   ///
-  /// With handlers a server needs no certificate, where ``SSLConfiguration/preSharedKeyIdentityHint`` says so. A key is for
-  /// TLS 1.2, as in Qt, and for TLS 1.3, where without one the handshake goes on with a certificate, if there is any. A client
-  /// with a key sends no certificate, and resumes no session: a key that was withdrawn opens nothing.
+  /// With handlers a server needs no certificate, where ``SSLConfiguration/preSharedKeyIdentityHint`` says so. A key is
+  /// for TLS 1.2, as in Qt, and for TLS 1.3, where without one the handshake goes on with a certificate, if there is
+  /// any. A client with a key sends no certificate, and resumes no session: a key that was withdrawn opens nothing.
   ///
-  /// The signal is emitted within a step of the handshake. A handler may end the connection, close the server or release it.
+  /// The signal is emitted within a step of the handshake. A handler may end the connection, close the server or
+  /// release it.
   public final let preSharedKeyAuthenticationRequired:
     Signal<(socket: TCPSocket, authenticator: SSLPreSharedKeyAuthenticator)>
 
@@ -108,9 +110,9 @@ public import TCPServerKit
 
   /// How connections are encrypted; without a certificate at first.
   ///
-  /// It may be set at any time, and holds for handshakes that begin later: this is how a certificate is renewed. One that
-  /// cannot be used leaves the one before, with `serverError` ``TCPServerKit/SocketError/sslInvalidUserData`` and the
-  /// setting in `errorString`; ``setSSLConfiguration(_:)`` throws instead.
+  /// It may be set at any time, and holds for handshakes that begin later: this is how a certificate is renewed. One
+  /// that cannot be used leaves the one before, with `serverError` ``TCPServerKit/SocketError/sslInvalidUserData`` and
+  /// the setting in `errorString`; ``setSSLConfiguration(_:)`` throws instead.
   public final var sslConfiguration: SSLConfiguration {
     get {
       requireLoop("SSLServer.sslConfiguration")
@@ -136,8 +138,8 @@ public import TCPServerKit
     refusal = nil
   }
 
-  /// How long a client may take for its handshake, from its connection on; 5 seconds at first. A byte gives no more time.
-  /// Another value holds for the handshakes that have begun, too.
+  /// How long a client may take for its handshake, from its connection on; 5 seconds at first. A byte gives no more
+  /// time. Another value holds for the handshakes that have begun, too.
   public final var handshakeTimeout: Duration {
     get {
       requireLoop("SSLServer.handshakeTimeout")
@@ -254,8 +256,8 @@ extension TCPSocket {
     (transport as? SSLTransport)?.ignoresErrors = true
   }
 
-  /// Accepts the peer's certificate after ``SSLServer/handshakeInterruptedOnError``, and goes on with the handshake. On the
-  /// socket's event base.
+  /// Accepts the peer's certificate after ``SSLServer/handshakeInterruptedOnError``, and goes on with the handshake. On
+  /// the socket's event base.
   public func continueInterruptedHandshake() {
     guard let transport = transport as? SSLTransport, transport.holder == .none, !transport.isStepping,
       !transport.waitsForTask

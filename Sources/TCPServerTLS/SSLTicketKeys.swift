@@ -4,8 +4,9 @@ internal import CServerTLS
 
 /// The keys of session tickets, by which clients resume a session without a signature of the server.
 ///
-/// A configuration and its copies share them, and so do all loops of a ``TCPServerKit/TCPServerGroup``: each accepts the
-/// others' tickets. Every 12 hours a new key is made, and the oldest of three is wiped; a ticket is accepted for 24 hours.
+/// A configuration and its copies share them, and so do all loops of a ``TCPServerKit/TCPServerGroup``: each accepts
+/// the others' tickets. Every 12 hours a new key is made, and the oldest of three is wiped; a ticket is accepted for 24
+/// hours.
 ///
 /// `@unchecked Sendable` because of this invariant: the C library locks them.
 @safe public final class SSLTicketKeys: @unchecked Sendable {

@@ -6,15 +6,16 @@ public import TCPServerKit
 extension TCPSocket {
   /// Encrypts the connection as a server; what is read and written afterwards is encrypted.
   ///
-  /// For a protocol that begins in the clear. What the peer has sent before, and was not read, makes the call fail: it must
-  /// not be taken for what was encrypted. A server whose connections are encrypted from the first byte is an ``SSLServer``.
+  /// For a protocol that begins in the clear. What the peer has sent before, and was not read, makes the call fail: it
+  /// must not be taken for what was encrypted. A server whose connections are encrypted from the first byte is an
+  /// ``SSLServer``.
   ///
   /// ```swift
   /// try await socket.startServerEncryption(configuration, after: "220 Go ahead\r\n")
   /// ```
   ///
-  /// A write of another task that waits meanwhile is not given up before the handshake is over: its timeout counts after
-  /// that.
+  /// A write of another task that waits meanwhile is not given up before the handshake is over: its timeout counts
+  /// after that.
   ///
   /// - Parameters:
   ///   - configuration: with a certificate at least; one for all connections.
@@ -114,9 +115,9 @@ extension TCPSocket {
     }
   }
 
-  /// The session of a client's connection, by which a later one to the same server costs less; empty when the server has
-  /// not sent one. A server sends it with its first bytes, or after them: ask when something was read, on the socket's
-  /// event base. Keep it as secret as what it is used for.
+  /// The session of a client's connection, by which a later one to the same server costs less; empty when the server
+  /// has not sent one. A server sends it with its first bytes, or after them: ask when something was read, on the
+  /// socket's event base. Keep it as secret as what it is used for.
   public var encryptionSession: [UInt8] {
     (transport as? SSLTransport)?.session ?? []
   }
