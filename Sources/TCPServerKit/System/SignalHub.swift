@@ -143,8 +143,9 @@ enum SignalHub {
         if listener.process.load(ordering: .relaxed) != getpid() {
           isTooMuch = true
         } else {
-          SystemCalls.signal(listener.descriptor.load(ordering: .relaxed))
+          // Before the loop hears of it, which answers at once: this thread may be stopped in between.
           if listener.unanswered.add(1, ordering: .relaxed).newValue >= patience { isTooMuch = true }
+          SystemCalls.signal(listener.descriptor.load(ordering: .relaxed))
         }
       }
       address = listener.next
