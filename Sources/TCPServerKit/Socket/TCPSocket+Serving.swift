@@ -114,6 +114,8 @@ extension TCPSocket {
   }
 
   private var isSilent: Bool {
+    // Before the kernel is asked: what happens in between makes the silence longer, and not the shutdown.
+    let now = ContinuousClock.now
     guard servingTask != 0, output == nil, bytesInPipe == 0,
       !(existingWaiters?.existingSettings?.writer.isTaken ?? false),
       let traffic = SystemCalls.traffic(descriptor)
@@ -123,10 +125,11 @@ extension TCPSocket {
       return traffic.sinceSent >= Self.timeForFirstByte && !isKeptIdle
     }
     // Where nothing was sent, that counts from the connection's beginning.
-    guard traffic.bytesAcknowledged > 0 else { return false }
+    // A client that takes its answer slowly has no silence.
+    guard traffic.bytesAcknowledged > 0, traffic.isAllAcknowledged else { return false }
     guard traffic.sinceSent <= traffic.sinceReceived && traffic.sinceSent >= silence else { return false }
     guard isKeptIdle, let drain = context.drain else { return true }
     // Whether an answer was sent since the shutdown has begun; the kernel counts in steps.
-    return traffic.sinceSent + Ticks.kernelStep < .now - drain.start
+    return traffic.sinceSent + Ticks.kernelStep < now - drain.start
   }
 }
