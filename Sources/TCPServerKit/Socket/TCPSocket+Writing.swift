@@ -85,7 +85,7 @@ extension TCPSocket {
   /// ``write(_:)-(UnsafeRawBufferPointer)`` does.
   @discardableResult
   public func write(pieces: [[UInt8]]) -> Int {
-    guard mayTouch else { return writeFromElsewhere(Array(pieces.joined())) }
+    guard mayTouch else { return writeFromElsewhere(pieces.reduce(into: []) { $0 += $1 }) }
     guard mayWrite(), hasRoomToHold() else { return -1 }
     var sent = 0
     if output == nil && isEstablished {

@@ -27,13 +27,9 @@ struct RelaySplicingTests {
 
   private static let size = 8 << 20
 
-  private func bytes(_ factor: Int) -> [UInt8] {
-    (0..<Self.size).map { UInt8(truncatingIfNeeded: $0 &* factor ^ $0 >> 9) }
-  }
-
   /// Relays bulk both ways, and expects all of it at the other ends.
   private func relayBulk(_ ends: Ends) async throws {
-    let (up, down) = (bytes(31), bytes(17))
+    let (up, down) = (pattern(Self.size), pattern(Self.size, kind: 1))
     let senders = [
       OtherThread {
         ends.a.client.send(up)
@@ -163,7 +159,9 @@ struct RelaySplicingTests {
       let report = try await ends.relay().value
       sender.join()
       #expect(report == RelayReport(forwarded: 5 << 20 | 4))
-      let expected: [UInt8] = Array((0..<4).map { _ in half + [2] }.joined()) + half
+      var expected: [UInt8] = []
+      for _ in 0..<4 { expected += half + [2] }
+      expected += half
       #expect(receiver.join().bytes == expected)
       #expect(ends.pipes.uses > 0)
     }

@@ -194,8 +194,7 @@ struct RelayTests {
 
   @Test("1 MiB each way at once arrives as it was sent", arguments: [false, true])
   func bothWays(onTwoLoops: Bool) async throws {
-    let up = (0..<1 << 20).map { UInt8(truncatingIfNeeded: $0 &* 31 ^ $0 >> 8) }
-    let down = (0..<1 << 20).map { UInt8(truncatingIfNeeded: $0 &* 17 ^ $0 >> 11) }
+    let (up, down) = (pattern(1 << 20), pattern(1 << 20, kind: 1))
     try await withEnds(onTwoLoops: onTwoLoops) { base, ends in
       let senders = [
         OtherThread {

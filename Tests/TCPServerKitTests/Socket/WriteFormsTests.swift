@@ -41,16 +41,18 @@ enum WriteForm: CaseIterable {
     }
   }
 
+  /// More than the kernel takes of a connection whose buffers are tight, and the mark above it.
+  static let large = 1 << 19
+
   /// ASCII, which changes so that nothing can be missing or doubled unseen.
   static func bytes(_ count: Int) -> [UInt8] {
     Array(all[..<count])
   }
 
   private static let all: [UInt8] = {
-    let count = 1 << 20
-    return unsafe [UInt8](unsafeUninitializedCapacity: count) { bytes, written in
-      for index in 0..<count { unsafe bytes[index] = UInt8(32 + (index ^ index >> 8 ^ index >> 16) % 95) }
-      written = count
+    return unsafe [UInt8](unsafeUninitializedCapacity: large) { bytes, written in
+      for index in 0..<large { unsafe bytes[index] = UInt8(32 + (index ^ index >> 8 ^ index >> 16) % 95) }
+      written = large
     }
   }()
 }
@@ -70,7 +72,7 @@ struct WriteFormsTests {
   func waits(_ form: WriteForm) async throws {
     try await onLoop { _ in
       let pair = try await Pair(tight: true)
-      let bytes = WriteForm.bytes(1 << 20)
+      let bytes = WriteForm.bytes(WriteForm.large)
       let writing = start { try await form.write(bytes, to: pair.socket) }
       try await until { pair.socket.bytesToWrite == pair.socket.writeHighWaterMark }
       try await Self.expectArrival(of: bytes, at: pair.client)
@@ -82,7 +84,7 @@ struct WriteFormsTests {
   func waitsElsewhere(_ form: WriteForm) async throws {
     try await onLoop { _ in
       let pair = try await Pair(tight: true)
-      let bytes = WriteForm.bytes(1 << 20)
+      let bytes = WriteForm.bytes(WriteForm.large)
       let socket = pair.socket
       let writing = Task.detached { try await form.write(bytes, to: socket) }
       try await Self.expectArrival(of: bytes, at: pair.client)
@@ -96,7 +98,7 @@ struct WriteFormsTests {
   )
   func atOnce(_ form: WriteForm) async throws {
     try await onLoop { _ in
-      for count in [0, 5, 1 << 20] {
+      for count in [0, 5, WriteForm.large] {
         let pair = try await Pair(tight: true)
         let bytes = WriteForm.bytes(count)
         #expect(form.writeAtOnce(bytes, to: pair.socket) == count)
