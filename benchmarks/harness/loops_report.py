@@ -3,7 +3,7 @@
 
 import os
 
-from . import figures, report, results, tables
+from . import figures, report, results, suite_report, tables
 from .figures import spread, values
 from .loops_rows import FLOORS, KINDS, MOST, P50, P99, WORK_FLOOR
 from .results import NoResults
@@ -24,16 +24,17 @@ TITLES = {
 
 
 def print_all(found, write=print):
-    for kind in KINDS:
-        rows = TABLES[kind](found)
-        if len(rows) > 1:
-            write("")
-            write(TITLES[kind][0])
-            for row in tables.align(rows):
-                write("  " + row)
+    for kind, rows in all_tables(found):
+        tables.print_table(rows, write, TITLES[kind][0])
 
 
 # MARK: Tables
+
+
+def all_tables(found):
+    """(kind of load, rows of text) of what was measured."""
+    rows = {kind: TABLES[kind](found) for kind in KINDS}
+    return [(kind, rows[kind]) for kind in KINDS if len(rows[kind]) > 1]
 
 
 def measured(found, load):
@@ -124,8 +125,7 @@ def write(path, output, charts):
     if "burn_rounds" not in found:
         raise NoResults(f"{path} is of benchmarks/run")
     drawn = report.draw(lambda drawing: drawing.draw_stuck(points(found), charts))
-    output.write_text(text(found, drawn, os.path.relpath(charts, output.parent)), encoding="utf-8")
-    return f"{output} from {path}" + (f", {len(drawn)} chart" if drawn else "")
+    return suite_report.write(output, text(found, drawn, os.path.relpath(charts, output.parent)), path, drawn)
 
 
 def points(found):
@@ -141,43 +141,16 @@ def points(found):
 
 def text(found, drawn, link):
     """The report as Markdown."""
-    parts = ["# Results with two loops",
-             "What a second event loop brings, and what one that hangs does to new connections. "
-             "[README.md](README.md), \"Several loops\", says what is measured.", "\n".join(setting(found))]
-    parts += [f"![{title}]({link}/{name})" for name, title in drawn]
-    for kind in KINDS:
-        rows = TABLES[kind](found)
-        if len(rows) > 1:
-            title, explanation = TITLES[kind]
-            bold = {name for name, server in found["servers"].items() if server["ours"]}
-            rows = [[f"**{row[0]}**" if row[0] in bold else row[0], *row[1:]] for row in rows]
-            parts += [f"## {title}", explanation, report.markdown(rows)]
-    parts += ["## Servers", report.markdown(server_rows(found), figures_after=4)]
-    parts += report.list_of("Skipped", found["skipped"])
-    failed = figures.failures(found["measurements"])
-    parts += report.list_of("Failed", {f"{m['load']}, {m['server']}, round {m['round']}": m["failure"]
-                                       for m in failed})
-    return "\n\n".join(parts) + "\n"
+    opening = ["# Results with two loops",
+               "What a second event loop brings, and what one that hangs does to new connections. "
+               "[README.md](README.md), \"Several loops\", says what is measured.", setting(found),
+               *(f"![{title}]({link}/{name})" for name, title in drawn)]
+    sections = [(*TITLES[kind], rows, "") for kind, rows in all_tables(found)]
+    return suite_report.text(opening, sections, ["server", "how connections reach loops", "options", "version"], found)
 
 
 def setting(found):
-    machine = found["machine"]
-    lines = [
-        *report.origin(found),
-        f"- Clients on core {report.join(machine['client_cores'])}, servers on core "
-        f"{report.join(machine['server_cores'])}, loopback; other programs used {100 * machine['busy']:.0f} % of the "
-        "processors before",
-        f"- Each load counts {found['seconds']:g} s in each round, of {found['rounds']}. All figures but failures are "
-        "medians of rounds that go through all servers in turn.",
+    return suite_report.setting(
+        found, "servers", "All figures but failures are medians of rounds that go through all servers in turn.",
         f"- A message of work is {found['burn_rounds']:,} steps of arithmetic, {found['burn_microseconds']:g} µs in C "
-        "here.",
-    ]
-    if not found["complete"]:
-        lines.append("- **Not complete**: the run ended before all its rounds were.")
-    return lines
-
-
-def server_rows(found):
-    rows = [["server", "how connections reach loops", "options", "version"]]
-    return rows + [[name, server["about"], f"`{server['options']}`" if server["options"] else "", server["version"]]
-                   for name, server in found["servers"].items()]
+        "here.")

@@ -3,7 +3,7 @@
 
 import os
 
-from . import figures, report, results, tables
+from . import report, results, suite_report, tables
 from .figures import absolute, ratio
 from .results import NoResults
 from .services_rows import LOADS
@@ -13,15 +13,15 @@ TEXT = ("x is the ratio of CPU time to that of the row with 1.00, in the same ro
 
 
 def print_all(found, write=print):
-    for load in LOADS:
-        rows = table(found, load)
-        if len(rows) > 1:
-            write("")
-            write(load.title)
-            write("  " + load.about)
-            for row in tables.align(rows):
-                write("  " + row)
+    for load, rows in all_tables(found):
+        tables.print_table(rows, write, load.title, "  " + load.about)
     write("\n" + TEXT)
+
+
+def all_tables(found):
+    """(load, rows of text) of what was measured."""
+    rows = [(load, table(found, load)) for load in LOADS]
+    return [(load, rows) for load, rows in rows if len(rows) > 1]
 
 
 def table(found, load):
@@ -55,8 +55,7 @@ def write(path, output, charts):
     if not found.get("services"):
         raise NoResults(f"{path} is not of benchmarks/services")
     drawn = report.draw(lambda drawing: drawing.draw_services(panels(found), charts))
-    output.write_text(text(found, drawn, os.path.relpath(charts, output.parent)), encoding="utf-8")
-    return f"{output} from {path}" + (f", {len(drawn)} chart" if drawn else "")
+    return suite_report.write(output, text(found, drawn, os.path.relpath(charts, output.parent)), path, drawn)
 
 
 def panels(found):
@@ -74,36 +73,11 @@ def panels(found):
 
 def text(found, drawn, link):
     """The report as Markdown."""
-    parts = ["# Results of services",
-             "What it costs to do something with what comes: to pass it on, or to answer small requests. "
-             "[README.md](README.md), \"Services\", says what is measured.", "\n".join(setting(found)), TEXT]
-    parts += [f"![{title}]({link}/{name})" for name, title in drawn]
-    for load in LOADS:
-        rows = table(found, load)
-        if len(rows) > 1:
-            bold = {name for name, server in found["servers"].items() if server["ours"]}
-            rows = [[f"**{row[0]}**" if row[0] in bold else row[0], *row[1:]] for row in rows]
-            parts += [f"## {load.title}", load.about, report.markdown(rows)]
-    rows = [["program", "how", "version"]]
-    rows += [[name, server["about"], server["version"]] for name, server in found["servers"].items()]
-    parts += ["## Programs", report.markdown(rows, figures_after=3)]
-    parts += report.list_of("Skipped", found["skipped"])
-    failed = figures.failures(found["measurements"])
-    parts += report.list_of("Failed", {f"{m['load']}, {m['server']}, round {m['round']}": m["failure"]
-                                       for m in failed})
-    return "\n\n".join(parts) + "\n"
-
-
-def setting(found):
-    machine = found["machine"]
-    lines = [
-        *report.origin(found),
-        f"- Clients on core {report.join(machine['client_cores'])}, programs on core "
-        f"{report.join(machine['server_cores'])}, loopback; other programs used {100 * machine['busy']:.0f} % of the "
-        "processors before",
-        f"- Each load counts {found['seconds']:g} s in each round, of {found['rounds']}. All figures are medians of rounds "
-        "that go through all programs in turn.",
-    ]
-    if not found["complete"]:
-        lines.append("- **Not complete**: the run ended before all its rounds were.")
-    return lines
+    opening = ["# Results of services",
+               "What it costs to do something with what comes: to pass it on, or to answer small requests. "
+               "[README.md](README.md), \"Services\", says what is measured.",
+               suite_report.setting(found, "programs",
+                                    "All figures are medians of rounds that go through all programs in turn."),
+               TEXT, *(f"![{title}]({link}/{name})" for name, title in drawn)]
+    sections = [(load.title, load.about, rows, "") for load, rows in all_tables(found)]
+    return suite_report.text(opening, sections, ["program", "how", "version"], found)

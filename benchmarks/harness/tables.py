@@ -10,13 +10,16 @@ def print_all(results, write=print):
     measured = {m["load"] for m in measurements}
     for load in loads.LOADS:
         if load.name in measured:
-            write("")
-            write(load.title + noise_text(measurements, load))
-            if load.note:
-                write("  " + load.note)
-            rows = table(measurements, load)
-            for row in align(rows):
-                write("  " + row)
+            note = ["  " + load.note] if load.note else []
+            print_table(table(measurements, load), write, load.title + noise_text(measurements, load), *note)
+
+
+def print_table(rows, write, *heading):
+    """Rows of text below the lines of their heading."""
+    for line in ("", *heading):
+        write(line)
+    for row in align(rows):
+        write("  " + row)
 
 
 def noise_text(measurements, load):
@@ -51,14 +54,9 @@ def noisy(measurements):
 
 def table(measurements, load):
     """Rows of text, the first of them the heads."""
-    heads = ["server", "reg"] if load.kind == "drain" else ["server"]
-    for metric in load.metrics:
-        heads.append(metric.title)
-        if metric == load.metrics[0]:
-            heads.append("min-max")
-        if metric in load.ratios:
-            heads += ["x floor", "min-max"]
-    rows = [heads]
+    rows = [heads(load)]
+    if load.kind == "drain":
+        rows[0].insert(1, "reg")
     for server in servers.SERVERS:
         row = row_of(measurements, load, server.name)
         if row and load.kind == "drain":
@@ -68,7 +66,23 @@ def table(measurements, load):
     return rows
 
 
-def row_of(measurements, load, server):
+def heads(load):
+    """Those of the cells of row_of()."""
+    titles = ["server"]
+    for metric in load.metrics:
+        titles.append(metric.title)
+        if metric == load.metrics[0]:
+            titles.append("min-max")
+        if metric in load.ratios:
+            titles += ["x floor", "min-max"]
+    return titles
+
+
+def number(value):
+    return f"{value:,.0f}"
+
+
+def row_of(measurements, load, server, floor=servers.FLOOR, show=number):
     """The cells of one server; None if it was not measured."""
     if not any(m["load"] == load.name and m["server"] == server for m in measurements):
         return None
@@ -77,17 +91,13 @@ def row_of(measurements, load, server):
         spread = figures.absolute(measurements, load.name, server, metric.name)
         if spread is None:
             return [server, "failed"]
-        cells.append(number(spread.median / metric.unit))
+        cells.append(show(spread.median / metric.unit))
         if metric == load.metrics[0]:
-            cells.append(f"{number(spread.least / metric.unit)}-{number(spread.most / metric.unit)}")
+            cells.append(f"{show(spread.least / metric.unit)}-{show(spread.most / metric.unit)}")
         if metric in load.ratios:
-            ratio = figures.ratio(measurements, load.name, server, metric.name)
+            ratio = figures.ratio(measurements, load.name, server, metric.name, floor)
             cells += [f"{ratio.median:.2f}", f"{ratio.least:.2f}-{ratio.most:.2f}"] if ratio else ["", ""]
     return cells
-
-
-def number(value):
-    return f"{value:,.0f}"
 
 
 def align(rows):

@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables and report of benchmarks/tls, from a file of its results."""
 
-from . import figures, report, results, tables
+from . import figures, results, suite_report, tables
 from .results import NoResults
 from .tls_rows import FLOOR, LOADS
 
 
 def print_all(found, write=print):
     for load, rows in all_tables(found):
-        write("")
-        write(load.title + noise_text(found, load))
-        for row in tables.align(rows):
-            write("  " + row)
+        tables.print_table(rows, write, load.title + noise_text(found, load))
 
 
 def all_tables(found):
@@ -26,31 +23,8 @@ def noise_text(found, load):
 
 
 def table(found, load):
-    heads = ["server"]
-    for metric in load.metrics:
-        heads.append(metric.title)
-        if metric == load.metrics[0]:
-            heads.append("min-max")
-        if metric in load.ratios:
-            heads += ["x floor", "min-max"]
-    rows = [heads]
-    names = {m["server"] for m in found["measurements"] if m["load"] == load.name}
-    return rows + [row_of(found["measurements"], load, name) for name in found["servers"] if name in names]
-
-
-def row_of(measurements, load, server):
-    cells = [server]
-    for metric in load.metrics:
-        spread = figures.absolute(measurements, load.name, server, metric.name)
-        if spread is None:
-            return [server, "failed"]
-        cells.append(number(spread.median / metric.unit))
-        if metric == load.metrics[0]:
-            cells.append(f"{number(spread.least / metric.unit)}-{number(spread.most / metric.unit)}")
-        if metric in load.ratios:
-            ratio = figures.ratio(measurements, load.name, server, metric.name, load.floor)
-            cells += [f"{ratio.median:.2f}", f"{ratio.least:.2f}-{ratio.most:.2f}"] if ratio else ["", ""]
-    return cells
+    rows = (tables.row_of(found["measurements"], load, name, load.floor, number) for name in found["servers"])
+    return [tables.heads(load), *filter(None, rows)]
 
 
 def number(value):
@@ -63,45 +37,22 @@ def write(path, output):
     found = results.read(path)
     if found.get("kind") != "tls":
         raise NoResults(f"{path} is not of benchmarks/tls")
-    output.write_text(text(found), encoding="utf-8")
-    return f"{output} from {path}"
+    return suite_report.write(output, text(found), path)
 
 
 def text(found):
     """The report as Markdown."""
-    parts = ["# Results of encrypted connections",
-             "What TLS costs here and elsewhere, beside epoll and OpenSSL alone. [README.md](README.md), \"Encrypted "
-             "connections\", says what is measured.", "\n".join(setting(found))]
-    bold = {name for name, server in found["servers"].items() if server["ours"]}
-    for load, rows in all_tables(found):
-        rows = [[f"**{row[0]}**" if row[0] in bold else row[0], *row[1:]] for row in rows]
-        parts.append(f"## {load.title[0].upper()}{load.title[1:]}")
-        parts += [load.note] if load.note else []
-        parts.append(report.markdown(rows))
-        parts += [noise_text(found, load).strip(" ()").capitalize() + "."] if noise_text(found, load) else []
-    parts += ["## Servers", report.markdown(server_rows(found), figures_after=4)]
-    parts += report.list_of("Skipped", found["skipped"])
-    parts += report.list_of("Failed", {f"{m['load']}, {m['server']}, round {m['round']}": m["failure"]
-                                       for m in figures.failures(found["measurements"])})
-    return "\n\n".join(parts) + "\n"
+    opening = ["# Results of encrypted connections",
+               "What TLS costs here and elsewhere, beside epoll and OpenSSL alone. [README.md](README.md), \"Encrypted "
+               "connections\", says what is measured.",
+               suite_report.setting(found, "servers",
+                                    "All figures are medians of rounds that go through all servers in turn, and ratios "
+                                    "are to the floor of the same round.")]
+    sections = [(load.title[0].upper() + load.title[1:], load.note, rows, noise_sentence(found, load))
+                for load, rows in all_tables(found)]
+    return suite_report.text(opening, sections, ["server", "what it is", "options", "version"], found)
 
 
-def setting(found):
-    machine = found["machine"]
-    lines = [
-        *report.origin(found),
-        f"- Clients on core {report.join(machine['client_cores'])}, servers on core "
-        f"{report.join(machine['server_cores'])}, loopback; other programs used {100 * machine['busy']:.0f} % of the "
-        "processors before",
-        f"- Each load counts {found['seconds']:g} s in each round, of {found['rounds']}. All figures are medians of rounds "
-        "that go through all servers in turn, and ratios are to the floor of the same round.",
-    ]
-    if not found["complete"]:
-        lines.append("- **Not complete**: the run ended before all its rounds were.")
-    return lines
-
-
-def server_rows(found):
-    rows = [["server", "what it is", "options", "version"]]
-    return rows + [[name, server["about"], f"`{server['options']}`" if server["options"] else "", server["version"]]
-                   for name, server in found["servers"].items()]
+def noise_sentence(found, load):
+    noise = noise_text(found, load).strip(" ()").capitalize()
+    return f"{noise}." if noise else ""
