@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from . import building, figures, isolation, loads, machine, processes, results, servers, tables
+from . import building, isolation, loads, machine, processes, servers, tables
 from .measuring import HOLD_FIRST, Setting
 from .places import RESULTS
 from .progress import Progress, span
@@ -144,10 +144,7 @@ def run(options, progress, command):
     for name, reason in left_out.items():
         progress.say(f"left out: {name}: {reason}")
 
-    busy = machine.busy()
-    if busy > machine.BUSY:
-        progress.say(f"The machine is busy: other programs use {100 * busy:.0f} % of its processors, which changes the "
-                     "figures.")
+    busy = machine.warn_if_busy(progress)
     client_cores, server_cores = isolation.choose_cores()
     if client_cores == server_cores:
         progress.say("There is one core only: clients and server take it from each other.")
@@ -173,18 +170,7 @@ def run(options, progress, command):
     }
     rounds = Rounds(steps, setting, progress, options.minutes * 60)
     begun = time.monotonic()
-    try:
-        rounds.run()
-        found["complete"] = not rounds.stopped_early
-    except KeyboardInterrupt:
-        if rounds.measurements:
-            progress.say(f"what was measured until now is kept in {path}")
-        raise
-    finally:
-        found["measurements"] = rounds.measurements
-        if rounds.measurements:
-            results.write(found, path)
-    progress.clear()
+    rounds.run_and_keep(found, path)
     tables.print_all(found)
     print(tables.LEGEND)
     return conclude(found, path, rounds, time.monotonic() - begun)
@@ -199,7 +185,4 @@ def conclude(found, path, rounds, seconds):
         print(f"WARNING: the machine is noisy: the floor differs from itself by more than {100 * tables.NOISY:.0f} % in "
               f"half of the rounds of {', '.join(noisy)}. Small differences there say nothing; run it again on a quiet "
               "machine.", file=sys.stderr)
-    failed = figures.failures(found["measurements"])
-    for failure in failed:
-        print(f"FAILED: {failure['load']}, round {failure['round']}: {failure['failure']}", file=sys.stderr)
-    return 1 if failed else 0
+    return tables.print_failures(found["measurements"])

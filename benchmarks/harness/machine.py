@@ -35,6 +35,15 @@ def busy(seconds=0.5):
     return used_share(before, after)
 
 
+def warn_if_busy(progress):
+    """busy(), which the results have, too."""
+    used = busy()
+    if used > BUSY:
+        progress.say(f"The machine is busy: other programs use {100 * used:.0f} % of its processors, which changes the "
+                     "figures.")
+    return used
+
+
 def processor_times(text):
     """(used, all) of /proc/stat, in its own unit."""
     # user nice system idle iowait irq softirq steal; what follows is part of the first two.

@@ -5,7 +5,7 @@ of them; the floor is in each."""
 import time
 from dataclasses import dataclass
 
-from . import measuring
+from . import measuring, results
 from .processes import Failed
 from .progress import span
 from .servers import FLOOR, FLOOR_AGAIN
@@ -76,6 +76,21 @@ class Rounds:
             if not self._measure(step):
                 # It would only fail again, and take its time about it.
                 broken.add((step.load.name, step.server.name))
+
+    def run_and_keep(self, found, path):
+        """run(), whose measurements complete the results, which are in a file then, even after an interruption."""
+        try:
+            self.run()
+            found["complete"] = not self.stopped_early
+        except KeyboardInterrupt:
+            if self.measurements:
+                self._progress.say(f"what was measured until now is kept in {path}")
+            raise
+        finally:
+            found["measurements"] = self.measurements
+            if self.measurements:
+                results.write(found, path)
+        self._progress.clear()
 
     def _measure(self, step):
         started = time.monotonic()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables on the terminal."""
 
+import sys
+
 from . import figures, loads, servers
 
 
@@ -98,6 +100,14 @@ def row_of(measurements, load, server, floor=servers.FLOOR, show=number):
             ratio = figures.ratio(measurements, load.name, server, metric.name, floor)
             cells += [f"{ratio.median:.2f}", f"{ratio.least:.2f}-{ratio.most:.2f}"] if ratio else ["", ""]
     return cells
+
+
+def print_failures(measurements, label="{load}, round {round}"):
+    """Returns the status of the command."""
+    failed = figures.failures(measurements)
+    for failure in failed:
+        print(f"FAILED: {label.format(**failure)}: {failure['failure']}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def align(rows):

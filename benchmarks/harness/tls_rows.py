@@ -121,9 +121,5 @@ def takes(row, load):
     return load.name in row.loads if row.loads else True
 
 
-def rows_by_name():
-    return {row.name: row for row in ROWS}
-
-
 def loads_by_name():
     return {load.name: load for load in LOADS}

@@ -7,45 +7,42 @@ import json
 import subprocess
 import tempfile
 import unittest
+import unittest.mock
 from pathlib import Path
 
 from harness import loops_command, loops_measuring, loops_report, loops_rows, machine, results
 from harness.loops_rows import ROWS, STUCK_FLOOR, WORK_FLOOR
-from harness.places import BENCHMARKS, LOOPS_REPORT
+from harness.places import BENCHMARKS
 from harness.progress import Progress
+from tests import refusal
 
 LIMIT = 120
 
 
 def parse(text):
-    return loops_command.parse(text.split())
+    return loops_command.SUITE.parse(text.split())
 
 
 class OptionTests(unittest.TestCase):
-    def refuse(self, expected, text):
-        said = io.StringIO()
-        with contextlib.redirect_stderr(said), self.assertRaises(SystemExit) as caught:
-            parse(text)
-        self.assertEqual(caught.exception.code, 2)
-        self.assertIn(expected, said.getvalue())
-
     def test_without_options_all_is_measured_into_the_report(self):
         options = parse("")
-        self.assertEqual((options.rounds, options.seconds, options.output), (3, 10, LOOPS_REPORT))
+        self.assertEqual((options.rounds, options.seconds, options.output), (3, 10, BENCHMARKS / "RESULTS-LOOPS.md"))
         self.assertEqual(loops_command.chosen_rows(options), list(ROWS))
 
     def test_a_part_leaves_the_report_alone(self):
         self.assertIsNone(parse("--servers libuv").output)
         self.assertIsNone(parse("--loads stuck").output)
         self.assertEqual(parse("--loads stuck --output x").output, Path("x"))
-        self.assertEqual(parse("--report x").output, LOOPS_REPORT)
+        self.assertEqual(parse("--report x").output, BENCHMARKS / "RESULTS-LOOPS.md")
 
     def test_wrong_options_are_refused(self):
-        self.refuse("rain is not one of work, stuck, balance, idle", "--loads rain")
-        self.refuse("telnetd is not one of raw-epoll-loops, ", "--servers telnetd")
-        self.refuse("0 is not a number above 0", "--rounds 0")
-        self.refuse("1.5 is not a number above 0", "--rounds 1.5")
-        self.refuse("x is not a number above 0", "--seconds x")
+        for text, expected in (("--loads rain", "rain is not one of work, stuck, balance, idle"),
+                               ("--servers telnetd", "telnetd is not one of raw-epoll-loops, "),
+                               ("--rounds 0", "0 is not a number above 0"),
+                               ("--rounds 1.5", "1.5 is not a number above 0"),
+                               ("--seconds x", "x is not a number above 0"),
+                               ("--burn-microseconds 0", "0 is not a number above 0")):
+            self.assertIn(expected, refusal(parse, text))
 
     def test_the_floors_of_the_loads_are_measured_with_any_server(self):
         def chosen(text):
@@ -73,15 +70,19 @@ class OptionTests(unittest.TestCase):
 
 
 class WarningTests(unittest.TestCase):
-    def warn(self, busy, cores):
+    def said_by(self, warn, *arguments):
         said = io.StringIO()
-        loops_command.warn(Progress(said), busy, cores)
+        warn(Progress(said), *arguments)
         return said.getvalue()
 
     def test_a_busy_machine_is_reported(self):
-        self.assertIn("The machine is busy: other programs use 40 %", self.warn(0.4, 2))
-        self.assertNotIn("busy", self.warn(0.01, 2))
-        self.assertIn("one core only", self.warn(0, 1))
+        for busy, expected in ((0.4, "The machine is busy: other programs use 40 %"), (0.01, "")):
+            with unittest.mock.patch.object(machine, "busy", return_value=busy):
+                self.assertEqual(self.said_by(machine.warn_if_busy).partition(" of its")[0], expected)
+
+    def test_one_core_is_reported(self):
+        self.assertIn("one core only", self.said_by(loops_command.warn, 1))
+        self.assertNotIn("one core only", self.said_by(loops_command.warn, 2))
 
     def test_idle_processors_are_idle_or_wait_for_a_disk(self):
         before = machine.processor_times("cpu  10 1 5 100 20 1 2 1 0 0\ncpu0 1 1 1 1\n")
@@ -175,7 +176,7 @@ class ReportTests(unittest.TestCase):
             results.write({"measurements": []}, path)
             said = io.StringIO()
             with contextlib.redirect_stderr(said):
-                self.assertEqual(loops_command.main(["--report", str(path), "--output", folder + "/x"]), 1)
+                self.assertEqual(loops_command.SUITE.main(["--report", str(path), "--output", folder + "/x"]), 1)
             self.assertIn("is of benchmarks/run", said.getvalue())
 
 

@@ -2,7 +2,6 @@
 """benchmarks/tls: its options, its order, its tables from given figures, a short run, and servers that do wrong."""
 
 import contextlib
-import io
 import socket
 import ssl
 import subprocess
@@ -12,42 +11,37 @@ import unittest
 from pathlib import Path
 
 from harness import results, tls_command, tls_measuring, tls_report, tls_rows
-from harness.places import BENCHMARKS, TLS_REPORT
+from harness.places import BENCHMARKS
 from harness.tls_rows import FLOOR, IDLE_FLOOR, LOADS, ROWS
+from tests import refusal
 
 LIMIT = 120
 
 
 def parse(text):
-    return tls_command.parse(text.split())
+    return tls_command.SUITE.parse(text.split())
 
 
 class OptionTests(unittest.TestCase):
-    def refuse(self, expected, text):
-        said = io.StringIO()
-        with contextlib.redirect_stderr(said), self.assertRaises(SystemExit) as caught:
-            parse(text)
-        self.assertEqual(caught.exception.code, 2)
-        self.assertIn(expected, said.getvalue())
-
     def test_without_options_all_is_measured_into_the_report(self):
         options = parse("")
-        self.assertEqual((options.rounds, options.seconds, options.output), (2, 2, TLS_REPORT))
+        self.assertEqual((options.rounds, options.seconds, options.output), (2, 2, BENCHMARKS / "RESULTS-TLS.md"))
         self.assertEqual(tls_command.chosen_rows(options), list(ROWS))
 
     def test_a_part_leaves_the_report_alone_and_has_the_floors(self):
         options = parse("--servers go-tls")
         self.assertIsNone(options.output)
         self.assertEqual([row.name for row in tls_command.chosen_rows(options)], [FLOOR, IDLE_FLOOR, "go-tls"])
-        self.assertEqual(parse("--report x").output, TLS_REPORT)
+        self.assertEqual(parse("--report x").output, BENCHMARKS / "RESULTS-TLS.md")
 
     def test_wrong_options_are_refused(self):
-        self.refuse("rain is not one of full, full-rsa, ", "--loads rain")
-        self.refuse("telnetd is not one of raw-epoll-tls, ", "--servers telnetd")
-        self.refuse("0 is not a number above 0", "--rounds 0")
+        for text, expected in (("--loads rain", "rain is not one of full, full-rsa, "),
+                               ("--servers telnetd", "telnetd is not one of raw-epoll-tls, "),
+                               ("--rounds 0", "0 is not a number above 0")):
+            self.assertIn(expected, refusal(parse, text))
 
     def test_names_are_unique_and_rows_name_loads(self):
-        self.assertEqual(len(tls_rows.rows_by_name()), len(ROWS))
+        self.assertEqual(len({row.name for row in ROWS}), len(ROWS))
         self.assertEqual(len(tls_rows.loads_by_name()), len(LOADS))
         for row in ROWS:
             self.assertLessEqual(set(row.loads), set(tls_rows.loads_by_name()))
