@@ -42,7 +42,8 @@ def perform(run):
     isolation.enter_network()
     kinds = [kind for kind in options.loads or KINDS if fits(kind, descriptors, progress)]
     burn_rounds = loops_measuring.calibrate(options.burn_microseconds, server_cores)
-    setting = loops_measuring.Setting(client_cores, server_cores, options.seconds, WARM_UP, burn_rounds)
+    setting = loops_measuring.Setting(client_cores, server_cores, options.seconds, WARM_UP,
+                                      burn_rounds=burn_rounds)
     return run.measure(setting, busy, schedule(run.rows, kinds, options.rounds), loops_measuring.measure,
                        burn_rounds=burn_rounds, burn_microseconds=options.burn_microseconds)
 

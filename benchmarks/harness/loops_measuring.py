@@ -6,7 +6,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 
-from . import balance
+from . import balance, measuring
 from .loops_rows import STALL_PERIOD, STALL_TIME, WORK_FLOOR
 from .nginx import RunningNginx
 from .places import PROGRAMS
@@ -15,17 +15,10 @@ from .processes import Failed, Load, RunningServer
 CONNECTIONS, SIZE = 64, 64  # of work
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What is the same for all measurements of a run."""
-
-    client_cores: set
-    server_cores: set
-    seconds: float  # that work and stuck count
-    warm_up: float
+@dataclass(frozen=True, kw_only=True)
+class Setting(measuring.Setting):
     burn_rounds: int  # of one request
     rate: int = 2000  # of stuck, connections a second
-    limit: float = 30  # to wait for anything beyond that
 
 
 def choose_cores(cores):

@@ -15,14 +15,13 @@ SOURCES = {"drain": 8, "storm": 1, "echo": 8, "hold": 8}
 HOLD_FIRST = 1000
 
 
-
 @dataclass(frozen=True)
 class Setting:
     """What is the same for all measurements of a run."""
 
     client_cores: set
     server_cores: set
-    seconds: float  # that storm and echo count
+    seconds: float  # that a load counts
     warm_up: float
     limit: float = 30  # to wait for anything beyond that
 

@@ -213,10 +213,10 @@ def cpu_time_of_all(pid):
 
 
 class Load(Process):
-    """The load generator at work."""
+    """A load generator at work."""
 
-    def __init__(self, mode, cores, *arguments):
-        super().__init__("the load generator", [LOAD_GENERATOR, mode, *arguments], cores)
+    def __init__(self, mode, cores, *arguments, program=LOAD_GENERATOR):
+        super().__init__("the load generator", [program, mode, *arguments], cores)
 
     def report(self, seconds):
         """Its line of JSON."""

@@ -4,9 +4,12 @@
 import os
 
 from . import building, isolation, machine, services_measuring, services_report, services_rows
+from .measuring import Setting
 from .rounds import Step
 from .services_rows import KINDS, LOADS, ROWS
 from .suite import Suite
+
+WARM_UP = 0.3
 
 
 def chosen_rows(options):
@@ -53,7 +56,7 @@ def perform(run):
     client_cores, server_cores = isolation.choose_cores()
     isolation.allow_descriptors()
     isolation.enter_network()
-    setting = services_measuring.Setting(client_cores, server_cores, run.options.seconds)
+    setting = Setting(client_cores, server_cores, run.options.seconds, WARM_UP)
     return run.measure(setting, busy, schedule(run.rows, run.options.rounds), services_measuring.measure)
 
 

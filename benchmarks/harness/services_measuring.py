@@ -2,33 +2,19 @@
 """One measurement of benchmarks/services: a program, started for it, under one load."""
 
 import contextlib
-import json
 import re
 import socket
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from .nginx import end_with_parent
-from .places import LOAD_GENERATOR
-from .processes import Failed, Process, cpu_time_of_all
+from .processes import Failed, Load, Process, cpu_time_of_all
 
 GIBIBYTE = 1 << 30
 # Of redis-benchmark, for each second that counts: about what one core serves.
 COMMANDS_A_SECOND = 800_000
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is the same for all measurements of a run."""
-
-    client_cores: set
-    server_cores: set
-    seconds: float  # that a load counts
-    warm_up: float = 0.3
-    limit: float = 30  # to wait for anything beyond that
 
 
 class RunningProgram(Process):
@@ -111,9 +97,8 @@ def measure(row, load, setting):
 
 def _relay(row, load, setting):
     deadline = setting.limit + setting.seconds + setting.warm_up
-    command = [LOAD_GENERATOR, "relay", *load.arguments, "--seconds", setting.seconds, "--warm-up", setting.warm_up,
-               "--deadline", deadline]
-    with Process("the load generator", command, setting.client_cores) as clients:
+    with Load("relay", setting.client_cores, *load.arguments, "--seconds", setting.seconds, "--warm-up", setting.warm_up,
+              "--deadline", deadline) as clients:
         match = re.fullmatch(r"port (\d+)", clients.line(setting.limit))
         with RunningProgram(row, setting, upstream=int(match[1])) as running:
             clients.write_line(str(running.port))
@@ -121,7 +106,7 @@ def _relay(row, load, setting):
                 if clients.line(deadline) != "opened":
                     raise clients.failed("said something else than when it began to count")
                 before = running.cpu()
-                report = json.loads(clients.line(deadline))
+                report = clients.report(deadline)
             except Failed as error:
                 raise running.failed(f"failed under its load: {error}") from None
             used = running.cpu() - before

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The programs that benchmarks/services compares, a row each, and the loads."""
 
+import os
 import shutil
 from dataclasses import dataclass, field
 
-from . import nginx, servers
-from .building import CMAKE, SWIFT, Builder, Go, NotBuilt, SwiftPackage
+from . import nginx
+from .building import SWIFT, Builder, Go, NotBuilt, SwiftPackage
 from .loads import Metric
-from .places import BENCHMARKS, PROGRAMS, REPOSITORY
+from .places import PROGRAMS, REPOSITORY
 from .servers import OURS, debian_package, program_version
 
 
@@ -127,8 +128,6 @@ def _ours(name, *arguments):
 
 
 def _nginx_configuration():
-    import os
-
     return NGINX.format(user="user root root;\n" if os.geteuid() == 0 else "")
 
 

@@ -51,8 +51,8 @@ class Suite:
     marks: dict = field(default_factory=dict)  # by which the report recognises its results
     has_chart: bool = True
     called: str = "servers"  # what --help calls the rows
-    chosen: str = "only these, and the floors"  # what --servers stands for
-    counts: str = "a load counts"  # what --seconds are for
+    chosen: str = "only these, and the floors"  # the help of --servers
+    counts: str = "a load counts"  # the end of the help of --seconds
 
     @property
     def report_file(self):

@@ -43,7 +43,8 @@ def perform(run):
     loads = [load for load in LOADS if not options.loads or load.name in options.loads]
     with tempfile.TemporaryDirectory() as folder:
         tls_measuring.make_certificates(Path(folder))
-        setting = tls_measuring.Setting(client_cores, server_cores, options.seconds, WARM_UP, Path(folder))
+        setting = tls_measuring.Setting(client_cores, server_cores, options.seconds, WARM_UP,
+                                        certificates=Path(folder))
         return measure(run, *run.begin(setting, busy, schedule(run.rows, loads, options.rounds), tls_measuring.measure))
 
 

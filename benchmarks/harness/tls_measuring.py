@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """One measurement of benchmarks/tls: a server, started for it, under one load of encrypted connections."""
 
-import json
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import measuring
 from .nginx_tls import GREETING, RunningTLSNginx
 from .places import PROGRAMS
-from .processes import Failed, Load, Process, RunningServer
+from .processes import Failed, Load, RunningServer
 
 TLS_LOAD_GENERATOR = PROGRAMS / "tls-load-generator"
 FIRST_IDLE = 100
@@ -19,36 +19,22 @@ FLOOD_AT_ONCE = 32
 ESTABLISHED_RATE = 2000  # messages a second
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What is the same for all measurements of a run."""
-
-    client_cores: set
-    server_cores: set
-    seconds: float
-    warm_up: float
+@dataclass(frozen=True, kw_only=True)
+class Setting(measuring.Setting):
     certificates: Path
-    limit: float = 30  # to wait for anything beyond that
 
 
-class Clients(Process):
+class Clients(Load):
     """The load generator for TLS at work."""
 
     def __init__(self, mode, running, setting, *arguments):
-        super().__init__("the load generator", [TLS_LOAD_GENERATOR, mode, "--port", running.port, "--cpu-of", running.pid,
-                                                *arguments], setting.client_cores)
+        super().__init__(mode, setting.client_cores, "--port", running.port, "--cpu-of", running.pid, *arguments,
+                         program=TLS_LOAD_GENERATOR)
 
     def wait_until_connected(self, seconds):
         line = self.line(seconds)
         if line != "connected":
             raise self.failed(f"said '{line}' instead of 'connected'")
-
-    def report(self, seconds):
-        line = self.line(seconds)
-        try:
-            return json.loads(line)
-        except ValueError:
-            raise self.failed(f"said '{line}', which is not JSON") from None
 
 
 def make_certificates(folder):

@@ -8,6 +8,7 @@ import unittest
 from pathlib import Path
 
 from harness import results, services_command, services_measuring, services_report, services_rows
+from harness.measuring import Setting
 from harness.processes import Failed
 from harness.services_rows import Load, Row
 from tests import cores, refusal
@@ -22,7 +23,7 @@ def row(wrong, kind="relay"):
 
 
 def setting(limit=30.0):
-    return services_measuring.Setting(cores(), cores(), seconds=0.3, warm_up=0.1, limit=limit)
+    return Setting(cores(), cores(), seconds=0.3, warm_up=0.1, limit=limit)
 
 
 class RelayTests(unittest.TestCase):
