@@ -121,24 +121,10 @@ class Run:
 
     def measure(self, setting, busy, steps, measure_one, **more):
         """Runs the steps, keeps their results, of which `more` is a part, and shows them. Returns the status."""
-        rounds, found, path = self.begin(setting, busy, steps, measure_one, **more)
-        begun = time.monotonic()
-        rounds.run_and_keep(found, path)
-        self.suite.report.print_all(found)
-        print(f"\n{len(found['measurements'])} measurements in {span(time.monotonic() - begun)}, kept in {path}",
-              flush=True)
-        if self.options.output:
-            # A program of its own: to draw, it may have to be run by another Python.
-            subprocess.run([BENCHMARKS / self.suite.name, "--report", path, "--output", self.options.output,
-                            "--charts", self.options.charts], check=False)
-        return tables.print_failures(found["measurements"])
-
-    def begin(self, setting, busy, steps, measure_one, **more):
-        """The rounds, the results that they will complete, and the file for them."""
-        options = self.options
+        suite, options = self.suite, self.options
         started = datetime.datetime.now(datetime.timezone.utc)
         found = {
-            **self.suite.marks,
+            **suite.marks,
             "command": self.command,
             "commit": machine.commit(),
             "started": started.isoformat(timespec="seconds"),
@@ -147,10 +133,19 @@ class Run:
             "seconds": options.seconds,
             "rounds": options.rounds,
             **more,
-            "servers": {row.name: self.suite.describe(row) for row in self.rows},
+            "servers": {row.name: suite.describe(row) for row in self.rows},
             "skipped": self.skipped,
             "complete": False,
         }
         # In a folder of their own: the report of benchmarks/run is made of the latest file in RESULTS.
-        path = options.results or RESULTS / self.suite.name / f"{started:%Y-%m-%dT%H-%M-%SZ}.json"
-        return Rounds(steps, setting, self.progress, float("inf"), measure=measure_one), found, path
+        path = options.results or RESULTS / suite.name / f"{started:%Y-%m-%dT%H-%M-%SZ}.json"
+        begun = time.monotonic()
+        Rounds(steps, setting, self.progress, float("inf"), measure=measure_one).run_and_keep(found, path)
+        suite.report.print_all(found)
+        print(f"\n{len(found['measurements'])} measurements in {span(time.monotonic() - begun)}, kept in {path}",
+              flush=True)
+        if options.output:
+            charts = ["--charts", options.charts] if suite.has_chart else []
+            # A program of its own: to draw, it may have to be run by another Python.
+            subprocess.run([BENCHMARKS / suite.name, "--report", path, "--output", options.output, *charts], check=False)
+        return tables.print_failures(found["measurements"])

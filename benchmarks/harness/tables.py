@@ -102,11 +102,11 @@ def row_of(measurements, load, server, floor=servers.FLOOR, show=number):
     return cells
 
 
-def print_failures(measurements, label="{load}, round {round}"):
+def print_failures(measurements):
     """Returns the status of the command."""
     failed = figures.failures(measurements)
     for failure in failed:
-        print(f"FAILED: {label.format(**failure)}: {failure['failure']}", file=sys.stderr)
+        print(f"FAILED: {failure['load']}, round {failure['round']}: {failure['failure']}", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """benchmarks/tls: builds, measures servers of encrypted connections, writes the results and shows them."""
 
-import os
 import tempfile
-import time
 from pathlib import Path
 
-from . import isolation, machine, results, tables, tls_measuring, tls_report, tls_rows
+from . import isolation, machine, tls_measuring, tls_report, tls_rows
 from .processes import Failed
-from .progress import span
 from .rounds import Step
 from .suite import Suite
 from .tls_rows import FLOOR, LOADS, ROWS, takes
@@ -45,26 +42,7 @@ def perform(run):
         tls_measuring.make_certificates(Path(folder))
         setting = tls_measuring.Setting(client_cores, server_cores, options.seconds, WARM_UP,
                                         certificates=Path(folder))
-        return measure(run, *run.begin(setting, busy, schedule(run.rows, loads, options.rounds), tls_measuring.measure))
-
-
-def measure(run, rounds, found, path):
-    """Run.measure(), which says where the results are before it shows them."""
-    begun = time.monotonic()
-    try:
-        rounds.run()
-        found["complete"] = True
-    finally:
-        found["measurements"] = rounds.measurements
-        if rounds.measurements:
-            results.write(found, path)
-            run.progress.say(f"{len(rounds.measurements)} measurements in {span(time.monotonic() - begun)}, kept in "
-                             f"{os.path.relpath(path)}")
-    run.progress.clear()
-    tls_report.print_all(found)
-    if run.options.output:
-        print(tls_report.write(path, run.options.output))
-    return tables.print_failures(found["measurements"], "{load}, {server}, round {round}")
+        return run.measure(setting, busy, schedule(run.rows, loads, options.rounds), tls_measuring.measure)
 
 
 def describe(row):
