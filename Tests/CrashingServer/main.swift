@@ -20,12 +20,12 @@ func reportStandardDescriptors() throws {
   let client = TCPSocket(eventBase: base)
   var used = server.listen(address: .localHost) ? "" : "not listening "
   client.connectToHost(.localHost, port: server.serverPort)
-  let isThere = client.waitForConnected() && server.waitForNewConnection(msec: 10_000)
+  let isThere = client.waitForConnected() && server.waitForNewConnection(msec: 60_000)
   let accepted = server.nextPendingConnection()
   // Once more by the loop's own way in.
   let second = TCPSocket(eventBase: base)
   second.connectToHost(.localHost, port: server.serverPort)
-  let deadline = ContinuousClock.now + .seconds(10)
+  let deadline = ContinuousClock.now + .seconds(60)
   while !server.hasPendingConnections && ContinuousClock.now < deadline {
     base.runOnce(timeout: .milliseconds(10))
   }
@@ -51,7 +51,8 @@ else {
   exit(1)
 }
 say("listening\n")
-guard server.waitForNewConnection(msec: 10_000), server.nextPendingConnection() != nil else {
+// As long as a test may take to its client.
+guard server.waitForNewConnection(msec: 240_000), server.nextPendingConnection() != nil else {
   exit(2)
 }
 raise(SIGKILL)

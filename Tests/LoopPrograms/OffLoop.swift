@@ -275,7 +275,12 @@ func offLoop() throws {
     unsafe _ = execv("/proc/self/exe", CommandLine.unsafeArgv)
   }
   let wanted = CommandLine.arguments.dropFirst(2)
-  for member in members where wanted.isEmpty || wanted.contains(member.name) {
+  // All of them, one part of several as in 0/4, or those of these names.
+  let part = wanted.first?.split(separator: "/").compactMap { Int($0) } ?? []
+  for (index, member) in members.enumerated() {
+    let isWanted =
+      part.count == 2 ? index % part[1] == part[0] : wanted.isEmpty || wanted.contains(member.name)
+    guard isWanted else { continue }
     guard let problem = outcome(of: member) else { continue }
     say(
       "\(member.threadClass.rawValue) \(member.name)\(member.variant): \(problem.split(separator: "\n").first ?? "")"

@@ -53,6 +53,6 @@ func notifies() throws {
   try EventBase().run {
     notifier.ready(status: "Serving")
     notifier.stopping()
-    say("read: \(await notifier.barrier())")
+    say("read: \(await notifier.barrier(timeout: .seconds(240)))")
   }
 }

@@ -14,7 +14,10 @@ private func hang() -> Never {
 func stuck(stopping: Bool) throws {
   let loop = try EventBase()
   let shutdown = GracefulShutdown()
-  let isTaken = stopping ? loop.stopOnSignals(SIGINT, SIGTERM) : shutdown.beginOnSignals(SIGINT, SIGTERM)
+  // Three: where the thread sanitizer holds a signal back, another of its kind is lost.
+  let isTaken =
+    stopping
+    ? loop.stopOnSignals(SIGHUP, SIGINT, SIGTERM) : shutdown.beginOnSignals(SIGHUP, SIGINT, SIGTERM)
   guard isTaken else { return say("not taken") }
   loop.execute { hang() }
   loop.run()
