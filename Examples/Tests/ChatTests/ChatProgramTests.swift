@@ -10,7 +10,9 @@ struct ChatProgramTests {
   private let port: UInt16
 
   init() throws {
-    program = try Program("Chat", ["--address", "127.0.0.1", "--port", "0"])
+    // Members are silent for as long as the test is held up.
+    let patience = ["--first-byte", "3600", "--idle", "3600"]
+    program = try Program("Chat", ["--address", "127.0.0.1", "--port", "0"] + patience)
     let line = try program.nextLine() ?? ""
     guard let match = line.wholeMatch(of: /Chat is listening on 127\.0\.0\.1, port (\d+)\./),
       let port = UInt16(match.1)

@@ -23,9 +23,10 @@ enum Front: String, CaseIterable {
       case .haproxy: ["-db", "-f", configuration]
       }
     let program = try Program(path: rawValue, arguments)
-    // It listens when its path is there.
+    // haproxy listens when its path is there, nginx when it has written its number.
+    let sign = self == .nginx ? folder.path + "/pid" : folder.front
     let deadline = ContinuousClock.now + Program.limit
-    while access(folder.front, F_OK) != 0 {
+    while access(sign, F_OK) != 0 {
       guard ContinuousClock.now < deadline else { throw UnexpectedOutput(line: "\(self) does not start") }
       usleep(1000)
     }

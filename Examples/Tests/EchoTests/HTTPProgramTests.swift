@@ -52,7 +52,7 @@ struct HTTPProgramTests {
 
   @Test("After a signal a request that has begun gets the last answer", arguments: [[], ["--loops", "2"]])
   func ending(options: [String]) throws {
-    let server = try RunningEcho(["--http"] + options)
+    let server = try RunningEcho(["--http", "--grace", "60"] + options)
     let client = try #require(Connection(port: server.port))
     client.send(Self.request.utf8)
     #expect(client.receive(Self.usual.utf8.count) == Array(Self.usual.utf8))

@@ -2,7 +2,8 @@
 
 import ProgramTesting
 
-/// An EchoServer on a port of the system's choice.
+/// An EchoServer on a port of the system's choice. It ends no connection for its silence, unless options say so: a test
+/// may be held up itself.
 struct RunningEcho {
   let program: Program
   let port: UInt16
@@ -11,7 +12,7 @@ struct RunningEcho {
   init(_ options: [String] = [], descriptors: Int? = nil) throws {
     program = try Program(
       "EchoServer",
-      ["--address", "127.0.0.1", "--port", "0"] + options,
+      ["--address", "127.0.0.1", "--port", "0", "--first-byte", "3600", "--idle", "3600"] + options,
       descriptors: descriptors
     )
     let line = try program.nextLine() ?? ""

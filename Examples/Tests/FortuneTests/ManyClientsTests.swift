@@ -12,8 +12,8 @@ struct ServerKind: CustomTestStringConvertible, Sendable {
 
   static let all = [
     ServerKind(program: "FortuneServer"),
-    ServerKind(program: "ThreadedFortuneServer"),
-    ServerKind(program: "ThreadedFortuneServer", options: ["--pool", "3"]),
+    ServerKind(program: "ThreadedFortuneServer", options: ["--patience", "3600"]),
+    ServerKind(program: "ThreadedFortuneServer", options: ["--pool", "3", "--patience", "3600"]),
   ]
 
   var testDescription: String {

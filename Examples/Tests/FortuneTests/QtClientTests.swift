@@ -2,6 +2,7 @@
 
 import FortuneWire
 import Glibc
+import ProgramTesting
 import Testing
 
 @Suite("Qt's own Fortune Client", .blocking, .timeLimit(.minutes(5)))
@@ -16,7 +17,7 @@ struct QtClientTests {
     _ = try server.program.nextLine()
     let client = try RunningQtClient()
     client.ask(port: server.port)
-    let deadline = ContinuousClock.now + .seconds(20)
+    let deadline = ContinuousClock.now + Program.limit
     var hasRead = try client.hasRead(oneOf: Fortunes.all)
     while !hasRead, .now < deadline {
       // There is no notification when a program has read something.

@@ -43,7 +43,7 @@ struct GatewayDrainTests {
   }
 
   @Test("Under load it accepts during the delay, then ends with each client that it has accepted")
-  func drains() async throws {
+  func drains() throws {
     let echo = try Listening.echo()
     let gateway = try Listening.gateway(
       to: [echo.port],
@@ -53,15 +53,16 @@ struct GatewayDrainTests {
     idle.send([1])
     #expect(idle.receive(1) == [1])
     let (clients, port) = (Clients(), gateway.port)
-    try await withThrowingTaskGroup(of: Void.self) { group in
-      for _ in 0..<3 { group.addTask { clients.ask(port) } }
-      defer { clients.stop() }
+    let threads = (0..<3).map { _ in OwnThread { clients.ask(port) } }
+    do {
+      defer {
+        clients.stop()
+        for thread in threads { thread.join() }
+      }
       try clients.waitForAnswers(30)
       gateway.program.send(signal: SIGTERM)
       #expect(try gateway.program.nextLine() == "Ends soon; clients are accepted for 3600.0 s more.")
       try clients.waitForAnswers(30)
-      clients.stop()
-      try await group.waitForAll()
     }
     let seen = clients.now
     #expect(seen.lost == 0, "\(seen)")

@@ -3,7 +3,7 @@
 import Glibc
 
 /// A connection on 127.0.0.1, with nothing but the system's calls. 30 seconds of silence end a wait for bytes, and
-/// 20 in which the other end takes none end a wait for that.
+/// 20 in which the other end takes none end a wait for that, but for ``sendElsewhere(_:of:)``.
 package final class Connection {
   private var descriptor: Int32
 
@@ -25,10 +25,14 @@ package final class Connection {
   /// A socket that is the connection's from now on.
   package init(descriptor: Int32) {
     self.descriptor = descriptor
-    var limit = timeval(tv_sec: 30, tv_usec: 0)
-    setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-    limit.tv_sec = 20
-    setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+    limitWait(SO_RCVTIMEO, to: 30)
+    limitWait(SO_SNDTIMEO, to: 20)
+  }
+
+  /// - Parameter seconds: 0 for no limit.
+  private func limitWait(_ option: Int32, to seconds: Int) {
+    var limit = timeval(tv_sec: seconds, tv_usec: 0)
+    setsockopt(descriptor, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
   }
 
   deinit {
@@ -60,8 +64,10 @@ package final class Connection {
     return true
   }
 
-  /// Sends so many bytes, a pattern again and again, and ends this side; on a thread of its own.
+  /// Sends so many bytes, a pattern again and again, and ends this side; on a thread of its own, however long the other
+  /// end takes none: it may be another client's turn.
   package func sendElsewhere(_ count: Int, of pattern: [UInt8]) {
+    limitWait(SO_SNDTIMEO, to: 0)
     let work = Sending(connection: self, count: count, pattern: pattern)
     var thread = pthread_t()
     let failure = pthread_create(

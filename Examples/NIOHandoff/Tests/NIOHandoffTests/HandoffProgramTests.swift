@@ -64,9 +64,14 @@ struct HandoffProgramTests {
       options + ["--first-byte", "0.2", "--idle", "0.5", "--max-connections", "2"]
     )
     let silent = try #require(Connection(port: server.port))
-    let idle = try #require(server.echo([1]))
+    // Held up until a byte of each is there.
+    server.program.send(signal: SIGSTOP)
+    let idle = try #require(Connection(port: server.port))
     // It waits until one of them has ended.
-    #expect(server.echo([2]) != nil)
+    let third = try #require(Connection(port: server.port))
+    for client in [idle, third] { client.send([1]) }
+    server.program.send(signal: SIGCONT)
+    for client in [idle, third] { #expect(client.receive(1) == [1]) }
     #expect(silent.receiveToEnd() == [])
     #expect(idle.receiveToEnd() == [])
   }

@@ -48,7 +48,7 @@ struct ConnectionTracingTests {
   func proxied() async throws {
     let tracer = InMemoryTracer()
     let handler = ConnectionTracing(server: "test", tracer: tracer).handler(echo)
-    let requirement = try ProxyHeaderRequirement(from: ["127.0.0.0/8"])
+    let requirement = try ProxyHeaderRequirement(from: ["127.0.0.0/8"], timeout: .seconds(3600))
     var configuration = TCPServiceConfiguration.local
     configuration.configure = { $0.proxyHeaderRequirement = requirement }
     try await whileRunning(configuration, handler: handler) { _, port in

@@ -84,7 +84,7 @@ struct ServerMetricsTests {
     let metrics = TestMetrics()
     var configuration = TCPServiceConfiguration.local
     configuration.monitors = [ServerMetrics(server: "test", interval: .milliseconds(20), factory: metrics)]
-    let requirement = try ProxyHeaderRequirement(from: ["127.0.0.0/8"])
+    let requirement = try ProxyHeaderRequirement(from: ["127.0.0.0/8"], timeout: .seconds(3600))
     configuration.configure = { $0.proxyHeaderRequirement = requirement }
     try await whileRunning(configuration) { _, port in
       let wrong = try #require(Connection(port: port))

@@ -34,7 +34,7 @@ struct BadPeerTests {
     let listener = try #require(Listener())
     let peer = ["--peer", "127.0.0.1:\(listener.port)"]
     let ours = try RunningTorrent(content.torrent, directory: folder, peer + bad.options)
-    let wire = Wire(try #require(listener.accept(within: .seconds(10))))
+    let wire = Wire(try #require(listener.accept(within: .seconds(60))))
     try bad.act(wire, content)
     let reason = try ours.reason(forDropping: listener.port)
     #expect(reason.wholeMatch(of: try Regex(bad.reason)) != nil, "\(reason)")

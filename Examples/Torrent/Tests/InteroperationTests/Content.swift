@@ -15,7 +15,7 @@ struct Content {
     Int($0)
   }
   /// How long a transfer of `largeSize` may take before it counts as stuck.
-  static let limit: Duration = .seconds(20 + (largeSize >> 20))
+  static let limit: Duration = .seconds(100 + (largeSize >> 20))
 
   let name = "content.bin"
   let workplace: Workplace

@@ -44,7 +44,7 @@ struct LimitTests {
     let options = ["--connections", "1", "--peer", "127.0.0.1:\(listener.port)"]
     let folder = try content.workplace.folder("ours")
     let ours = try RunningTorrent(content.torrent, directory: folder, options)
-    let wire = Wire(try #require(listener.accept(within: .seconds(10))))
+    let wire = Wire(try #require(listener.accept(within: .seconds(60))))
     try wire.greet(content)
 
     let second = try Wire(to: ours.port)

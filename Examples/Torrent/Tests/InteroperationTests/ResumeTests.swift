@@ -25,7 +25,8 @@ struct ResumeTests {
   func killed() throws {
     let content = try Content(size: Content.largeSize / 2, pieceBits: 15)
     let folder = try content.workplace.folder("ours")
-    let first = try ScriptedSeeder(of: content)
+    // Not all of it, so that it is in the middle however late the signal comes.
+    let first = try ScriptedSeeder(of: content, giving: content.bytes.count / 2)
     let options = ["--download-limit", "\(content.bytes.count / 4)"] + first.option
     let killed = try RunningTorrent(content.torrent, directory: folder, options)
     try killed.line("quarter") { line in

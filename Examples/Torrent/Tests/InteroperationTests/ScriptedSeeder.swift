@@ -19,7 +19,8 @@ final class ScriptedSeeder: Sendable {
     let value = Mutex(State())
   }
 
-  init(of content: Content) throws {
+  /// - Parameter most: how many bytes it gives; what goes beyond them is not answered.
+  init(of content: Content, giving most: Int = .max) throws {
     guard let listener = Listener() else { throw UnexpectedOutput(line: "no port") }
     port = listener.port
     let state = Shared()
@@ -28,7 +29,7 @@ final class ScriptedSeeder: Sendable {
     Thread.detachNewThread {
       while !state.value.withLock({ $0.isStopped }) {
         guard let connection = listener.accept(within: .milliseconds(100)) else { continue }
-        Self.serve(Wire(connection), file, state)
+        Self.serve(Wire(connection), file, state, most)
       }
     }
   }
@@ -65,13 +66,16 @@ final class ScriptedSeeder: Sendable {
   }
 
   /// One peer at a time: there is no more than one in these tests.
-  private static func serve(_ wire: Wire, _ file: File, _ state: Shared) {
+  private static func serve(_ wire: Wire, _ file: File, _ state: Shared, _ most: Int) {
     wire.sendHandshake(file.infoHash)
     guard wire.receiveHandshake(file.infoHash) != nil else { return }
     wire.offerEverything(pieceCount: file.pieceCount)
+    var left = most
     while let message = wire.receive(), !state.value.withLock({ $0.isStopped }) {
       guard let request = message.request else { continue }
       state.value.withLock { $0.requested[request.piece, default: 0] += request.length }
+      guard request.length <= left else { continue }
+      left -= request.length
       let first = request.piece * file.pieceLength + request.begin
       guard first + request.length <= file.bytes.count else { return }
       wire.sendPiece(request, file.bytes[first..<first + request.length])

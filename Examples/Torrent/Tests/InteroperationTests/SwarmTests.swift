@@ -75,7 +75,7 @@ struct SwarmTests {
     let torrent = try Content.announce(content.torrent, to: url)
     let seeder = try RunningTorrent(torrent, directory: content.seed, ["--seed"])
     try seeder.complete(content.bytes.count)
-    let question = try #require(silent.accept(within: .seconds(10)))
+    let question = try #require(silent.accept(within: .seconds(60)))
     #expect(question.receive(14) == Array("GET /announce?".utf8))
 
     let started = ContinuousClock.now

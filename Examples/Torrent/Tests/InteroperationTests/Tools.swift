@@ -48,7 +48,7 @@ struct NotInTime: Error {
 /// Asks again and again until it is so. For what has no notification.
 func wait(
   until what: String,
-  within limit: Duration = .seconds(20),
+  within limit: Duration = .seconds(60),
   _ isSo: () throws -> Bool
 ) throws {
   let deadline = ContinuousClock.now + limit
