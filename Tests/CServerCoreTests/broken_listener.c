@@ -161,9 +161,9 @@ static void a_wait_notices_it_too(void **state) {
         fault_advance_clock(950); // the rest passes in the wait
         breakages[i].apply(it, csc_server_descriptor(it->server));
         int64_t start = monotonic_milliseconds();
-        assert_false(csc_server_wait(it->server, 10000, &timed_out));
-        // Not at the end of the wait; a busy machine may take some seconds.
-        assert_in_range(monotonic_milliseconds() - start, 0, 8000);
+        assert_false(csc_server_wait(it->server, 200000, &timed_out));
+        // Not at the end of the wait; a busy machine may take its time.
+        assert_in_range(monotonic_milliseconds() - start, 0, 100000);
         assert_false(timed_out);
         assert_broke(it, i);
         close_owned(it);

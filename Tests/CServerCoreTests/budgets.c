@@ -557,7 +557,7 @@ static void a_child_leaves_the_budget_to_its_parent(void **state) {
     fflush(NULL); // exit() would write what is buffered once more
     pid_t child = fork();
     if (child == 0) {
-        alarm(20);
+        alarm(100);
         exit(leave_all_to_the_parent(all) ? 0 : 1);
     }
     assert_true(child > 0);

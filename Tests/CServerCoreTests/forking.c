@@ -27,7 +27,7 @@ static void in_child(fixture *it, childs_part part) {
     fflush(NULL); // exit() would write what is buffered once more
     pid_t child = fork();
     if (child == 0) {
-        alarm(20);
+        alarm(100);
         exit(part(it) ? 0 : 1);
     }
     assert_true(child > 0);
@@ -283,7 +283,7 @@ static void fork_in_the_callback(csc_server *server, void *context) {
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
-        alarm(20);
+        alarm(100);
         csc_server_free(server);
         it->server = NULL;
         event_base_loopexit(it->base, NULL);

@@ -23,7 +23,7 @@ static void in_child(test_group *group, childs_part part, void (*leave)(int)) {
     fflush(NULL); // exit() would write what is buffered once more
     pid_t child = fork();
     if (child == 0) {
-        alarm(20);
+        alarm(100);
         leave(part(group) ? 0 : 1);
     }
     assert_true(child > 0);

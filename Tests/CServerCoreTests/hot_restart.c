@@ -518,6 +518,21 @@ static void fail_at(const char *path, int step) {
     _exit(0);
 }
 
+// Asks again where the other process was held up for longer than an answer may take.
+static int take_over(const char *path, csc_inherited *set, int *predecessor) {
+    int errnum = ETIMEDOUT;
+    while (errnum == ETIMEDOUT) {
+        errnum = csc_handover_connect(path, predecessor);
+        if (errnum == 0) {
+            errnum = csc_handover_receive(*predecessor, set, NULL);
+            if (errnum != 0) {
+                close(*predecessor);
+            }
+        }
+    }
+    return errnum;
+}
+
 static void serve(const char *path, char number, const csc_address *address, bool is_first) {
     generation it = {.path = path, .server = csc_server_new(NULL), .control = -1};
     csc_inherited *set = csc_inherited_new();
@@ -525,8 +540,7 @@ static void serve(const char *path, char number, const csc_address *address, boo
     int predecessor = -1;
     alarm(120);
     if (!is_first) {
-        CHECK(csc_handover_connect(path, &predecessor) == 0);
-        CHECK(csc_handover_receive(predecessor, set, NULL) == 0);
+        CHECK(take_over(path, set, &predecessor) == 0);
     }
     CHECK(csc_server_listen_inherited(it.server, set, "echo", address));
     it.descriptor = csc_server_descriptor(it.server);

@@ -134,7 +134,7 @@ static void a_child_takes_nothing_from_its_parent(void **state) {
         }
         pid_t child = fork();
         if (child == 0) {
-            alarm(20);
+            alarm(100);
             leave_child(parts[part / 2](it) ? 0 : 1 + (int)part);
         }
         fault_clear();

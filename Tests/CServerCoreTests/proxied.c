@@ -17,7 +17,7 @@
 static void the_client_is_the_peer_and_the_rest_is_beside_it(void **state) {
     fixture *it = *state;
     scene now;
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     proxies_connect(it, V1_HEADER "GET /");
     fixture_run_ready(it);
     assert_int_equal(it->new_connections, 1);
@@ -27,7 +27,7 @@ static void the_client_is_the_peer_and_the_rest_is_beside_it(void **state) {
 static void a_header_in_one_piece_costs_two_calls_and_one_allocation(void **state) {
     fixture *it = *state;
     scene now;
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     proxies_connect(it, V1_HEADER);
     proxies_assert_delivered((fixture_run_ready(it), it), "");
     proxies_connect(it, V1_HEADER "x");
@@ -86,7 +86,7 @@ static void assert_says(fixture *it, const proxy_vector *vector, csc_connection 
 static void every_good_header_is_received(void **state) {
     fixture *it = *state;
     scene now;
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     const proxy_vector *vector;
     for (size_t index = 0; (vector = proxy_vector_at(index)); index++) {
         if (vector->error == CSC_PROXY_ERROR_NONE) {
@@ -98,7 +98,7 @@ static void every_good_header_is_received(void **state) {
 static void wherever_it_is_split_it_is_the_same(void **state) {
     fixture *it = *state;
     scene now;
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     const proxy_vector *vector;
     for (size_t index = 0; (vector = proxy_vector_at(index)); index++) {
         // Of long ones a few places are enough.
@@ -112,7 +112,7 @@ static void wherever_it_is_split_it_is_the_same(void **state) {
 static void byte_by_byte_it_is_the_same(void **state) {
     fixture *it = *state;
     scene now;
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     int proxy = fixture_connect(it);
     for (size_t at = 0; at < V1_HEADER_SIZE; at++) {
         assert_int_equal(it->new_connections, 0);
@@ -126,7 +126,7 @@ static void byte_by_byte_it_is_the_same(void **state) {
 static void every_bad_header_is_refused_with_its_error(void **state) {
     fixture *it = *state;
     scene now;
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     int count = 0;
     const proxy_vector *vector;
     for (size_t index = 0; (vector = proxy_vector_at(index)); index++) {
@@ -261,7 +261,7 @@ static void a_maximum_that_is_lowered_holds_for_what_has_begun(void **state) {
     const csc_network all = {.address = address_of("0.0.0.0", 0)};
     const csc_proxy_requirement short_ones = {
         .networks = &all, .network_count = 1, .maximum_length = 16};
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     char header[300] = "\r\n\r\n\0\r\nQUIT\n\x20\0\x01\x1c"; // 16 and 284 bytes
     int proxy = fixture_connect(it);
     proxies_send(proxy, header, 200);
@@ -277,7 +277,7 @@ static void a_maximum_that_is_lowered_holds_for_what_has_begun(void **state) {
 static void what_one_had_the_next_in_its_place_has_not(void **state) {
     fixture *it = *state;
     scene now;
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     csc_server_set_max_pending(it->server, 32); // as many as there are places
     for (int round = 0; round < 2; round++) {
         for (int at = 0; at < 32; at++) {
@@ -323,7 +323,7 @@ static void the_proxy_is_asked_about_and_then_the_client(void **state) {
     fixture *it = *state;
     scene now;
     const csc_address client = address_of("192.0.2.1", 56324);
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     guests_ask(it, &now, CSC_ADMIT);
     int proxy = proxies_connect(it, "");
     fixture_run_ready(it);
@@ -363,7 +363,7 @@ static void on_incoming(csc_server *server, const csc_connection *connection, vo
 static void the_incoming_callback_owns_it_or_gives_it_back(void **state) {
     fixture *it = *state;
     scene now;
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     csc_server_on_incoming_connection(it->server, on_incoming, it);
     proxies_connect(it, V1_HEADER);
     fixture_run_ready(it);
@@ -377,7 +377,7 @@ static void the_incoming_callback_owns_it_or_gives_it_back(void **state) {
 static void what_the_kernel_takes_back_ends_a_connection(void **state) {
     fixture *it = *state;
     scene now;
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     proxies_connect(it, V1_HEADER);
     fault_fail(FAULT_RECV, 2, 1, ECONNRESET);
     fixture_run_ready(it);

@@ -326,7 +326,7 @@ static void play_with(fixture *it) {
         event_free(timer);
     }
     atomic_store(&stops, true);
-    end = monotonic_milliseconds() + 30000;
+    end = monotonic_milliseconds() + 120000;
     do {
         calm_down(&now);
         turn(&now, 10);

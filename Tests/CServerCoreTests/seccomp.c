@@ -137,7 +137,7 @@ static void in_child(childs_part part, int errnum) {
     int status = -1;
     pid_t child = fork();
     if (child == 0) {
-        alarm(20);
+        alarm(100);
         _exit(part(errnum));
     }
     assert_true(child > 0);

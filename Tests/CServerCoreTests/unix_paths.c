@@ -285,7 +285,7 @@ static void a_child_leaves_the_file_to_its_parent(void **state) {
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
-        alarm(30);
+        alarm(100);
         csc_server_free(it->server);
         _exit(0);
     }

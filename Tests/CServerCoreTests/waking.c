@@ -46,6 +46,11 @@ static void a_wake_before_the_wait_ends_it(void **state) {
     assert_wait_is_woken(it, -1);
 }
 
+// Whatever is lost is noticed within a second or so. A busy machine makes some as late, not most.
+static bool is_prompt(int64_t begin) {
+    return monotonic_milliseconds() - begin < 500;
+}
+
 static void *wake_again_and_again(void *context) {
     (void)context;
     while (atomic_load(&ends) == 0) {
@@ -62,13 +67,15 @@ static void a_wait_is_woken_by_another_thread(void **state) {
     server_of_thread = it->server;
     atomic_store(&ends, 0);
     assert_int_equal(pthread_create(&thread, NULL, wake_again_and_again, NULL), 0);
-    int64_t begin = monotonic_milliseconds();
+    int prompt = 0;
     for (int i = 0; i < 100; i++) {
+        int64_t begin = monotonic_milliseconds();
         assert_wait_is_woken(it, 60000);
+        prompt += is_prompt(begin);
     }
     atomic_store(&ends, 1);
     pthread_join(thread, NULL);
-    assert_true(monotonic_milliseconds() - begin < 30000);
+    assert_in_range(prompt, 50, 100);
 }
 
 static void wake_on_signal(int number) {
@@ -149,15 +156,16 @@ static void connections_may_end_on_other_threads(void **state) {
     fixture_watch(it);
     fixture_connect_many(it, 22);
     fixture_run_until(it, &it->new_connections, 2);
-    int64_t begin = monotonic_milliseconds();
+    int prompt = 0;
     for (int i = 1; i <= 20; i++) {
+        int64_t begin = monotonic_milliseconds();
         fixture_close(it, fixture_take(it).descriptor);
         end_elsewhere(it, 1);
         assert_int_equal(fixture_statistics(it).live, 1);
         fixture_run_until(it, &it->new_connections, 2 + i);
+        prompt += is_prompt(begin);
     }
-    // The watchdog would take a second for each, a busy machine some for all.
-    assert_true(monotonic_milliseconds() - begin < 15000);
+    assert_in_range(prompt, 10, 20); // the watchdog would take a second for each
     assert_int_equal(fixture_statistics(it).live, 2);
     assert_int_equal(fixture_take_all(it), 2);
     end_elsewhere(it, 2);
@@ -187,9 +195,7 @@ static void so_they_may_in_a_back_off(void **state) {
     fixture *it = *state;
     fixture_listen(it);
     fixture_watch(it);
-    int64_t taken = 0;
-    // Twenty times: waiting for the end of the back-offs would take twenty seconds, a busy machine
-    // some.
+    int prompt = 0;
     for (int round = 1; round <= 20; round++) {
         fixture_connect(it);
         fault_fail(FAULT_ACCEPT4, 1, 9, EMFILE);
@@ -202,10 +208,10 @@ static void so_they_may_in_a_back_off(void **state) {
         int64_t begin = monotonic_milliseconds();
         end_elsewhere(it, 1);
         fixture_run_until(it, &it->new_connections, round);
-        taken += monotonic_milliseconds() - begin;
+        prompt += is_prompt(begin);
         fixture_take(it);
     }
-    assert_in_range(taken, 0, 15000);
+    assert_in_range(prompt, 10, 20); // the end of the back-off would take a second each time
 }
 
 static void *end_many(void *server) {

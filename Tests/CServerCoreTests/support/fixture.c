@@ -273,7 +273,7 @@ void fixture_run_for(fixture *it, int msec) {
 }
 
 void fixture_run_until(fixture *it, const int *counter, int value) {
-    start_limit(it, 10000);
+    start_limit(it, 60000);
     while (*counter < value && event_pending(it->limit, EV_TIMEOUT, NULL)) {
         event_base_loop(it->base, EVLOOP_ONCE);
     }

@@ -75,8 +75,8 @@ void fixture_close(fixture *it, int descriptor);
 // Runs the loop until there is nothing to do at this moment.
 void fixture_run_ready(fixture *it);
 
-// Runs the loop for so long, or until a counter has reached a value; that must happen within ten
-// seconds.
+// Runs the loop for so long, or until a counter has reached a value; that must happen within a
+// minute.
 void fixture_run_for(fixture *it, int msec);
 void fixture_run_until(fixture *it, const int *counter, int value);
 

@@ -7,16 +7,26 @@
 #include <string.h>
 #include <sys/socket.h>
 
-void proxies_require(csc_server *server) {
+static void require_within(csc_server *server, int msec) {
     const csc_network network = {.address = address_of("127.0.0.0", 0), .prefix_length = 8};
-    const csc_proxy_requirement requirement = {.networks = &network, .network_count = 1};
+    const csc_proxy_requirement requirement = {
+        .networks = &network, .network_count = 1, .timeout = msec};
     assert_true(csc_server_require_proxy_header(server, &requirement));
+}
+
+void proxies_require(csc_server *server) {
+    require_within(server, 0); // the default
 }
 
 void proxies_start(fixture *it, scene *now) {
     proxies_require(it->server);
     fixture_watch(it);
     guests_start(it, now);
+}
+
+void proxies_start_patiently(fixture *it, scene *now) {
+    proxies_start(it, now);
+    require_within(it->server, 3600000);
 }
 
 void proxies_send(int proxy, const void *bytes, size_t count) {
