@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PATIENCE = 30000 }; // milliseconds
+enum { PATIENCE = 120000 }; // milliseconds
 
 static const char *const versions[] = {"-tls1_2", "-tls1_3"};
 

@@ -25,15 +25,16 @@ def server(wrong):
     return Server(wrong, "a wrong server", None, "1", command=(sys.executable, WRONG_SERVER, wrong))
 
 
-def setting(limit=30.0):
+def setting(limit=30.0, seconds=0.3):
     # Long enough for an answer on a machine that does much else.
-    return measuring.Setting(cores(), cores(), seconds=0.3, warm_up=0.1, limit=limit)
+    return measuring.Setting(cores(), cores(), seconds=seconds, warm_up=0.1, limit=limit)
 
 
 class WrongServerTests(unittest.TestCase):
     def failure(self, load, wrong, limit=30.0):
         with self.assertRaises(Failed) as caught:
-            measuring.measure(server(wrong), load, setting(limit))
+            # It ends with the failure.
+            measuring.measure(server(wrong), load, setting(limit, seconds=20))
         return str(caught.exception)
 
     def test_a_right_server_has_figures(self):

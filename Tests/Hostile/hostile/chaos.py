@@ -71,8 +71,8 @@ def send_bytes(client, chooser):
         client.send(bytes([byte]))
     client.send(data[-1:], socket.MSG_OOB)
     back = b""
-    while len(back) < len(data):
-        back += client.recv(10)
+    while len(back) < len(data) and (piece := client.recv(10)):
+        back += piece
     if back != data:
         raise Failed("bytes one at a time came back otherwise")
     client.close()

@@ -61,7 +61,10 @@ def syn_flood(figures):
         figures.add("good clients served within 3 s", 100 * len(times) / (len(times) + failures), "%", at_least=99)
         figures.add("p99", percentile(times, 0.99), "ms")
         figures.add("CPU of the server", 100 * (subject.cpu_seconds() - cpu) / seconds, "% of a core", at_most=5)
-        subject.judge(figures, len(times))
+        # A client that has given up may have been accepted, or come to be.
+        accepted = subject.statistics()["accepted"]
+        figures.add("accepted beside good clients", accepted - len(times), at_least=0, at_most=failures)
+        subject.judge(figures, accepted)
 
 
 def scan(ports, is_long):

@@ -164,12 +164,10 @@ def stopped_and_continued(figures):
         figures.add("a back-off over after", 1000 * waiting.accepted(1), "ms", at_most=1500)
 
         # The time goes on while the process does not.
-        stop = threading.Timer(0.1, waiting.child.send_signal, [signal.SIGSTOP])
-        go_on = threading.Timer(0.4, waiting.child.send_signal, [signal.SIGCONT])
-        stop.start()
-        go_on.start()
+        timer = threading.Timer(0.1, stop_for, [waiting.child, 0.3])
+        timer.start()
         answer = waiting.tell("wait", 600)
-        go_on.join()
+        timer.join()
         figures.check("a wait did not time out", answer["timed_out"])
         figures.add("a wait of 600 ms", answer["microseconds"] / 1000, "ms", at_least=600, at_most=1500)
         waiting.judge(figures, 1)
@@ -177,6 +175,12 @@ def stopped_and_continued(figures):
             client.close()
         swift.stop()
         swift.judge_silence(figures)
+
+
+def stop_for(child, seconds):
+    child.send_signal(signal.SIGSTOP)
+    time.sleep(seconds)
+    child.send_signal(signal.SIGCONT)
 
 
 @scenario("interrupted-again")

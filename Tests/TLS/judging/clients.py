@@ -13,7 +13,7 @@ from pathlib import Path
 from hostile import network
 from hostile.report import Failed, needs, scenario
 
-from .server import SECONDS, Server
+from .server import PATIENT, SECONDS, Server
 
 NAME = "www.example.com"
 BYTES = bytes(range(256)) * 4096
@@ -86,7 +86,7 @@ def stunnel_to(server, folder):
 @needs("stunnel")
 def stunnel(figures):
     """stunnel as a client, one connection after the other, and several at once"""
-    with tempfile.TemporaryDirectory() as folder, Server(figures.programs, loops=2) as server, \
+    with tempfile.TemporaryDirectory() as folder, Server(figures.programs, loops=2, timeout=PATIENT) as server, \
             stunnel_to(server, folder) as port:
         for number in range(5):
             with network.connect(port, timeout=SECONDS) as client:
@@ -106,7 +106,7 @@ def stunnel(figures):
 def piped_clients(figures):
     """gnutls-cli and socat"""
     text = b"some text\n" * 100 + b"the end\n"
-    with Server(figures.programs) as server:
+    with Server(figures.programs, timeout=PATIENT) as server:
         commands = {
             "gnutls-cli": ("gnutls-cli", "--x509cafile", server.authority, "--sni-hostname", NAME, "--verify-hostname",
                            NAME, "--logfile", "/dev/null", "-p", server.port, "127.0.0.1"),

@@ -12,7 +12,7 @@ from pathlib import Path
 from hostile.report import needs, scenario
 
 from .s_client import Client
-from .server import Server
+from .server import PATIENT, Server
 
 # Value -> what s_client is given, and the expected outcome.
 VERSIONS = {"1.2": "2", "1.3": "3"}
@@ -134,7 +134,7 @@ class Row:
 
 def judge_rows(rows, key, mode, programs, folder):
     """What is wrong with the rows of one server, which has them one after the other."""
-    with Server(programs, key, mode, loops=2) as server:
+    with Server(programs, key, mode, loops=2, timeout=PATIENT) as server:
         found = [(row, Row(row, server, programs, folder).judge()) for row in rows]
         report = server.report_when(lambda report: report["current"] == 0, "handshakes are left")
     return [f"{', '.join(row)}: {wrong}" for row, wrong in found if wrong], report

@@ -10,7 +10,7 @@ from hostile import network
 from hostile.report import Failed, Skipped, long_only, percentile, scenario
 
 from .clients import BYTES, NAME
-from .server import SECONDS, Server, client_of
+from .server import PATIENT, SECONDS, Server, client_of
 from .silent import TIMEOUT, GoodClients, connect_all, times_until_cut
 
 SOURCES = Path(__file__).resolve().parent.parent
@@ -34,7 +34,7 @@ def qt(figures):
     with tempfile.TemporaryDirectory() as folder:
         program = build("qt_client", folder)
         for key in ("ecdsa", "rsa"):
-            with Server(figures.programs, key) as server:
+            with Server(figures.programs, key, timeout=PATIENT) as server:
                 answer = network.run(program, server.port, server.authority, NAME, len(BYTES), timeout=120)
                 figures.add(key, answer.strip())
                 figures.check(f"{key}: {answer}", answer.strip().endswith("http/1.1"))

@@ -11,6 +11,8 @@ import time
 from hostile.report import Failed
 
 SECONDS = 20
+# Milliseconds for a handshake where the time is not what is judged: clients of a busy machine are slow.
+PATIENT = 60_000
 
 
 class Server:
