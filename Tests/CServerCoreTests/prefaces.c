@@ -65,7 +65,7 @@ static void a_shorter_time_holds_for_those_that_wait(void **state) {
 static void a_health_check_is_counted_and_not_reported(void **state) {
     fixture *it = *state;
     scene now;
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     fixture_close(it, proxies_connect(it, ""));
     int reset = proxies_connect(it, "");
     fixture_run_ready(it);
@@ -82,7 +82,7 @@ static void a_health_check_is_counted_and_not_reported(void **state) {
 static void a_peer_that_ends_in_the_middle_is_reported(void **state) {
     fixture *it = *state;
     scene now;
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     int proxy = proxies_connect(it, "PROXY TCP4");
     fixture_run_ready(it);
     csc_address peer = guests_local_address(proxy);
@@ -98,7 +98,7 @@ static void a_peer_that_ends_in_the_middle_is_reported(void **state) {
 static void a_socket_that_is_ready_in_vain_is_given_up(void **state) {
     fixture *it = *state;
     scene now;
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     int proxy = proxies_connect(it, "");
     fixture_run_ready(it);
     proxies_send(proxy, "PROXY", 5);
@@ -118,7 +118,7 @@ static void silent_peers_make_place_for_others_the_oldest_first(void **state) {
     csc_server_set_max_prefaces(it->server, 0);
     assert_int_equal(csc_server_max_prefaces(it->server), 1);
     csc_server_set_max_prefaces(it->server, 3);
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     int speaking = proxies_connect(it, "PROXY");
     int first = proxies_connect(it, "");
     int second = proxies_connect(it, "");
@@ -147,7 +147,7 @@ static void they_fill_neither_the_queue_nor_keep_others_out(void **state) {
     fixture *it = *state;
     scene now;
     csc_server_set_max_pending(it->server, 1);
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     int proxies[10];
     for (int i = 0; i < 10; i++) {
         proxies[i] = proxies_connect(it, "");
@@ -172,7 +172,7 @@ static void each_counts_for_the_limit_of_connections(void **state) {
     fixture *it = *state;
     scene now;
     csc_server_set_max_connections(it->server, 1, CSC_EXCESS_WAIT);
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     int first = proxies_connect(it, "");
     fixture_run_ready(it);
     proxies_connect(it, V1_HEADER);
@@ -194,7 +194,7 @@ static void closing_ends_them_and_finishing_lets_them_go_on(void **state) {
     fixture *it = *state;
     scene now;
     int ends = 0;
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     csc_server_on_prefaces_over(it->server, count_end, &ends);
     int proxy = proxies_connect(it, "");
     fixture_run_ready(it);
@@ -281,6 +281,7 @@ static void a_wait_reads_headers_and_keeps_deadlines(void **state) {
     fixture *it = *state;
     scene now;
     bool timed_out = false;
+    fault_stop_clock();
     proxies_start(it, &now);
     int proxy = proxies_connect(it, "PROXY TCP4 ");
     int silent = proxies_connect(it, "");
@@ -293,7 +294,6 @@ static void a_wait_reads_headers_and_keeps_deadlines(void **state) {
     assert_true(csc_server_wait(it->server, 10000, &timed_out));
     assert_int_equal(it->new_connections, 1);
     proxies_assert_delivered(it, "");
-    fault_stop_clock();
     fault_skip_waits(true);
     assert_false(csc_server_wait(it->server, 6000, &timed_out));
     fault_skip_waits(false);
@@ -305,6 +305,7 @@ static void a_wait_goes_on_for_them_when_the_server_has_finished(void **state) {
     fixture *it = *state;
     scene now;
     bool timed_out = true;
+    fault_stop_clock();
     proxies_start(it, &now);
     int proxy = proxies_connect(it, "PROXY");
     proxies_connect(it, "");
@@ -315,7 +316,6 @@ static void a_wait_goes_on_for_them_when_the_server_has_finished(void **state) {
     assert_true(csc_server_wait(it->server, -1, &timed_out));
     assert_false(timed_out);
     proxies_assert_delivered(it, "");
-    fault_stop_clock();
     fault_skip_waits(true);
     assert_false(csc_server_wait(it->server, -1, &timed_out));
     fault_skip_waits(false);
@@ -347,7 +347,7 @@ static void a_callback_of_a_wait_may_wait_and_close(void **state) {
             it->server = csc_server_new(it->base);
         }
         it->new_connections = 0;
-        proxies_start(it, &now);
+        proxies_start_patiently(it, &now);
         csc_server_on_new_connection(it->server, on_new_wait, &now);
         int proxies[3];
         for (int at = 0; at < 3; at++) {
@@ -373,7 +373,7 @@ static void without_memory_a_peer_is_rejected(void **state) {
     if (!fault_counts_allocations()) {
         skip();
     }
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     static const char *const sent[] = {"", V1_HEADER, "PROXY "};
     for (int nth = 1; nth <= 3; nth++) {
         // Its preface, the record of what it has sent, or a part of that.
@@ -414,7 +414,7 @@ static void without_memory_headers_are_not_required(void **state) {
     assert_in_range(nth, 4, 19);
     assert_false(require_without_memory(it->server, 1)); // what was required before still is
     scene now;
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     proxies_connect(it, "");
     fixture_run_ready(it);
     assert_int_equal(fixture_statistics(it).in_preface, 1);
@@ -426,7 +426,7 @@ static void a_wait_without_memory_fails_and_the_next_goes_on(void **state) {
     if (!fault_counts_allocations()) {
         skip();
     }
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     int proxy = proxies_connect(it, "");
     csc_server_wait(it->server, 0, NULL);
     assert_int_equal(fixture_statistics(it).in_preface, 1);

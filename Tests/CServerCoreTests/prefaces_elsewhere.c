@@ -123,7 +123,7 @@ static void a_child_takes_nothing_from_its_parent(void **state) {
     scene now;
     bool (*const parts[])(fixture *) = {close_in_child, free_in_child, run_in_child,
                                         reinitialize_in_child, release_in_child};
-    proxies_start(it, &now);
+    proxies_start_patiently(it, &now);
     for (size_t part = 0; part < 2 * sizeof parts / sizeof parts[0]; part++) {
         int proxy = proxies_connect(it, "PROXY ");
         fixture_run_ready(it);
