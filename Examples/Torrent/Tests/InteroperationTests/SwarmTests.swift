@@ -80,8 +80,8 @@ struct SwarmTests {
 
     let started = ContinuousClock.now
     let end = try seeder.stop()
-    // Two seconds it may wait for the tracker, and as many again for a loaded machine and more.
-    #expect(ContinuousClock.now - started < .seconds(8))
+    // It may wait two seconds for the tracker; a request ends by itself after 20.
+    #expect(ContinuousClock.now - started < .seconds(18))
     #expect(end.status == 0)
     #expect(end.output.hasSuffix("Stopped; content.bin: 33 of 33 pieces.\n"))
   }
