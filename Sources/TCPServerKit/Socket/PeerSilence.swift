@@ -23,6 +23,8 @@ struct PeerSilence {
     self.limit = limit.limited
     patience = .zero
     acknowledged = SystemCalls.acknowledgedBytes(descriptor)
+    // After the kernel was asked: silence is what follows its answer.
+    since = .now
   }
 
   /// When to look next. More often than at the end, because a look finds that there was progress, but not when.
@@ -32,15 +34,17 @@ struct PeerSilence {
 
   /// Looks whether the peer has been silent for the whole limit.
   mutating func isOver(_ descriptor: CInt) -> Bool {
+    // Before the kernel is asked: what the peer acknowledges in between counts, however late this thread goes on.
+    let time = ContinuousClock.now
     let now = SystemCalls.acknowledgedBytes(descriptor)
     guard now == acknowledged else {
       acknowledged = now
       progress()
       return false
     }
-    let silence = .now - since
-    guard silence >= limit else { return false }
-    guard patience > .zero, let traffic = SystemCalls.traffic(descriptor), traffic.sinceAcknowledged < silence
+    guard time - since >= limit else { return false }
+    guard patience > .zero, let traffic = SystemCalls.traffic(descriptor),
+      traffic.sinceAcknowledged < .now - since
     else { return true }
     limit += exchange(&patience, with: .zero)
     return false

@@ -158,13 +158,15 @@ extension TCPSocket {
     var progress: [UInt64] = []
     var since = ContinuousClock.now
     while true {
+      // Before the numbers: what moves while this task is held up, or goes to the other loop, counts.
+      let time = ContinuousClock.now
       // Asked of the kernel, because a slow peer that takes bytes is not idle.
       let now = [relayed(), acknowledged, await other.onLoop { $0.acknowledged }]
       if now != progress {
         progress = now
         since = .now
       }
-      guard .now - since < limit else { break }
+      guard time - since < limit else { break }
       // More often than at the end, because a look finds that there was progress, but not when.
       let waiter = WaiterQueue.Waiter()
       waiter.begin()
