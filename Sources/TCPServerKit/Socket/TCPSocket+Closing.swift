@@ -324,20 +324,25 @@ extension TCPSocket {
 
   /// Throws away what has come since; ends the connection when the peer has ended its side.
   func continueLingering(timedOut: Bool = false) {
-    if timedOut {
-      lookAtClosing()
-    } else if flags.contains(.inputEnded) {
-      if !hasUndelivered { becomeUnconnected() }
-    } else {
-      let outcome = SystemCalls.discardInput(descriptor, atMost: 1 << 30)
-      switch outcome {
-      case .value(0): peerEndedWhileLingering()
-      case .value: existingDetails?.closingSilence?.progress()
-      case .failed where outcome.wouldBlock: break
-      case .failed: lingeringBroke()
-      }
+    if !flags.contains(.inputEnded) {
+      // A loop that was late sees the timeout alone, whatever has come meanwhile; closed with that unread, the connection
+      // would be reset.
+      discardWhileLingering()
+    } else if !timedOut && !hasUndelivered {
+      becomeUnconnected()
     }
+    if timedOut && flags.contains(.lingering) { lookAtClosing() }
     if flags.contains(.lingering) { armLingering() }
+  }
+
+  private func discardWhileLingering() {
+    let outcome = SystemCalls.discardInput(descriptor, atMost: 1 << 30)
+    switch outcome {
+    case .value(0): peerEndedWhileLingering()
+    case .value: existingDetails?.closingSilence?.progress()
+    case .failed where outcome.wouldBlock: break
+    case .failed: lingeringBroke()
+    }
   }
 
   private func peerEndedWhileLingering() {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import FaultInjection
 import Glibc
 import TCPServerKit
 import Testing
@@ -178,6 +179,31 @@ struct DeliveryTests {
         #expect(client.readToEnd() == .whole(Array("bye".utf8)))
       }
       #expect(report.undelivered == 0)
+    }
+  }
+
+  @Test("What the peer sent before a late loop looks is read, and keeps the connection")
+  func lateLook() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      fault_stop_clock()
+      defer { fault_reset_clock() }
+      pair.socket.deliveryTimeout = .seconds(100)
+      pair.socket.disconnectFromHost()
+      #expect(pair.client.nextInput() == .end)
+      // The first look begins to measure, the second one gives the kernel's answers their time.
+      for milliseconds: Int64 in [13_000, 110_000] {
+        fault_advance_clock(milliseconds)
+        await turns()
+      }
+      pair.client.send("late")
+      #expect(Descriptors.waitForBytes(pair.socket.socketDescriptor, 4))
+      fault_advance_clock(1_000_000)
+      await turns()
+      #expect(pair.socket.state == .closing)
+      pair.client.endWriting()
+      try await until { pair.socket.state == .unconnected }
+      #expect(pair.client.input() == .end)
     }
   }
 
