@@ -34,7 +34,9 @@ struct KeyLogTests {
     var configuration = try Certificates.server()
     configuration.keyLogFile = path
     try await onLoops { [configuration] group in
-      let server = TCPServerGroup(on: group, distribution: .roundRobin, tls: configuration)
+      let server = TCPServerGroup(on: group, distribution: .roundRobin, stallLimit: nil, tls: configuration) {
+        $0.handshakeTimeout = Loop.limit
+      }
       try await whileServing(server, handler: echo) {
         let port = server.serverPort
         try await onLoop { _ in

@@ -164,7 +164,11 @@ struct SSLServerTests {
       server.finish()
       let accepted = start { [server] in try await server.accept() }
       await turns()
-      try await slow.startClientEncryption(Certificates.client(), serverName: "localhost")
+      try await slow.startClientEncryption(
+        Certificates.client(),
+        serverName: "localhost",
+        timeout: Loop.limit
+      )
       let socket = try #require(try await accepted.value)
       try await slow.write("late")
       #expect(text(try await socket.read(exactly: 4)) == "late")
@@ -220,7 +224,7 @@ struct SSLServerTests {
         try await client.write(sent)
         client.finishWriting()
       }
-      #expect(try await readToEnd(client) == sent)
+      #expect(Delivery.whole(try await readToEnd(client)) == .whole(sent))
       try await writing.value
       client.disconnectFromHost()
       try await until { ended.value == 1 }
@@ -378,7 +382,9 @@ struct SSLServerTests {
     let loops = Locked<Set<ObjectIdentifier>>([])
     let resumed = Counter()
     try await onLoops { group in
-      let server = TCPServerGroup(on: group, distribution: .roundRobin, tls: configuration)
+      let server = TCPServerGroup(on: group, distribution: .roundRobin, stallLimit: nil, tls: configuration) {
+        $0.handshakeTimeout = Loop.limit
+      }
       try await whileServing(
         server,
         handler: { socket in
@@ -413,7 +419,10 @@ struct SSLServerSurroundingsTests {
   func proxied() async throws {
     try await onLoop { _ in
       let server = try listeningEncrypted()
-      server.proxyHeaderRequirement = try ProxyHeaderRequirement(from: ["127.0.0.0/8"])
+      server.proxyHeaderRequirement = try ProxyHeaderRequirement(
+        from: ["127.0.0.0/8"],
+        timeout: Loop.limit
+      )
       let accepted = start { [server] in try await server.accept() }
       let client = TCPSocket()
       try await client.connect(to: "127.0.0.1", port: server.serverPort)

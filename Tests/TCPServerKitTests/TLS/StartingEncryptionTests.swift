@@ -13,7 +13,7 @@ struct StartingEncryptionTests {
     try await onLoop { _ in
       _ = try await whileServing(handler: { socket in
         guard try await socket.readLine() == Array("STARTTLS\n".utf8) else { return }
-        try await socket.startServerEncryption(configuration, after: "220 Go ahead\n")
+        try await socket.startServerEncryption(configuration, after: "220 Go ahead\n", timeout: Loop.limit)
         #expect(socket.encryption?.serverName == "localhost")
         try await echo(socket)
       }) { server in
@@ -22,7 +22,11 @@ struct StartingEncryptionTests {
         try await client.write("STARTTLS\n")
         #expect(text(try await client.readLine()) == "220 Go ahead\n")
         #expect(client.encryption == nil)
-        try await client.startClientEncryption(Certificates.client(), serverName: "localhost")
+        try await client.startClientEncryption(
+          Certificates.client(),
+          serverName: "localhost",
+          timeout: Loop.limit
+        )
         try await client.write("secret")
         #expect(text(try await client.read(exactly: 6)) == "secret")
         await #expect(throws: SocketError.operation) {
@@ -146,7 +150,11 @@ struct StartingEncryptionTests {
         let socket = TCPSocket()
         try await socket.connect(to: "127.0.0.1", port: server.serverPort)
         do {
-          try await socket.startClientEncryption(Certificates.client(), serverName: "example.com")
+          try await socket.startClientEncryption(
+            Certificates.client(),
+            serverName: "example.com",
+            timeout: Loop.limit
+          )
           Issue.record("A certificate for another name was accepted")
         } catch let error as SSLError {
           #expect(error.reason == .certificate)
@@ -214,7 +222,11 @@ struct StartingEncryptionTests {
           let socket = TCPSocket()
           try await socket.connect(to: "127.0.0.1", port: server.serverPort)
           do {
-            try await socket.startClientEncryption(configuration, serverName: "localhost")
+            try await socket.startClientEncryption(
+              configuration,
+              serverName: "localhost",
+              timeout: Loop.limit
+            )
             Issue.record("A handshake without a server")
           } catch let error as SSLError {
             #expect(
