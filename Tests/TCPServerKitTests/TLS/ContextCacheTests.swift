@@ -5,18 +5,27 @@ import Testing
 @testable import TCPServerKit
 @testable import TCPServerTLS
 
-@Suite("What OpenSSL makes of a configuration", .enabled(if: Certificates.canBeMade))
+@Suite(
+  "What OpenSSL makes of a configuration",
+  .enabled(if: Certificates.canBeMade),
+  .timeLimit(.minutes(5))
+)
 struct ContextCacheTests {
   @Test("A hundred loops, one after the other, leave no contexts but the last, and each has had its own")
   func shrinks() async throws {
     let configuration = try Certificates.server()
+    // The last reference to a loop may go later, on another thread.
+    let loop = Shared(Weak<EventEngine>(nil))
     for round in 0..<100 {
       let first = try await onLoop { base in
+        loop.value = Weak(base.engine)
         let server = SSLServer(eventBase: base)
         try server.setSSLConfiguration(configuration)
         return try configuration.context(SSLContextCache.Use(isClient: false), for: base.engine)
       }
+      try await until { loop.value.value == nil }
       let isKept = try await onLoop { base in
+        loop.value = Weak(base.engine)
         // An event base may have the address of the one before.
         let use = SSLContextCache.Use(isClient: false)
         let isKept = try configuration.context(use, for: base.engine) === first
@@ -26,7 +35,7 @@ struct ContextCacheTests {
         return isKept
       }
       #expect(!isKept)
-      // The last reference to a loop may go a little later, on another thread.
+      try await until { loop.value.value == nil }
       #expect(configuration.contexts.count <= 2, "\(round)")
     }
   }
