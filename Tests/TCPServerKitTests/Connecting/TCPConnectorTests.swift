@@ -31,7 +31,10 @@ private final class TwoHosts {
       if let second = Self.listening(on: "127.0.0.3", port: port, backlog: 10) { descriptors.append(second) }
     }
     try #require(descriptors.count == 2)
-    if isFirstSilent { guests = [try #require(PlainClient("127.0.0.2", port: port))] }
+    if isFirstSilent {
+      guests = [try #require(PlainClient("127.0.0.2", port: port))]
+      try #require(Descriptors.waitReadable(descriptors[0]))
+    }
   }
 
   deinit {
