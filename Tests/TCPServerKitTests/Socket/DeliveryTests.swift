@@ -48,15 +48,21 @@ struct DeliveryTests {
 
   @Test("A reader that pauses for somewhat more than the silence gets all: its kernel has answered meanwhile")
   func pausingReader() async throws {
-    try await onLoop { base in
+    try await onLoop(limit: .seconds(1000)) { _ in
       let report = try await whileServing { socket in
-        socket.deliveryTimeout = .seconds(10)
+        socket.deliveryTimeout = .seconds(100)
         socket.hold(16 << 20)
       } _: { server in
+        fault_stop_clock()
+        defer { fault_reset_clock() }
         let client = try #require(PlainClient(to: server, receiveBuffer: 131072))
         try await until { server.statistics.delivered == 1 }
-        // Between the silence and half as much again, with room for a busy machine on both sides.
-        try await base.sleep(for: .seconds(12))
+        // The first look begins to measure; then comes the silence, and a part of half as much again.
+        for milliseconds: Int64 in [13_000, 110_000, 25_000] {
+          fault_advance_clock(milliseconds)
+          await turns()
+        }
+        #expect(server.statistics.live == 1)
         var received = 0
         try await until {
           received += client.receivedCount()
@@ -130,8 +136,9 @@ struct DeliveryTests {
       let report = try await whileServing { socket in
         socket.deliveryTimeout = .milliseconds(100)
         if hasEnded { while try await socket.readLine() != nil {} }
+        // More than the client's kernel takes, and less than the largest buffer that any system allows.
         socket.setSocketOption(.sendBufferSize, 8 << 20)
-        socket.hold(1 << 20)
+        socket.hold(380_000)
         #expect(socket.bytesToWrite == 0)
       } _: { server in
         let client = try #require(PlainClient(to: server, receiveBuffer: 131072))
@@ -184,7 +191,7 @@ struct DeliveryTests {
 
   @Test("What the peer sent before a late loop looks is read, and keeps the connection")
   func lateLook() async throws {
-    try await onLoop { _ in
+    try await onLoop(limit: .seconds(2000)) { _ in
       let pair = try await Pair()
       fault_stop_clock()
       defer { fault_reset_clock() }
