@@ -209,11 +209,13 @@ struct AsyncReadTests {
       let pair = try await Pair()
       for timeout in [Duration.zero, .milliseconds(5)] {
         pair.client.send("one")
+        #expect(Descriptors.waitForBytes(pair.socket.socketDescriptor, 3))
         #expect(try await pair.socket.read(timeout: timeout) { $0.byteCount } == 3)
         // Nothing is known of what comes now.
         let waiting = start { try await pair.socket.read(timeout: timeout) { $0.byteCount } }
         fault_advance_clock(10)
         pair.client.send("more")
+        #expect(Descriptors.waitForBytes(pair.socket.socketDescriptor, 4))
         #expect(try await waiting.value == 4)
       }
     }
@@ -238,13 +240,17 @@ struct AsyncReadTests {
   func oneCallEach() async throws {
     try await onLoop { _ in
       let pair = try await Pair()
-      let rounds = 100
+      let (rounds, reads) = (100, Counter())
       let reading = start {
-        for _ in 0..<rounds { _ = try await pair.socket.read { $0.byteCount } }
+        for _ in 0..<rounds {
+          _ = try await pair.socket.read { $0.byteCount }
+          reads.increment()
+        }
       }
       let before = fault_calls(FAULT_RECV)
-      for _ in 0..<rounds {
+      for round in 1...rounds {
         pair.client.send("x")
+        try await until { reads.value == round }
         await turns(4)
       }
       try await reading.value
@@ -265,6 +271,7 @@ struct AsyncReadTests {
       other.socket.readyRead.connect { first.cancel() }
       pair.client.send("a")
       other.client.send("b")
+      for one in [pair, other] { #expect(Descriptors.waitReadable(one.socket.socketDescriptor)) }
       let (bytes, second) = try await first.value
       #expect(text(bytes) == "a" && first.isCancelled)
       await turns()

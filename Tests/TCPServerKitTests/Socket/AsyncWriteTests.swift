@@ -88,9 +88,14 @@ struct AsyncWriteTests {
       let written = pair.socket.bytesOfFailedWrite
       #expect(0 < written && written < bytes.count)
       #expect(pair.socket.bytesToWrite == 0)
-      // This one has no share in it.
+      // This one has no share in it. The kernel may have room again for a part of what is to be held.
+      var more = 0
+      while pair.socket.bytesToWrite < pair.socket.writeHighWaterMark {
+        let count = pair.socket.hold(pair.socket.writeHighWaterMark - pair.socket.bytesToWrite)
+        try #require(count > 0)
+        more += count
+      }
       await #expect(throws: SocketError.socketTimeout) {
-        pair.socket.hold(65536)
         try await pair.socket.waitUntilWritable(timeout: .milliseconds(50))
       }
       #expect(pair.socket.bytesOfFailedWrite == written)
@@ -98,10 +103,10 @@ struct AsyncWriteTests {
       var received: [UInt8] = []
       try await until {
         if case .bytes(let bytes) = pair.client.input() { received += bytes }
-        return received.count == bytes.count + 65536
+        return received.count == bytes.count + more
       }
       _ = try await rest.value
-      received.removeSubrange(written..<(written + 65536))
+      received.removeSubrange(written..<(written + more))
       #expect(Delivery.whole(received) == .whole(bytes))
     }
   }
@@ -207,10 +212,12 @@ struct AsyncWriteTests {
         if case .bytes(let bytes) = pair.client.input() { received += bytes }
         return received.count == 5 * count
       }
+      var expected: [UInt8] = []
       for (number, task) in writing.enumerated() {
         #expect(try await task.value == count)
-        #expect(received[(number * count)..<((number + 1) * count)].allSatisfy { $0 == UInt8(number) })
+        expected += [UInt8](repeating: UInt8(number), count: count)
       }
+      #expect(Delivery.whole(received) == .whole(expected))
     }
   }
 
@@ -230,7 +237,8 @@ struct AsyncWriteTests {
           if case .bytes(let bytes) = pair.client.input() { received += bytes }
           return received.last == 3
         }
-        #expect(!received.contains(2))
+        let hasSecond = unsafe memchr(received, 2, received.count) != nil
+        #expect(!hasSecond)
         await #expect(throws: CancellationError.self) { try await second.value }
         #expect(try await third.value == 1)
         _ = await first.result

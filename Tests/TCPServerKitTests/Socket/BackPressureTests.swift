@@ -43,6 +43,7 @@ struct BackPressureTests {
         let clients = (0..<40).compactMap { _ in PlainClient(to: server) }
         try #require(clients.count == 40)
         try await until { sockets.value.live == 2 && server.statistics.pending == 4 }
+        try await until { server.statistics.acceptQueue == 34 }
         await turns()
         #expect(server.statistics.acceptQueue == 34)
         for client in clients {

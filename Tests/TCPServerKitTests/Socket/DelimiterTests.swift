@@ -97,10 +97,12 @@ struct DelimiterTests {
     try await onLoop { _ in
       let pair = try await Pair()
       pair.client.send("in time\npart")
+      #expect(Descriptors.waitForBytes(pair.socket.socketDescriptor, 12))
       var lines = pair.socket.lines(timeout: .milliseconds(30)).makeAsyncIterator()
       #expect(try await lines.next() == "in time")
       await #expect(throws: SocketError.socketTimeout) { try await lines.next() }
       pair.client.send("ial\n")
+      #expect(Descriptors.waitForBytes(pair.socket.socketDescriptor, 4))
       #expect(try await lines.next() == "partial")
     }
   }

@@ -94,6 +94,7 @@ struct MessageBorderTests {
         try await until { server.statistics.delivered == 1 }
         // Out of the kernel's queue.
         let queued = try #require(PlainClient(to: server))
+        #expect(Descriptors.waitReadable(server.socketDescriptor))
         shutdown.begin(timeout: .seconds(1000))
         try await until { server.statistics.delivered == 2 }
         await turns(5)
@@ -122,9 +123,10 @@ struct MessageBorderTests {
   func comesInBetween() async throws {
     try await onLoop { base in
       let server = try listening()
-      let bound = LoopBound(server)
+      let (bound, descriptor) = (LoopBound(server), Shared<CInt>(-1))
       let serving = start {
         try await bound.value.serve { socket in
+          descriptor.value = socket.socketDescriptor
           while let line = try await socket.readLine() { try await socket.write(line) }
         }
       }
@@ -139,6 +141,7 @@ struct MessageBorderTests {
         return Self.waiting(context) == 0
       }
       client.send("two\n")
+      #expect(Descriptors.waitForBytes(descriptor.value, 4))
       #expect(try await answer(to: client) == .bytes(Array("two\n".utf8)))
       server.close()
       client.end()

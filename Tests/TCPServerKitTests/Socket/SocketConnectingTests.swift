@@ -221,9 +221,11 @@ struct SocketConnectingTests {
 
   @Test("A host with several addresses is tried at each")
   func severalAddresses() throws {
-    // localhost has ::1 first where there is IPv6, and there is no listener there.
+    // localhost has ::1 first where there is IPv6, and there is no listener there, not even one of another test.
     let server = TCPServer(eventBase: nil)
     #expect(server.listen(address: .localHost))
+    let reserved = Machine.hasIPv6 ? try ReservedPort(server.serverPort, of: "::1") : nil
+    defer { withExtendedLifetime(reserved) {} }
     let client = TCPSocket(eventBase: nil)
     client.connectToHost("localhost", port: server.serverPort)
     #expect(client.waitForConnected(msec: 60_000))

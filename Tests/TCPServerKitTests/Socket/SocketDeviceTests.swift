@@ -84,6 +84,7 @@ struct SocketDeviceTests {
       peer.send(piece)
       loop.settle()
     }
+    #expect(loop.run { !messages.isEmpty })
     #expect(messages == ["hello"])
   }
 

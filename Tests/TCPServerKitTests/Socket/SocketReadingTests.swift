@@ -206,7 +206,14 @@ struct SocketReadingTests {
     }
     #expect(socket.bytesAvailable == limit)
     #expect(sent < 50 << 20, "the kernel must have refused some of it")
-    #expect(peer.sendWhatFits(1) == 0)
+    // The kernel takes more where an acknowledgement has come late.
+    #expect(
+      loop.run {
+        let more = peer.sendWhatFits(1)
+        sent += more
+        return more == 0
+      }
+    )
 
     var read = 0
     socket.readyRead.disconnect(handler)
