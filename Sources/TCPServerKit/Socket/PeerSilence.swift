@@ -33,9 +33,10 @@ struct PeerSilence {
   }
 
   /// Looks whether the peer has been silent for the whole limit.
-  mutating func isOver(_ descriptor: CInt) -> Bool {
-    // Before the kernel is asked: what the peer acknowledges in between counts, however late this thread goes on.
-    let time = ContinuousClock.now
+  ///
+  /// - Parameter time: from before the kernel is asked: what the peer does in between counts, however late this thread
+  ///   goes on.
+  mutating func isOver(_ descriptor: CInt, at time: ContinuousClock.Instant = .now) -> Bool {
     let now = SystemCalls.acknowledgedBytes(descriptor)
     guard now == acknowledged else {
       acknowledged = now

@@ -306,12 +306,14 @@ extension TCPSocket {
   }
 
   /// Looks whether the peer of a closing connection makes progress; ends the connection when it has not for too long.
-  func lookAtClosing() {
+  ///
+  /// - Parameter time: until when its input was looked at.
+  func lookAtClosing(at time: ContinuousClock.Instant = .now) {
     guard var silence = existingDetails?.closingSilence, descriptor >= 0 else { return }
     let isDelivered = flags.contains(.lingering) && !hasUndelivered
     if isDelivered && flags.contains(.inputEnded) { return becomeUnconnected() }
     if isDelivered && flags.contains(.hurried) { silence.awaitEnd(for: Self.timeForEnd) }
-    let isOver = silence.isOver(descriptor)
+    let isOver = silence.isOver(descriptor, at: time)
     details.closingSilence = silence
     guard isOver else { return }
     if hasUndelivered {
@@ -324,6 +326,7 @@ extension TCPSocket {
 
   /// Throws away what has come since; ends the connection when the peer has ended its side.
   func continueLingering(timedOut: Bool = false) {
+    let time = timedOut ? ContinuousClock.now : nil
     if !flags.contains(.inputEnded) {
       // A loop that was late sees the timeout alone, whatever has come meanwhile; closed with that unread, the connection
       // would be reset.
@@ -331,7 +334,7 @@ extension TCPSocket {
     } else if !timedOut && !hasUndelivered {
       becomeUnconnected()
     }
-    if timedOut && flags.contains(.lingering) { lookAtClosing() }
+    if let time, flags.contains(.lingering) { lookAtClosing(at: time) }
     if flags.contains(.lingering) { armLingering() }
   }
 

@@ -157,8 +157,8 @@ extension TCPSocket {
     let hangsUp = flags.contains(.inputEnded) && (lingering || flags.contains(.writeEnded))
     let awaited = interest == 0 && hangsUp ? -1 : descriptor
     let outcome = SystemCalls.wait(for: awaited, interest, until: limit)
-    if case .value(0) = outcome, limit != deadline {
-      lookAtClosing()
+    if case .value(0) = outcome, let limit, limit != deadline {
+      lookAtClosing(at: limit)
       return []
     }
     guard let events = events(of: outcome) else { return .gaveUp }
