@@ -69,6 +69,7 @@ struct ProxyAsyncTests {
       let proxy = ScriptedProxy([.expect([5, 1, 0])])
       let server = TCPServer()
       server.proxy = proxy.proxy
+      server.proxy.timeout = .seconds(5)
       fault_stop_clock()
       let bound = LoopBound(server)
       let starting = start {

@@ -6,9 +6,10 @@ import TCPServerKit
 import Testing
 
 extension Loop {
-  /// Turns the loop until `condition` holds, also while the clock is stopped.
+  /// Turns the loop until `condition` holds, also while the clock is stopped. What is waited for is often another
+  /// thread's, which may be late.
   fileprivate func turn(until condition: () -> Bool) -> Bool {
-    let deadline = time(nil) + 10
+    let deadline = time(nil) + Int(Self.limit / .seconds(1))
     while !condition() {
       guard time(nil) < deadline else { return false }
       base.runOnce(timeout: .zero)
@@ -34,10 +35,15 @@ struct ProxyLossTests {
     var errors: [SocketError] = []
     var announced = 0
 
-    init(_ proxy: ScriptedProxy, _ settings: (inout ProxyListenOptions) -> Void = { _ in }) throws {
+    init(
+      _ proxy: ScriptedProxy,
+      timeout: Duration = Loop.limit,
+      _ settings: (inout ProxyListenOptions) -> Void = { _ in }
+    ) throws {
       loop = try Loop()
       server = TCPServer(eventBase: loop.base)
       server.proxy = proxy.proxy
+      server.proxy.timeout = timeout
       settings(&server.proxyListenOptions)
       server.acceptError.connect { [unowned self] in errors.append($0) }
       server.newConnection.connect { [unowned self] in announced += 1 }
@@ -87,7 +93,8 @@ struct ProxyLossTests {
   func backOff() throws {
     fault_stop_clock()
     defer { fault_reset_clock() }
-    var proxy: ScriptedProxy? = ScriptedProxy(ScriptedProxy.binds() + [.close])
+    // An address of its own: on 127.0.0.1 another test may take the port as soon as it is free.
+    var proxy: ScriptedProxy? = ScriptedProxy(on: "127.0.0.83", [ScriptedProxy.binds() + [.close]])
     let it = try Fixture(try #require(proxy))
     proxy = nil
     #expect(it.loop.turn { !it.errors.isEmpty })
@@ -158,7 +165,7 @@ struct ProxyLossTests {
     fault_stop_clock()
     defer { fault_reset_clock() }
     let proxy = ScriptedProxy(ScriptedProxy.binds(), [.expect([5, 1, 0])])
-    let it = try Fixture(proxy)
+    let it = try Fixture(proxy, timeout: .seconds(5))
     try #require(proxy.takeControl()).send(ScriptedProxy.reply())
     #expect(it.loop.turn { it.announced == 1 && proxy.played == 2 })
     fault_advance_clock(4900)

@@ -88,10 +88,11 @@ final class RealProxy {
     }
   }
 
-  /// The way through it, for loopback addresses too.
+  /// The way through it, for loopback addresses too. It has the time of a test to answer.
   var proxy: NetworkProxy {
     var proxy = NetworkProxy.socks5(hostName: "127.0.0.1", port: port)
     proxy.proxiesLoopback = true
+    proxy.timeout = Loop.limit
     return proxy
   }
 

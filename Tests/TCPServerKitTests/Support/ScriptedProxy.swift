@@ -141,10 +141,11 @@ final class ScriptedProxy: Sendable {
     return true
   }
 
-  /// The way through it, for loopback addresses too.
+  /// The way through it, for loopback addresses too. Its thread may be late: it has the time of a test to answer.
   var proxy: NetworkProxy {
     var proxy = NetworkProxy.socks5(hostName: address, port: port)
     proxy.proxiesLoopback = true
+    proxy.timeout = Loop.limit
     return proxy
   }
 }
