@@ -119,10 +119,10 @@ struct SnapshotTests {
   func acceptingLoops() async throws {
     try await onLoops(2, accepting: .ownThread) { group in
       let server = TCPServerGroup(on: group)
-      #expect(await server.snapshot().loops.isEmpty)
+      #expect(await server.snapshot(patience: Loop.limit).loops.isEmpty)
       try await whileServing(server) { _ in
       } _: {
-        let loops = await server.snapshot().loops
+        let loops = await server.snapshot(patience: Loop.limit).loops
         #expect(loops.map(\.accepts) == [false, false, true])
         #expect(loops.map(\.index) == [0, 1, 2])
         #expect(loops[2].statistics?.acceptQueueLimit ?? 0 > 0 && loops[2].connections.isEmpty)
@@ -155,7 +155,7 @@ struct SnapshotTests {
           try await server.withServers { _, _ in }
           clients.append(client)
         }
-        let snapshot = await server.snapshot(listing: 5)
+        let snapshot = await server.snapshot(listing: 5, patience: Loop.limit)
         let oldest = Set(clients.prefix(5).map(\.port))
         #expect(Set(byPort(snapshot).keys) == oldest)
         #expect(snapshot.omittedConnections == 145)
@@ -163,9 +163,9 @@ struct SnapshotTests {
         for loop in snapshot.loops {
           #expect(loop.connections.map(\.leastAge) == loop.connections.map(\.leastAge).sorted(by: >))
         }
-        let all = await server.snapshot()
+        let all = await server.snapshot(patience: Loop.limit)
         #expect(Set(byPort(all).keys) == Set(clients.map(\.port)) && all.omittedConnections == 0)
-        let none = await server.snapshot(listing: -1)
+        let none = await server.snapshot(listing: -1, patience: Loop.limit)
         #expect(byPort(none).isEmpty && none.omittedConnections == 150)
         #expect(none.description.contains("\n  left out: 75\n"))
       }
@@ -180,8 +180,8 @@ struct SnapshotTests {
       let server = try listening(on: base)
       let client = try #require(PlainClient(to: server))
       let socket = try #require(try await server.accept())
-      let here = await server.snapshot()
-      let there = await Task.detached { await server.snapshot() }.value
+      let here = await server.snapshot(patience: Loop.limit)
+      let there = await Task.detached { await server.snapshot(patience: Loop.limit) }.value
       for snapshot in [here, there] {
         #expect(snapshot.port == server.serverPort && snapshot.statistics?.accepted == 1)
         #expect(snapshot.loops.count == 1 && snapshot.loops[0].accepts)
@@ -191,9 +191,9 @@ struct SnapshotTests {
       }
       let pending = try #require(PlainClient(to: server))
       try await until { server.hasPendingConnections }
-      #expect(await server.snapshot().loops[0].unseenConnections == 1)
+      #expect(await server.snapshot(patience: Loop.limit).loops[0].unseenConnections == 1)
       socket.readyRead.connect {}
-      let loop = await server.snapshot().loops[0]
+      let loop = await server.snapshot(patience: Loop.limit).loops[0]
       #expect(loop.unseenConnections == 0 && loop.connections.map(\.peerPort) == [client.port])
       #expect(loop.connections.first?.activities == [.handlers])
       #expect(pending.port != client.port)
@@ -224,7 +224,7 @@ struct SnapshotTests {
       let first = try listening(on: base)
       let second = TCPServer(eventBase: base)
       #expect(!second.listen(address: .localHost, port: first.serverPort))
-      let snapshot = await second.snapshot()
+      let snapshot = await second.snapshot(patience: Loop.limit)
       #expect(snapshot.loops[0].errorString == second.errorString && !second.errorString.isEmpty)
       #expect(snapshot.description.hasSuffix("; last error: \(second.errorString)"))
     }
