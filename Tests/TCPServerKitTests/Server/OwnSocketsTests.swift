@@ -273,7 +273,7 @@ struct OwnSocketsTests {
     try await onLoops(3) { group in
       let server = TCPServerGroup(on: group, distribution: distribution)
       // One that only this test has: clients of others could have got the port meanwhile.
-      let address = try #require(HostAddress("127.0.0.79"))
+      let address = try #require(HostAddress("127.0.0.82"))
       try await server.listen(address: address)
       let port = server.serverPort
       for _ in 0..<20 {
