@@ -223,7 +223,7 @@ struct ConnectionPolicyReachTests {
   func proxyHeader() async throws {
     try await onLoop { _ in
       let server = TCPServer()
-      server.proxyHeaderRequirement = try ProxyHeaderRequirement(from: ["127.0.0.0/8"])
+      server.proxyHeaderRequirement = try ProxyHeaderRequirement(from: ["127.0.0.0/8"], timeout: Loop.limit)
       server.connectionPolicy = ConnectionPolicy(firstByte: .milliseconds(500))
       try #require(server.listen(address: .localHost))
       let (silent, sender) = (try #require(PlainClient(to: server)), try #require(PlainClient(to: server)))
@@ -241,7 +241,7 @@ struct ConnectionPolicyReachTests {
   func proxyHeaderElsewhere() async throws {
     try await onLoop { _ in
       let server = TCPServer()
-      server.proxyHeaderRequirement = try ProxyHeaderRequirement(from: ["127.0.0.0/8"])
+      server.proxyHeaderRequirement = try ProxyHeaderRequirement(from: ["127.0.0.0/8"], timeout: Loop.limit)
       server.connectionPolicy = ConnectionPolicy(firstByte: .milliseconds(500))
       try #require(server.listen(address: .localHost))
       let silent = try #require(PlainClient(to: server))
