@@ -95,7 +95,7 @@ struct EchoProgramTests {
 
   @Test("After a signal connections go on; a second one ends it at once", arguments: waysToServe)
   func secondSignal(options: [String]) throws {
-    let server = try RunningEcho(options + ["--grace", "3600"])
+    let server = try RunningEcho(options + ["--grace", "3600", "--drain-idle", "3000"])
     let idle = try #require(Connection(port: server.port))
     idle.send([1])
     #expect(idle.receive(1) == [1])
@@ -110,7 +110,10 @@ struct EchoProgramTests {
 
   @Test("With --drain-delay it accepts after a signal until the next", arguments: waysToServe)
   func drainDelay(options: [String]) throws {
-    let server = try RunningEcho(options + ["--drain-delay", "3600", "--grace", "3600"])
+    // A client that has been silent for a quarter of a second is ended otherwise.
+    let server = try RunningEcho(
+      options + ["--drain-delay", "3600", "--grace", "3600", "--drain-idle", "3000"]
+    )
     let early = try #require(Connection(port: server.port))
     early.send([1])
     #expect(early.receive(1) == [1])
