@@ -79,7 +79,7 @@ struct ConnectionPolicyTests {
   }
 
   private static func endsIdle(after limit: Duration, _ wasStopped: Flag) async throws {
-    try await whileServing(by: ConnectionPolicy(idle: limit), handler: echo) { bound, ends in
+    try await whileServing(by: ConnectionPolicy(idle: limit), handler: Self.echo) { bound, ends in
       let (silent, busy) = (
         try #require(PlainClient(to: bound.value)), try #require(PlainClient(to: bound.value))
       )
@@ -90,7 +90,7 @@ struct ConnectionPolicyTests {
       while input != .end {
         busy.send("ping\n")
         try await until { busy.input() == .bytes(Array("ping\n".utf8)) || ends.value.count == 2 }
-        if .now - last >= limit / 2 { wasStopped.set() }
+        if ContinuousClock.now - last >= limit / 2 { wasStopped.set() }
         last = .now
         input = silent.input()
       }
@@ -164,8 +164,8 @@ struct ConnectionPolicyTests {
     try await whileServing(by: policy) { socket in
       if callsWaitForMessage { try await Self.answer(socket) } else { try await Self.echo(socket) }
     } _: { bound, ends in
-      // Two have the grace to end in order, within which this thread may be stopped: that goes by a clock that is slower
-      // than the kernel's, which their silence goes by.
+      // Two have the grace to end in order, within which this thread may be stopped: that goes by a clock that is
+      // slower than the kernel's, which their silence goes by.
       fault_stop_clock()
       defer { fault_reset_clock() }
       let between = try #require(PlainClient(to: bound.value))
