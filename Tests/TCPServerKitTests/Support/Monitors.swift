@@ -28,6 +28,19 @@ final class KeepingMonitor: ServerMonitor {
   }
 }
 
+extension MonitoredServer {
+  /// The statistics that a condition holds for: a loop that takes a second to answer is not in the first ones.
+  func statistics(
+    until isThere: (TCPServer.Statistics) -> Bool
+  ) async throws -> TCPServer.Statistics {
+    while true {
+      let now = await statistics()
+      if isThere(now) { return now }
+      try Task.checkCancellation()
+    }
+  }
+}
+
 extension ConnectionDurations.Counts {
   var total: UInt64 {
     (delivered + undelivered).reduce(0, +)
