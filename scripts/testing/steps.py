@@ -21,13 +21,16 @@ def swift(name, title, package=None, build=(), test=()):
     return Step(name, title, ("scripts/test-swift", *folder, *build, "--", *test), results.swift, options)
 
 
+# One folder for the packages that use the library as it is: each would build it again. That of the service has traits.
+SHARED = ("--scratch-path", "Examples/.build")
+
 # Two groups that run beside each other. What builds Swift leaves a processor idle again and again.
 SWIFT_STEPS = (
     swift("test-swift", "Swift tests"),
     Step("check-thread-classes", "Every public member has a thread class", ("scripts/check-thread-classes",)),
     Step("check-natural-programs", "Programs that share sockets compile", ("scripts/check-natural-programs",)),
     swift("test-examples", "Examples", "Examples", test=("--skip", "QtClientTests")),
-    swift("test-nio", "Handoff to SwiftNIO", "Examples/NIOHandoff"),
+    swift("test-nio", "Handoff to SwiftNIO", "Examples/NIOHandoff", build=SHARED),
     swift("test-service", "A service, its monitors and Prometheus", "Examples/Service"),
     # After it, in whose build folder its dependencies are.
     Step("test-traits", "Packages that use no trait, each, all", ("Tests/Consumers/traits/check",)),
@@ -62,7 +65,7 @@ LONG_STEPS = (
          {"folder": "build/dev-clang"}),
     swift("test-qt-client", "Qt's own Fortune Client", "Examples", test=("--filter", "QtClientTests")),
     Step("test-first-minute", "README.md's first minute, without nc and xxd", ("Tests/Consumers/readme/first-minute",)),
-    swift("test-torrent", "Torrent among real clients", "Examples/Torrent"),
+    swift("test-torrent", "Torrent among real clients", "Examples/Torrent", build=SHARED),
     Step("test-hostile", "Floods, scans, limits, other processes", ("Tests/Hostile/run",)),
     Step("test-restart", "Hot restarts while clients connect", ("Tests/Restart/run", "--may-be-slow")),
     # In the build of test-swift.
