@@ -35,7 +35,7 @@ help:
 	@echo 'make bench-quick                 the same with few servers and loads, tables only (3 minutes)'
 	@echo 'make bench-loops                 servers with two event loops, into benchmarks/RESULTS-LOOPS.md (20 minutes)'
 	@echo 'make bench-tls                   servers of encrypted connections, into benchmarks/RESULTS-TLS.md (10 minutes)'
-	@echo 'make bench-services              relays and small requests, into benchmarks/RESULTS-SERVICES.md (10 minutes)'
+	@echo 'make bench-services              relays and small requests, into benchmarks/RESULTS-SERVICES.md (4 minutes)'
 	@echo 'make clean                       remove everything that was built'
 
 run: dependencies-run
