@@ -210,6 +210,8 @@ extension ProxyHeader {
     var error = CSC_PROXY_ERROR_NONE
     let bytes = unsafe withCoreTLVs { tlvs in
       let length = unsafe csc_proxy_header_write(&core, tlvs.baseAddress, tlvs.count, nil, 0, &error)
+      // An array of no room is the run-time's own, one for all threads, and its number of bytes would be written.
+      guard length > 0 else { return [] }
       return unsafe [UInt8](unsafeUninitializedCapacity: length) { buffer, count in
         count = unsafe csc_proxy_header_write(
           &core,
