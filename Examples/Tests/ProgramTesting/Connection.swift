@@ -68,41 +68,14 @@ package final class Connection {
   /// end takes none: it may be another client's turn.
   package func sendElsewhere(_ count: Int, of pattern: [UInt8]) {
     limitWait(SO_SNDTIMEO, to: 0)
-    let work = Sending(connection: self, count: count, pattern: pattern)
-    var thread = pthread_t()
-    let failure = pthread_create(
-      &thread,
-      nil,
-      { context in
-        if let context = context as UnsafeMutableRawPointer? {
-          Unmanaged<Sending>.fromOpaque(context).takeRetainedValue().run()
-        }
-        return nil
-      },
-      Unmanaged.passRetained(work).toOpaque()
-    )
-    precondition(failure == 0, "no thread")
-    pthread_detach(thread)
-  }
-
-  private final class Sending {
-    let connection: Connection
-    var left: Int
-    let pattern: [UInt8]
-
-    init(connection: Connection, count: Int, pattern: [UInt8]) {
-      self.connection = connection
-      left = count
-      self.pattern = pattern
-    }
-
-    func run() {
+    OwnThread { [self] in
+      var left = count
       while left > 0 {
-        guard connection.send(left < pattern.count ? Array(pattern[..<left]) : pattern) else { return }
+        guard send(left < pattern.count ? Array(pattern[..<left]) : pattern) else { return }
         left -= min(left, pattern.count)
       }
-      connection.endSending()
-    }
+      endSending()
+    }.detach()
   }
 
   package func endSending() {

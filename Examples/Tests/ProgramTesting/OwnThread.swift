@@ -2,19 +2,20 @@
 
 import Glibc
 
-/// A thread beside those of the tests: a task that blocks would wait for one of these behind other tests.
+/// A thread beside those of the tests: a task that blocks would wait for one of these behind other tests. What it shares
+/// with the thread that starts it is for the two to keep apart.
 package final class OwnThread {
-  private final class Work: Sendable {
-    let run: @Sendable () -> Void
+  private final class Work {
+    let run: () -> Void
 
-    init(_ run: @escaping @Sendable () -> Void) {
+    init(_ run: @escaping () -> Void) {
       self.run = run
     }
   }
 
   private let thread: pthread_t
 
-  package init(_ body: @escaping @Sendable () -> Void) {
+  package init(_ body: @escaping () -> Void) {
     var thread = pthread_t()
     let failure = pthread_create(
       &thread,
@@ -34,5 +35,10 @@ package final class OwnThread {
   /// Waits for its end; once.
   package func join() {
     pthread_join(thread, nil)
+  }
+
+  /// Its end is not waited for; in place of ``join()``.
+  package func detach() {
+    pthread_detach(thread)
   }
 }
