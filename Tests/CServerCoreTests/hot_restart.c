@@ -518,10 +518,10 @@ static void fail_at(const char *path, int step) {
     _exit(0);
 }
 
-// Asks again where the other process was held up for longer than an answer may take.
+// Asks again where one of the two was held up for longer than the other waits for it.
 static int take_over(const char *path, csc_inherited *set, int *predecessor) {
     int errnum = ETIMEDOUT;
-    while (errnum == ETIMEDOUT) {
+    while (errnum == ETIMEDOUT || errnum == ECONNRESET || errnum == EPIPE) {
         errnum = csc_handover_connect(path, predecessor);
         if (errnum == 0) {
             errnum = csc_handover_receive(*predecessor, set, NULL);

@@ -50,17 +50,23 @@ struct ThreadedFortuneTests {
 
   @Test("A client that talks and stays is waited for, and keeps no other one waiting", arguments: modes)
   func staying(mode: [String]) throws {
-    let server = try start(mode)
-    let staying = try stayingClient(of: server)
-    #expect(Connection(port: server.port)?.receiveToEnd() != nil)
+    for _ in 0..<10 {
+      let server = try start(mode)
+      let staying = try stayingClient(of: server)
+      #expect(Connection(port: server.port)?.receiveToEnd() != nil)
 
-    let began = ContinuousClock.now
-    server.program.send(signal: SIGINT)
-    staying.endSending()
-    // Not after the three seconds for which it is waited for: this test may be held up itself.
-    let isLate = ContinuousClock.now - began >= .seconds(3)
-    let end = try server.program.end()
-    #expect(isLate || end == .init(status: 0, output: "Stopped; fortunes served: 2.\n", errors: ""))
+      let began = ContinuousClock.now
+      server.program.send(signal: SIGINT)
+      staying.endSending()
+      // Not after the three seconds for which it is waited for: this test may be held up itself.
+      let isLate = ContinuousClock.now - began >= .seconds(3)
+      let end = try server.program.end()
+      guard isLate else {
+        #expect(end == .init(status: 0, output: "Stopped; fortunes served: 2.\n", errors: ""))
+        return
+      }
+    }
+    Issue.record("Held up each time")
   }
 
   @Test("Ctrl-C and SIGTERM end the server in order", arguments: modes, [SIGINT, SIGTERM])

@@ -16,11 +16,9 @@ struct ProxySocketTests {
     [.expect([5, 1, 0]), .sendBytes([5, 0]), .expect(request), .sendBytes(reply + Array("hello".utf8))]
   }
 
-  /// With time for the thread of the proxy, which other tests may keep from running.
   private func socket(_ proxy: ScriptedProxy, on base: EventBase? = nil) -> TCPSocket {
     let socket = TCPSocket(eventBase: base)
     socket.proxy = proxy.proxy
-    socket.proxy.timeout = Loop.limit
     return socket
   }
 
@@ -321,13 +319,12 @@ struct ProxySocketTests {
     .enabled(if: RealProxy.isWanted(RealProxy.dantePath), "Dante is not installed")
   )
   func bothEnds() throws {
-    let (proxy, way) = try RealProxy.dante().with(user: "")
-    defer { withExtendedLifetime(proxy) {} }
+    let proxy = try RealProxy.dante()
     let server = TCPServer(eventBase: nil)
-    server.proxy = way
+    server.proxy = proxy.proxy
     try #require(server.listen(), "\(server.errorString)")
     let client = TCPSocket(eventBase: nil)
-    client.proxy = way
+    client.proxy = proxy.proxy
     client.connectToHost(server.serverAddress, port: server.serverPort)
     try #require(client.waitForConnected(msec: 60_000), "\(client.errorString)")
     try #require(server.waitForNewConnection(msec: 60_000), "\(server.errorString)")
@@ -342,7 +339,6 @@ struct ProxySocketTests {
 extension RealProxy {
   fileprivate func with(user: String) -> (proxy: RealProxy, way: NetworkProxy) {
     var way = proxy
-    way.timeout = Loop.limit
     way.user = user
     way.password = user.isEmpty ? "" : "secret"
     return (self, way)

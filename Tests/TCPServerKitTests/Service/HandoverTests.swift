@@ -5,13 +5,16 @@ import Testing
 
 @testable import TCPServerKit
 
-/// Asks again where the other side, a task of this process, has waited for a thread for longer than an answer may take.
+/// Asks again where one of the two sides, a task of this process, has waited for a thread for longer than the other waits
+/// for it.
 func takeOver(at path: String, into inherited: InheritedSockets) async throws -> Predecessor? {
   while true {
     do throws(HandoverError) {
       return try await Predecessor.takeOver(at: path, into: inherited)
     } catch {
-      guard error == HandoverError(errnum: ETIMEDOUT) else { throw error }
+      guard [ETIMEDOUT, ECONNRESET, EPIPE].contains(where: { error == HandoverError(errnum: $0) }) else {
+        throw error
+      }
     }
     try Task.checkCancellation()
   }

@@ -62,7 +62,7 @@ func pattern(_ count: Int, kind: Int = 0) -> [UInt8] {
   return bytes
 }
 
-/// Not by a range's map(), which takes a system call for each number in a build for the thread sanitizer.
+/// Not by a range's map(), which takes a lock of Swift's run-time for each number in a build for the thread sanitizer.
 private let patternBlock: [UInt8] = {
   var block: [UInt8] = []
   var number = 0

@@ -37,7 +37,6 @@ struct ProxyTortureTests {
       let proxy = ScriptedProxy(first, again, again, again)
       let server = TCPServer(eventBase: hasLoop ? loop.base : nil)
       server.proxy = proxy.proxy
-      server.proxy.timeout = .seconds(60)
       fault_reset_counts()
       fault_fail(fault.call, CInt(nth), 1, fault.errnum)
       if !server.listen() {
