@@ -331,7 +331,7 @@ extension TCPSocket {
       // A loop that was late sees the timeout alone, whatever has come meanwhile; closed with that unread, the connection
       // would be reset.
       discardWhileLingering()
-    } else if !timedOut && !hasUndelivered {
+    } else if !hasUndelivered {
       becomeUnconnected()
     }
     if let time, flags.contains(.lingering) { lookAtClosing(at: time) }

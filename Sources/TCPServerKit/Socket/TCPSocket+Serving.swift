@@ -124,8 +124,7 @@ extension TCPSocket {
     guard !hasSentNothing(traffic) else {
       return traffic.sinceSent >= Self.timeForFirstByte && !isKeptIdle
     }
-    // Where nothing was sent, that counts from the connection's beginning.
-    // A client that takes its answer slowly has no silence.
+    // Of a client that takes its answer slowly the kernel holds some yet.
     guard traffic.bytesAcknowledged > 0, traffic.isAllAcknowledged else { return false }
     guard traffic.sinceSent <= traffic.sinceReceived && traffic.sinceSent >= silence else { return false }
     guard isKeptIdle, let drain = context.drain else { return true }
