@@ -24,7 +24,12 @@ extension Descriptors {
   /// Waits until the kernel reports one of `events`, an error or a hang-up.
   static func wait(_ descriptor: CInt, for events: CInt, msec: CInt = 60_000) -> Bool {
     var entry = pollfd(fd: descriptor, events: Int16(events), revents: 0)
-    return unsafe poll(&entry, 1, msec) == 1
+    var ready: CInt
+    repeat {
+      // A signal of another test, for whichever thread the kernel likes, ends no wait.
+      ready = unsafe poll(&entry, 1, msec)
+    } while ready < 0 && errno == EINTR
+    return ready == 1
   }
 
   /// Waits until something has arrived.
