@@ -166,7 +166,6 @@ def exchange(running, connection, number):
 @dataclass(frozen=True)
 class CountedLoad:
     name: str
-    each: str  # what is counted
     run: object
     says_how_many: bool = False  # to the server, beforehand
     mode: str = ""  # the server's argument, if it is not the name
@@ -178,18 +177,18 @@ class CountedLoad:
 
 AS_WRITTEN = ("--as-written",)  # what a program's author writes, and not the fastest that there is
 LOADS = (
-    CountedLoad("drain", "connection", drain, says_how_many=True),
-    CountedLoad("hand-off", "connection", drain, says_how_many=True, mode="drain", options=("--own-acceptor",)),
-    CountedLoad("drain-by-source", "connection", drain, says_how_many=True, mode="drain", options=("--source-limits",)),
-    CountedLoad("drain-behind-proxy", "connection", drain_behind_proxy, says_how_many=True, mode="drain",
+    CountedLoad("drain", drain, says_how_many=True),
+    CountedLoad("hand-off", drain, says_how_many=True, mode="drain", options=("--own-acceptor",)),
+    CountedLoad("drain-by-source", drain, says_how_many=True, mode="drain", options=("--source-limits",)),
+    CountedLoad("drain-behind-proxy", drain_behind_proxy, says_how_many=True, mode="drain",
                 options=("--proxy-headers",)),
-    CountedLoad("echo", "message", echo),
-    CountedLoad("echo-as-written", "message", echo, mode="echo", options=AS_WRITTEN),
-    CountedLoad("idle", "connection", idle, mode="echo"),
-    CountedLoad("idle-with-policy", "connection", idle, mode="echo", options=("--policy", "3600")),
-    CountedLoad("idle-as-written", "connection", idle, mode="echo", options=AS_WRITTEN),
-    CountedLoad("conversation-as-written", "connection", conversation, mode="echo", options=AS_WRITTEN),
-    CountedLoad("answer-as-written", "connection", answer, mode="echo", options=(*AS_WRITTEN, "--once")),
+    CountedLoad("echo", echo),
+    CountedLoad("echo-as-written", echo, mode="echo", options=AS_WRITTEN),
+    CountedLoad("idle", idle, mode="echo"),
+    CountedLoad("idle-with-policy", idle, mode="echo", options=("--policy", "3600")),
+    CountedLoad("idle-as-written", idle, mode="echo", options=AS_WRITTEN),
+    CountedLoad("conversation-as-written", conversation, mode="echo", options=AS_WRITTEN),
+    CountedLoad("answer-as-written", answer, mode="echo", options=(*AS_WRITTEN, "--once")),
 )
 
 

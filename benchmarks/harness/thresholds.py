@@ -26,7 +26,7 @@ TOO_GENEROUS = Fraction("1.1")
 class Row:
     """One number beside its limit."""
 
-    each: str  # connection or message
+    load: str
     server: str
     what: str
     counted: Fraction
@@ -55,7 +55,7 @@ def versions():
                       " ".join(platform.libc_ver())))
 
 
-def judge(each, server, counted, limits, same_versions):
+def judge(load, server, counted, limits, same_versions):
     """Rows for what was counted and has a limit, and for what has none: of that there may be nothing."""
     rows = []
     for what in sorted(counted, key=lambda what: _order(what, limits)):
@@ -64,15 +64,15 @@ def judge(each, server, counted, limits, same_versions):
             limit *= OTHER_VERSIONS
         allowed = limit + {"bytes": STRAY_BYTES, "held": STRAY_BYTES, "instructions": 0}.get(what, STRAY)
         if number > allowed:
-            rows.append(Row(each, server, what, number, limit, "TOO MANY", is_over=True))
+            rows.append(Row(load, server, what, number, limit, "TOO MANY", is_over=True))
         elif what not in limits:
             continue
         elif number > limit:
-            rows.append(Row(each, server, what, number, limit, "ok, and one that strayed"))
+            rows.append(Row(load, server, what, number, limit, "ok, and one that strayed"))
         elif same_versions and limit > (number + STRAY) * TOO_GENEROUS:
-            rows.append(Row(each, server, what, number, limit, "ok, and the limit could be lower"))
+            rows.append(Row(load, server, what, number, limit, "ok, and the limit could be lower"))
         else:
-            rows.append(Row(each, server, what, number, limit, "ok"))
+            rows.append(Row(load, server, what, number, limit, "ok"))
     return rows
 
 

@@ -47,4 +47,4 @@ def loads(missing):
             yield ()
             return
         files = (f"{folder}/ecdsa.pem", f"{folder}/ecdsa.key")
-        yield (CountedLoad("echo-tls", "message", _echo, mode="echo", options=files),)
+        yield (CountedLoad("echo-tls", _echo, mode="echo", options=files),)

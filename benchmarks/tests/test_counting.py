@@ -19,13 +19,13 @@ RIGHT = {"accept4": Fraction(1), "epoll_wait": Fraction(1, 64), "allocations": F
 
 
 def over(counted, same_versions=True):
-    rows = thresholds.judge("connection", "x", {**RIGHT, **counted}, LIMITS, same_versions)
+    rows = thresholds.judge("drain", "x", {**RIGHT, **counted}, LIMITS, same_versions)
     return [row.what for row in rows if row.is_over]
 
 
 class JudgingTests(unittest.TestCase):
     def test_what_is_within_its_limits_is_ok(self):
-        rows = thresholds.judge("connection", "x", RIGHT, LIMITS, True)
+        rows = thresholds.judge("drain", "x", RIGHT, LIMITS, True)
         self.assertEqual({row.what: row.verdict for row in rows}, dict.fromkeys(LIMITS, "ok"))
 
     def test_a_system_call_without_a_limit_may_not_be_made(self):
@@ -33,7 +33,7 @@ class JudgingTests(unittest.TestCase):
         self.assertEqual(over({"getpeername": Fraction(1, 64)}), ["getpeername"])
 
     def test_one_that_is_not_made_for_each_needs_no_limit(self):
-        rows = thresholds.judge("connection", "x", {**RIGHT, "brk": Fraction(0)}, LIMITS, True)
+        rows = thresholds.judge("drain", "x", {**RIGHT, "brk": Fraction(0)}, LIMITS, True)
         self.assertNotIn("brk", [row.what for row in rows])
 
     def test_two_more_of_a_thousand_may_have_strayed_and_no_more(self):
@@ -55,7 +55,7 @@ class JudgingTests(unittest.TestCase):
         self.assertEqual(over({"accept4": Fraction(2)}, same_versions=False), ["accept4"])
 
     def test_a_limit_that_is_too_high_is_said(self):
-        rows = thresholds.judge("connection", "x", {**RIGHT, "instructions": Fraction(900)}, LIMITS, True)
+        rows = thresholds.judge("drain", "x", {**RIGHT, "instructions": Fraction(900)}, LIMITS, True)
         self.assertEqual([row.what for row in rows if "lower" in row.verdict], ["instructions"])
 
     def test_an_update_changes_measured_limits_only(self):
