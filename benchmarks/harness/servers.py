@@ -151,6 +151,8 @@ SERVERS = (
     Server(FLOOR, "epoll, accept4 until EAGAIN", CMAKE, KERNEL, packages="gcc pkg-config libevent-dev",
            registers=False, quick=True),
     Server("raw-epoll-reg", "the same and EPOLL_CTL_ADD each", CMAKE, KERNEL, loads=("drain",), quick=True),
+    Server("raw-epoll-in-order", "the same, closed once the client has ended", CMAKE, KERNEL, registers=False,
+           loads=("storm",), quick=True),
     Server("ours-c", "csc_server", CMAKE, OURS, packages="libevent-dev", registers=False, ours=True, quick=True),
     Server("ours-callback", "TCPServer, newConnection", SWIFT, OURS, registers=False, ours=True, loops=True,
            quick=True),

@@ -2,7 +2,8 @@
 
 // The floor: epoll and accept4 until EAGAIN, and as little else as the protocol allows. With
 // REGISTERS_AT_ONCE drain and storm also make each connection ready to read, as a server that waits
-// for a request must.
+// for a request must. With CLOSES_IN_ORDER storm closes a connection once its client has ended, so
+// that nothing that client may still send resets the connection and destroys the greeting.
 
 #include "protocol.h"
 
@@ -36,7 +37,12 @@ static void take(int descriptor, const struct sockaddr_in *peer) {
         if (write(descriptor, PROTOCOL_GREETING, PROTOCOL_GREETING_LENGTH) < 0) {
             perror("write");
         }
-        close(descriptor);
+        if (CLOSES_IN_ORDER) {
+            shutdown(descriptor, SHUT_WR);
+            watch(descriptor);
+        } else {
+            close(descriptor);
+        }
     }
 }
 
@@ -59,7 +65,7 @@ static void accept_all(int listener) {
 
 static void echo(int descriptor) {
     ssize_t count = read(descriptor, buffer, sizeof buffer);
-    if (count < 0 && errno == EAGAIN) {
+    if ((count < 0 && errno == EAGAIN) || (CLOSES_IN_ORDER && count > 0)) {
         return;
     }
     for (ssize_t sent = 0; sent < count;) {
