@@ -23,11 +23,13 @@ class RunningTests(unittest.TestCase):
         self.runner = Runner(self.folder, self.folder)
         self.ended = []
 
-    def run_all(self, *groups):
-        steps = [[Step(name, name, ("timeout", "20", "sh", "-c", command)) for name, command in group]
-                 for group in groups]
-        self.runner.run_all(steps, lambda step: None,
-                            lambda step, status, text, seconds: self.ended.append((step.name, status, text)))
+    def run_all(self, *groups, shared=()):
+        def steps(group):
+            return [Step(name, name, ("timeout", "20", "sh", "-c", command)) for name, command in group]
+
+        self.runner.run_all([steps(group) for group in groups], lambda step: None,
+                            lambda step, status, text, seconds: self.ended.append((step.name, status, text)),
+                            steps(shared))
 
     def test_steps_of_a_group_run_in_their_order_whatever_fails(self):
         self.run_all([("first", "echo one; exit 3"), ("second", "echo two >&2")])
@@ -37,6 +39,11 @@ class RunningTests(unittest.TestCase):
         os.mkfifo(self.folder / "fifo")
         self.run_all([("reads", "cat fifo")], [("writes", "echo met >fifo")])
         self.assertEqual(sorted(self.ended), [("reads", 0, "met\n"), ("writes", 0, "")])
+
+    def test_a_group_that_is_done_goes_on_with_what_is_shared(self):
+        os.mkfifo(self.folder / "fifo")
+        self.run_all([("waits", "cat fifo")], [], shared=[("first", "true"), ("second", "echo met >fifo")])
+        self.assertEqual(sorted(self.ended), [("first", 0, ""), ("second", 0, ""), ("waits", 0, "met\n")])
 
     def test_what_a_step_leaves_behind_is_ended(self):
         self.run_all([("leaves", "sleep 60 & echo $PPID")])

@@ -48,13 +48,23 @@ class Runner:
         for child in [*self.children]:
             end_session(child.pid)
 
-    def run_all(self, groups, began, ended):
-        """Runs the steps of each group in their order, the groups beside each other. Calls began(step) and
-        ended(step, status, text, seconds), one at a time."""
+    def run_all(self, groups, began, ended, shared=()):
+        """Runs the steps of each group in their order, the groups beside each other; a group that is done goes on with
+        what is left of `shared`. Calls began(step) and ended(step, status, text, seconds), one at a time."""
         telling = threading.Lock()
+        left = iter(shared)
 
-        def run_group(steps):
-            for step in steps:
+        def steps_of(group):
+            yield from group
+            while True:
+                with telling:
+                    step = next(left, None)
+                if step is None:
+                    return
+                yield step
+
+        def run_group(group):
+            for step in steps_of(group):
                 with telling:
                     began(step)
                 begin = time.monotonic()

@@ -24,7 +24,8 @@ def swift(name, title, package=None, build=(), test=()):
 # One folder for the packages that use the library as it is: each would build it again. That of the service has traits.
 SHARED = ("--scratch-path", "Examples/.build")
 
-# Two groups that run beside each other. What builds Swift leaves a processor idle again and again.
+# Two groups that run beside each other, and what the one does that is done first: in a new clone the second, later the
+# first. What builds Swift leaves a processor idle again and again.
 SWIFT_STEPS = (
     swift("test-swift", "Swift tests"),
     Step("check-thread-classes", "Every public member has a thread class", ("scripts/check-thread-classes",)),
@@ -46,17 +47,19 @@ OTHER_STEPS = (
     Step("check-async-documentation", "Cancellation and isolation are documented",
          ("scripts/check-async-documentation",)),
     Step("test-c", "C tests", ("scripts/test-c",), results.ctest, {"folder": "build/release"}),
-    Step("check-floors", "Floors: nothing uses what is above it", ("scripts/check-floors",)),
-    Step("test-build", "Tests of the scripts", ("Tests/Build/run", "discover", "--verbose"), results.unittest,
-         {"program": "Tests/Build/run"}),
-    Step("test-readme", "What README.md says to users",
-         ("scripts/own-network", "Tests/Consumers/readme/check")),
     Step("test-benchmarks", "Tests of the benchmarks", ("benchmarks/test", "--verbose"), results.unittest,
          {"program": "benchmarks/test"}),
     Step("check-counts", "Exact counts of calls and allocations", ("benchmarks/check-counts",)),
     Step("count-monitoring", "What a log, metrics and tracing cost", ("benchmarks/count-monitoring",)),
 )
-STEPS = SWIFT_STEPS + OTHER_STEPS
+SHARED_STEPS = (
+    Step("test-readme", "What README.md says to users",
+         ("scripts/own-network", "Tests/Consumers/readme/check")),
+    Step("check-floors", "Floors: nothing uses what is above it", ("scripts/check-floors",)),
+    Step("test-build", "Tests of the scripts", ("Tests/Build/run", "discover", "--verbose"), results.unittest,
+         {"program": "Tests/Build/run"}),
+)
+STEPS = SWIFT_STEPS + OTHER_STEPS + SHARED_STEPS
 
 # What .ci/run adds: programs that others wrote, and what takes long.
 LONG_STEPS = (
