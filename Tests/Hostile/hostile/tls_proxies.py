@@ -40,7 +40,7 @@ def through(figures, command, configuration, suffix, says_tls):
         text = text.replace("FRONT", f"127.0.0.1:{port}").replace("BACK", f"127.0.0.1:{server.port}")
         with program(command, text, suffix) as child:
             wait_for(port, child)
-            compare(figures, server, [port], figures.many(200, 10000), encrypt=encryption(),
+            compare(figures, server, [port], figures.many(200, 100000), encrypt=encryption(),
                     rest=lambda client: f"127.0.0.1 {client.version()}" if says_tls else "127.0.0.1")
 
 
