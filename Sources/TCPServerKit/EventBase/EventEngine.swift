@@ -262,6 +262,15 @@ internal import Synchronization
     return unsafe event_add(event, &interval) == 0
   }
 
+  /// The same, of nanoseconds, which are cheaper to count with.
+  @discardableResult
+  func add(_ event: OpaquePointer, nanoseconds: Int64?) -> Bool {
+    guard let nanoseconds else { return unsafe event_add(event, nil) == 0 }
+    unsafe _ = event_base_update_cache_time(base)
+    var interval = timeval(nanoseconds: nanoseconds)
+    return unsafe event_add(event, &interval) == 0
+  }
+
   /// Calls `handler` once, when `delay` has passed.
   func after(_ delay: Duration, _ handler: @escaping () -> Void) {
     var id: ObjectIdentifier?

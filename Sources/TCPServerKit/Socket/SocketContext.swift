@@ -46,7 +46,10 @@ final class SocketContext: LoopResident, @unchecked Sendable {
   let server: ServerHandle?
   private let remoteServer: RemoteServerHandle?
   /// See `TCPSocket.deliveryTimeout`. Set by the server, on the loop's thread.
-  var deliveryTimeout = defaultDeliveryTimeout
+  var deliveryTimeout = defaultDeliveryTimeout {
+    didSet { deliveryNanoseconds = deliveryTimeout.nanoseconds }
+  }
+  private(set) var deliveryNanoseconds = defaultDeliveryTimeout.nanoseconds
 
   static let defaultDeliveryTimeout: Duration = .seconds(30)
 
@@ -90,6 +93,7 @@ final class SocketContext: LoopResident, @unchecked Sendable {
     remoteServer = server
     let settings = server.settings.withLock { $0 }
     deliveryTimeout = settings.deliveryTimeout
+    deliveryNanoseconds = deliveryTimeout.nanoseconds
     connectionRules = settings.connectionRules
     // What is observed is not, in an initializer.
     hasHadRules = connectionRules != nil

@@ -288,27 +288,27 @@ extension TCPSocket {
 
   /// Begins to measure how long the peer is silent.
   func limitSilence() {
-    details.closingSilence = PeerSilence(ofClosing: deliveryTimeout)
+    let limit = existingDetails?.deliveryTimeout?.nanoseconds ?? context.deliveryNanoseconds
+    details.closingSilence = PeerSilence(ofClosing: limit)
     if flags.contains(.lingering) {
-      updateReadWatch()
-      armLingering()
+      watchLingering()
     } else {
       armWriteTimer()
     }
   }
 
-  /// When the next look at a closing connection is due.
-  var nextLook: Duration? {
+  /// In how many nanoseconds the next look at a closing connection is due.
+  var nextLook: Int64? {
     guard let silence = existingDetails?.closingSilence else { return nil }
     // Without a loop, and at the end of a server, the acknowledgement of the last byte brings no event.
     let isSoon = flags.contains(.hurried) && !silence.isOfEnd || flags.contains(.inputEnded)
-    return isSoon ? min(silence.nextLook, .milliseconds(20)) : silence.nextLook
+    return isSoon ? min(silence.nextLook, 20_000_000) : silence.nextLook
   }
 
   /// Looks whether the peer of a closing connection makes progress; ends the connection when it has not for too long.
   ///
   /// - Parameter time: until when its input was looked at.
-  func lookAtClosing(at time: ContinuousClock.Instant = .now) {
+  func lookAtClosing(at time: Int64 = Clocks.monotonic()) {
     guard var silence = existingDetails?.closingSilence, descriptor >= 0 else { return }
     let isDelivered = flags.contains(.lingering) && !hasUndelivered
     if isDelivered && flags.contains(.inputEnded) { return becomeUnconnected() }
@@ -326,7 +326,7 @@ extension TCPSocket {
 
   /// Throws away what has come since; ends the connection when the peer has ended its side.
   func continueLingering(timedOut: Bool = false) {
-    let time = timedOut ? ContinuousClock.now : nil
+    let time = timedOut ? Clocks.monotonic() : nil
     if !flags.contains(.inputEnded) {
       // A loop that was late sees the timeout alone, whatever has come meanwhile; closed with that unread, the connection
       // would be reset.

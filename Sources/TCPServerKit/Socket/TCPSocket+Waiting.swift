@@ -151,14 +151,15 @@ extension TCPSocket {
       !flags.contains(.inputEnded) && (lingering || roomForInput > 0 && currentState == .connected)
     if reads, !lingering, transportSlot?.transport.hasBufferedInput ?? false { return receiveWaited() }
     let interest = (reads ? POLLIN : 0) | (output == nil ? 0 : POLLOUT)
-    let look = nextLook.map { ContinuousClock.now + $0 }
+    let (now, wait) = (Clocks.monotonic(), nextLook)
+    let look = wait.map { ContinuousClock.now + .nanoseconds($0) }
     let limit = [deadline, look].compactMap(\.self).min()
     // With both sides ended, a hang-up would end every poll at once.
     let hangsUp = flags.contains(.inputEnded) && (lingering || flags.contains(.writeEnded))
     let awaited = interest == 0 && hangsUp ? -1 : descriptor
     let outcome = SystemCalls.wait(for: awaited, interest, until: limit)
-    if case .value(0) = outcome, let limit, limit != deadline {
-      lookAtClosing(at: limit)
+    if case .value(0) = outcome, let wait, limit != deadline {
+      lookAtClosing(at: now + wait)
       return []
     }
     guard let events = events(of: outcome) else { return .gaveUp }

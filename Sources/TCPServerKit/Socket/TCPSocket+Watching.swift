@@ -84,7 +84,7 @@ extension TCPSocket {
     updateReadWatch()
   }
 
-  private func setReadWatch(_ wanted: Watch, timeout: Duration? = nil) {
+  private func setReadWatch(_ wanted: Watch, timeout: Int64? = nil) {
     guard let engine else { return }
     if wanted == .input, existingDetails != nil, let slot = transportSlot { comeBackForInput(slot) }
     guard wanted != presentWatch else { return updateKeptAlive() }
@@ -169,6 +169,7 @@ extension TCPSocket {
 
   /// Watches for a task that is about to wait; at most `timeout`.
   func watchRead(for timeout: Duration?) {
+    let nanoseconds = timeout?.nanoseconds
     if engine?.isAbandoned == true { return watchFailed() }
     flags.insert(.readsAhead)
     if existingDetails != nil, let slot = transportSlot {
@@ -177,9 +178,9 @@ extension TCPSocket {
       comeBackForInput(slot)
     }
     if !flags.contains(.watchingRead) {
-      setReadWatch(.input, timeout: timeout)
+      setReadWatch(.input, timeout: nanoseconds)
     } else if timeout != nil || flags.contains(.readTimed) {
-      unsafe setTimeout(timeout, of: readWatch)
+      unsafe setTimeout(nanoseconds, of: readWatch)
     }
     if timeout != nil {
       flags.insert(.readTimed)
@@ -238,6 +239,14 @@ extension TCPSocket {
     unsafe setTimeout(looks.compactMap(\.self).min(), of: event)
   }
 
+  /// Watches for the peer's end.
+  func watchLingering() {
+    let wanted = wantedWatch
+    let isWatched = wanted == presentWatch
+    setReadWatch(wanted, timeout: nextLook)
+    if isWatched { armLingering() }
+  }
+
   func armLingering() {
     guard !flags.isDisjoint(with: [.watchingRead, .watchingEnd]) else { return }
     unsafe setTimeout(nextLook, of: readWatch)
@@ -251,7 +260,7 @@ extension TCPSocket {
     }
   }
 
-  private func setTimeout(_ timeout: Duration?, of event: OpaquePointer?) {
+  private func setTimeout(_ timeout: Int64?, of event: OpaquePointer?) {
     if timeout == nil, let event = unsafe event {
       unsafe event_remove_timer(event)
     } else {
@@ -259,9 +268,9 @@ extension TCPSocket {
     }
   }
 
-  private func add(_ event: OpaquePointer?, timeout: Duration? = nil) -> Bool {
+  private func add(_ event: OpaquePointer?, timeout: Int64? = nil) -> Bool {
     guard let event = unsafe event, let engine else { return false }
-    return unsafe engine.add(event, timeout: timeout)
+    return unsafe engine.add(event, nanoseconds: timeout)
   }
 
   /// The loop cannot watch this socket, so it would wait for ever: the connection ends with an error.
