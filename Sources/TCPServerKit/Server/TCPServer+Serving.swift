@@ -92,7 +92,7 @@ extension TCPServer {
 }
 
 /// One call of `serve`: the accepting task, its handlers, and how they end. Lives on the loop's thread.
-private final class Serving: CancellableWait {
+private final class Serving: ServedEndReceiver, CancellableWait {
   private typealias ServeNext = @Sendable @isolated(any) () async throws -> Void
 
   private let server: TCPServer
@@ -160,6 +160,7 @@ private final class Serving: CancellableWait {
         // Marked before they look: the thread that cancels this task may not have reached them yet.
         group.cancelAll()
         TCPSocket.wakeServingTasks(on: engine)
+        TCPSocket.endClosing(leftBy: self, on: engine)
       }
     }
     if isShuttingDown {
@@ -230,7 +231,7 @@ private final class Serving: CancellableWait {
       isReported = Task.isCancelled || reportFailure(error, of: socket)
     }
     socket.endServing()
-    await end(socket, isReported)
+    end(socket, isReported)
   }
 
   /// Reports what a handler has thrown.
@@ -247,32 +248,41 @@ private final class Serving: CancellableWait {
     return isOfSocket
   }
 
-  /// Apart from the handler's call, so that a handler at work has no frame of this beneath it.
+  /// Closes a connection whose handler has returned, and leaves it to the loop: no task waits for its peer.
   ///
   /// - Parameter isReported: the program has the reason why bytes could not be delivered.
-  private func end(_ socket: TCPSocket, _ isReported: Bool) async {
-    let cancelled = Task.isCancelled
-    let endedInShutdown = isShuttingDown
-    if cancelled {
+  private func end(_ socket: TCPSocket, _ isReported: Bool) {
+    if Task.isCancelled {
       socket.abort()
-    } else {
-      if isEnding { socket.hurry() }
-      _ = await socket.closeAndWait(nil, untilEnded: true)
-      // The program's own abort() is no error.
-      let isBroken =
-        socket.flags.contains(.undelivered) && !socket.flags.isDisjoint(with: [.writeBroken, .broken])
-      if isBroken, !isReported, !Task.isCancelled { onError?(socket.lastError, socket) }
+      report.addCancelled(socket)
+      return count(socket)
     }
+    let end = ServedEnd(isReported: isReported, isInShutdown: isShuttingDown)
+    if isEnding { socket.hurry() }
+    socket.disconnectFromHost()
+    if socket.currentState == .unconnected {
+      connectionEnded(socket, end)
+    } else {
+      socket.details.servedEnd = end
+      socket.details.endReceiver = self
+    }
+  }
+
+  override func connectionEnded(_ socket: TCPSocket, _ end: ServedEnd) {
+    // The program's own abort() is no error.
+    let isBroken =
+      socket.flags.contains(.undelivered) && !socket.flags.isDisjoint(with: [.writeBroken, .broken])
+    if isBroken, !end.isReported { onError?(socket.lastError, socket) }
+    if end.isInShutdown { report.endedInTime += 1 }
+    count(socket)
+  }
+
+  private func count(_ socket: TCPSocket) {
     if socket.flags.contains(.undelivered) {
       report.undelivered += 1
     }
     live -= 1
     sharedLimit?.release()
-    if cancelled {
-      report.addCancelled(socket)
-    } else if endedInShutdown {
-      report.endedInTime += 1
-    }
     slot.wake(.ready)?.resume()
   }
 

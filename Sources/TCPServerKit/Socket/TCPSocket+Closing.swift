@@ -98,19 +98,16 @@ extension TCPSocket {
   /// May be called from any task.
   @discardableResult
   public func closeGracefully(timeout: Duration? = nil) async -> Bool {
-    await onLoop { await $0.closeAndWait(timeout, untilEnded: false) }
+    await onLoop { await $0.closeAndWait(timeout) }
   }
 
-  /// What ``closeGracefully(timeout:)`` does, in a task that stays on the loop.
-  ///
-  /// - Parameter untilEnded: the peer's own end is waited for, too, or its silence.
-  func closeAndWait(_ timeout: Duration?, untilEnded: Bool) async -> Bool {
+  private func closeAndWait(_ timeout: Duration?) async -> Bool {
     if let timeout { deliveryTimeout = timeout }
     disconnectFromHost()
     // The acknowledgement of the last byte brings no event.
     var pause = Duration.milliseconds(1)
     while currentState != .unconnected, let engine {
-      let looks = flags.contains(.lingering) && !untilEnded
+      let looks = flags.contains(.lingering)
       if looks && !hasUndelivered { break }
       let reason = await stateChange(within: looks ? pause : nil, engine)
       if looks { pause = min(pause * 2, .milliseconds(20)) }
@@ -223,6 +220,7 @@ extension TCPSocket {
       releaseHandlers()
     }
     if let relay = existingDetails?.relay { endRelay(relay) }
+    tellServing()
   }
 
   /// The connection broke. Announced while the state is still connected, as Qt does.

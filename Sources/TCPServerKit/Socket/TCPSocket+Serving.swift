@@ -59,6 +59,38 @@ extension TCPSocket {
   }
 }
 
+/// Who left a connection to the loop that was still closing, and learns of its end. A class and no protocol, because a
+/// reference to one is half as long, and is part of each socket's details.
+class ServedEndReceiver {
+  func connectionEnded(_ socket: TCPSocket, _ end: ServedEnd) {}
+}
+
+/// How the task of a connection has ended.
+struct ServedEnd {
+  /// The program has the reason why bytes could not be delivered.
+  var isReported = false
+  /// The server was shutting down.
+  var isInShutdown = false
+}
+
+extension TCPSocket {
+  /// The connection has ended.
+  func tellServing() {
+    guard let details = existingDetails, let receiver = exchange(&details.endReceiver, with: nil) else {
+      return
+    }
+    receiver.connectionEnded(self, details.servedEnd)
+  }
+
+  /// Ends at once what `receiver` has left to the loop.
+  static func endClosing(leftBy receiver: ServedEndReceiver, on engine: EventEngine) {
+    for socket in unsafe watched(on: engine.base)
+    where socket.existingDetails?.endReceiver === receiver {
+      socket.endNow()
+    }
+  }
+}
+
 /// Connections that a graceful shutdown, or the end of a connection's age, need not wait for.
 extension TCPSocket {
   /// How long a connection that has answered is silent before a shutdown takes it for being between two messages.

@@ -131,6 +131,7 @@ internal import Synchronization
     var writeBufferLimit = WriteBufferLimit()
     /// More was written than may be held, and the connection is about to end for it.
     var hasOverflowed = false
+    var servedEnd = ServedEnd()
     var attempt: ConnectionAttempt?
     var deliveryTimeout: Duration?
     /// What was read since `startTransaction()`; nil without one.
@@ -141,6 +142,7 @@ internal import Synchronization
     var stateChanged: InputSignal<SocketState>?
     /// How long the peer of a closing connection has been silent; nil while the connection is not being closed.
     var closingSilence: PeerSilence?
+    var endReceiver: ServedEndReceiver?
     var connected: Signal<Void>?
     var bytesWritten: Signal<Int>?
     var readChannelFinished: InputSignal<Void>?

@@ -65,6 +65,28 @@ struct DrainEndTests {
     }
   }
 
+  @Test("So is one whose handler returns only while the server ends")
+  func lateHandler() async throws {
+    try await onLoop { _ in
+      let (server, shutdown, returns) = (try listening(), GracefulShutdown(), Flag())
+      let bound = LoopBound(server)
+      let serving = start {
+        try await bound.value.serve(shutdown: shutdown) { socket in
+          socket.deliveryTimeout = .seconds(100_000)
+          try await until { returns.isSet }
+        }
+      }
+      let client = try #require(PlainClient(to: server))
+      try await until { server.statistics.delivered == 1 }
+      shutdown.begin(timeout: .seconds(100_000))
+      try await until { !server.isListening }
+      returns.set()
+      let report = try await serving.value
+      #expect(report.endedInTime == 1 && report.cancelled == 0 && report.undelivered == 0)
+      #expect(client.nextInput() == .end)
+    }
+  }
+
   @Test(
     "Idle connections are answered once more within the idle time, and end behind the answer",
     arguments: [true, false]

@@ -182,6 +182,37 @@ struct ServeEndingTests {
     }
   }
 
+  @Test(
+    "A cancelled call ends what is still closing at once, and reports it without an error",
+    arguments: [false, true]
+  )
+  func cancelledWhileClosing(isDelivered: Bool) async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let errors = Errors([])
+      let bound = LoopBound(server)
+      let serving = start {
+        try await bound.value.serve(onError: { error, _ in errors.value.append(error as? SocketError) }) {
+          socket in
+          socket.deliveryTimeout = .seconds(1000)
+          if !isDelivered { socket.hold(16 << 20) }
+        }
+      }
+      let client = try #require(PlainClient(to: server))
+      try await until { server.statistics.delivered == 1 }
+      if isDelivered { try await until { client.input() == .end } }
+      await turns()
+      #expect(server.statistics.live == 1)
+      serving.cancel()
+      let report = try await serving.value
+      #expect(server.statistics.live == 0)
+      #expect(report.undelivered == (isDelivered ? 0 : 1) && report.cancelled == 0 && report.failed == 0)
+      #expect(errors.value == [])
+      #expect(client.readToEnd().errnum == (isDelivered ? 0 : ECONNRESET))
+      expectBalanced(server)
+    }
+  }
+
   // MARK: - Writes that have failed part-way
 
   enum Loss: CaseIterable {

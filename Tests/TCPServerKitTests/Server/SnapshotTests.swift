@@ -307,7 +307,9 @@ struct SnapshotTests {
       let pair = try await Pair()
       let socket = pair.socket
       let ends = start { try await socket.waitUntilPeerEnded() }
-      let closes = start { await socket.closeAndWait(nil, untilEnded: true) }
+      let write = { socket.write(pattern(16 << 20)) }
+      #expect(write() == 16 << 20)
+      let closes = start { await socket.closeGracefully() }
       #expect(Set(socket.snapshot().activities) == [.waitingForEnd, .waitingForState, .closing])
       pair.client.reset()
       _ = await (ends.result, closes.result)
