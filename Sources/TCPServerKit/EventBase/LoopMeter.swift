@@ -43,11 +43,11 @@ internal import Glibc
     var clock: clockid_t?
   }
 
-  private static let interval: Duration = .milliseconds(100)
-  private static let intervalNanoseconds: Int64 = 100_000_000
+  private static let interval: Int64 = 100_000_000  // nanoseconds
   private static let mostKept = 1024
 
   private let engine: EventEngine
+  private var timer: CInt = -1
   private var event: OpaquePointer?
   private let state = Locked(State())
 
@@ -55,12 +55,19 @@ internal import Glibc
     self.engine = engine
   }
 
-  /// On the loop. Keeps the meter until ``stop()``.
+  /// On the loop. Keeps the meter until ``stop()``. Without memory or a descriptor for it the loop is not measured.
   func start() {
     guard unsafe event == nil else { return }
+    timer = SystemCalls.openTimer()
+    guard timer >= 0 else { return }
     let context = unsafe Unmanaged.passRetained(self)
-    unsafe event = event_new(engine.base, -1, 0, meterFired, context.toOpaque())
-    guard unsafe event != nil else { return unsafe context.release() }
+    let events = Int16(CLIBEVENT_READ | CLIBEVENT_PERSIST)
+    unsafe event = event_new(engine.base, timer, events, meterFired, context.toOpaque())
+    guard let event = unsafe event, unsafe engine.add(event, timeout: nil) else {
+      if let event = unsafe exchange(&event, with: nil) { unsafe event_free(event) }
+      SystemCalls.closeDescriptor(timer)
+      return unsafe context.release()
+    }
     state.withLock { $0.clock = Clocks.ofThisThread() }
     wait()
   }
@@ -70,14 +77,14 @@ internal import Glibc
     guard let event = unsafe event else { return }
     unsafe event_free(event)
     unsafe self.event = nil
+    SystemCalls.closeDescriptor(timer)
     state.withLock { $0.due = nil }
     unsafe Unmanaged.passUnretained(self).release()
   }
 
-  /// Without memory for it there is no further look.
   private func wait() {
-    guard let event = unsafe event, unsafe engine.add(event, timeout: Self.interval) else { return }
-    state.withLock { $0.due = Clocks.monotonic() + Self.intervalNanoseconds }
+    state.withLock { $0.due = Clocks.monotonic() + Self.interval }
+    SystemCalls.startTimer(timer, nanoseconds: Self.interval)
   }
 
   fileprivate func look() {
@@ -98,7 +105,7 @@ internal import Glibc
         looks: state.looks,
         latest: (state.looks - kept..<state.looks).map { state.latest[$0 % Self.mostKept] },
         // One interval of grace: a timer that is a little late has its look soon.
-        overdue: state.due.map { now - $0 > Self.intervalNanoseconds ? now - $0 : 0 } ?? 0,
+        overdue: state.due.map { now - $0 > Self.interval ? now - $0 : 0 } ?? 0,
         processorTime: state.clock.flatMap(Clocks.nanoseconds),
         time: now
       )

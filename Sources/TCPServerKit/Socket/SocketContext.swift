@@ -7,7 +7,7 @@ internal import CServerCore
 ///
 /// `@unchecked Sendable` because of this invariant: what changes, and what it refers to, is used on the loop's thread
 /// alone.
-final class SocketContext: LoopResident, @unchecked Sendable {
+@safe final class SocketContext: LoopResident, @unchecked Sendable {
   let engine: EventEngine?
   /// Nil without a loop.
   let loop: LoopSockets?
@@ -21,8 +21,13 @@ final class SocketContext: LoopResident, @unchecked Sendable {
   }
   /// Of the server's connections, while it is monitored.
   var durations: ConnectionDurations? {
-    didSet { updateNotices() }
+    didSet {
+      unsafe durationsReference = durations.map { unsafe .passUnretained($0) }
+      updateNotices()
+    }
   }
+  /// The same, to be called without counting references for each connection.
+  private var durationsReference: Unmanaged<ConnectionDurations>?
   /// Of the server's connections that begin from now on and those that have had one; see ``ConnectionPolicy``.
   var connectionRules: ConnectionRules? {
     didSet {
@@ -113,6 +118,14 @@ final class SocketContext: LoopResident, @unchecked Sendable {
     if let server, unsafe server.context === self {
       unsafe server.context = nil
     }
+  }
+
+  func noteBeginning(of descriptor: CInt) {
+    unsafe durationsReference?._withUnsafeGuaranteedRef { $0.begin(descriptor) }
+  }
+
+  func noteEnd(of descriptor: CInt, isDelivered: Bool) {
+    unsafe durationsReference?._withUnsafeGuaranteedRef { $0.end(descriptor, isDelivered: isDelivered) }
   }
 
   private func updateNotices() {

@@ -158,14 +158,14 @@ extension TCPSocket {
   /// Of a connection that its server counts from now on.
   func noticeBeginning() {
     if context.watchesUnused { watchLater() }
-    context.durations?.begin(descriptor)
+    context.noteBeginning(of: descriptor)
     if context.connectionRules != nil { beginPolicy() }
   }
 
   private func noticeEnd() {
     if context.hasHadRules { leavePolicy() }
     guard flags.contains(.counted) else { return }
-    context.durations?.end(descriptor, isDelivered: !flags.contains(.undelivered))
+    context.noteEnd(of: descriptor, isDelivered: !flags.contains(.undelivered))
   }
 
   func closeDescriptor() {

@@ -98,7 +98,7 @@ extension TCPSocket {
     }
     self.context = next
     flags.insert(.counted)
-    context.durations?.begin(descriptor)
+    context.noteBeginning(of: descriptor)
   }
 
   /// - Parameter stayingCounted: the new owner of the descriptor reports its end, where it was counted.

@@ -67,7 +67,7 @@ extension TCPSocket {
         _ = slot.transport.endWriting()
       }
       if let slot { endTransport(slot, context) }
-      if isCounted { context.durations?.end(descriptor, isDelivered: !isIncomplete) }
+      if isCounted { context.noteEnd(of: descriptor, isDelivered: !isIncomplete) }
       if descriptor >= 0 { SystemCalls.closeDescriptor(descriptor) }
       if isCounted { context.connectionEnded(from: source) }
       if descriptor >= 0, let loop = context.loop, loop.hasOverloadedServers {

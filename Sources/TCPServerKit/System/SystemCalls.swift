@@ -294,6 +294,22 @@ enum SystemCalls {
     aboveStandard(eventfd(0, CInt(EFD_CLOEXEC | EFD_NONBLOCK)))
   }
 
+  /// A timer that is a descriptor, readable when its time is over: it costs a loop nothing until then, where a timer of
+  /// libevent's costs each turn. -1 when there is none to be had.
+  static func openTimer() -> CInt {
+    aboveStandard(timerfd_create(CLOCK_MONOTONIC, CInt(TFD_CLOEXEC | TFD_NONBLOCK)))
+  }
+
+  /// Starts it again; it is not readable until its time is over.
+  static func startTimer(_ timer: CInt, nanoseconds: Int64) {
+    let time = timespec(
+      tv_sec: time_t(nanoseconds / 1_000_000_000),
+      tv_nsec: Int(nanoseconds % 1_000_000_000)
+    )
+    var value = itimerspec(it_interval: timespec(), it_value: time)
+    unsafe _ = timerfd_settime(timer, 0, &value, nil)
+  }
+
   /// Calls `body` if there are that many descriptors to be had now. What it opens has no number of standard input or
   /// output.
   static func withDescriptors<Result>(_ count: Int, _ body: () -> Result?) -> Result? {
