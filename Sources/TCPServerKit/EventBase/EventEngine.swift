@@ -256,13 +256,10 @@ internal import Synchronization
   /// - Returns: false when there is no memory or the kernel cannot watch the descriptor.
   @discardableResult
   func add(_ event: OpaquePointer, timeout: Duration?) -> Bool {
-    guard let timeout else { return unsafe event_add(event, nil) == 0 }
-    unsafe _ = event_base_update_cache_time(base)
-    var interval = timeval(timeout)
-    return unsafe event_add(event, &interval) == 0
+    unsafe add(event, nanoseconds: timeout?.nanoseconds)
   }
 
-  /// The same, of nanoseconds, which are cheaper to count with.
+  /// The same, of nanoseconds from zero on, which are cheaper to count with.
   @discardableResult
   func add(_ event: OpaquePointer, nanoseconds: Int64?) -> Bool {
     guard let nanoseconds else { return unsafe event_add(event, nil) == 0 }

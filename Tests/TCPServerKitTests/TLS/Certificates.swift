@@ -165,3 +165,17 @@ extension TCPSocket {
     write(pieces: pieces)
   }
 }
+
+/// Whether a client with a certificate gets its byte back.
+func isServed(_ server: TCPServer, as name: String) async throws -> Bool {
+  let identity = try #require(Certificates.shared).identity(name)
+  do {
+    let client = try await encryptedClient(of: server) { $0.identities = [identity] }
+    try await client.write("x")
+    return try await client.read(maxLength: 1) == [120]
+  } catch is SSLError {
+    return false
+  } catch is SocketError {
+    return false
+  }
+}

@@ -7,20 +7,6 @@ import Testing
 
 @Suite("Certificates that the program decides on", .enabled(if: Certificates.canBeMade))
 struct PeerVerifierTests {
-  /// Whether a client with a certificate is served.
-  private func isServed(_ server: SSLServer, as name: String) async throws -> Bool {
-    let identity = try #require(Certificates.shared).identity(name)
-    do {
-      let client = try await encryptedClient(of: server) { $0.identities = [identity] }
-      try await client.write("x")
-      return try await client.read(maxLength: 1) == [120]
-    } catch is SSLError {
-      return false
-    } catch is SocketError {
-      return false
-    }
-  }
-
   @Test(
     "A verifier is given the certificates and OpenSSL's verdict, and may refuse a valid one",
     arguments: SSLVersion.allCases
@@ -101,7 +87,7 @@ struct PeerVerifierTests {
         },
         handler: echo
       ) { server in
-        let client = start { [self, server] in try await isServed(server, as: "client") }
+        let client = start { [server] in try await isServed(server, as: "client") }
         try await until { asked.value == 1 }
         await turns()
         #expect(server.handshakeStatistics.current == 1)
