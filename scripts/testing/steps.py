@@ -76,10 +76,13 @@ LONG_STEPS = (
     # After the step that has built the program.
     Step("test-deploying", "Deployed: a root of its own, process 1", ("Tests/Deploying/run",)),
     # The same inputs each time: a change fails for what it breaks, not by bad luck.
-    Step("fuzz", "Fuzzing",
-         ("env", "FUZZ_SEED=1", "scripts/fuzz", "5", "addresses", "handover_message", "proxy_header", "servers",
-          "service_variables", "tls_hello", "tls_settings")),
-    Step("fuzz-socks5", "Fuzzing the SOCKS5 conversation", ("env", "FUZZ_SEED=1", "scripts/fuzz", "20", "socks5")),
+    *(Step(name, title, ("scripts/in-background", "env", "FUZZ_SEED=1", "scripts/fuzz", *targets))
+      for name, title, targets in (
+          ("fuzz", "Fuzzing",
+           ("5", "addresses", "handover_message", "servers", "service_variables", "tls_hello", "tls_settings")),
+          ("fuzz-socks5", "Fuzzing the SOCKS5 conversation", ("20", "socks5")),
+          ("fuzz-proxy", "Fuzzing PROXY headers", ("300", "proxy_header")),
+      )),
     Step("soak", "Soak", ("env", "SOAK_CONFIGURATION=debug", "SOAK_EVENT=300", "scripts/soak", "20000")),
     *(Step(f"test-sanitizers-{name}", title, ("scripts/test-sanitizers", name)) for name, title in (
         ("address", "Address and undefined behaviour"),
