@@ -46,29 +46,46 @@ typedef struct csc__preface_protocol {
     void (*free)(void *settings);
 } csc__preface_protocol;
 
-// One connection in the preface; its event follows it in memory, where there is a loop.
-typedef struct csc__preface {
+struct csc__preface;
+
+typedef struct csc__preface_links {
     struct csc__preface *previous;
     struct csc__preface *next;
+} csc__preface_links;
+
+// A list of them, in the order in which they were added.
+typedef struct csc__preface_list {
+    struct csc__preface *first;
+    struct csc__preface *last;
+    size_t count;
+} csc__preface_list;
+
+// The lists that each is in: that of all, and that of the silent or of those that have spoken.
+enum { CSC__IN_ALL, CSC__OF_KIND };
+
+// One connection in the preface; its event follows it in memory, where there is a loop.
+typedef struct csc__preface {
+    csc__preface_links links[2];
     csc_server *server;
     csc_connection connection;
     void *state;
     int64_t started; // monotonic milliseconds
     int in_vain;     // steps in a row that it was ready for, and that found nothing
     bool is_ready;   // for a wait: it is to make a step
+    bool has_spoken; // its peer has sent something
 } csc__preface;
 
 struct pollfd;
 
 struct csc__prefaces {
     const csc__preface_protocol *protocol;
-    void *settings;   // owned; the protocol's
-    bool is_required; // of the connections that come from now on
-    int timeout;      // milliseconds
-    csc__preface *first;
-    csc__preface *last;
-    csc__preface *first_silent; // or one before it; NULL where none is silent
-    struct event *timer;        // for `first`; NULL without a loop
+    void *settings;        // owned; the protocol's
+    bool is_required;      // of the connections that come from now on
+    int timeout;           // milliseconds
+    csc__preface_list all; // in the order of their deadlines
+    csc__preface_list silent;
+    csc__preface_list spoken;
+    struct event *timer; // for the first of all; NULL without a loop
     bool timer_runs;
     void (*readable)(int, short, void *); // of the events; the context is the csc__preface
     struct pollfd *entries;               // of a wait

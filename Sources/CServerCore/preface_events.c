@@ -67,7 +67,7 @@ static bool reserve_entries(struct csc__prefaces *stage, size_t count) {
 
 int csc__poll_with_prefaces(csc_server *server, struct pollfd *entries, int timeout) {
     struct csc__prefaces *stage = server->prefaces;
-    if (!stage || !stage->first) {
+    if (!stage || !stage->all.first) {
         return poll(entries, OWN_ENTRIES, timeout);
     }
     size_t count = OWN_ENTRIES + (size_t)server->statistics.in_preface;
@@ -78,12 +78,12 @@ int csc__poll_with_prefaces(csc_server *server, struct pollfd *entries, int time
     struct pollfd *all = stage->entries;
     memcpy(all, entries, OWN_ENTRIES * sizeof *all);
     size_t index = OWN_ENTRIES;
-    for (csc__preface *it = stage->first; it; it = it->next) {
+    for (csc__preface *it = stage->all.first; it; it = it->links[CSC__IN_ALL].next) {
         all[index++] = (struct pollfd){.fd = it->connection.descriptor, .events = POLLIN};
     }
     int ready = poll(all, count, timeout);
     index = OWN_ENTRIES;
-    for (csc__preface *it = stage->first; it; it = it->next) {
+    for (csc__preface *it = stage->all.first; it; it = it->links[CSC__IN_ALL].next) {
         it->is_ready = ready > 0 && all[index++].revents != 0;
     }
     memcpy(entries, all, OWN_ENTRIES * sizeof *all);
@@ -91,9 +91,9 @@ int csc__poll_with_prefaces(csc_server *server, struct pollfd *entries, int time
 }
 
 static csc__preface *next_ready(const csc_server *server) {
-    csc__preface *it = server->prefaces ? server->prefaces->first : NULL;
+    csc__preface *it = server->prefaces ? server->prefaces->all.first : NULL;
     while (it && !it->is_ready) {
-        it = it->next;
+        it = it->links[CSC__IN_ALL].next;
     }
     return it;
 }

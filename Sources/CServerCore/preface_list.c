@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Connections in the preface: their list, their events, and how they end.
+// Connections in the preface: their lists, their events, and how they end.
 //
-//      first [silent] <-> [has spoken] <-> [silent] <-> [silent] last
-//               ^first_silent                           started last
+//      all      first [a] <-> [b] <-> [c] <-> [d] last      in the order in which they began
+//      silent         [a]     <->     [c] <-> [d]           in the same
+//      spoken                 [b]                           in the order of their first bytes
 //
 // All have the same time, so the order in which they began is that of their deadlines, and one timer
-// for the first is enough. Each owns its connection; the list owns it.
+// for the first is enough. Each owns its connection; the list of all owns it.
 
 #include "preface.h"
 
@@ -105,35 +106,46 @@ static void end(csc_server *server, const csc_connection *connection, csc__prefa
 static const csc__preface_fault no_fault;
 
 /* ---------------------------------------------------------------------------------------------- */
-// The list
+// The lists
+
+static void append(csc__preface_list *list, csc__preface *it, int which) {
+    it->links[which] = (csc__preface_links){.previous = list->last};
+    *(list->last ? &list->last->links[which].next : &list->first) = it;
+    list->last = it;
+    list->count++;
+}
+
+static void unlink_from(csc__preface_list *list, csc__preface *it, int which) {
+    csc__preface_links at = it->links[which];
+    *(at.previous ? &at.previous->links[which].next : &list->first) = at.next;
+    *(at.next ? &at.next->links[which].previous : &list->last) = at.previous;
+    list->count--;
+}
+
+static csc__preface_list *kind_of(struct csc__prefaces *stage, const csc__preface *it) {
+    return it->has_spoken ? &stage->spoken : &stage->silent;
+}
+
+static void note_first_bytes(struct csc__prefaces *stage, csc__preface *it) {
+    unlink_from(&stage->silent, it, CSC__OF_KIND);
+    it->has_spoken = true;
+    append(&stage->spoken, it, CSC__OF_KIND);
+}
+
+// The one that makes room for another: the first of the kind that there is more of, so that a peer in
+// good faith is never the only one of its kind.
+static csc__preface *most_expendable(struct csc__prefaces *stage) {
+    return stage->silent.count >= stage->spoken.count ? stage->silent.first : stage->spoken.first;
+}
 
 static void note_time(struct csc__prefaces *stage) {
-    if (stage->timer && stage->first && !stage->timer_runs) {
-        int64_t left = stage->first->started + stage->timeout - csc__monotonic_milliseconds();
+    const csc__preface *first = stage->all.first;
+    if (stage->timer && first && !stage->timer_runs) {
+        int64_t left = first->started + stage->timeout - csc__monotonic_milliseconds();
         left = left < 1 ? 1 : left;
         struct timeval delay = {.tv_sec = left / 1000, .tv_usec = left % 1000 * 1000};
         // Without memory for a timer, the watchdog ends them.
         stage->timer_runs = event_add(stage->timer, &delay) == 0;
-    }
-}
-
-static void append(csc_server *server, csc__preface *it) {
-    struct csc__prefaces *stage = server->prefaces;
-    it->previous = stage->last;
-    *(stage->last ? &stage->last->next : &stage->first) = it;
-    stage->last = it;
-    if (!stage->first_silent) {
-        stage->first_silent = it;
-    }
-    server->statistics.in_preface++;
-    note_time(stage);
-}
-
-static void unlink_from(struct csc__prefaces *stage, csc__preface *it) {
-    *(it->previous ? &it->previous->next : &stage->first) = it->next;
-    *(it->next ? &it->next->previous : &stage->last) = it->previous;
-    if (stage->first_silent == it) {
-        stage->first_silent = it->next;
     }
 }
 
@@ -142,7 +154,8 @@ static csc_connection take_out(csc__preface *it) {
     csc_server *server = it->server;
     struct csc__prefaces *stage = server->prefaces;
     csc_connection connection = it->connection;
-    unlink_from(stage, it);
+    unlink_from(&stage->all, it, CSC__IN_ALL);
+    unlink_from(kind_of(stage, it), it, CSC__OF_KIND);
     server->statistics.in_preface--;
     if (server->base) {
         event_del(event_of(it));
@@ -151,14 +164,6 @@ static csc_connection take_out(csc__preface *it) {
     stage->protocol->end(it->state);
     free(it);
     return connection;
-}
-
-// Who is to make place for another: the oldest that has sent nothing, or else the oldest.
-static csc__preface *least_promising(struct csc__prefaces *stage) {
-    while (stage->first_silent && stage->first_silent->state) {
-        stage->first_silent = stage->first_silent->next;
-    }
-    return stage->first_silent ? stage->first_silent : stage->first;
 }
 
 static bool watch(csc__preface *it) {
@@ -171,6 +176,7 @@ static bool watch(csc__preface *it) {
 
 // False when memory is short.
 static bool keep(csc_server *server, const csc_connection *connection, void *state) {
+    struct csc__prefaces *stage = server->prefaces;
     size_t event_size = server->base ? event_get_struct_event_size() : 0;
     csc__preface *it = malloc(sizeof *it + event_size);
     if (!it) {
@@ -180,6 +186,7 @@ static bool keep(csc_server *server, const csc_connection *connection, void *sta
         .server = server,
         .connection = *connection,
         .state = state,
+        .has_spoken = state != NULL,
         .started = csc__monotonic_milliseconds(),
     };
     if (!watch(it)) {
@@ -187,7 +194,10 @@ static bool keep(csc_server *server, const csc_connection *connection, void *sta
         free(it);
         return false;
     }
-    append(server, it);
+    append(&stage->all, it, CSC__IN_ALL);
+    append(kind_of(stage, it), it, CSC__OF_KIND);
+    server->statistics.in_preface++;
+    note_time(stage);
     return true;
 }
 
@@ -199,7 +209,7 @@ static bool keep_or_end(csc_server *server, const csc_connection *connection, vo
     bool is_full = server->statistics.in_preface >= (uint64_t)server->max_prefaces;
     csc_connection dropped;
     if (is_full) {
-        dropped = take_out(least_promising(stage));
+        dropped = take_out(most_expendable(stage));
     }
     if (!keep(server, connection, state)) {
         stage->protocol->end(state);
@@ -240,6 +250,9 @@ bool csc__preface_step(csc__preface *it, csc_connection *connection) {
     csc__preface_result result =
         stage->protocol->step(stage->settings, &it->connection, &it->state, &fault);
     it->in_vain = result == CSC__PREFACE_NOTHING ? it->in_vain + 1 : 0;
+    if (result == CSC__PREFACE_MORE && !it->has_spoken) {
+        note_first_bytes(stage, it);
+    }
     if (result == CSC__PREFACE_MORE || (it->in_vain > 0 && it->in_vain < MOST_IN_VAIN)) {
         return false;
     }
@@ -262,8 +275,8 @@ void csc__prefaces_expire(csc_server *server) {
     uint64_t before = server->statistics.in_preface;
     int64_t now = csc__monotonic_milliseconds();
     // A callback may end all.
-    while (stage->first && stage->first->started + stage->timeout <= now) {
-        csc_connection connection = take_out(stage->first);
+    while (stage->all.first && stage->all.first->started + stage->timeout <= now) {
+        csc_connection connection = take_out(stage->all.first);
         end(server, &connection, CSC__PREFACE_TIMED_OUT, &no_fault);
     }
     note_time(stage);
@@ -281,7 +294,8 @@ void csc__prefaces_note_end(csc_server *server, uint64_t before) {
 
 int64_t csc__prefaces_deadline(const csc_server *server) {
     const struct csc__prefaces *stage = server->prefaces;
-    return stage && stage->first ? stage->first->started + stage->timeout : INT64_MAX;
+    const csc__preface *first = stage ? stage->all.first : NULL;
+    return first ? first->started + stage->timeout : INT64_MAX;
 }
 
 void csc__prefaces_end_all(csc_server *server, bool is_inherited) {
@@ -289,13 +303,13 @@ void csc__prefaces_end_all(csc_server *server, bool is_inherited) {
     if (!stage) {
         return;
     }
-    if (stage->first && is_inherited) {
+    if (stage->all.first && is_inherited) {
         csc__private_fd nothing = csc__private_eventfd(0);
         csc__prefaces_replace(server, nothing.number);
         csc__private_fd_close(&nothing);
     }
-    while (stage->first) {
-        csc_connection connection = take_out(stage->first);
+    while (stage->all.first) {
+        csc_connection connection = take_out(stage->all.first);
         if (connection.descriptor >= 0) {
             close(connection.descriptor);
         }
@@ -310,8 +324,8 @@ void csc__prefaces_end_all(csc_server *server, bool is_inherited) {
 
 // Without a file to put there the number is closed, which keeps the child from the parent's epoll, too.
 void csc__prefaces_replace(csc_server *server, int nothing) {
-    csc__preface *it = server->prefaces ? server->prefaces->first : NULL;
-    for (; it; it = it->next) {
+    csc__preface *it = server->prefaces ? server->prefaces->all.first : NULL;
+    for (; it; it = it->links[CSC__IN_ALL].next) {
         if (nothing < 0 || dup3(nothing, it->connection.descriptor, O_CLOEXEC) < 0) {
             close(it->connection.descriptor);
             it->connection.descriptor = -1;

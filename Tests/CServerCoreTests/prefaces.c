@@ -112,7 +112,7 @@ static void a_socket_that_is_ready_in_vain_is_given_up(void **state) {
     assert_ended(it, 1);
 }
 
-static void silent_peers_make_place_for_others_the_oldest_first(void **state) {
+static void one_of_the_kind_that_there_is_more_of_makes_room_for_another(void **state) {
     fixture *it = *state;
     scene now;
     csc_server_set_max_prefaces(it->server, 0);
@@ -132,15 +132,22 @@ static void silent_peers_make_place_for_others_the_oldest_first(void **state) {
     proxies_connect(it, "PROX");
     fixture_run_ready(it);
     guests_assert_rejected(it, &now, first, CSC_REJECTED_BY_PREFACES);
+    // More have sent something now than are silent.
     proxies_connect(it, "PRO");
     fixture_run_ready(it);
-    guests_assert_rejected(it, &now, second, CSC_REJECTED_BY_PREFACES);
-    // All have sent something.
-    proxies_connect(it, "");
-    fixture_run_ready(it);
     guests_assert_rejected(it, &now, speaking, CSC_REJECTED_BY_PREFACES);
+    // The one that is silent stays, until it sends.
+    proxies_send(second, "P", 1);
+    fixture_run_ready(it);
+    int third = proxies_connect(it, "P");
+    fixture_run_ready(it);
+    assert_int_equal(now.rejected, 3);
+    proxies_send(second, V1_HEADER + 1, V1_HEADER_SIZE - 1);
+    fixture_run_ready(it);
+    proxies_assert_delivered(it, "");
     assert_int_equal(fixture_statistics(it).preface_dropped, 3);
-    assert_int_equal(fixture_statistics(it).in_preface, 3);
+    assert_int_equal(fixture_statistics(it).in_preface, 2);
+    fixture_close(it, third);
 }
 
 static void they_fill_neither_the_queue_nor_keep_others_out(void **state) {
@@ -452,7 +459,7 @@ int main(void) {
         fact(a_health_check_is_counted_and_not_reported),
         fact(a_peer_that_ends_in_the_middle_is_reported),
         fact(a_socket_that_is_ready_in_vain_is_given_up),
-        fact(silent_peers_make_place_for_others_the_oldest_first),
+        fact(one_of_the_kind_that_there_is_more_of_makes_room_for_another),
         fact(they_fill_neither_the_queue_nor_keep_others_out),
         fact(each_counts_for_the_limit_of_connections),
         fact(closing_ends_them_and_finishing_lets_them_go_on),

@@ -40,8 +40,8 @@ extension TCPServer {
     }
   }
 
-  /// How many connections may be there whose header is being read; 1,024 at first, less than 1 counts as 1. Beyond it the
-  /// oldest that has not sent a byte is closed, or where all have, the oldest.
+  /// How many connections may be there whose header is being read; 1,024 at first, less than 1 counts as 1. Beyond it one
+  /// is closed: the oldest of those that have not sent a byte, or of those that have, whichever are more.
   public final var maxPrefaces: Int {
     get {
       requireLoopThread("TCPServer.maxPrefaces")

@@ -96,8 +96,8 @@ CSC_API bool csc_server_require_proxy_header(csc_server *CSC_NULLABLE server,
 CSC_API void csc_proxied_free(csc_proxied *CSC_NULLABLE proxied);
 
 /**
- * Sets how many connections may be in the preface; 1,024 at first. Beyond it the oldest that has not
- * sent a byte is closed, or where all have, the oldest.
+ * Sets how many connections may be in the preface; 1,024 at first. Beyond it one is closed: the oldest of
+ * those that have not sent a byte, or of those that have, whichever are more.
  *
  * They may become pending beyond csc_server_max_pending(), which limits what is accepted: what a client
  * has sent is not held up by those that have not been taken.
