@@ -71,7 +71,8 @@ public struct ConnectionPolicy: Hashable, Sendable {
   public var minimumRate: Int?
 
   /// How long ``minimumRate`` is measured; 10 seconds at first. A window begins when the loop finds that the peer has
-  /// something to send or to take, so that a slow peer ends within two of them. From a second to an hour, and no
+  /// something to send or to take. It looks once a window, where nothing has moved in one after two, so that a slow peer
+  /// ends within two windows, and one whose connection rested before within three. From a second to an hour, and no
   /// longer than ``idle``; what is outside counts as these.
   public var rateWindow: Duration
 

@@ -260,6 +260,20 @@ struct ConnectionPolicyTests {
     }
   }
 
+  @Test("So does one whose connection has rested for several windows")
+  func slowAfterRest() async throws {
+    let policy = ConnectionPolicy(minimumRate: 1000, rateWindow: .seconds(1))
+    try await whileServing(by: policy, handler: Self.echo) { bound, ends in
+      let client = try #require(PlainClient(to: bound.value))
+      client.send("hello\n")
+      try await until { client.input() == .bytes(Array("hello\n".utf8)) }
+      try await EventBase.current?.sleep(for: .seconds(3.5))
+      #expect(ends.value.isEmpty)
+      #expect(try await Self.trickle(client) == .failed(ECONNRESET))
+      try await until { ends.value.map(\.error) == [.tooSlow] }
+    }
+  }
+
   @Test(
     "So does one that takes little of what was written, also when the connection is closing",
     arguments: [true, false]
