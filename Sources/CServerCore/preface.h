@@ -67,10 +67,11 @@ enum { CSC__IN_ALL, CSC__OF_KIND };
 typedef struct csc__preface {
     csc__preface_links links[2];
     csc_server *server;
-    csc_connection connection;
     void *state;
     int64_t started; // monotonic milliseconds
-    int in_vain;     // steps in a row that it was ready for, and that found nothing
+    csc_address peer;
+    int descriptor;
+    uint8_t in_vain; // steps in a row that it was ready for, and that found nothing
     bool is_ready;   // for a wait: it is to make a step
     bool has_spoken; // its peer has sent something
 } csc__preface;

@@ -79,7 +79,7 @@ int csc__poll_with_prefaces(csc_server *server, struct pollfd *entries, int time
     memcpy(all, entries, OWN_ENTRIES * sizeof *all);
     size_t index = OWN_ENTRIES;
     for (csc__preface *it = stage->all.first; it; it = it->links[CSC__IN_ALL].next) {
-        all[index++] = (struct pollfd){.fd = it->connection.descriptor, .events = POLLIN};
+        all[index++] = (struct pollfd){.fd = it->descriptor, .events = POLLIN};
     }
     int ready = poll(all, count, timeout);
     index = OWN_ENTRIES;

@@ -149,11 +149,15 @@ static void note_time(struct csc__prefaces *stage) {
     }
 }
 
+static csc_connection connection_of(const csc__preface *it) {
+    return (csc_connection){.descriptor = it->descriptor, .peer = it->peer};
+}
+
 // Takes the connection out of the preface, and frees that.
 static csc_connection take_out(csc__preface *it) {
     csc_server *server = it->server;
     struct csc__prefaces *stage = server->prefaces;
-    csc_connection connection = it->connection;
+    csc_connection connection = connection_of(it);
     unlink_from(&stage->all, it, CSC__IN_ALL);
     unlink_from(kind_of(stage, it), it, CSC__OF_KIND);
     server->statistics.in_preface--;
@@ -169,8 +173,8 @@ static csc_connection take_out(csc__preface *it) {
 static bool watch(csc__preface *it) {
     csc_server *server = it->server;
     return !server->base ||
-           (event_assign(event_of(it), server->base, it->connection.descriptor,
-                         EV_READ | EV_PERSIST, server->prefaces->readable, it) == 0 &&
+           (event_assign(event_of(it), server->base, it->descriptor, EV_READ | EV_PERSIST,
+                         server->prefaces->readable, it) == 0 &&
             event_add(event_of(it), NULL) == 0);
 }
 
@@ -184,10 +188,11 @@ static bool keep(csc_server *server, const csc_connection *connection, void *sta
     }
     *it = (csc__preface){
         .server = server,
-        .connection = *connection,
         .state = state,
-        .has_spoken = state != NULL,
         .started = csc__monotonic_milliseconds(),
+        .peer = connection->peer,
+        .descriptor = connection->descriptor,
+        .has_spoken = state != NULL,
     };
     if (!watch(it)) {
         event_debug_unassign(event_of(it));
@@ -247,9 +252,10 @@ bool csc__preface_step(csc__preface *it, csc_connection *connection) {
     csc_server *server = it->server;
     struct csc__prefaces *stage = server->prefaces;
     csc__preface_fault fault = {0};
+    *connection = connection_of(it);
     csc__preface_result result =
-        stage->protocol->step(stage->settings, &it->connection, &it->state, &fault);
-    it->in_vain = result == CSC__PREFACE_NOTHING ? it->in_vain + 1 : 0;
+        stage->protocol->step(stage->settings, connection, &it->state, &fault);
+    it->in_vain = result == CSC__PREFACE_NOTHING ? (uint8_t)(it->in_vain + 1) : 0;
     if (result == CSC__PREFACE_MORE && !it->has_spoken) {
         note_first_bytes(stage, it);
     }
@@ -259,7 +265,7 @@ bool csc__preface_step(csc__preface *it, csc_connection *connection) {
     if (result == CSC__PREFACE_NOTHING) {
         result = CSC__PREFACE_CUT_SHORT;
     }
-    *connection = take_out(it);
+    take_out(it);
     if (result != CSC__PREFACE_PASSED) {
         end(server, connection, result, &fault);
         return false;
@@ -326,9 +332,9 @@ void csc__prefaces_end_all(csc_server *server, bool is_inherited) {
 void csc__prefaces_replace(csc_server *server, int nothing) {
     csc__preface *it = server->prefaces ? server->prefaces->all.first : NULL;
     for (; it; it = it->links[CSC__IN_ALL].next) {
-        if (nothing < 0 || dup3(nothing, it->connection.descriptor, O_CLOEXEC) < 0) {
-            close(it->connection.descriptor);
-            it->connection.descriptor = -1;
+        if (nothing < 0 || dup3(nothing, it->descriptor, O_CLOEXEC) < 0) {
+            close(it->descriptor);
+            it->descriptor = -1;
         }
     }
 }
