@@ -168,7 +168,8 @@ def run(options, progress, command):
         "left_out": left_out,
         "complete": False,
     }
-    rounds = Rounds(steps, setting, progress, options.minutes * 60)
+    floor = next(server for server in here if server.name == servers.FLOOR)
+    rounds = Rounds(steps, setting, progress, options.minutes * 60, floor=floor)
     begun = time.monotonic()
     rounds.run_and_keep(found, path)
     tables.print_all(found)

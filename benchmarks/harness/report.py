@@ -102,12 +102,13 @@ def setting(found):
         f"- Clients on core {join(machine['client_cores'])}, servers on core {join(machine['server_cores'])}, "
         f"loopback, {machine['open_files']:,} open files, net.core.somaxconn {machine['somaxconn']:,}",
         f"- Storm and echo count {found['seconds']:g} s in each round. All figures are medians of rounds that go "
-        "through all servers in turn; ratios are to the floor of the same round.",
+        "through all servers in turn; ratios are to the floor, in storm and echo right before for half as long, "
+        "otherwise in the same round.",
     ]
     if noise:
         worst, load = max((value.most, title) for value, title in noise)
         middle = median(value.median for value, _ in noise)
-        lines.append("- Noise: the floor measured twice in each round differs from itself by "
+        lines.append("- Noise: the floor, measured as one more server in each round, differs from itself by "
                      f"{100 * middle:.1f} % in half of the rounds of a load in the middle, and by {100 * worst:.1f} % in "
                      f"the worst round of all ({load}). Each load has its own in its table.")
     if machine.get("busy", 0) > BUSY:

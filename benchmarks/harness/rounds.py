@@ -3,12 +3,15 @@
 of them; the floor is in each."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import measuring, results
 from .processes import Failed
 from .progress import span
 from .servers import FLOOR, FLOOR_AGAIN
+
+
+TALKING = ("storm", "echo")
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,13 @@ class Rounds:
     """Runs steps and keeps what they measure."""
 
     def __init__(self, steps, setting, progress, limit_seconds, measured=lambda measurement: None,
-                 measure=measuring.measure):
+                 measure=measuring.measure, floor=None):
+        """With a floor, each server that talks is measured right after it: a machine is not the same for a round."""
         self._measure_one = measure
+        self._floor = floor
         self._steps = steps
         self._setting = setting
+        self._floor_setting = replace(setting, seconds=setting.seconds / 2)
         self._progress = progress
         self._limit = limit_seconds
         self._measured = measured
@@ -96,6 +102,8 @@ class Rounds:
         started = time.monotonic()
         measurement = {"load": step.load.name, "server": step.server.name, "round": step.round}
         try:
+            if self._floor and step.load.kind in TALKING and step.server != self._floor:
+                measurement["floor"] = self._measure_one(self._floor, step.load, self._floor_setting)
             measurement["figures"] = self._measure_one(step.server, step.load, self._setting)
         except Failed as error:
             measurement["failure"] = str(error)
@@ -113,5 +121,5 @@ class Rounds:
         known = self._durations.get(load.name)
         if known:
             return sum(known) / len(known)
-        talking = load.kind in ("storm", "echo", "work", "stuck")
+        talking = load.kind in (*TALKING, "work", "stuck")
         return 1 + (self._setting.seconds + self._setting.warm_up if talking else 0)

@@ -25,6 +25,13 @@ class FiguresTests(unittest.TestCase):
         spread = figures.ratio(measurements, "drain", "x", "wall_ns")
         self.assertEqual((spread.median, spread.least, spread.most), (2, 2, 2))
 
+    def test_a_floor_that_was_measured_right_before_comes_before_that_of_the_round(self):
+        measurements = [measured("raw-epoll", 1, 100), measured("x", 1, 300) | {"floor": {"wall_ns": 150}},
+                        measured("raw-epoll-again", 1, 330) | {"floor": {"wall_ns": 300}}]
+        self.assertEqual(figures.ratio(measurements, "drain", "x", "wall_ns").median, 2)
+        self.assertEqual(figures.ratio(measurements, "drain", "x", "wall_ns", base="raw-epoll-again").median, 300 / 330)
+        self.assertAlmostEqual(figures.noise(measurements, "drain", "wall_ns").median, 0.1)
+
     def test_a_round_without_a_floor_has_no_ratio(self):
         measurements = [measured("raw-epoll", 1, 100), measured("x", 1, 150), measured("x", 2, 9000),
                         {"load": "drain", "server": "raw-epoll", "round": 2, "failure": "crashed"}]

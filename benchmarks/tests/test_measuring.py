@@ -122,6 +122,22 @@ class RoundsTests(unittest.TestCase):
         self.assertEqual([(m["round"], m["server"]) for m in measurements],
                          [(1, "nothing"), (1, "also-nothing"), (2, "nothing"), (2, "also-nothing")])
 
+    def test_a_server_that_talks_is_measured_right_after_the_floor(self):
+        floor, other, again = (Server(name, "", None, "1", command=("true",)) for name in ("floor", "other", "again"))
+        calls = []
+
+        def measure(server, load, setting):
+            calls.append((load.name, server.name, setting.seconds))
+            return {"wall_ns": len(calls)}
+
+        steps = schedule([DRAIN, ECHO], [floor, other, again], lambda load: 1)
+        rounds = Rounds(steps, setting(seconds=2), Progress(discarded()), 600, measure=measure, floor=floor)
+        rounds.run()
+        self.assertEqual(calls, [("drain", "floor", 2), ("drain", "other", 2), ("drain", "again", 2),
+                                 ("echo", "floor", 2), ("echo", "floor", 1), ("echo", "other", 2),
+                                 ("echo", "floor", 1), ("echo", "again", 2)])
+        self.assertEqual([m.get("floor", {}).get("wall_ns") for m in rounds.measurements], [None] * 4 + [5, 7])
+
     def test_a_server_that_failed_is_not_tried_again_and_the_others_go_on(self):
         measurements = self.run_rounds([server("drops-one"), server("nothing")], rounds=2)
         self.assertEqual([(m["server"], "failure" in m) for m in measurements],
