@@ -41,6 +41,8 @@ struct Diagnostician {
     /// Of a UNIX socket the kernel does not say how long its queue is, and connecting takes no handshake.
     let isUnix: Bool
     let loops: Int
+    /// Each loop has a listening socket of its own.
+    var hasShards = false
   }
 
   /// What an idle connection needs at least, in the kernel and in the process together.
@@ -52,7 +54,9 @@ struct Diagnostician {
   var diagnosis: TCPServer.Diagnosis {
     TCPServer.Diagnosis(
       lines: [descriptors, connections, pending] + prefaces + sources + rate + [
-        acceptQueue, handshakes, memory, processors,
+        acceptQueue, handshakes,
+      ] + shards + [
+        memory, processors,
       ],
       firstLimit: firstLimit
     )
@@ -132,6 +136,16 @@ struct Diagnostician {
     case .success: "handshakes: as many as the accept queue takes, then SYN cookies"
     case .failure(let unreadable):
       "handshakes: net.ipv4.tcp_max_syn_backlog is \(most); SYN cookies unknown (\(unreadable.reason))"
+    }
+  }
+
+  private var shards: [String] {
+    guard server.hasShards else { return [] }
+    return switch limits.migratesRequests {
+    case .success(0): ["shards: a socket that closes resets who waits for it; net.ipv4.tcp_migrate_req is 0"]
+    case .success:
+      ["shards: who waits for a socket that closes goes to another; net.ipv4.tcp_migrate_req is 1"]
+    case .failure(let unreadable): ["shards: net.ipv4.tcp_migrate_req is unknown (\(unreadable.reason))"]
     }
   }
 

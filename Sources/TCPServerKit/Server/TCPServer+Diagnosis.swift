@@ -25,6 +25,7 @@ extension TCPServer {
   final func diagnose(_ limits: ProcessLimits, for group: TCPServerGroup? = nil) -> Diagnosis {
     let now = statistics
     let pending = group.map { $0.statistics.pending + $0.statistics.inMailbox } ?? now.pending
+    let hasShards = if case .shards = group?.distribution { true } else { false }
     let server = Diagnostician.Server(
       maxConnections: maxConnections,
       excess: excessConnectionPolicy,
@@ -42,7 +43,8 @@ extension TCPServer {
       sources: sourceLimits.map { ($0, serverCore.limiting.sources?.sourcesInUse ?? 0) },
       acceptRate: acceptRate,
       isUnix: listensWithUnixSocket,
-      loops: group?.eventBases.eventBases.count ?? 1
+      loops: group?.eventBases.eventBases.count ?? 1,
+      hasShards: hasShards
     )
     return Diagnostician(server: server, limits: limits).diagnosis
   }

@@ -25,6 +25,8 @@ struct ProcessLimits {
   let longestAcceptQueue: Reading<Int>
   let halfOpenConnections: Reading<Int>
   let synCookies: Reading<Int>
+  /// Whether the kernel gives what waits for a listening socket that closes to another one of the same port.
+  let migratesRequests: Reading<Int>
   /// Of the control group that leaves least; nil where none has a limit.
   let memory: Reading<Memory?>
   /// By the affinity of the calling thread.
@@ -41,6 +43,7 @@ struct ProcessLimits {
     longestAcceptQueue = KernelFile.number("/proc/sys/net/core/somaxconn", root: root)
     halfOpenConnections = KernelFile.number("/proc/sys/net/ipv4/tcp_max_syn_backlog", root: root)
     synCookies = KernelFile.number("/proc/sys/net/ipv4/tcp_syncookies", root: root)
+    migratesRequests = KernelFile.number("/proc/sys/net/ipv4/tcp_migrate_req", root: root)
     memory = Self.memory(root)
     processors = max(ProcessorSet.allowed().count, 1)
     processorQuota = ProcessorSet.quota(root)

@@ -19,6 +19,7 @@ struct DiagnosisTests {
       "proc/sys/net/core/somaxconn": "4096\n",
       "proc/sys/net/ipv4/tcp_max_syn_backlog": "512\n",
       "proc/sys/net/ipv4/tcp_syncookies": "1\n",
+      "proc/sys/net/ipv4/tcp_migrate_req": "0\n",
       "sys/fs/cgroup/cgroup.controllers": "cpu memory\n",
       "sys/fs/cgroup/service/cpu.max": "max 100000\n",
       "sys/fs/cgroup/service/memory.max": "max\n",
@@ -38,7 +39,8 @@ struct DiagnosisTests {
     reserve: Int = 32,
     backlog: Int = .max,
     acceptQueue: (length: Int, limit: Int)? = (3, 4096),
-    loops: Int = 1
+    loops: Int = 1,
+    hasShards: Bool = false
   ) -> Diagnostician.Server {
     Diagnostician.Server(
       maxConnections: maxConnections,
@@ -52,7 +54,8 @@ struct DiagnosisTests {
       acceptQueue: acceptQueue,
       prefaces: nil,
       isUnix: false,
-      loops: loops
+      loops: loops,
+      hasShards: hasShards
     )
   }
 
@@ -194,6 +197,24 @@ struct DiagnosisTests {
     #expect(
       try line("handshakes", server(), [most: nil])
         == "unknown (/proc/sys/net/ipv4/tcp_max_syn_backlog: No such file or directory)"
+    )
+  }
+
+  @Test("Shards: what the kernel does with clients of a socket that closes, where there are several")
+  func shards() throws {
+    let migration = "proc/sys/net/ipv4/tcp_migrate_req"
+    #expect(try line("shards", server()) == nil)
+    #expect(
+      try line("shards", server(hasShards: true))
+        == "a socket that closes resets who waits for it; net.ipv4.tcp_migrate_req is 0"
+    )
+    #expect(
+      try line("shards", server(hasShards: true), [migration: "1\n"])
+        == "who waits for a socket that closes goes to another; net.ipv4.tcp_migrate_req is 1"
+    )
+    #expect(
+      try line("shards", server(hasShards: true), [migration: nil])
+        == "net.ipv4.tcp_migrate_req is unknown (/proc/sys/net/ipv4/tcp_migrate_req: No such file or directory)"
     )
   }
 

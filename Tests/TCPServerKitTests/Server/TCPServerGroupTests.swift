@@ -417,7 +417,12 @@ struct TCPServerGroupTests {
       #expect(diagnosis.lines.contains("pending: 0 of maxPendingConnections, 4"))
       #expect(diagnosis.lines.last?.contains("; 2 loops") == true)
       #expect(diagnosis.firstLimit.hasPrefix("maxConnections, after 9 more connections; "))
+      #expect(!diagnosis.lines.contains { $0.hasPrefix("shards: ") })
       server.close()
+      let shards = TCPServerGroup(on: group, distribution: .shards)
+      try await shards.listen(address: .localHost)
+      #expect(try await shards.diagnose().lines.contains { $0.hasPrefix("shards: ") })
+      shards.close()
     }
   }
 }
