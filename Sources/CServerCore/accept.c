@@ -16,16 +16,28 @@
 // What to do is decided elsewhere: after an error by pause.c and accept_failure.c, for a client by
 // admission.c.
 
+#include "accept.h"
+
+#include "accept_failure.h"
 #include "admission.h"
 #include "clock.h"
-#include "group.h"
+#include "descriptor_reserve.h"
+#include "group_state.h"
 #include "notify.h"
+#include "outcome.h"
 #include "pacing.h"
+#include "pause.h"
+#include "pending_queue.h"
 #include "places.h"
 #include "preface.h"
+#include "preface_list.h"
+#include "private_fd.h"
 #include "probes.h"
-#include "server.h"
+#include "server_type.h"
+#include "settle.h"
 #include "source_limits.h"
+#include "source_table.h"
+#include "state.h"
 
 #include <errno.h>
 #include <sys/socket.h>

@@ -3,14 +3,26 @@
 // What a failed attempt to accept does to a server: it backs off and tries again, rejects the
 // clients that wait, or stops. pause.c decides which.
 
+#include "accept_failure.h"
+
 #include "admission.h"
 #include "clock.h"
-#include "group.h"
+#include "descriptor_reserve.h"
+#include "fork_guard.h"
+#include "group_state.h"
+#include "listener.h"
+#include "listening_socket.h"
 #include "notify.h"
+#include "outcome.h"
 #include "pacing.h"
+#include "pause.h"
 #include "places.h"
+#include "private_fd.h"
 #include "probes.h"
-#include "server.h"
+#include "server_type.h"
+#include "settle.h"
+#include "state.h"
+#include "watchdog.h"
 
 #include <errno.h>
 #include <sys/socket.h>

@@ -10,7 +10,10 @@
 // So while the watched number is free, no connection gets one beyond it. When one gets the watched
 // number or more, those below are used up: then it is time to look, and to watch another.
 
-#include "server.h"
+#include "descriptor_reserve.h"
+
+#include "private_fd.h"
+#include "server_type.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -10,8 +10,14 @@
 // One thread uses a server; this list alone is shared, under its mutex, and is touched when
 // listening starts and stops and when the process forks, never on the accept path.
 
-#include "preface.h"
-#include "server.h"
+#include "fork_guard.h"
+
+#include "listening_socket.h"
+#include "preface_list.h"
+#include "private_fd.h"
+#include "server_type.h"
+#include "state.h"
+#include "watchdog.h"
 
 #include <fcntl.h>
 #include <pthread.h>

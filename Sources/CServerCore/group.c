@@ -5,7 +5,19 @@
 // The group's memory is shared by the server that accepts and by the members, and goes with the
 // last of them.
 
-#include "group.h"
+#include "accept.h"
+#include "fork_guard.h"
+#include "group_list.h"
+#include "group_state.h"
+#include "group_type.h"
+#include "mailbox.h"
+#include "member.h"
+#include "placing.h"
+#include "private_fd.h"
+#include "server_type.h"
+#include "settle.h"
+#include "state.h"
+#include "waker.h"
 
 #include <errno.h>
 #include <event2/event.h>

@@ -3,7 +3,9 @@
 // The process's list of groups. When the process forks, their locks are held: other threads, which
 // the child has not, would have left it a lock for ever, and a mailbox that just grows.
 
-#include "group.h"
+#include "group_list.h"
+
+#include "group_type.h"
 
 #include <pthread.h>
 

@@ -5,9 +5,15 @@
 // The accepting thread stores `wants_room` and then looks at the members; a member stores what it
 // has to offer and then looks at `wants_room`. Whichever comes second sees the other.
 
+#include "group_state.h"
+
 #include "clock.h"
-#include "group.h"
+#include "group_list.h"
+#include "group_type.h"
+#include "mailbox.h"
+#include "server_type.h"
 #include "source_table.h"
+#include "waker.h"
 
 #include <event2/event.h>
 #include <stddef.h>

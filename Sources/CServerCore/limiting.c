@@ -3,8 +3,16 @@
 // A server with limits for one source, or with a rate: getting them, and going on when a pause for
 // the rate is over.
 
+#include "accept.h"
+#include "fork_guard.h"
+#include "group_state.h"
 #include "pacing.h"
-#include "source_limits.h"
+#include "pending_queue.h"
+#include "rate.h"
+#include "server_type.h"
+#include "settle.h"
+#include "source_table.h"
+#include "state.h"
 
 #include <errno.h>
 #include <event2/event.h>

@@ -6,8 +6,11 @@
 // A second event on the same socket, the poll event, keeps it in the poll set meanwhile, so that
 // both are free.
 
+#include "listener.h"
+
 #include "clock.h"
-#include "server.h"
+#include "listening_socket.h"
+#include "server_type.h"
 
 #include <errno.h>
 #include <event2/event.h>

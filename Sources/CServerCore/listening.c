@@ -3,9 +3,14 @@
 // How a server begins to listen: on an address, at a path, or on a socket that it adopts; and where
 // it listens.
 
+#include "accept.h"
+#include "fork_guard.h"
 #include "listening_path.h"
+#include "listening_socket.h"
+#include "loop.h"
 #include "notify.h"
-#include "server.h"
+#include "server_type.h"
+#include "state.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -193,6 +193,20 @@ bool csc__listening_socket_listen(csc__listening_socket *listening, const csc__o
            fail(failure, CSC_CALL_LISTEN, errno);
 }
 
+typedef struct own_sockets {
+    const csc__listening_socket *sockets;
+    size_t count;
+} own_sockets;
+
+static bool is_own(unsigned long inode, const void *context) {
+    const own_sockets *own = context;
+    size_t index = 0;
+    while (index < own->count && own->sockets[index].inode != inode) {
+        index++;
+    }
+    return index < own->count;
+}
+
 static bool open_all(csc__listening_socket *sockets, size_t count, size_t *opened,
                      const csc_address *address, const csc__opening *opening,
                      csc__failure *failure) {
@@ -214,7 +228,8 @@ static bool open_all(csc__listening_socket *sockets, size_t count, size_t *opene
         }
     }
     // Since the first one was bound, another process of the same user may have joined.
-    if (count > 1 && csc__others_listen(sockets, count)) {
+    const own_sockets own = {sockets, count};
+    if (count > 1 && csc__others_listen(&sockets[0].address, is_own, &own)) {
         return fail(failure, CSC_CALL_BIND, EADDRINUSE);
     }
     return true;

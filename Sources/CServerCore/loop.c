@@ -6,14 +6,30 @@
 // them. libevent keeps EAGAIN, EINTR and ECONNABORTED to itself: without a count of the turns that
 // brought no client, the loop would find the socket ready again and again, and accept nothing.
 
+#include "loop.h"
+
+#include "accept.h"
+#include "accept_failure.h"
+#include "budget.h"
 #include "clock.h"
-#include "group.h"
+#include "descriptor_reserve.h"
+#include "fork_guard.h"
+#include "group_state.h"
+#include "listener.h"
+#include "listening_socket.h"
 #include "notify.h"
+#include "outcome.h"
 #include "pacing.h"
+#include "pause.h"
 #include "places.h"
-#include "preface.h"
+#include "placing.h"
+#include "preface_list.h"
 #include "probes.h"
-#include "server.h"
+#include "server_type.h"
+#include "settle.h"
+#include "sharing.h"
+#include "state.h"
+#include "watchdog.h"
 
 #include <errno.h>
 #include <event2/event.h>

@@ -4,7 +4,18 @@
 // accepting, limits receiving: what a member must not take stays in its mailbox, from where the
 // accepting thread places it elsewhere.
 
+#include "member.h"
+
+#include "accept.h"
+#include "fork_guard.h"
+#include "group_state.h"
+#include "group_type.h"
+#include "mailbox.h"
+#include "pending_queue.h"
+#include "server_type.h"
+#include "settle.h"
 #include "source_limits.h"
+#include "state.h"
 
 #include <sys/socket.h>
 #include <unistd.h>

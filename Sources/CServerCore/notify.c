@@ -5,6 +5,8 @@
 
 #include "notify.h"
 
+#include "server_type.h"
+
 void csc__report(csc_server *server) {
     if (server->reporting) {
         server->report_due = true;

@@ -4,7 +4,7 @@
 #ifndef CSC_NOTIFY_H
 #define CSC_NOTIFY_H
 
-#include "server.h"
+#include "server_type.h"
 
 typedef enum csc__notice {
     CSC__NEW_CONNECTION,

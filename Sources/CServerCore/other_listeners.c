@@ -26,17 +26,14 @@ static void write_address(const struct sockaddr_storage *name, char text[ADDRESS
     snprintf(text, ADDRESS + 1, "%08X%08X%08X%08X", words[0], words[1], words[2], words[3]);
 }
 
-static bool is_one_of(const csc__listening_socket *sockets, size_t count, unsigned long inode) {
-    for (size_t index = 0; index < count; index++) {
-        if (sockets[index].inode == inode) {
-            return true;
-        }
-    }
-    return false;
-}
+typedef struct wanted {
+    char address[ADDRESS + 1];
+    uint16_t port;
+    bool (*is_own)(unsigned long inode, const void *context);
+    const void *context;
+} wanted;
 
-static bool has_others(FILE *table, const char *address, const csc__listening_socket *sockets,
-                       size_t count) {
+static bool has_others(FILE *table, const wanted *it) {
     char line[LINE];
     unsigned state = LISTENING;
     bool is_heading = true;
@@ -51,25 +48,27 @@ static bool has_others(FILE *table, const char *address, const csc__listening_so
         state = 0;
         sscanf(line, "%*u: %32[0-9A-F]:%4X %*32[0-9A-F]:%*4X %2X %*s %*s %*s %*u %*u %lu", one,
                &port, &state, &inode);
-        if (state == LISTENING && port == sockets[0].address.port && strcmp(one, address) == 0 &&
-            !is_one_of(sockets, count, inode)) {
+        if (state == LISTENING && port == it->port && strcmp(one, it->address) == 0 &&
+            !it->is_own(inode, it->context)) {
             return true;
         }
     }
     return false;
 }
 
-bool csc__others_listen(const csc__listening_socket *sockets, size_t count) {
+bool csc__others_listen(const csc_address *address,
+                        bool (*is_own)(unsigned long inode, const void *context),
+                        const void *context) {
     struct sockaddr_storage name;
-    char address[ADDRESS + 1];
-    csc_address_to_sockaddr(&sockets[0].address, &name);
-    write_address(&name, address);
+    wanted it = {.port = address->port, .is_own = is_own, .context = context};
+    csc_address_to_sockaddr(address, &name);
+    write_address(&name, it.address);
     bool is_ipv4 = name.ss_family == AF_INET;
     FILE *table = fopen(is_ipv4 ? "/proc/thread-self/net/tcp" : "/proc/thread-self/net/tcp6", "re");
     if (!table) {
         return false;
     }
-    bool others = has_others(table, address, sockets, count);
+    bool others = has_others(table, &it);
     fclose(table);
     return others;
 }

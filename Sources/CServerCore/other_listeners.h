@@ -4,10 +4,12 @@
 #ifndef CSC_OTHER_LISTENERS_H
 #define CSC_OTHER_LISTENERS_H
 
-#include "listening_socket.h"
+#include "CServerCore.h"
 
-// Whether another socket of the thread's network namespace listens on the address and port of
-// these; false where the kernel does not say.
-bool csc__others_listen(const csc__listening_socket *sockets, size_t count);
+// Whether a socket of the thread's network namespace listens on this address and port that is not one's
+// own; false where the kernel does not say.
+bool csc__others_listen(const csc_address *address,
+                        bool (*is_own)(unsigned long inode, const void *context),
+                        const void *context);
 
 #endif

@@ -5,6 +5,8 @@
 #include "pacing.h"
 
 #include "clock.h"
+#include "rate.h"
+#include "server_type.h"
 
 #include <event2/event.h>
 #include <stdlib.h>

@@ -9,7 +9,7 @@
 #define CSC_PACING_H
 
 #include "rate.h"
-#include "server.h"
+#include "server_type.h"
 
 struct csc__pacing {
     csc_rate *rate;      // retained

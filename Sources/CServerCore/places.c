@@ -7,11 +7,16 @@
 
 #include "places.h"
 
+#include "budget.h"
+#include "server_type.h"
+#include "settle.h"
+#include "waker.h"
+
 #include <stdlib.h>
 
 static csc__place await(csc_server *server, struct csc__places *it) {
     csc__budget_queue(it->budget, &it->waiter);
-    it->awaits = true;
+    server->awaits_place = true;
     if (csc__budget_take(it->budget)) {
         csc__place_stop_waiting(server);
         return CSC__PLACE_TAKEN;
@@ -53,25 +58,23 @@ bool csc__place_resets(const csc_server *server) {
 
 void csc__place_look(csc_server *server) {
     struct csc__places *it = server->places;
-    if (it && it->awaits) {
+    if (server->awaits_place) {
         csc__budget_leave(it->budget, &it->waiter);
-        it->awaits = false;
+        server->awaits_place = false;
         csc__set_limits(server);
     }
 }
 
 void csc__place_stop_waiting(csc_server *server) {
-    struct csc__places *it = server->places;
-    if (it && it->awaits) {
+    if (server->awaits_place) {
         csc__place_look(server);
-        csc__budget_offer(it->budget);
+        csc__budget_offer(server->places->budget);
     }
 }
 
 bool csc__place_is_due(csc_server *server, int64_t now) {
-    struct csc__places *it = server->places;
-    return it && it->awaits &&
-           (atomic_exchange(&it->is_woken, false) || now >= server->watchdog.next_look);
+    return server->awaits_place &&
+           (atomic_exchange(&server->places->is_woken, false) || now >= server->watchdog.next_look);
 }
 
 void csc__places_free(csc_server *server) {

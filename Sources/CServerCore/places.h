@@ -6,26 +6,14 @@
 #ifndef CSC_PLACES_H
 #define CSC_PLACES_H
 
-#include "budget.h"
-#include "server.h"
-#include "waker.h"
-
-struct csc__places {
-    csc__budget_waiter waiter; // first: it is also the address of this
-    csc_budget *budget;        // retained
-    csc_server *server;
-    csc__waker waker;     // of the server's loop; none without one
-    bool awaits;          // a place: entered the queue, and has not looked since
-    atomic_bool is_woken; // for a wait, which takes the loop's place
-};
+#include "places_type.h"
+#include "server_type.h"
 
 typedef enum csc__place {
     CSC__PLACE_TAKEN,   // or there is no budget
     CSC__PLACE_AWAITED, // the server is woken when there may be one
     CSC__PLACE_REFUSED, // clients do not wait for one
 } csc__place;
-
-// places.c
 
 // For a client that is to be accepted. csc_server_finish() takes one in any case.
 csc__place csc__place_take(csc_server *server);
@@ -50,10 +38,5 @@ bool csc__place_is_due(csc_server *server, int64_t now);
 
 // Gives all back.
 void csc__places_free(csc_server *server);
-
-// sharing.c
-
-// Tries again to accept where the server waits for a place.
-void csc__look_for_place(csc_server *server);
 
 #endif

@@ -7,9 +7,19 @@
 // the mailbox itself is the gauge, and loops that are well do nothing for it. Where the program
 // chooses the loop, or the peer's address does, connections stay where they belong.
 
+#include "placing.h"
+
+#include "accept.h"
 #include "clock.h"
-#include "group.h"
+#include "group_state.h"
+#include "group_type.h"
+#include "mailbox.h"
+#include "member.h"
 #include "probes.h"
+#include "server_type.h"
+#include "settle.h"
+#include "state.h"
+#include "waker.h"
 
 #include <event2/event.h>
 #include <limits.h>

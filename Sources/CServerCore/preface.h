@@ -13,7 +13,7 @@
 #ifndef CSC_PREFACE_H
 #define CSC_PREFACE_H
 
-#include "server.h"
+#include "server_type.h"
 
 typedef enum csc__preface_result {
     CSC__PREFACE_NOTHING, // the peer has sent nothing since the last step
@@ -97,41 +97,5 @@ struct csc__prefaces {
 static inline bool csc__preface_is_due(const csc_server *server) {
     return server->prefaces && server->prefaces->is_required && !server->member;
 }
-
-// Begins with a connection that is let in, and which is live from now on. True when it has got past
-// the preface at once; it may be another then. Otherwise it is in the preface, or has ended.
-bool csc__preface_begin(csc_server *server, csc_connection *connection);
-
-// Goes on with one; the same answer.
-bool csc__preface_step(csc__preface *it, csc_connection *connection);
-
-// Ends those whose time is over.
-void csc__prefaces_expire(csc_server *server);
-
-// When the first of them is to end, in monotonic milliseconds; INT64_MAX where there is none.
-int64_t csc__prefaces_deadline(const csc_server *server);
-
-// Ends all, because the server closes. `is_inherited`: in a child of fork(), whose epoll is its parent's.
-void csc__prefaces_end_all(csc_server *server, bool is_inherited);
-
-// To be called where there were so many: reports that none is left.
-void csc__prefaces_note_end(csc_server *server, uint64_t before);
-
-// In a child of fork(): what the parent's epoll knows by the numbers of these sockets refers to
-// `nothing` in the child.
-void csc__prefaces_replace(csc_server *server, int nothing);
-
-void csc__prefaces_free(csc_server *server);
-
-// preface_events.c
-
-// For a server that has none yet; NULL when memory is short.
-struct csc__prefaces *csc__prefaces_new(csc_server *server);
-
-// As poll(2), of two entries of a wait and of all that are in the preface.
-int csc__poll_with_prefaces(csc_server *server, struct pollfd *entries, int timeout);
-
-// Goes on with those that were ready then. How many were taken.
-int csc__prefaces_go_on(csc_server *server);
 
 #endif

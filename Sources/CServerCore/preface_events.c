@@ -3,7 +3,15 @@
 // What drives the connections in the preface: their events, their timer, and csc_server_wait(), which
 // polls them.
 
+#include "preface_events.h"
+
+#include "accept.h"
+#include "fork_guard.h"
+#include "outcome.h"
 #include "preface.h"
+#include "preface_list.h"
+#include "server_type.h"
+#include "state.h"
 
 #include <errno.h>
 #include <event2/event.h>

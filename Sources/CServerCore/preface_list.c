@@ -9,13 +9,17 @@
 // All have the same time, so the order in which they began is that of their deadlines, and one timer
 // for the first is enough. Each owns its connection; the list of all owns it.
 
-#include "preface.h"
+#include "preface_list.h"
 
 #include "admission.h"
 #include "clock.h"
-#include "group.h"
+#include "group_state.h"
 #include "notify.h"
+#include "preface.h"
+#include "private_fd.h"
 #include "probes.h"
+#include "server_type.h"
+#include "settle.h"
 
 #include <event2/event.h>
 #include <event2/event_struct.h>

@@ -4,7 +4,11 @@
 // be in it.
 
 #include "preface.h"
+#include "preface_events.h"
 #include "proxy_receiver.h"
+#include "server_type.h"
+#include "settle.h"
+#include "state.h"
 
 #include <errno.h>
 #include <event2/event.h>

@@ -8,6 +8,8 @@
 
 #include "proxy_receiver.h"
 
+#include "preface.h"
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>

@@ -6,12 +6,27 @@
 // is borrowed. csc_server_free() in a callback closes at once and leaves the memory to the
 // outermost frame.
 
-#include "group.h"
-#include "notify.h"
+#include "accept.h"
+#include "accept_failure.h"
+#include "fork_guard.h"
+#include "group_state.h"
+#include "group_type.h"
+#include "listener.h"
+#include "listening_socket.h"
+#include "mailbox.h"
+#include "member.h"
+#include "outcome.h"
+#include "pause.h"
+#include "pending_queue.h"
 #include "places.h"
-#include "preface.h"
+#include "preface_list.h"
+#include "private_fd.h"
 #include "probes.h"
+#include "server_type.h"
+#include "settle.h"
 #include "source_limits.h"
+#include "source_table.h"
+#include "state.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -3,7 +3,11 @@
 // What a program sets and asks of a server: callbacks and limits. Each may be called at any time;
 // what a change means for accepting is csc__settle()'s business.
 
-#include "group.h"
+#include "accept.h"
+#include "descriptor_reserve.h"
+#include "group_state.h"
+#include "server_type.h"
+#include "settle.h"
 
 #include <limits.h>
 

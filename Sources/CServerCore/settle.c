@@ -4,12 +4,17 @@
 // number of connections that may come before that has to be computed again. Nothing is remembered
 // in pieces, and nothing here calls the program.
 
+#include "settle.h"
+
+#include "budget.h"
 #include "clock.h"
-#include "group.h"
+#include "group_state.h"
+#include "listener.h"
 #include "pacing.h"
-#include "places.h"
+#include "pending_queue.h"
+#include "places_type.h"
 #include "preface.h"
-#include "server.h"
+#include "server_type.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -17,9 +22,8 @@
 void csc__set_limits(csc_server *server) {
     uint32_t limit = server->max_connections < 0 ? UINT32_MAX : (uint32_t)server->max_connections;
     bool waits = server->excess == CSC_EXCESS_WAIT;
-    bool awaits_place = server->places && server->places->awaits;
     bool awaits_token = server->pacing && server->pacing->awaits;
-    server->pause_threshold = awaits_place || awaits_token ? 0 : waits ? limit : UINT32_MAX;
+    server->pause_threshold = server->awaits_place || awaits_token ? 0 : waits ? limit : UINT32_MAX;
     bool asks = server->admission || csc__preface_is_due(server);
     server->only_counts_sources = server->sources && waits && !asks && !server->incoming_connection;
     server->only_reads_preface = csc__preface_is_due(server) && waits && !server->admission &&

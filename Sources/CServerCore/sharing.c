@@ -6,7 +6,18 @@
 // such a server has no listener of libevent's, and accepts when the poll event says that clients
 // are there, step by step.
 
+#include "sharing.h"
+
+#include "accept.h"
+#include "budget.h"
+#include "fork_guard.h"
+#include "outcome.h"
 #include "places.h"
+#include "private_fd.h"
+#include "server_type.h"
+#include "settle.h"
+#include "state.h"
+#include "waker.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -38,7 +49,7 @@ void csc__accept_batch(csc_server *server) {
 // An attempt that finds no client gives its place back, which wakes the next; where there is no
 // attempt, that is done here.
 void csc__look_for_place(csc_server *server) {
-    if (!server->places || !server->places->awaits) {
+    if (!server->awaits_place) {
         return;
     }
     csc__place_look(server);

@@ -4,7 +4,7 @@
 #ifndef CSC_SOURCE_LIMITS_H
 #define CSC_SOURCE_LIMITS_H
 
-#include "group.h"
+#include "group_type.h"
 #include "source_table.h"
 
 // A member's is that of the acceptor. Any thread may ask that has a connection which counts there.

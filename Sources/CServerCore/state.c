@@ -2,10 +2,16 @@
 
 // The end of a server's memory, and its last error.
 
-#include "group.h"
+#include "state.h"
+
+#include "group_state.h"
+#include "group_type.h"
 #include "pacing.h"
+#include "pending_queue.h"
 #include "places.h"
-#include "preface.h"
+#include "preface_list.h"
+#include "private_fd.h"
+#include "server_type.h"
 
 #include <errno.h>
 #include <stdlib.h>

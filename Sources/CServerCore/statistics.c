@@ -3,7 +3,11 @@
 // The counters of a server, of a member of a group, and of a group.
 
 #include "clock.h"
-#include "group.h"
+#include "group_state.h"
+#include "group_type.h"
+#include "mailbox.h"
+#include "server_type.h"
+#include "state.h"
 
 #include <errno.h>
 #include <netinet/in.h>

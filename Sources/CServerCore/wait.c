@@ -4,11 +4,19 @@
 // steps. The loop is never run from here, so that a wait inside a callback does not run other
 // callbacks.
 
+#include "accept.h"
 #include "clock.h"
+#include "fork_guard.h"
+#include "loop.h"
+#include "outcome.h"
 #include "pacing.h"
 #include "places.h"
-#include "preface.h"
-#include "server.h"
+#include "preface_events.h"
+#include "preface_list.h"
+#include "private_fd.h"
+#include "server_type.h"
+#include "settle.h"
+#include "state.h"
 
 #include <errno.h>
 #include <poll.h>
