@@ -53,7 +53,6 @@ class Rounds:
         self._floor = floor
         self._steps = steps
         self._setting = setting
-        self._floor_setting = replace(setting, seconds=setting.seconds / 2)
         self._progress = progress
         self._limit = limit_seconds
         self._measured = measured
@@ -103,7 +102,8 @@ class Rounds:
         measurement = {"load": step.load.name, "server": step.server.name, "round": step.round}
         try:
             if self._floor and step.load.kind in TALKING and step.server != self._floor:
-                measurement["floor"] = self._measure_one(self._floor, step.load, self._floor_setting)
+                shorter = replace(self._setting, seconds=self._setting.seconds / 2)
+                measurement["floor"] = self._measure_one(self._floor, step.load, shorter)
             measurement["figures"] = self._measure_one(step.server, step.load, self._setting)
         except Failed as error:
             measurement["failure"] = str(error)
