@@ -6,6 +6,7 @@
 // The two are processes of one user, but not of one version: whatever arrives is checked, and the
 // descriptors of a message that is not as it should be are closed.
 
+#include "clock.h"
 #include "handover_values.h"
 #include "inherited.h"
 #include "readiness.h"
@@ -16,14 +17,11 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 // A process under load may be slow; one that hangs keeps nothing from serving meanwhile.
-enum { MESSAGE_MSEC = 5000, LONGEST_PATH = 90 };
-
-static const struct timeval longest_connect = {.tv_sec = 1};
+enum { MESSAGE_MSEC = 5000, CONNECT_MSEC = 1000, LONGEST_PATH = 90 };
 
 typedef union control {
     struct cmsghdr aligned;
@@ -291,6 +289,16 @@ int csc_handover_wait_drained(int control, int msec, uint64_t *served, uint64_t 
     return errnum;
 }
 
+// A predecessor that is just handing over to others lets this one wait.
+static int connect_in_time(int opened, const struct sockaddr_un *name) {
+    int64_t deadline = csc__monotonic_milliseconds() + CONNECT_MSEC;
+    int errnum = EINTR;
+    while (errnum == EINTR && csc__may_send_until(opened, deadline)) {
+        errnum = connect(opened, (const struct sockaddr *)name, sizeof *name) == 0 ? 0 : errno;
+    }
+    return errnum == EINTR || errnum == EAGAIN ? ETIMEDOUT : errnum;
+}
+
 int csc_handover_connect(const char *path, int *control) {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     size_t length = strlen(path);
@@ -303,13 +311,8 @@ int csc_handover_connect(const char *path, int *control) {
     if (errnum != 0) {
         return errnum;
     }
-    // A predecessor that is just handing over to others lets this one wait.
-    setsockopt(opened, SOL_SOCKET, SO_SNDTIMEO, &longest_connect, sizeof longest_connect);
-    if (length == 0) {
-        errnum = ENOENT; // never an abstract name
-    } else if (connect(opened, (struct sockaddr *)&name, sizeof name) != 0) {
-        errnum = errno == EAGAIN ? ETIMEDOUT : errno;
-    } else {
+    errnum = length == 0 ? ENOENT : connect_in_time(opened, &name); // never an abstract name
+    if (errnum == 0) {
         errnum = check_peer(opened);
     }
     if (errnum != 0) {

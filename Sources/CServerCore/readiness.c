@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 
 int csc__wait_until_ready(int descriptor, short events, int msec) {
     int64_t deadline = csc__monotonic_milliseconds() + msec;
@@ -22,4 +24,13 @@ int csc__wait_until_ready(int descriptor, short events, int msec) {
             return errno;
         }
     }
+}
+
+bool csc__may_send_until(int descriptor, int64_t deadline) {
+    int64_t rest = deadline - csc__monotonic_milliseconds();
+    struct timeval limit = {.tv_sec = rest / 1000, .tv_usec = rest % 1000 * 1000};
+    if (rest > 0) {
+        setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    }
+    return rest > 0;
 }

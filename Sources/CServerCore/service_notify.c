@@ -3,6 +3,7 @@
 // Messages to the service manager, as sd_notify(3) describes: a datagram each, on a socket that is
 // made for it, because there are few.
 
+#include "clock.h"
 #include "readiness.h"
 #include "service_variables.h"
 
@@ -16,14 +17,15 @@
 #include <unistd.h>
 
 // A manager whose queue is full holds the program up for so long.
-static const struct timeval longest_wait = {.tv_sec = 1};
+enum { LONGEST_WAIT_MSEC = 1000 };
 
 static int send_message(int sender, const struct msghdr *message) {
-    ssize_t sent;
-    do {
-        sent = sendmsg(sender, message, MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    return sent < 0 ? errno : 0;
+    int64_t deadline = csc__monotonic_milliseconds() + LONGEST_WAIT_MSEC;
+    int errnum = EINTR;
+    while (errnum == EINTR && csc__may_send_until(sender, deadline)) {
+        errnum = sendmsg(sender, message, MSG_NOSIGNAL) >= 0 ? 0 : errno;
+    }
+    return errnum == EINTR ? EAGAIN : errnum;
 }
 
 int csc_notify(const char *manager, const char *state, int descriptor) {
@@ -40,7 +42,6 @@ int csc_notify(const char *manager, const char *state, int descriptor) {
     if (sender < 0) {
         return errno;
     }
-    setsockopt(sender, SOL_SOCKET, SO_SNDTIMEO, &longest_wait, sizeof longest_wait);
     struct iovec text = {.iov_base = (void *)(uintptr_t)state, .iov_len = strlen(state)};
     union {
         struct cmsghdr aligned;

@@ -4,6 +4,7 @@
 // connect.
 
 #include "handover_pair.h"
+#include "signal_storm.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -301,12 +302,30 @@ static void the_control_socket_is_the_users_alone(void **state) {
     assert_int_equal(csc_handover_accept(listener, -1, &accepted), 0);
     assert_true(is_close_on_exec(fixture_own(it, accepted)));
     assert_int_equal(csc_handover_accept(listener, 0, &accepted), ETIMEDOUT);
-    // Two wait in its queue, and a third gives up.
+    remove_place(&where);
+}
+
+// Two successors wait in its queue, and a third gives up.
+static void fill_queue(fixture *it, const place *where) {
+    int control = -1;
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(csc_handover_connect(where.path, &control), 0);
+        assert_int_equal(csc_handover_connect(where->path, &control), 0);
         fixture_own(it, control);
     }
-    assert_int_equal(csc_handover_connect(where.path, &control), ETIMEDOUT);
+    assert_int_equal(csc_handover_connect(where->path, &control), ETIMEDOUT);
+}
+
+static void signals_neither_end_nor_prolong_the_wait_for_a_busy_predecessor(void **state) {
+    skip_under_valgrind("it delivers signals later, to a handler that is gone");
+    fixture *it = *state;
+    place where = make_place();
+    int control = -1;
+    listen_at(it, &where);
+    fill_queue(it, &where);
+    signal_storm storm = begin_storm();
+    int errnum = csc_handover_connect(where.path, &control);
+    end_storm(&storm);
+    assert_int_equal(errnum, ETIMEDOUT);
     remove_place(&where);
 }
 
@@ -652,6 +671,7 @@ int main(void) {
         fact(a_process_that_ends_is_noticed_at_once),
         fact(a_process_that_says_nothing_is_given_up_after_five_seconds),
         fact(the_control_socket_is_the_users_alone),
+        fact(signals_neither_end_nor_prolong_the_wait_for_a_busy_predecessor),
         fact(a_path_is_taken_over_from_a_predecessor_dead_or_alive),
         fact(a_path_that_is_anything_else_is_left_alone),
         fact(processes_of_another_user_are_refused),
