@@ -46,10 +46,14 @@ extension TCPSocket {
   }
 
   func connectAndWait(_ timeout: Duration?, _ begin: (TCPSocket) -> Void) async throws {
-    guard currentState == .unconnected else {
+    // As `begin` does, but what its handlers begin is not this call's.
+    if flags.contains(.lingering) { becomeUnconnected() }
+    guard currentState == .unconnected || currentState == .bound else {
       throw refuseAsync("connect() called when already connected or connecting")
     }
     begin(self)
+    // To a path no socket connects that is bound.
+    guard currentState != .bound else { throw lastError }
     if currentState != .connected {
       do {
         try await waitForStateChange(timeout)
