@@ -247,6 +247,7 @@ extension TCPSocket {
     flags.formIntersection([.wantsInput, .inReadyRead, .inBytesWritten])
     unreportedWritten = 0
     peer = csc_address()
+    existingDetails?.hasOverflowed = false
     guard let origin = existingDetails?.origin else { return }
     origin.beginning = nil
     origin.transport = nil

@@ -51,4 +51,35 @@ struct ConnectingAgainTests {
       withExtendedLifetime(atPath) {}
     }
   }
+
+  @Test("The limit of what may be held ends each connection of a socket that overflows")
+  func overflowsAgain() async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let socket = TCPSocket()
+      socket.writeBufferLimit = WriteBufferLimit(bytes: 1 << 20)
+      for _ in 0..<2 {
+        try await socket.connect(to: "127.0.0.1", port: server.serverPort)
+        #expect(socket.hold(16 << 20) == 16 << 20)
+        #expect(socket.hold(1) == -1)
+        try await until { socket.state == .unconnected }
+      }
+    }
+  }
+
+  @Test("A connection that has overflowed, and was aborted, does not end the next one")
+  func overflowOfTheLast() async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let socket = TCPSocket()
+      socket.writeBufferLimit = WriteBufferLimit(bytes: 1 << 20)
+      try await socket.connect(to: "127.0.0.1", port: server.serverPort)
+      #expect(socket.hold(16 << 20) == 16 << 20)
+      #expect(socket.hold(1) == -1)
+      socket.abort()
+      try await socket.connect(to: "127.0.0.1", port: server.serverPort)
+      await turns()
+      #expect(socket.state == .connected)
+    }
+  }
 }
