@@ -116,6 +116,10 @@ INTERPOSE_TRANSFER(FAULT_RECV, recv, (int fd, void *buffer, size_t size, int fla
                    (fd, buffer, size, flags))
 INTERPOSE_TRANSFER(FAULT_SEND, send, (int fd, const void *buffer, size_t size, int flags),
                    (fd, buffer, size, flags))
+INTERPOSE_TRANSFER(FAULT_SPLICE, splice,
+                   (int from, long *from_offset, int to, long *to_offset, size_t size,
+                    unsigned int flags),
+                   (from, from_offset, to, to_offset, size, flags))
 INTERPOSE_TRANSFER(FAULT_WRITE, write, (int fd, const void *buffer, size_t size),
                    (fd, buffer, size))
 

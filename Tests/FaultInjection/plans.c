@@ -60,6 +60,7 @@ static const char *const names[FAULT_CALLS] = {
     [FAULT_SHUTDOWN] = "shutdown",
     [FAULT_SOCKET] = "socket",
     [FAULT_SOCKETPAIR] = "socketpair",
+    [FAULT_SPLICE] = "splice",
     [FAULT_TIMERFD_CREATE] = "timerfd_create",
     [FAULT_TIMERFD_SETTIME] = "timerfd_settime",
     [FAULT_UNLINK] = "unlink",

@@ -128,7 +128,7 @@ final class RelayPipes: @unchecked Sendable {
 
   /// Looks whether a splice has failed because there is none: then no further one is tried.
   func isRefusal(_ errnum: CInt) -> Bool {
-    guard [EINVAL, ENOSYS, EPERM, EACCES].contains(errnum) else { return false }
+    guard [ENOSYS, EPERM, EACCES].contains(errnum) else { return false }
     isRefused = true
     closeFree()
     return true

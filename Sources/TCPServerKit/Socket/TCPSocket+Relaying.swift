@@ -203,6 +203,8 @@ final class RelaySide {
   let other: TCPSocket
   /// What has broken this socket's connection: its last error is soon that of a task that was woken for it.
   var failure: SocketError?
+  /// The kernel does not splice what this socket receives: it is of a kind that cannot be.
+  var isCopied = false
   /// What holds bytes for this socket that the kernel has not taken yet.
   var pipe: RelayPipe?
 

@@ -18,6 +18,7 @@ extension TCPSocket {
   /// Whether what this connection receives can go to another one without being copied.
   func maySplice(to target: TCPSocket) -> Bool {
     bytesHeld == 0 && target.output == nil && isPlain && target.isPlain
+      && !(existingDetails?.relay?.isCopied ?? false)
   }
 
   /// A TCP connection whose bytes no transport changes.
@@ -71,7 +72,8 @@ extension TCPSocket {
   /// - Returns: nil when nothing has come yet.
   private func look(after outcome: SystemCalls.Outcome, _ pipes: RelayPipes) throws -> Filling? {
     if case .failed(let errnum) = outcome, !outcome.wouldBlock {
-      return pipes.isRefusal(errnum) ? .copy : try endInput(after: outcome)
+      if errnum == EINVAL { existingDetails?.relay?.isCopied = true }
+      return errnum == EINVAL || pipes.isRefusal(errnum) ? .copy : try endInput(after: outcome)
     }
     let peeked = SystemCalls.peekInput(descriptor)
     if case .value(let count) = peeked, count > 0 { return .copy }
