@@ -85,7 +85,7 @@ extension TCPServer {
   ///   - timedOut: if not nil, set to whether the time ran out; untouched when the server does not listen.
   /// - Returns: whether ``hasPendingConnections`` is true now. False with ``SocketError/socketTimeout`` when the time
   ///   ran out, with another ``serverError`` when accepting failed, and when the server does not listen.
-  @available(*, noasync, message: "It blocks its thread: use accept() or connections")
+  @available(*, noasync, message: "It blocks its thread: use accept() or incomingConnections")
   @safe @discardableResult
   public final func waitForNewConnection(
     msec: Int = 0,
