@@ -57,9 +57,9 @@ struct Gateway: ParsableCommand {
       }
     }
     for place in listen {
-      guard !backend.contains(place) else {
+      if let own = backend.first(where: { place.isReached(from: $0) }) {
         throw ValidationError(
-          "\(place) is given to --listen and to --backend: the gateway would connect to itself."
+          "--backend \(own) leads to --listen \(place): the gateway would connect to itself."
         )
       }
       try headers.validate(for: place)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
+import Glibc
+import ServerProgram
 import TCPServerKit
 
 /// Where a socket is: a host and a port, or a path, as the command line names it.
@@ -59,6 +61,16 @@ enum Place: Hashable, Sendable, CustomStringConvertible {
     if case .path(let path) = self { path.hasPrefix("@") } else { false }
   }
 
+  /// Whether what connects to `backend` arrives here.
+  func isReached(from backend: Place) -> Bool {
+    switch (self, backend) {
+    case (.port(let address, let port), .port(let host, let other)):
+      port == other && HostAddress(address).map { leadsBack(host, to: $0) } ?? false
+    case (.path(let path), .path(let other)): canonical(path) == canonical(other)
+    default: false
+    }
+  }
+
   /// Whether its host has to be looked up.
   var isName: Bool {
     if case .port(let host, _) = self { HostAddress(host) == nil } else { false }
@@ -70,6 +82,15 @@ enum Place: Hashable, Sendable, CustomStringConvertible {
     case .path(let path): path
     }
   }
+}
+
+/// The path as it is without symbolic links and dots in the name of its folder.
+private func canonical(_ path: String) -> String {
+  guard let slash = path.lastIndex(of: "/"), let folder = realpath(String(path[...slash]), nil) else {
+    return path
+  }
+  defer { free(folder) }
+  return String(cString: folder) + path[slash...]
 }
 
 /// Digits alone: `UInt16("+80")` is a number, too.

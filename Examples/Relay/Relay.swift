@@ -49,6 +49,9 @@ struct Relay: ParsableCommand {
     guard port > 0 else {
       throw ValidationError("The port of the host is a number from 1 to 65535.")
     }
+    guard listenPort != port || !leadsBack(host, to: address) else {
+      throw ValidationError("\(host), port \(port), leads to the relay itself.")
+    }
   }
 
   func run() throws {

@@ -19,3 +19,29 @@ package func machineAddress() -> HostAddress {
   }
   return .localHost
 }
+
+/// Whether what connects to `host` arrives at a socket of this machine that listens on `address`, at the same port.
+///
+/// - Parameter host: an address, or a name; of names only `localhost` is known.
+package func leadsBack(_ host: String, to address: HostAddress) -> Bool {
+  let hosts = host == "localhost" ? [.localHost, .localHostIPv6] : [HostAddress(host)].compactMap(\.self)
+  return hosts.contains { leadsBack($0, to: address) }
+}
+
+private func leadsBack(_ host: HostAddress, to address: HostAddress) -> Bool {
+  // What is all addresses to listen on is this machine to connect to.
+  let destination: HostAddress =
+    switch host {
+    case .any, .anyIPv4: .localHost
+    case .anyIPv6: .localHostIPv6
+    default: host
+    }
+  guard destination != address else { return true }
+  guard destination.isLoopback || NetworkInterface.allAddresses.contains(destination) else { return false }
+  return switch address {
+  case .any: true
+  case .anyIPv4: destination.ipv4 != nil
+  case .anyIPv6: destination.ipv4 == nil
+  default: false
+  }
+}

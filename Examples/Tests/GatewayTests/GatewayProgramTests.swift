@@ -36,6 +36,16 @@ struct GatewayProgramTests {
     #expect(try #require(Connection(port: gateway.port)).exchange() == "!")
   }
 
+  @Test("A backend at the same port of another address is connected to")
+  func samePort() throws {
+    let echo = try Listening.echo()
+    let gateway = try Program(
+      "Gateway",
+      ["--listen", "127.0.0.2:\(echo.port)", "--backend", "127.0.0.1:\(echo.port)"]
+    )
+    #expect(try gateway.nextLine() == "Gateway is listening on 127.0.0.2, port \(echo.port).")
+  }
+
   @Test("Backends take turns")
   func turns() throws {
     let echoes = [try Listening.echo(), try Listening.echo()]
@@ -141,9 +151,13 @@ struct GatewayProgramTests {
       (["--listen", "*:0", "--backend", "a:0"], "'a:0' is nothing to connect to"),
       (["--listen", "*:0", "--backend", "a:+80"], "'a:+80' is neither HOST:PORT"),
       (["--listen", "*:0", "--backend", "a:"], "'a:' is neither HOST:PORT"),
-      (
-        ["--listen", "/a", "--backend", "b:1", "--backend", "/a"], "/a is given to --listen and to --backend"
-      ),
+      (["--listen", "/a", "--backend", "b:1", "--backend", "/a"], "--backend /a leads to --listen /a: "),
+      (["--listen", "/tmp/a", "--backend", "/tmp/../tmp//a"], "--backend /tmp/../tmp//a leads to "),
+      (["--listen", "*:80", "--backend", "127.0.0.1:80"], "--backend 127.0.0.1:80 leads to --listen *:80: "),
+      (["--listen", "*:80", "--backend", "localhost:80"], "--backend localhost:80 leads to "),
+      (["--listen", "[::]:80", "--backend", "[::1]:80"], "--backend [::1]:80 leads to --listen [::]:80: "),
+      (["--listen", "0.0.0.0:80", "--backend", "127.0.0.2:80"], "--backend 127.0.0.2:80 leads to "),
+      (["--listen", "127.0.0.1:80", "--backend", "0.0.0.0:80"], "--backend 0.0.0.0:80 leads to "),
       (
         ["--listen", "*:0", "--backend", "a:1", "--behind-proxy", "10.0.0.0/33"],
         "\"10.0.0.0/33\" is no network"

@@ -149,7 +149,9 @@ struct RelayProgramTests {
     "Arguments that make no sense are explained",
     arguments: [
       ["0", "localhost", "0"], ["70000", "localhost", "1"], ["0", "localhost", "1", "--idle", "0"],
-      ["0", "localhost", "1", "--connect", "nan"], ["0", "localhost", "1", "--grace=-1"],
+      ["0", "localhost", "1", "--connect", "nan"],
+      ["4246", "localhost", "4246"], ["4246", "127.0.0.1", "4246", "--address", "127.0.0.1"],
+      ["0", "localhost", "1", "--grace=-1"],
     ]
   )
   func badArguments(arguments: [String]) throws {
