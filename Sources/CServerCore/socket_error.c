@@ -21,6 +21,9 @@ static const char out_of_resources[] = "Out of resources";
 static const char permission_denied[] = "Permission denied";
 static const char protocol_not_supported[] = "Protocol type not supported";
 static const char operation_on_non_socket[] = "Operation on non-socket";
+static const char no_folder[] = "The folder of the path does not exist";
+static const char no_space[] = "No space is left for the socket's file";
+static const char too_many_links[] = "The path has too many symbolic links";
 static const char read_only[] = "The file system can only be read";
 static const char cannot_remove[] = "The file of an ended server cannot be removed";
 static const char remote_host_closed[] = "The remote host closed the connection";
@@ -42,6 +45,9 @@ static const csc__error_row rows[] = {
     {CSC_CALL_BIND, EADDRNOTAVAIL, CSC_ERROR_SOCKET_ADDRESS_NOT_AVAILABLE,
      "The address is not available"},
     {CSC_CALL_BIND, EROFS, CSC_ERROR_SOCKET_ACCESS, read_only},
+    {CSC_CALL_BIND, ENOENT, CSC_ERROR_HOST_NOT_FOUND, no_folder},
+    {CSC_CALL_BIND, ENOSPC, CSC_ERROR_SOCKET_RESOURCE, no_space},
+    {CSC_CALL_BIND, EDQUOT, CSC_ERROR_SOCKET_RESOURCE, no_space},
 
     // The errnos that the checks of csc_server_listen_path() give, and lstat(2).
     {CSC_CALL_PATH, ENAMETOOLONG, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
@@ -52,9 +58,9 @@ static const csc__error_row rows[] = {
      "An abstract name has no permissions"},
     {CSC_CALL_PATH, EEXIST, CSC_ERROR_ADDRESS_IN_USE, "What is at the path is not a socket"},
     {CSC_CALL_PATH, EPERM, CSC_ERROR_SOCKET_ACCESS, "The socket at the path is another user's"},
-    {CSC_CALL_PATH, ENOENT, CSC_ERROR_HOST_NOT_FOUND, "The folder of the path does not exist"},
+    {CSC_CALL_PATH, ENOENT, CSC_ERROR_HOST_NOT_FOUND, no_folder},
     {CSC_CALL_PATH, ENOTDIR, CSC_ERROR_HOST_NOT_FOUND, "A part of the path is not a folder"},
-    {CSC_CALL_PATH, ELOOP, CSC_ERROR_HOST_NOT_FOUND, "The path has too many symbolic links"},
+    {CSC_CALL_PATH, ELOOP, CSC_ERROR_HOST_NOT_FOUND, too_many_links},
     {CSC_CALL_CHMOD, EPERM, CSC_ERROR_SOCKET_ACCESS, "The permissions cannot be set"},
     {CSC_CALL_UNLINK, EPERM, CSC_ERROR_SOCKET_ACCESS, cannot_remove},
     {CSC_CALL_UNLINK, EACCES, CSC_ERROR_SOCKET_ACCESS, cannot_remove},
@@ -117,6 +123,7 @@ static const csc__error_row rows[] = {
      "Unsupported socket operation"},
     {CSC_CALL_CONNECT, ENOENT, CSC_ERROR_HOST_NOT_FOUND, "There is no server at the path"},
     {CSC_CALL_CONNECT, ENOTDIR, CSC_ERROR_HOST_NOT_FOUND, "There is no server at the path"},
+    {CSC_CALL_CONNECT, ELOOP, CSC_ERROR_HOST_NOT_FOUND, too_many_links},
     {CSC_CALL_CONNECT, EPROTOTYPE, CSC_ERROR_UNSUPPORTED_SOCKET_OPERATION,
      "The path is not that of a stream socket"},
 

@@ -31,6 +31,9 @@ static const row rows[] = {
     {CSC_CALL_BIND, EINVAL, 10, "Unsupported socket operation"},
     {CSC_CALL_BIND, EADDRNOTAVAIL, 9, "The address is not available"},
     {CSC_CALL_BIND, EROFS, 3, "The file system can only be read"},
+    {CSC_CALL_BIND, ENOENT, 2, "The folder of the path does not exist"},
+    {CSC_CALL_BIND, ENOSPC, 4, "No space is left for the socket's file"},
+    {CSC_CALL_BIND, EDQUOT, 4, "No space is left for the socket's file"},
     {CSC_CALL_BIND, EIO, -1, "Unknown error"},
 
     {CSC_CALL_PATH, ENAMETOOLONG, 10, "The path of a socket has 1 to 107 bytes"},
@@ -102,6 +105,7 @@ static const row rows[] = {
     {CSC_CALL_CONNECT, EINVAL, 10, "Unsupported socket operation"},
     {CSC_CALL_CONNECT, ENOENT, 2, "There is no server at the path"},
     {CSC_CALL_CONNECT, ENOTDIR, 2, "There is no server at the path"},
+    {CSC_CALL_CONNECT, ELOOP, 2, "The path has too many symbolic links"},
     {CSC_CALL_CONNECT, EPROTOTYPE, 10, "The path is not that of a stream socket"},
     {CSC_CALL_CONNECT, EIO, -1, "Unknown error"},
 

@@ -380,6 +380,8 @@ static void whatever_fails_is_explained_and_leaves_no_server(void **state) {
         {FAULT_UNLINK, 1, EROFS, CSC_ERROR_SOCKET_ACCESS, "The file system can only be read"},
         {FAULT_BIND, 1, EADDRINUSE, CSC_ERROR_ADDRESS_IN_USE, in_use}, // the lock
         {FAULT_BIND, 2, EROFS, CSC_ERROR_SOCKET_ACCESS, "The file system can only be read"},
+        {FAULT_BIND, 2, ENOSPC, CSC_ERROR_SOCKET_RESOURCE,
+         "No space is left for the socket's file"},
         {FAULT_CONNECT, 1, EACCES, CSC_ERROR_ADDRESS_IN_USE, in_use},
         {FAULT_LISTEN, 1, ENOMEM, CSC_ERROR_SOCKET_RESOURCE, "Out of resources"},
         {FAULT_TIMERFD_CREATE, 1, EMFILE, CSC_ERROR_SOCKET_RESOURCE, "Out of resources"},
