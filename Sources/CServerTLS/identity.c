@@ -12,14 +12,26 @@
 #include <string.h>
 #include <time.h>
 
-// Never OpenSSL's own, which asks at the terminal.
-static int give_password(char *buffer, int size, int is_writing, void *password) {
+typedef struct key_password {
+    const char *text; // NULL where there is none
+    bool is_missing;  // and it was needed
+} key_password;
+
+// Never OpenSSL's own, which asks at the terminal. `context`: a key_password, or NULL.
+static int give_password(char *buffer, int size, int is_writing, void *context) {
     (void)is_writing;
-    size_t length = password ? strlen(password) : 0;
-    if (!password || length > (size_t)size) {
+    key_password *password = context;
+    if (!password || !password->text) {
+        if (password) {
+            password->is_missing = true;
+        }
         return -1;
     }
-    memcpy(buffer, password, length);
+    size_t length = strlen(password->text);
+    if (length > (size_t)size) {
+        return -1;
+    }
+    memcpy(buffer, password->text, length);
     return (int)length;
 }
 
@@ -81,9 +93,16 @@ static bool read_chain(csc_tls_identity *identity, BIO *input, csc_tls_error *er
 
 static bool read_key(csc_tls_identity *identity, BIO *input, const char *password,
                      csc_tls_error *error) {
-    identity->key = PEM_read_bio_PrivateKey(input, NULL, give_password, (void *)password);
-    return identity->key ||
-           csc__tls_openssl_error(error, CSC_TLS_FAULT_KEY, "The private key cannot be read");
+    key_password given = {.text = password};
+    identity->key = PEM_read_bio_PrivateKey(input, NULL, give_password, &given);
+    if (identity->key) {
+        return true;
+    }
+    if (given.is_missing) {
+        return csc__tls_error(error, CSC_TLS_FAULT_KEY,
+                              "The private key is encrypted, and there is no password for it");
+    }
+    return csc__tls_openssl_error(error, CSC_TLS_FAULT_KEY, "The private key cannot be read");
 }
 
 // By a context that is thrown away: what OpenSSL would find in a handshake is found here.

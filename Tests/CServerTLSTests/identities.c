@@ -176,7 +176,8 @@ static void an_encrypted_key_needs_its_password_and_asks_no_one(void **state) {
     const certificate *good = certificate_for("localhost", KEY_ECDSA);
     pem secret = encrypted(&good->key, "open sesame");
     parts given = {good->chain.text, good->chain.size, secret.text, secret.size, NULL};
-    assert_refused(given, CSC_TLS_FAULT_KEY, "The private key cannot be read");
+    assert_refused(given, CSC_TLS_FAULT_KEY,
+                   "The private key is encrypted, and there is no password for it");
     given.password = "wrong";
     assert_refused(given, CSC_TLS_FAULT_KEY, "The private key cannot be read");
     char longer[2000];
