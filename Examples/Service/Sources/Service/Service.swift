@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Glibc
+@preconcurrency import Glibc
 import Logging
 import Metrics
 import ServiceLifecycle
@@ -13,7 +13,16 @@ import TCPServerKitTracing
 /// An echo server as a service is run: with a log, metrics for Prometheus, spans, an operator's port and an end in order.
 @main
 enum Service {
-  static func main() async throws {
+  static func main() async {
+    do {
+      try await run()
+    } catch {
+      fputs("Error: \(error)\n", stderr)
+      exit(1)
+    }
+  }
+
+  private static func run() async throws {
     let settings = try Settings(environment: environment)
     let logger = makeLogger(settings)
     let metrics = PrometheusFactory()

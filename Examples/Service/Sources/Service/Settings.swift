@@ -27,12 +27,16 @@ struct Settings {
     func seconds(_ text: String) -> Duration? {
       Double(text).flatMap { (0...3600).contains($0) ? .seconds($0) : nil }
     }
+    func positive(_ text: String) -> Int? {
+      Int(text).flatMap { $0 > 0 ? $0 : nil }
+    }
     try read("ADDRESS", &address, HostAddress.init)
     try read("PORT", &port) { UInt16($0) }
     try read("OPERATIONS_PORT", &operationsPort) { UInt16($0) }
-    try read("MAX_CONNECTIONS", &maxConnections) { Int($0) }
+    try read("MAX_CONNECTIONS", &maxConnections, positive)
     try read("CLOSE_EXCESS", &reportsRejections) { $0 == "1" }
-    try read("LOOPS", &loops) { Int($0) }
+    // Nil is a value of this one, and no failure.
+    try read("LOOPS", &loops) { positive($0).map(Optional.some) }
     try read("LOG_LEVEL", &logLevel) { Logger.Level(rawValue: $0) }
     try read("METRICS_INTERVAL", &metricsInterval, seconds)
     try read("SHUTDOWN_DELAY", &shutdownDelay, seconds)

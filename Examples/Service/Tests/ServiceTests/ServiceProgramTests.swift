@@ -58,12 +58,22 @@ struct ServiceProgramTests {
     #expect(help.allSatisfy { $0.hasSuffix(".") }, "\(help)")
   }
 
-  @Test("A setting that cannot be read ends it with a text")
-  func settings() throws {
-    let program = try Program(path: "/usr/bin/env", ["PORT=many", Program.path(of: "Service")])
-    let end = try program.end()
-    #expect(end.status != 0)
-    #expect(end.errors.contains("The environment variable PORT is 'many', which it cannot be."))
+  @Test(
+    "A setting that cannot be read ends it with a text",
+    arguments: [
+      ("LOOPS", "x"), ("LOOPS", "0"), ("MAX_CONNECTIONS", "0"), ("PORT", "many"), ("SHUTDOWN_DELAY", "nan"),
+    ]
+  )
+  func settings(name: String, value: String) throws {
+    let end = try Program(path: "/usr/bin/env", ["\(name)=\(value)", Program.path(of: "Service")]).end()
+    #expect(
+      end
+        == .init(
+          status: 1,
+          output: "",
+          errors: "Error: The environment variable \(name) is '\(value)', which it cannot be.\n"
+        )
+    )
   }
 
   @Test("An episode without descriptors has one line when it begins and one when it is over")
