@@ -54,8 +54,9 @@ extension TCPSocket {
   /// - Returns: how many bytes went each way.
   /// - Throws: what broke one of the connections, such as ``SocketError/remoteHostClosed`` for a reset;
   ///   ``SocketError/socketTimeout`` after `idleTimeout`; ``SocketError/remoteHostClosed`` when the program has ended one
-  ///   of them; ``SocketError/operation`` for a socket without an event base, one that another task reads or whose signals
-  ///   do, and for a socket with itself. Both connections have been reset then.
+  ///   of them; ``SocketError/operation`` for one that another task reads or whose signals do. Both connections have been
+  ///   reset then. ``SocketError/operation``, too, for a socket without an event base, and for a socket with itself, whose
+  ///   connections stay.
   ///
   /// ## Cancellation
   ///
