@@ -101,7 +101,7 @@ extension TCPSocket {
   }
 
   private func checkReader() throws {
-    if flags.contains(.wantsInput) {
+    if flags.contains(.wantsInput), !leaveInputToTasks() {
       throw refuseReader()
     }
     if existingWaiters?.reader.isTaken ?? false {

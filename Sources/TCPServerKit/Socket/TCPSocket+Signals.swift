@@ -55,6 +55,25 @@ extension TCPSocket {
     updateReadWatch()
   }
 
+  /// The program has disconnected the handlers that reading was for: from now on tasks may read.
+  ///
+  /// - Returns: false where there is such a handler, or its call is not over.
+  func leaveInputToTasks() -> Bool {
+    guard readyReadHandler == nil, disconnectedHandler == nil, !flags.contains(.inReadyRead) else {
+      return false
+    }
+    if let details = existingDetails {
+      let signals: [Signal<Void>?] = [details.readyRead, details.readChannelFinished, details.disconnected]
+      let hasHandlers =
+        signals.contains { $0?.hasHandlers ?? false } || details.stateChanged?.hasHandlers ?? false
+        || details.errorOccurred?.hasHandlers ?? false
+      if hasHandlers { return false }
+    }
+    flags.remove(.wantsInput)
+    updateReadWatch()
+    return true
+  }
+
   /// The socket ends: its signals may be kept longer.
   func forgetSignals() {
     guard let details = existingDetails else { return }

@@ -327,6 +327,32 @@ struct AsyncReadTests {
     }
   }
 
+  @Test("Tasks read again once no signal that reads has a handler", arguments: [false, true])
+  func withoutSignals(isAccepted: Bool) async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let client = TCPSocket()
+      try await client.connect(to: "127.0.0.1", port: server.serverPort)
+      let accepted = try #require(try await server.accept())
+      let (socket, peer) = isAccepted ? (accepted, client) : (client, accepted)
+      var received: [UInt8] = []
+      socket.readyRead.connect { received += socket.read(maxLength: 3) ?? [] }
+      socket.errorOccurred.connect { _ in }
+      try await peer.write("hello")
+      try await until { received.count == 3 }
+      socket.readyRead.disconnectAll()
+      await #expect(throws: SocketError.operation) { try await socket.read(maxLength: 1) }
+      socket.errorOccurred.disconnectAll()
+      #expect(try await text(socket.read(exactly: 2)) == "lo")
+      let reading = start { try await socket.readLine() }
+      await turns()
+      try await peer.write("more\n")
+      #expect(try await text(reading.value) == "more\n")
+      await peer.closeGracefully()
+      #expect(try await socket.readLine() == nil)
+    }
+  }
+
   @Test("A connection that is cut is an error; one that is given away or closed here is an end")
   func ends() async throws {
     try await onLoop { _ in
