@@ -83,6 +83,12 @@ static inline long clibevent_thread_number(void) {
     return clibevent_system_call(SYS_gettid);
 }
 
+// The task that runs the caller, NULL outside of tasks, and whether one was cancelled: what the
+// compiler calls for async code. Swift's own form of both counts references and takes ten times as
+// many instructions. Swift's calling convention is C's for one pointer.
+extern void *clibevent_current_task(void) __asm__("swift_task_getCurrent");
+extern _Bool clibevent_task_is_cancelled(void *task) __asm__("swift_task_isCancelled");
+
 extern uint64_t clibevent_task_id(void *task) __asm__("swift_task_getJobTaskId")
     __attribute__((weak));
 

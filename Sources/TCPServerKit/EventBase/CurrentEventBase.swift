@@ -100,9 +100,6 @@ enum CurrentEventBase {
   }
 
   private static var currentTask: UInt64 {
-    unsafe withUnsafeCurrentTask { task in
-      guard let task = unsafe task else { return 0 }
-      return unsafe clibevent_task_number(unsafeBitCast(task, to: UnsafeMutableRawPointer.self))
-    }
+    unsafe clibevent_current_task().map { unsafe clibevent_task_number($0) } ?? 0
   }
 }

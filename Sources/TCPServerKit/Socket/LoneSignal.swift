@@ -30,9 +30,10 @@ internal import CLibevent
   }
 
   /// Makes it the signal of another socket of the same loop. No code of the program has it.
-  func refer(to socket: TCPSocket) {
+  func referring(to socket: TCPSocket) -> LoneSignal {
     unsafe clibevent_free_memory(self.socket)
     unsafe self.socket = Self.memory(of: socket)
+    return self
   }
 
   private static func memory(of socket: TCPSocket) -> UnsafeMutableRawPointer {

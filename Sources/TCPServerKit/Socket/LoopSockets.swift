@@ -70,24 +70,21 @@
 
   /// One that the program has kept is not used for another socket.
   func signal(_ kind: LoneSignal.Kind, of socket: TCPSocket) -> Signal<Void> {
+    // No access to the two lasts longer than its line: otherwise each would be checked at run time.
     switch kind {
-    case .readyRead: Self.refer(&readyRead, kind, to: socket)
-    case .disconnected: Self.refer(&disconnected, kind, to: socket)
-    }
-  }
-
-  private static func refer(
-    _ signal: inout LoneSignal?,
-    _ kind: LoneSignal.Kind,
-    to socket: TCPSocket
-  ) -> LoneSignal {
-    if isKnownUniquelyReferenced(&signal), let signal {
-      signal.refer(to: socket)
+    case .readyRead:
+      if isKnownUniquelyReferenced(&readyRead), let readyRead { return readyRead.referring(to: socket) }
+      let signal = LoneSignal(kind, of: socket)
+      readyRead = signal
+      return signal
+    case .disconnected:
+      if isKnownUniquelyReferenced(&disconnected), let disconnected {
+        return disconnected.referring(to: socket)
+      }
+      let signal = LoneSignal(kind, of: socket)
+      disconnected = signal
       return signal
     }
-    let new = LoneSignal(kind, of: socket)
-    signal = new
-    return new
   }
 
   // MARK: - Outgoing connections

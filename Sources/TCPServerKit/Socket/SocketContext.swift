@@ -9,6 +9,9 @@ internal import CServerCore
 /// alone.
 @safe final class SocketContext: LoopResident, @unchecked Sendable {
   let engine: EventEngine?
+  /// What each watch needs of the engine, which keeps it, without counting a reference to that.
+  let base: OpaquePointer?
+  let hasEdges: Bool
   /// Nil without a loop.
   let loop: LoopSockets?
   /// That of `loop`.
@@ -82,6 +85,8 @@ internal import CServerCore
   /// - Parameter place: the context of the same loop; nil without a loop.
   init(in place: SocketContext?, server: ServerHandle? = nil, confinement: ThreadConfinement? = nil) {
     engine = place?.engine
+    unsafe base = place?.base
+    hasEdges = place?.hasEdges ?? false
     loop = place?.loop
     readBuffer = loop?.readBuffer
     self.confinement = engine ?? confinement ?? ThreadConfinement(hasLoop: false)
@@ -91,6 +96,8 @@ internal import CServerCore
 
   init(in place: SocketContext?, of server: RemoteServerHandle) {
     engine = place?.engine
+    unsafe base = place?.base
+    hasEdges = place?.hasEdges ?? false
     loop = place?.loop
     readBuffer = loop?.readBuffer
     confinement = engine ?? ThreadConfinement(hasLoop: false)
@@ -106,6 +113,8 @@ internal import CServerCore
 
   fileprivate init(_ engine: EventEngine) {
     self.engine = engine
+    unsafe base = engine.base
+    hasEdges = engine.hasEdges
     let loop = LoopSockets(engine)
     self.loop = loop
     readBuffer = loop.readBuffer

@@ -147,18 +147,6 @@ final class SocketWaiters: CancellableWait, @unchecked Sendable {
     }
   }
 
-  /// Suspends the calling task without a handler for its cancellation: `serve` wakes it for that.
-  ///
-  /// `withUnsafeContinuation` has the compiler switch to its caller's executor, on which it is, before each wait: 270
-  /// instructions. Its older form does not, and is in the compilers that were looked at.
-  @inline(__always) func suspendHere(_ kind: Kind) async {
-    #if compiler(<6.4)
-      _ = unsafe await _unsafeInheritExecutor_withUnsafeContinuation { unsafe park(kind, $0) }
-    #else
-      _ = unsafe await withUnsafeContinuation { unsafe park(kind, $0) }
-    #endif
-  }
-
   func wakeWriter(_ reason: WaiterSlot.WakeReason) {
     existingSettings?.writer.wake(reason)?.resume()
   }
@@ -173,12 +161,22 @@ final class SocketWaiters: CancellableWait, @unchecked Sendable {
 }
 
 extension TCPSocket {
+  /// The tasks that wait for this socket; nil until one does.
+  @inline(__always) var existingWaiters: SocketWaiters? {
+    unsafe waitersReference?.takeUnretainedValue()
+  }
+
+  /// Calls `body` with them, if there are any, without counting a reference: each read and wait looks there some times.
+  @inline(__always) func withExistingWaiters<Result>(_ body: (SocketWaiters) -> Result) -> Result? {
+    unsafe waitersReference?._withUnsafeGuaranteedRef(body)
+  }
+
   var waiters: SocketWaiters {
     if let existingWaiters {
       return existingWaiters
     }
     let waiters = SocketWaiters()
-    existingWaiters = waiters
+    unsafe waitersReference = .passRetained(waiters)
     return waiters
   }
 
@@ -186,7 +184,7 @@ extension TCPSocket {
   /// the task has got there: see ``WaiterSlot``.
   func beginWait(_ kind: SocketWaiters.Kind) {
     turnBytes = 0
-    waiters.begin(kind)
+    if withExistingWaiters({ $0.begin(kind) }) == nil { waiters.begin(kind) }
   }
 
   /// Suspends the calling task, which has begun its wait, until the loop has something for it.
@@ -194,20 +192,26 @@ extension TCPSocket {
   /// Where the task goes on is its own affair: an actor that happened to be on this thread goes on in the pool. So
   /// the waiting call looks at ``isOnLoop`` afterwards, and ends the wait there by ``endWait(_:)``.
   @inline(__always) func suspend(_ kind: SocketWaiters.Kind) async {
-    guard let existingWaiters, let engine else { return }
     if isServed(kind) {
-      await existingWaiters.suspendHere(kind)
-    } else {
+      // `serve` wakes it where it is cancelled.
+      _ = unsafe await suspendWithoutHandler { unsafe park(kind, $0) }
+    } else if let existingWaiters, let engine {
       await existingWaiters.suspend(kind, engine)
     }
+  }
+
+  @inline(never) private func park(
+    _ kind: SocketWaiters.Kind,
+    _ continuation: UnsafeContinuation<WaiterSlot.WakeReason, Never>
+  ) {
+    withExistingWaiters { unsafe $0.park(kind, continuation) }
   }
 
   /// The calling task goes on, on the loop.
   ///
   /// - Throws: `CancellationError` when the task was cancelled, ``SocketError/socketTimeout`` when the time ran out.
   @inline(never) func endWait(_ kind: SocketWaiters.Kind) throws {
-    guard let existingWaiters else { return }
-    try check(existingWaiters.end(kind))
+    if let reason = withExistingWaiters({ $0.end(kind) }) { try check(reason) }
   }
 
   /// What a task may do in one turn of the loop before the other sockets have theirs: 1 MiB, or 256 calls.

@@ -87,12 +87,11 @@ extension TCPSocket {
   /// - Returns: whether the task has had its turn, and is to suspend before it reads.
   @inline(never) private func beginReading(_ timeout: Duration?) throws -> Bool {
     try checkReader()
-    if let existingWaiters {
-      existingWaiters.limitRead(to: timeout)
-      existingWaiters.isBetweenMessages = false
-    } else if let timeout {
-      waiters.limitRead(to: timeout)
+    let isLimited: Void? = withExistingWaiters {
+      $0.limitRead(to: timeout)
+      $0.isBetweenMessages = false
     }
+    if isLimited == nil, let timeout { waiters.limitRead(to: timeout) }
     // One that is drained waits, which watches it.
     if !flags.contains(.drained) { noteUse() }
     guard usesUpTurnByCall(), engine != nil else { return false }
@@ -104,7 +103,7 @@ extension TCPSocket {
     if flags.contains(.wantsInput), !leaveInputToTasks() {
       throw refuseReader()
     }
-    if existingWaiters?.reader.isTaken ?? false {
+    if withExistingWaiters({ $0.reader.isTaken }) ?? false {
       throw refuseAsync("Another task is reading from this socket")
     }
     if isInTransaction {
@@ -207,7 +206,7 @@ extension TCPSocket {
     guard engine != nil else { throw refuseAsync("No event base to wait on") }
     flags.remove(.drained)
     beginWait(.reader)
-    watchRead(for: existingWaiters?.beginReadDeadline())
+    watchRead(for: withExistingWaiters { $0.beginReadDeadline() } ?? nil)
   }
 
   private func refuseReader() -> SocketError {

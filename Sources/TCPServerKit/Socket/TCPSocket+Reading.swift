@@ -337,7 +337,7 @@ extension TCPSocket {
   }
 
   private func handleReadableForTasks(_ timedOut: Bool) {
-    let isWaiting = existingWaiters?.reader.isWaiting ?? false
+    let isWaiting = withExistingWaiters { $0.reader.isWaiting } ?? false
     // A loop that was late sees the timeout alone, whatever has come meanwhile.
     if timedOut && !hasSomethingToRead {
       if isWaiting {
@@ -346,7 +346,7 @@ extension TCPSocket {
         watchRead(for: nil)
       }
     } else if isWaiting {
-      existingWaiters?.reader.wake(.ready)?.resume()
+      withExistingWaiters { $0.reader.wake(.ready) }??.resume()
     } else if flags.contains(.watchingEnd) {
       lookForReset()
     } else {

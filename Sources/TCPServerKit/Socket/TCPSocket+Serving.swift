@@ -7,7 +7,7 @@
 extension TCPSocket {
   /// The calling task is the one that `serve` started for this connection.
   func beginServing() {
-    servingTask = Self.currentTask()
+    servingTask = CurrentTask.address
   }
 
   func endServing() {
@@ -18,12 +18,13 @@ extension TCPSocket {
   ///
   /// - Returns: whether it was cancelled.
   func recordServingTask(_ kind: SocketWaiters.Kind) -> Bool {
-    if servingTask != 0 && servingTask == Self.currentTask() {
+    let task = CurrentTask.address
+    if servingTask != 0 && servingTask == task {
       flags.insert(Self.servedFlag(kind))
     } else {
       flags.remove(Self.servedFlag(kind))
     }
-    return Task.isCancelled
+    return CurrentTask.isCancelled(at: task)
   }
 
   /// Whether the task that was noted last is the one that `serve` started.
@@ -33,19 +34,6 @@ extension TCPSocket {
 
   private static func servedFlag(_ kind: SocketWaiters.Kind) -> Flags {
     kind == .reader ? .servedReader : .servedWriter
-  }
-
-  /// The number of the calling task: only compared, and only while it lives. Taken as a whole, since comparing the
-  /// handles, or looking into one, takes hundreds of instructions.
-  ///
-  /// 0, which is no task's, where a runtime's handles are no such numbers; then all waits have their own handlers.
-  private static func currentTask() -> UInt {
-    guard tasksHaveNumbers else { return 0 }
-    return unsafe withUnsafeCurrentTask { unsafe unsafeBitCast($0, to: UInt.self) }
-  }
-
-  private static var tasksHaveNumbers: Bool {
-    unsafe MemoryLayout<UnsafeCurrentTask?>.size == MemoryLayout<UInt>.size
   }
 
   /// Wakes the tasks that `serve` started for the connections of a loop: those that were cancelled see that then,

@@ -30,7 +30,7 @@ extension TCPSocket {
     if flags.contains(.wantsInput) {
       return !flags.contains(.endAnnounced) && roomForInput > 0 ? .input : end
     }
-    if existingWaiters?.reader.isWaiting ?? false { return .input }
+    if withExistingWaiters({ $0.reader.isWaiting }) ?? false { return .input }
     guard flags.contains(.watched) else { return .nothing }
     let hasRoom = bytesAvailable < Self.readAheadLimit && roomForInput > 0
     return flags.contains(.readsAhead) && hasRoom && !flags.contains(.inputEnded) ? .input : end
@@ -38,12 +38,12 @@ extension TCPSocket {
 
   /// libevent refuses an edge-triggered event beside another one; a write watch notices a reset as well.
   private var end: Watch {
-    engine?.hasEdges ?? false && !flags.contains(.watchingWrite) ? .end : .nothing
+    context.hasEdges && !flags.contains(.watchingWrite) ? .end : .nothing
   }
 
   /// Whether a watch for input says, too, that the peer has ended its side.
   var loopSeesEnds: Bool {
-    engine?.hasEdges ?? false
+    context.hasEdges
   }
 
   private var presentWatch: Watch {
@@ -85,7 +85,7 @@ extension TCPSocket {
   }
 
   private func setReadWatch(_ wanted: Watch, timeout: Int64? = nil) {
-    guard let engine else { return }
+    guard let base = unsafe context.base else { return }
     if wanted == .input, existingDetails != nil, let slot = transportSlot { comeBackForInput(slot) }
     guard wanted != presentWatch else { return updateKeptAlive() }
     if presentWatch != .nothing {
@@ -94,7 +94,7 @@ extension TCPSocket {
     }
     if wanted != .nothing {
       flags.insert(.watched)
-      if unsafe !add(readEvent(for: wanted, engine), timeout: timeout) {
+      if unsafe !add(readEvent(for: wanted, base), timeout: timeout) {
         return watchFailed()
       }
       flags.insert(wanted == .end ? .watchingEnd : .watchingRead)
@@ -103,7 +103,7 @@ extension TCPSocket {
   }
 
   /// The event for a kind of watch: one at a time, because few sockets ever need the second.
-  private func readEvent(for watch: Watch, _ engine: EventEngine) -> OpaquePointer? {
+  private func readEvent(for watch: Watch, _ base: OpaquePointer) -> OpaquePointer? {
     if let event = unsafe readWatch {
       if (watch == .end) == flags.contains(.hasEdgeEvent) { return unsafe event }
       unsafe event_free(event)
@@ -116,7 +116,7 @@ extension TCPSocket {
     } else {
       flags.remove(.hasEdgeEvent)
     }
-    unsafe readWatch = event_new(engine.base, descriptor, Int16(events), onReadable, asContext)
+    unsafe readWatch = event_new(base, descriptor, Int16(events), onReadable, asContext)
     return unsafe readWatch
   }
 
@@ -269,8 +269,9 @@ extension TCPSocket {
   }
 
   private func add(_ event: OpaquePointer?, timeout: Int64? = nil) -> Bool {
-    guard let event = unsafe event, let engine else { return false }
-    return unsafe engine.add(event, nanoseconds: timeout)
+    guard let event = unsafe event else { return false }
+    guard let timeout else { return unsafe event_add(event, nil) == 0 }
+    return unsafe engine?.add(event, nanoseconds: timeout) ?? false
   }
 
   /// The loop cannot watch this socket, so it would wait for ever: the connection ends with an error.

@@ -59,8 +59,8 @@ internal import Synchronization
   var readyReadHandler: (() -> Void)?
   var disconnectedHandler: (() -> Void)?
   private(set) var existingDetails: Details?
-  /// The tasks that wait for this socket; nil until one does.
-  var existingWaiters: SocketWaiters?
+  /// Owned by the socket, from the first task that waits until it goes; see `waiters`.
+  var waitersReference: Unmanaged<SocketWaiters>?
   /// Which task `serve` started for this connection; 0 for none. See TCPSocket+Serving.swift.
   var servingTask: UInt = 0
 
@@ -223,6 +223,7 @@ internal import Synchronization
   }
 
   deinit {
+    defer { unsafe waitersReference?.release() }
     forgetSignals()
     if isOwner {
       releaseResources()
