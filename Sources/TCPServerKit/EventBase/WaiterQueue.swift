@@ -14,6 +14,11 @@ final class WaiterQueue {
       slot.wait
     }
 
+    /// Suspends the calling task, which has a handler for its cancellation already, in its place.
+    @inline(__always) func suspendHere() async {
+      _ = unsafe await suspendWithoutHandler { unsafe park($0) }
+    }
+
     fileprivate func park(_ continuation: UnsafeContinuation<WaiterSlot.WakeReason, Never>) {
       unsafe slot.park(continuation)?.resume()
     }
@@ -27,9 +32,9 @@ final class WaiterQueue {
     }
   }
 
-  private var waiters: [Waiter] = []
-  /// Separate, because each accepted connection reads it: without a waiter nothing else is touched.
-  private(set) var isEmpty = true
+  /// Nearly always the only one: each use of an array for it would be checked at run time.
+  private(set) var first: Waiter?
+  private var others: [Waiter] = []
   /// One is enough where one task waits again and again, which is nearly always.
   private var spare: Waiter?
 
@@ -38,27 +43,41 @@ final class WaiterQueue {
     let waiter = spare ?? Waiter()
     spare = nil
     waiter.begin()
-    waiters.append(waiter)
-    isEmpty = false
+    if first == nil {
+      first = waiter
+    } else {
+      others.append(waiter)
+    }
     return waiter
   }
 
   /// After its wait: a cancelled one is still in the line.
   func remove(_ waiter: Waiter) {
-    waiters.removeAll { $0 === waiter }
-    isEmpty = waiters.isEmpty
+    if first === waiter {
+      removeFirst()
+    } else if !others.isEmpty {
+      others.removeAll { $0 === waiter }
+    }
     spare = waiter
   }
 
-  var first: Waiter? {
-    waiters.first
+  var isEmpty: Bool {
+    first == nil
   }
 
-  func wakeFirst() {
-    guard !isEmpty else { return }
-    let first = waiters.removeFirst()
-    isEmpty = waiters.isEmpty
-    first.wake(.ready)
+  /// For each accepted connection, most of which no task waits for.
+  @inline(__always) func wakeFirst() {
+    if first != nil { wakeNext() }
+  }
+
+  @inline(never) private func wakeNext() {
+    guard let waiter = first else { return }
+    removeFirst()
+    waiter.wake(.ready)
+  }
+
+  private func removeFirst() {
+    first = others.isEmpty ? nil : others.removeFirst()
   }
 
   func wakeAll() {

@@ -25,18 +25,15 @@ extension TCPServer {
   }
 
   /// Calls `take` on the loop until it has something, and waits for connections in between; nil when none will come.
-  ///
-  /// - Parameter isInVain: whether an overridden ``hasPendingConnections`` has just said so and there was none. Then the
-  ///   next connection is waited for.
   @inline(__always)
   final func accepting<Connection>(
     leaving waiter: WaiterQueue.Waiter? = nil,
-    isInVain: Bool = false,
     _ take: (TCPServer) -> Connection?
   ) async throws -> Connection? {
     guard confinement.isOwner else { return try await acceptingElsewhere(leaving: waiter, take) }
     if let waiter { serverCore.acceptWaiters.remove(waiter) }
-    var isInVain = isInVain
+    // An overridden `hasPendingConnections` has said that there is one, and there was none: the next is waited for.
+    var isInVain = false
     while let engine = try engineForPending(isInVain) {
       if hasPendingConnections && !isInVain {
         if let connection = take(self) { return connection }
@@ -63,14 +60,9 @@ extension TCPServer {
     return try await engine.run { try await self.accepting(leaving: waiter, take) }
   }
 
-  /// Suspends until a connection is pending, in a task that stays on the loop; false when none will be.
-  final func waitForPending(_ isInVain: Bool) async throws -> Bool {
-    try await accepting(isInVain: isInVain) { _ in true } ?? false
-  }
-
   /// The engine to wait with; nil when no connection will come.
-  private final func engineForPending(_ isInVain: Bool) throws -> EventEngine? {
-    guard !Task.isCancelled else {
+  final func engineForPending(_ isInVain: Bool) throws -> EventEngine? {
+    guard !CurrentTask.isCancelled else {
       // The wake-up may have been meant for a connection: the next in line gets it.
       if hasPendingConnections { serverCore.acceptWaiters.wakeFirst() }
       throw CancellationError()

@@ -104,6 +104,8 @@ private final class Serving: ServedEndReceiver, CancellableWait {
   /// On its way into the task that serves it, which starts at once.
   private var starting: TCPSocket?
   private var slot = WaiterSlot()
+  /// Where the accepting task waits for a connection.
+  private var acceptWaiter: WaiterQueue.Waiter?
   private var deadline: LoopTimer?
   /// Looks for connections that are between two messages, while the server ends.
   private var sweep: LoopTimer?
@@ -143,7 +145,12 @@ private final class Serving: ServedEndReceiver, CancellableWait {
     nonisolated(unsafe) let serving = self
     let serveNext: ServeNext = { unsafe await serving.serveStarting() }
     try? await withThrowingDiscardingTaskGroup { group in
-      await acceptAll(into: &group, serveNext)
+      // One handler for all waits of the accepting task: one for each would be a third of what a wait costs.
+      await withTaskCancellationHandler {
+        await acceptAll(into: &group, serveNext)
+      } onCancel: {
+        unsafe serving.server.eventBase?.engine.post(.cancel(serving, wait: 0))
+      }
       hurryClosing()
       if Task.isCancelled {
         server.closeHere()
@@ -189,7 +196,7 @@ private final class Serving: ServedEndReceiver, CancellableWait {
     var isInVain = false
     // After its deadline a shutdown has no time for those who still wait.
     while !isPastDeadline {
-      if Task.isCancelled { return }
+      if CurrentTask.isCancelled { return }
       if live >= limit || !acquirePlace() {
         await wait()
       } else if let socket = server.nextPendingConnection() {
@@ -201,14 +208,26 @@ private final class Serving: ServedEndReceiver, CancellableWait {
       } else {
         sharedLimit?.release()
         do {
-          guard try await server.waitForPending(isInVain) else { return }
-          isInVain = true
+          guard try server.engineForPending(isInVain) != nil else { return }
+          let isThere = server.hasPendingConnections && !isInVain
+          if !isThere { await waitForPending() }
+          isInVain = isThere
         } catch {
           self.error = error as? SocketError
           return
         }
       }
     }
+  }
+
+  /// Suspends until a connection is pending, none will be, or the task was cancelled.
+  private func waitForPending() async {
+    let waiters = server.serverCore.acceptWaiters
+    let waiter = waiters.add()
+    acceptWaiter = waiter
+    await waiter.suspendHere()
+    acceptWaiter = nil
+    waiters.remove(waiter)
   }
 
   private func acquirePlace() -> Bool {
@@ -336,6 +355,8 @@ private final class Serving: ServedEndReceiver, CancellableWait {
   }
 
   func cancelWait(_ wait: UInt32) {
+    // The same task's: it waits in one of the two.
+    acceptWaiter?.wake(.cancelled)
     slot.cancel(wait)?.resume()
   }
 }

@@ -79,6 +79,22 @@ struct AcceptTests {
     }
   }
 
+  @Test("One that is cancelled in the middle of the line leaves it, and the others keep their order")
+  func leavesTheLine() async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let bound = LoopBound(server)
+      let tasks = (0..<4).map { _ in start { try await bound.value.accept()?.peerPort } }
+      tasks[1].cancel()
+      await #expect(throws: CancellationError.self) { try await tasks[1].value }
+      for task in [tasks[0], tasks[2], tasks[3]] {
+        let client = try #require(PlainClient(to: server))
+        #expect(try await task.value == client.port)
+      }
+      expectBalanced(server)
+    }
+  }
+
   @Test("Without an event base there is nothing to wait on")
   func noLoop() async throws {
     let server = TCPServer(eventBase: nil)

@@ -59,6 +59,34 @@ struct ServeTests {
     }
   }
 
+  @Test(
+    "Cancelled while it waits for a client, by any thread, it ends",
+    arguments: [0, 1, 3],
+    [false, true]
+  )
+  func cancelledWhileAccepting(clients count: Int, isElsewhere: Bool) async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let bound = LoopBound(server)
+      let serving = start { try await bound.value.serve { _ = try await $0.readLine() } }
+      // Each wakes the accepting task, which then waits for the next one.
+      var clients: [PlainClient] = []
+      for number in 0..<count {
+        clients.append(try #require(PlainClient(to: server)))
+        try await until { server.statistics.delivered == number + 1 }
+      }
+      await turns(3)
+      if isElsewhere {
+        await Task.detached { serving.cancel() }.value
+      } else {
+        serving.cancel()
+      }
+      #expect(try await serving.value.served == count)
+      #expect(!server.isListening)
+      expectBalanced(server)
+    }
+  }
+
   @Test("Called from the pool or from the main actor, it runs on the server's loop all the same")
   func calledFromElsewhere() async throws {
     try await onLoop { _ in
