@@ -26,7 +26,7 @@ void csc_tls_free(csc_tls *tls) {
 static bool attach(csc_tls *tls) {
     tls->ssl = SSL_new(tls->context->ctx);
     BIO *transport = csc__tls_transport_of(tls);
-    if (!tls->ssl || !transport || SSL_set_app_data(tls->ssl, tls) != 1) {
+    if (!tls->ssl || !transport) {
         BIO_free(transport);
         return false;
     }
@@ -36,7 +36,8 @@ static bool attach(csc_tls *tls) {
 
 static csc_tls *new_connection(csc_tls_context *context, int descriptor, void *owner) {
     ERR_clear_error();
-    csc_tls *tls = OPENSSL_zalloc(sizeof *tls);
+    size_t session_name = context->is_client ? CSC__TLS_SESSION_NAME : 0;
+    csc_tls *tls = OPENSSL_zalloc(sizeof *tls + session_name);
     if (tls) {
         tls->context = csc__tls_context_retain(context);
         tls->owner = owner;
@@ -107,6 +108,7 @@ static csc_tls_result completed(csc_tls *tls) {
         return csc__tls_fail(tls, CSC_TLS_FAILURE_VERIFICATION);
     }
     tls->is_complete = true;
+    csc__tls_free_buffers(tls);
     tls->may_have_more = true;
     tls->is_by_psk = tls->context->psk && csc__tls_is_by_psk(tls);
     tls->owes_ticket = tls->takes_tickets && tls->context->ticket_keys && !tls->is_by_psk &&
@@ -120,5 +122,12 @@ csc_tls_result csc_tls_handshake(csc_tls *tls) {
     }
     csc__tls_begin(tls);
     int returned = SSL_do_handshake(tls->ssl);
-    return returned == 1 ? completed(tls) : csc__tls_conclude(tls, returned);
+    if (returned == 1) {
+        return completed(tls);
+    }
+    csc_tls_result result = csc__tls_conclude(tls, returned);
+    if (result == CSC_TLS_WANT_READ) {
+        csc__tls_free_buffers(tls); // many clients may be slow at once
+    }
+    return result;
 }

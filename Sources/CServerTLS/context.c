@@ -101,7 +101,7 @@ static void on_state(const SSL *ssl, int where, int value) {
         return;
     }
     csc_tls *tls = csc__tls_of(ssl);
-    *(where & SSL_CB_READ ? &tls->alert_received : &tls->alert_sent) = value & 0xff;
+    *(where & SSL_CB_READ ? &tls->alert_received : &tls->alert_sent) = (int16_t)(value & 0xff);
 }
 
 static void take_settings(csc_tls_context *context, const csc_tls_settings *settings) {

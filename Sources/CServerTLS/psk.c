@@ -61,7 +61,7 @@ static SSL_SESSION *new_session(csc_tls *tls, const unsigned char *key, size_t s
     if (session && SSL_SESSION_set_cipher(session, SSL_CIPHER_find(tls->ssl, suite)) == 1 &&
         SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) == 1 &&
         SSL_SESSION_set1_master_key(session, key, size) == 1 &&
-        SSL_SESSION_set1_id_context(session, tls->session_name, sizeof tls->session_name) == 1) {
+        SSL_SESSION_set1_id_context(session, tls->session_name, CSC__TLS_SESSION_NAME) == 1) {
         return session;
     }
     SSL_SESSION_free(session);

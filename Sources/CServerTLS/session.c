@@ -34,7 +34,7 @@ bool csc__tls_bind_session(csc_tls *tls, const char *server_name) {
         EVP_DigestUpdate(digest, context->session_name, sizeof context->session_name) == 1 &&
         EVP_DigestUpdate(digest, name, strlen(name)) == 1 &&
         EVP_DigestFinal_ex(digest, tls->session_name, NULL) == 1 &&
-        SSL_set_session_id_context(tls->ssl, tls->session_name, sizeof tls->session_name) == 1;
+        SSL_set_session_id_context(tls->ssl, tls->session_name, CSC__TLS_SESSION_NAME) == 1;
     EVP_MD_CTX_free(digest);
     return is_bound;
 }
@@ -42,7 +42,7 @@ bool csc__tls_bind_session(csc_tls *tls, const char *server_name) {
 static bool is_ours(const csc_tls *tls, const SSL_SESSION *session) {
     unsigned size;
     const unsigned char *name = SSL_SESSION_get0_id_context(session, &size);
-    return size == sizeof tls->session_name && memcmp(name, tls->session_name, size) == 0;
+    return size == CSC__TLS_SESSION_NAME && memcmp(name, tls->session_name, size) == 0;
 }
 
 bool csc_tls_resume(csc_tls *tls, const void *bytes, size_t size) {

@@ -11,6 +11,7 @@
 
 #include <openssl/ssl.h>
 #include <stdatomic.h>
+#include <stdint.h>
 
 // What a session is bound to: what verifies certificates, and on a client the server's name, too.
 enum { CSC__TLS_SESSION_NAME = 32 };
@@ -46,6 +47,7 @@ typedef enum csc__tls_use { CSC__TLS_UNUSED, CSC__TLS_IN_CALL, CSC__TLS_ABANDONE
 // Of a csc_tls_psk_fn; psk.c has it.
 typedef struct csc__tls_psk_answer csc__tls_psk_answer;
 
+// Packed: each connection has one.
 struct csc_tls {
     SSL *ssl;
     csc_tls_context *context;
@@ -58,31 +60,32 @@ struct csc_tls {
     int descriptor;
     atomic_int descriptor_use; // a csc__tls_use
     int system_error;          // errno of the last call that failed; 0 for none
-    int alert_received;        // -1 for none
-    int alert_sent;
     csc_tls_failure failure;
     csc__tls_question lookup;
     csc__tls_question verify;
-    long verify_error;
-    bool is_accepted;     // the answer to `verify`
-    bool has_failed;      // nothing goes on
-    bool has_call_failed; // a system call of this step
-    bool would_block;     // this step found no more input
-    bool has_input;       // the first byte has come
-    bool has_reached_end; // recv() has returned 0
-    bool is_complete;     // the handshake is
-    bool is_by_psk;       // it was by a pre-shared key
-    bool has_key;         // the last question for a key was answered
-    bool lacks_key;       // it was not
-    bool was_asked;       // for the first message, without an answer
-    bool has_no_name;     // a client that must verify has no name to verify
-    bool may_have_more;   // the last read gave bytes
-    bool takes_tickets;   // the client can resume by a ticket of TLS 1.3
-    bool owes_ticket;     // it gets one before the first bytes
-    bool has_ended;       // close_notify is with the kernel
-    bool is_ending;       // close_notify was begun
-    size_t unfinished;    // bytes of the record that was sent in part, or not at all
-    unsigned char session_name[CSC__TLS_SESSION_NAME]; // of a client
+    int verify_error;
+    unsigned unfinished;    // bytes of the record that was sent in part, or not at all
+    int16_t alert_received; // -1 for none
+    int16_t alert_sent;
+    bool is_accepted : 1;         // the answer to `verify`
+    bool has_failed : 1;          // nothing goes on
+    bool has_call_failed : 1;     // a system call of this step
+    bool would_block : 1;         // this step found no more input
+    bool has_input : 1;           // the first byte has come
+    bool has_reached_end : 1;     // recv() has returned 0
+    bool is_complete : 1;         // the handshake is
+    bool is_by_psk : 1;           // it was by a pre-shared key
+    bool has_key : 1;             // the last question for a key was answered
+    bool lacks_key : 1;           // it was not
+    bool was_asked : 1;           // for the first message, without an answer
+    bool has_no_name : 1;         // a client that must verify has no name to verify
+    bool may_have_more : 1;       // the last read gave bytes
+    bool takes_tickets : 1;       // the client can resume by a ticket of TLS 1.3
+    bool owes_ticket : 1;         // it gets one before the first bytes
+    bool has_ended : 1;           // close_notify is with the kernel
+    bool is_ending : 1;           // close_notify was begun
+    unsigned char records;        // since the buffers were released, counted until they are kept
+    unsigned char session_name[]; // of a client: CSC__TLS_SESSION_NAME bytes
 };
 
 // context.c
@@ -92,9 +95,9 @@ csc_tls_context *csc__tls_context_retain(csc_tls_context *context);
 BIO_METHOD *csc__tls_transport_new(void);
 BIO *csc__tls_transport_of(csc_tls *tls);
 
-// The connection of OpenSSL's, in its callbacks.
+// The connection of OpenSSL's, in its callbacks. Application data of the SSL would be two blocks more.
 static inline csc_tls *csc__tls_of(const SSL *ssl) {
-    return SSL_get_app_data(ssl);
+    return BIO_get_data(SSL_get_rbio(ssl));
 }
 
 // failure.c: begins a call of OpenSSL, and says what it has come to. `returned` is less than 1.
@@ -103,6 +106,9 @@ csc_tls_result csc__tls_succeed(void);
 csc_tls_result csc__tls_conclude(csc_tls *tls, int returned);
 csc_tls_result csc__tls_fail(csc_tls *tls, csc_tls_failure failure);
 csc_tls_result csc__tls_misused(csc_tls *tls);
+
+// data.c: frees buffers that are empty; false where something is in them.
+bool csc__tls_free_buffers(csc_tls *tls);
 
 // session.c: binds a client's session to the server's name, which may be NULL.
 bool csc__tls_bind_session(csc_tls *tls, const char *server_name);

@@ -51,7 +51,7 @@ static int on_certificate(X509_STORE_CTX *chain, void *unused) {
     if (!is_accepted && tls->verify_error == X509_V_OK) {
         tls->verify_error = X509_V_ERR_APPLICATION_VERIFICATION;
     }
-    X509_STORE_CTX_set_error(chain, (int)tls->verify_error);
+    X509_STORE_CTX_set_error(chain, tls->verify_error);
     return is_accepted;
 }
 

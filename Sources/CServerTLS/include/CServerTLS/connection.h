@@ -177,8 +177,10 @@ CSC_API csc_tls_result csc_tls_write(csc_tls *tls, const void *bytes, size_t siz
 CSC_API csc_tls_result csc_tls_end_writing(csc_tls *tls);
 
 /**
- * Frees the buffers, about 34 KiB, of a connection that is idle. The next read and write make them
- * again, which costs an allocation each.
+ * Frees the buffers, about 34 KiB, of a connection that is idle.
+ *
+ * A connection keeps them between records once it has read and written 16 since its handshake, or
+ * since this call; before that each record makes them and frees them again, which costs an allocation.
  *
  * @param tls the connection
  * @return false, with them as they were, when something is in them
