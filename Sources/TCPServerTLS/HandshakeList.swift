@@ -3,7 +3,9 @@
 internal import TCPServerKit
 
 /// One connection in its handshake.
-final class Handshake {
+final class Handshake: HandshakeObserver {
+  /// It ends all of its handshakes before it ends itself.
+  private unowned let handshakes: Handshakes
   let socket: TCPSocket
   let transport: SSLTransport
   let beginning: ContinuousClock.Instant
@@ -26,20 +28,39 @@ final class Handshake {
     unowned(unsafe) var previous: Handshake?
   }
 
-  init(_ socket: TCPSocket, _ transport: SSLTransport, _ beginning: ContinuousClock.Instant) {
+  init(
+    _ socket: TCPSocket,
+    _ transport: SSLTransport,
+    _ beginning: ContinuousClock.Instant,
+    of handshakes: Handshakes
+  ) {
     self.socket = socket
     self.transport = transport
     self.beginning = beginning
+    self.handshakes = handshakes
+  }
+
+  func handshakeIsReady() -> Bool {
+    handshakes.isReady(self)
+    return true
+  }
+
+  func handshakeNeedsAnswer() {
+    handshakes.needsAnswer(self)
+  }
+
+  func handshakeEnded(_ failure: SocketError?) {
+    handshakes.ended(self, failure)
   }
 }
 
 /// Handshakes in the order in which they began, which is that of their deadlines.
 struct HandshakeList {
-  private var all = Chain(\.links)
+  private var all = Chain<LinksOfAll>()
   /// Those whose peer has not sent a byte, in the same order.
-  private var silent = Chain(\.linksOfKind)
+  private var silent = Chain<LinksOfKind>()
   /// The others, in the order of their first bytes.
-  private var speaking = Chain(\.linksOfKind)
+  private var speaking = Chain<LinksOfKind>()
 
   var first: Handshake? { all.first }
   var count: Int { all.count }
@@ -72,29 +93,43 @@ struct HandshakeList {
   }
 
   /// A list that goes through one of the links of its elements.
-  @safe private struct Chain {
+  @safe private struct Chain<Link: Linking> {
     private(set) var first: Handshake?
     private var last: Handshake?
     private(set) var count = 0
-    private let links: ReferenceWritableKeyPath<Handshake, Handshake.Links>
-
-    init(_ links: ReferenceWritableKeyPath<Handshake, Handshake.Links>) {
-      self.links = links
-    }
 
     mutating func append(_ handshake: Handshake) {
-      unsafe handshake[keyPath: links].previous = last
-      if let last { last[keyPath: links].next = handshake } else { first = handshake }
+      unsafe Link[handshake].previous = last
+      if let last { Link[last].next = handshake } else { first = handshake }
       last = handshake
       count += 1
     }
 
     mutating func remove(_ handshake: Handshake) {
-      let (previous, next) = unsafe (handshake[keyPath: links].previous, handshake[keyPath: links].next)
-      if let previous { previous[keyPath: links].next = next } else { first = next }
-      if let next { unsafe next[keyPath: links].previous = previous } else { last = previous }
-      handshake[keyPath: links] = Handshake.Links()
+      let (previous, next) = unsafe (Link[handshake].previous, Link[handshake].next)
+      if let previous { Link[previous].next = next } else { first = next }
+      if let next { unsafe Link[next].previous = previous } else { last = previous }
+      Link[handshake] = Handshake.Links()
       count -= 1
     }
+  }
+}
+
+/// Which links of its elements a list goes through. A type: a key path costs a handshake 10,000 instructions.
+private protocol Linking {
+  static subscript(handshake: Handshake) -> Handshake.Links { get set }
+}
+
+private enum LinksOfAll: Linking {
+  static subscript(handshake: Handshake) -> Handshake.Links {
+    get { handshake.links }
+    set { handshake.links = newValue }
+  }
+}
+
+private enum LinksOfKind: Linking {
+  static subscript(handshake: Handshake) -> Handshake.Links {
+    get { handshake.linksOfKind }
+    set { handshake.linksOfKind = newValue }
   }
 }

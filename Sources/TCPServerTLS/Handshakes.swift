@@ -70,20 +70,8 @@ final class Handshakes {
 
   /// - Returns: nil where the connection is over.
   private func add(_ socket: TCPSocket, _ transport: SSLTransport) -> Handshake? {
-    let handshake = Handshake(socket, transport, .now)
-    let refusal = socket.beginHandshake(
-      of: transport,
-      isReading: true,
-      onReady: { [unowned self, unowned handshake] in isReady(handshake) },
-      onQuestion: { [unowned self, unowned handshake] in
-        switch transport.holder {
-        case .none: server?.isAsked(about: handshake)
-        case .queue: hasItsTurn(handshake)
-        case .rate, .thread: break
-        }
-      },
-      onEnd: { [unowned self] in ended(handshake, $0) }
-    )
+    let handshake = Handshake(socket, transport, .now, of: self)
+    let refusal = socket.beginHandshake(of: transport, isReading: true, observer: handshake)
     // The peer has reset it already.
     guard refusal == nil else {
       counts.failed += 1
@@ -106,7 +94,7 @@ final class Handshakes {
 
   // MARK: - Turns
 
-  private func isReady(_ handshake: Handshake) {
+  func isReady(_ handshake: Handshake) {
     list.hasSpoken(handshake)
     // While the program is asked, what comes can wait.
     guard !handshake.isQueued, !handshake.waitsForAnswer, handshake.transport.holder == .none else { return }
@@ -115,6 +103,14 @@ final class Handshakes {
       return handshake.socket.continueHandshake()
     }
     goOn(handshake)
+  }
+
+  func needsAnswer(_ handshake: Handshake) {
+    switch handshake.transport.holder {
+    case .none: server?.isAsked(about: handshake)
+    case .queue: hasItsTurn(handshake)
+    case .rate, .thread: break
+    }
   }
 
   private func hasItsTurn(_ handshake: Handshake) {
@@ -150,7 +146,7 @@ final class Handshakes {
 
   // MARK: - Ends
 
-  private func ended(_ handshake: Handshake, _ failure: SocketError?) {
+  func ended(_ handshake: Handshake, _ failure: SocketError?) {
     guard list.remove(handshake) else { return }
     if failure == nil {
       counts.completed += 1

@@ -193,7 +193,7 @@ public import TCPServerKit
       return socket.abort()
     }
     if preSharedKeyAuthenticationRequired.isConnected {
-      transport.keyQuestion = preSharedKeyAuthenticationRequired
+      transport.owner?.keyQuestion = preSharedKeyAuthenticationRequired
     }
     if handshakes.begin(socket, transport) { startedEncryptionHandshake.emit(socket) }
   }

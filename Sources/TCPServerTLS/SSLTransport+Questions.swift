@@ -8,9 +8,23 @@ extension SSLTransport {
   /// What the C library calls back.
   @safe final class Owner {
     unowned(unsafe) var transport: SSLTransport?
+    /// For what is asked in the handshake.
+    weak var socket: TCPSocket?
     let keyLog: SSLKeyLog?
+    /// Emitted when a key is needed, before the configuration's handler is called; nil where it has no handlers.
+    var keyQuestion: Signal<(socket: TCPSocket, authenticator: SSLPreSharedKeyAuthenticator)>?
+    /// For the identity of a server name.
+    var lookup = Question<String?>.none
+    /// About the certificates of the peer.
+    var verification = Question<(certificates: [[UInt8]], error: Int)>.none
 
-    init(keyLog: SSLKeyLog?) {
+    /// The errors in the peer's certificate do not matter.
+    var ignoresErrors = false
+    /// The same as it was when the step began that is being made.
+    var stepIgnoresErrors = false
+
+    init(of socket: TCPSocket, keyLog: SSLKeyLog?) {
+      self.socket = socket
       self.keyLog = keyLog
     }
 
@@ -21,12 +35,18 @@ extension SSLTransport {
 
   // MARK: - A certificate
 
+  /// The errors in the peer's certificate do not matter. Has no effect where the program is not asked about them.
+  var ignoresErrors: Bool {
+    get { owner?.ignoresErrors ?? false }
+    set { owner?.ignoresErrors = newValue }
+  }
+
   /// The library asks about a certificate. A faulty one is answered for outside of its call, where handlers may do
   /// anything.
   fileprivate func isAsked(about error: Int) {
     if context.peerVerifier != nil {
-      verification = .asked((certificatesOfPeer, error))
-    } else if error == 0 || stepIgnoresErrors {
+      owner?.verification = .asked((certificatesOfPeer, error))
+    } else if error == 0 || owner?.stepIgnoresErrors ?? false {
       unsafe csc_tls_answer_verify(tls, true)
     }
   }
@@ -58,7 +78,7 @@ extension SSLTransport {
       maximumPreSharedKeyLength: question.longest_key
     )
     defer { authenticator.wipe() }
-    if let socket { keyQuestion?.emit((socket, authenticator)) }
+    if let owner, let socket = owner.socket { owner.keyQuestion?.emit((socket, authenticator)) }
     if authenticator.hasNoKey, !hasEnded { context.preSharedKeyHandler?(authenticator) }
     // C would take what is before it for the identity.
     guard !authenticator.hasNoKey, !hasEnded, !authenticator.identity.utf8.contains(0) else { return }
@@ -71,11 +91,11 @@ extension SSLTransport {
   // MARK: - An identity
 
   fileprivate func isAskedForIdentity(of name: String?) {
-    lookup = .asked(name)
+    owner?.lookup = .asked(name)
   }
 
   private func answerLookup(_ identity: SSLIdentity?) {
-    lookup = .none
+    owner?.lookup = .none
     guard holder == .none else { return }
     if let identity {
       unsafe identity.withPointer { unsafe csc_tls_answer_lookup(tls, $0) }
@@ -103,13 +123,14 @@ extension SSLTransport {
 
   /// Begins what was asked within a step. Not within it: a task may begin at once, and end the connection.
   func beginAnswers() {
-    if case .asked(let name) = lookup, let body = context.identityLookup {
-      lookup = .running(answer(by: { await body(name) }, { $0.answerLookup($1) }))
+    guard let owner else { return }
+    if case .asked(let name) = owner.lookup, let body = context.identityLookup {
+      owner.lookup = .running(answer(by: { await body(name) }, { $0.answerLookup($1) }))
     }
-    if case .asked(let (certificates, error)) = verification, let body = context.peerVerifier {
-      verification = .running(
+    if case .asked(let (certificates, error)) = owner.verification, let body = context.peerVerifier {
+      owner.verification = .running(
         answer(by: { await body(certificates, error) }) { transport, isAccepted in
-          transport.verification = .none
+          transport.owner?.verification = .none
           transport.answerCertificate(isAccepted)
         }
       )
@@ -117,19 +138,19 @@ extension SSLTransport {
   }
 
   func cancelAnswers() {
-    lookup.cancel()
-    verification.cancel()
+    owner?.lookup.cancel()
+    owner?.verification.cancel()
   }
 
   var waitsForTask: Bool {
-    lookup.isOpen || verification.isOpen
+    owner.map { $0.lookup.isOpen || $0.verification.isOpen } ?? false
   }
 
   private func answer<Answer: Sendable>(
     by body: @escaping @Sendable () async -> Answer,
     _ take: @escaping @Sendable (SSLTransport, Answer) -> Void
   ) -> Task<Void, Never> {
-    Task(executorPreference: socket?.loopExecutor) { [weak socket] in
+    Task(executorPreference: owner?.socket?.loopExecutor) { [weak socket = owner?.socket] in
       let answer = await body()
       // On the loop again. A socket whose connection has ended may have another one by now.
       guard !Task.isCancelled, let socket, let transport = socket.transport as? SSLTransport else { return }

@@ -10,33 +10,39 @@ internal import TCPServerKit
   let tls: OpaquePointer
   /// As it was configured when the handshake began.
   let context: SSLContext
-  private let owner: Owner?
-  /// For what is asked in the handshake.
-  private(set) weak var socket: TCPSocket?
-  /// Emitted when a key is needed, before the configuration's handler is called; nil where it has no handlers.
-  var keyQuestion: Signal<(socket: TCPSocket, authenticator: SSLPreSharedKeyAuthenticator)>?
-  /// For the identity of a server name.
-  var lookup = Question<String?>.none
-  /// About the certificates of the peer.
-  var verification = Question<(certificates: [[UInt8]], error: Int)>.none
+  /// What the C library calls back; nil where it does not.
+  let owner: Owner?
+  /// Nil for steps on the loop, and once the handshake is complete.
+  private var lending: Lending?
   private var isComplete = false
   private(set) var hasEnded = false
   /// A step of the handshake is in progress: the program is called within it, and the C library must be left alone.
   private(set) var isStepping = false
   /// The end, or a failure, has been seen behind bytes that were read.
   private var endIsDue = false
-  private(set) var begunBytes = 0
+  /// No more than a record.
+  private var begunBytesOfRecord: UInt16 = 0
   private(set) var isTruncated = false
-  /// The errors in the peer's certificate do not matter.
-  var ignoresErrors = false
-  /// The same as it was when the step began that is being made.
-  private(set) var stepIgnoresErrors = false
   private(set) var holder = Holder.none
+
+  /// Of a handshake whose steps threads make.
+  private final class Lending {
+    /// See ``SSLTransport/lend``.
+    let lend: () -> Bool
+    /// What a step has come to.
+    var step: csc_tls_result?
+
+    init(_ lend: @escaping () -> Bool) {
+      self.lend = lend
+    }
+  }
+
   /// Has another thread make a step, which ends with ``takeBack(_:)``; nil for steps on the loop. Returns false where
   /// there is no thread.
-  var lend: (() -> Bool)?
-  /// What a step on a thread has come to.
-  private var stepOfThread: csc_tls_result?
+  var lend: (() -> Bool)? {
+    get { lending?.lend }
+    set { lending = newValue.map { Lending($0) } }
+  }
 
   /// What the handshake does not go on for.
   enum Holder {
@@ -54,7 +60,7 @@ internal import TCPServerKit
     // C would take what is before it for the name.
     if serverName?.utf8.contains(0) ?? false { return nil }
     self.context = context
-    let owner = context.callsBack ? Owner(keyLog: context.keyLog) : nil
+    let owner = context.callsBack ? Owner(of: socket, keyLog: context.keyLog) : nil
     let address = unsafe owner.map { unsafe Unmanaged.passUnretained($0).toOpaque() }
     let made =
       context.isClient
@@ -63,7 +69,6 @@ internal import TCPServerKit
     guard let made = unsafe made else { return nil }
     unsafe tls = made
     self.owner = owner
-    if owner != nil { self.socket = socket }
     unsafe owner?.transport = self
   }
 
@@ -76,17 +81,17 @@ internal import TCPServerKit
 
   func handshake() -> TransportStep {
     guard !hasEnded else { return .failed(Self.closed) }
-    if let result = exchange(&stepOfThread, with: nil) { return concluded(result) }
+    if let lending, let result = exchange(&lending.step, with: nil) { return concluded(result) }
     // The descriptor is watched for its end alone meanwhile.
     guard holder == .none else { return .needsAnswer }
     // A handler that supplies a key runs within a step.
     guard !isStepping else { return .needsInput }
-    stepIgnoresErrors = ignoresErrors
-    if let lend {
+    if let owner { owner.stepIgnoresErrors = owner.ignoresErrors }
+    if let lending {
       holder = .thread
-      if lend() { return .needsAnswer }
+      if lending.lend() { return .needsAnswer }
       // Its steps are the loop's from now on, among those of the others.
-      self.lend = nil
+      self.lending = nil
       holder = .queue
       return .needsAnswer
     }
@@ -100,7 +105,7 @@ internal import TCPServerKit
     let step = step(result)
     if case .done = step {
       isComplete = true
-      lend = nil
+      lending = nil
     }
     // What is asked in a step that needs more of the peer is begun when that has come: a peer that shows a certificate
     // without proving it starts no verifier.
@@ -151,7 +156,8 @@ internal import TCPServerKit
     guard let base = bytes.baseAddress else { return .count(0) }
     var count = 0
     let result = unsafe csc_tls_write(tls, base, bytes.count, &count)
-    begunBytes = result == CSC_TLS_WANT_WRITE ? min(bytes.count - count, Self.recordSize) : 0
+    let begun = result == CSC_TLS_WANT_WRITE ? min(bytes.count - count, Self.recordSize) : 0
+    begunBytesOfRecord = UInt16(begun)
     switch result {
     case CSC_TLS_DONE, CSC_TLS_WANT_WRITE: return count > 0 ? .count(count) : .needsRoom
     case CSC_TLS_WANT_READ: return .needsInput
@@ -160,6 +166,10 @@ internal import TCPServerKit
   }
 
   private static let recordSize = 16384
+
+  var begunBytes: Int {
+    Int(begunBytesOfRecord)
+  }
 
   func endWriting() -> TransportStep {
     hasEnded ? .done : step(unsafe csc_tls_end_writing(tls))
@@ -171,7 +181,7 @@ internal import TCPServerKit
 
   /// A client that has ended its side cannot go on with its handshake; its certificate may be its last message.
   var needsMoreFromPeer: Bool {
-    holder != .thread && lookup.isOpen
+    holder != .thread && owner?.lookup.isOpen ?? false
   }
 
   func releaseBuffers() {
@@ -180,7 +190,7 @@ internal import TCPServerKit
 
   func connectionEnded() {
     hasEnded = true
-    lend = nil
+    lending = nil
     if holder == .thread { return unsafe csc_tls_abandon(tls) }
     cancelAnswers()
     if isStepping { unsafe csc_tls_abandon(tls) } else { releaseBuffers() }
@@ -203,7 +213,7 @@ internal import TCPServerKit
     // What has become of one that has ended is said already.
     guard !hasEnded else { return releaseBuffers() }
     holder = .none
-    stepOfThread = result
+    lending?.step = result
   }
 
   /// No step is made until ``goOn()``.

@@ -170,6 +170,8 @@ class CountedLoad:
     says_how_many: bool = False  # to the server, beforehand
     mode: str = ""  # the server's argument, if it is not the name
     options: tuple = ()  # its last arguments
+    floor: object = None  # a server: what is counted is what others hold beyond it, and nothing else
+    floor_options: tuple = ()
 
     def arguments(self, number):
         return [self.mode or self.name, *([number] if self.says_how_many else ()), *self.options]
@@ -274,6 +276,14 @@ def why_not(counter):
 
 def count(server, load, counters, numbers=(FEW, MANY)):
     """What one connection or message costs, as Fractions by name. Raises Failed."""
+    if load.floor:
+        floor = replace(load, options=load.options + load.floor_options)
+        ours, bare = (_count(of, what, (Allocations,), numbers)["held"] for of, what in ((server, load), (load.floor, floor)))
+        return {"held": ours - bare}
+    return _count(server, load, counters, numbers)
+
+
+def _count(server, load, counters, numbers):
     found = {}
     for counter in counters:
         few, many = (_count_once(server, load, counter(), number) for number in numbers)

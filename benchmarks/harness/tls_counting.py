@@ -11,7 +11,7 @@ from . import counting
 from .counting import CONNECTIONS, LIMIT, CountedLoad, wait_until_idle
 from .processes import Failed
 from .tls_measuring import make_certificates
-from .tls_rows import ROWS
+from .tls_rows import BARE, ROWS
 
 # Those with options of their own are left out.
 SERVERS = tuple(row.server for row in ROWS if row.ours and not row.arguments)
@@ -28,12 +28,24 @@ def _echo(running, messages):
         running.end(LIMIT)
 
 
+def _idle(running, connections):
+    """Connections that stay, each after one message."""
+    with contextlib.ExitStack() as opened:
+        for number in range(connections):
+            counting.exchange(running, opened.enter_context(_connect(running)), number)
+        wait_until_idle(running)
+        running.end(LIMIT)
+
+
 def _connect(running):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     wait_until_idle(running)
-    return context.wrap_socket(socket.create_connection(("127.0.0.1", running.port), LIMIT))
+    connection = socket.create_connection(("127.0.0.1", running.port), LIMIT)
+    # A message would wait for the acknowledgement of the handshake.
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return context.wrap_socket(connection)
 
 
 @contextlib.contextmanager
@@ -47,4 +59,6 @@ def loads(missing):
             yield ()
             return
         files = (f"{folder}/ecdsa.pem", f"{folder}/ecdsa.key")
-        yield (CountedLoad("echo-tls", _echo, mode="echo", options=files),)
+        yield (CountedLoad("echo-tls", _echo, mode="echo", options=files),
+               CountedLoad("idle-tls", _idle, mode="echo", options=files, floor=BARE,
+                           floor_options=("--release-buffers",)))

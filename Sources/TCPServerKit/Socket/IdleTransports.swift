@@ -15,17 +15,16 @@ final class IdleTransports {
 
   /// Something has moved on a connection that was not among the busy ones.
   func add(_ slot: TransportSlot, _ engine: EventEngine) {
-    slot.place = busy.count
+    slot.place = Int32(busy.count)
     busy.append(slot)
     if !isStarted { start(engine) }
   }
 
   /// The connection has ended.
   func remove(_ slot: TransportSlot) {
-    guard let place = exchange(&slot.place, with: nil), let last = busy.popLast(), last !== slot else {
-      return
-    }
-    busy[place] = last
+    let place = exchange(&slot.place, with: -1)
+    guard place >= 0, let last = busy.popLast(), last !== slot else { return }
+    busy[Int(place)] = last
     last.place = place
   }
 

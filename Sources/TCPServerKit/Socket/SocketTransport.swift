@@ -60,32 +60,56 @@ package enum TransportFailure {
   case other(SocketError, text: String, isExplained: Bool)
 }
 
-/// A socket's transport, and what the socket notes of it.
+/// What follows a handshake of a ``SocketTransport``, while it lasts. Called on the loop.
+package protocol HandshakeObserver: AnyObject {
+  /// The descriptor is ready.
+  ///
+  /// - Returns: false to go on at once; true when the observer calls `continueHandshake()` in its own time.
+  func handshakeIsReady() -> Bool
+
+  /// The handshake needs an answer; then the observer calls `continueHandshake()`.
+  func handshakeNeedsAnswer()
+
+  /// Called once, as the last of all, and never from within `beginHandshake`: with nil when all that is written is
+  /// encrypted, or with what is wrong when the connection has ended, or is about to.
+  func handshakeEnded(_ failure: SocketError?)
+}
+
+extension HandshakeObserver {
+  package func handshakeIsReady() -> Bool { false }
+  package func handshakeNeedsAnswer() {}
+}
+
+/// A socket's transport, and what the socket notes of it. In an order without gaps: each encrypted connection has one.
 @safe final class TransportSlot {
+  /// See ``TCPSocket/servingTask``.
+  var servingTask: UInt = 0
   let transport: any SocketTransport
+  /// Nil once the handshake is complete, or will not be.
+  var observer: (any HandshakeObserver)?
+  private(set) var exceptions: Exceptions?
+  /// Its place among the busy ones; negative for none. See ``IdleTransports``.
+  var place: Int32 = -1
   var state = State.handshaking(.input)
-  /// Called instead of going on with the handshake, when the descriptor is ready.
-  var onHandshakeReady: (() -> Void)?
-  /// Called when the handshake needs an answer.
-  var onHandshakeQuestion: (() -> Void)?
-  /// Called once, when the handshake is complete, or will not be.
-  var onHandshakeEnd: ((SocketError?) -> Void)?
-  /// Why reading or sending has failed last.
-  var failure: Failure?
-  /// A read goes on once something that the peer has asked for was sent.
-  var readNeedsRoom = false
-  /// This side is to be ended when there is room for that.
-  var owesEnd = false
-  /// The loop comes back for input that the transport holds.
-  var comesBack = false
-  /// Something has moved since the loop looked last; see ``IdleTransports``.
-  var isUsed = false
-  /// Its place among the busy ones.
-  var place: Int?
-  /// Of a task that waits for input while the descriptor is not watched for that.
-  var readTimer: LoopTimer?
-  /// Ends a connection whose peer was sent why its handshake has failed, whatever that peer sends.
-  var reasonTimer: LoopTimer?
+  private var notes: Notes = []
+
+  /// What few connections need, or for a short time.
+  final class Exceptions {
+    /// Why reading or sending has failed last.
+    var failure: Failure?
+    /// Of a task that waits for input while the descriptor is not watched for that.
+    var readTimer: LoopTimer?
+    /// Ends a connection whose peer was sent why its handshake has failed, whatever that peer sends.
+    var reasonTimer: LoopTimer?
+  }
+
+  private struct Notes: OptionSet {
+    let rawValue: UInt8
+    static let readNeedsRoom = Notes(rawValue: 1 << 0)
+    static let owesEnd = Notes(rawValue: 1 << 1)
+    static let comesBack = Notes(rawValue: 1 << 2)
+    static let isUsed = Notes(rawValue: 1 << 3)
+  }
 
   /// What a handshake waits for.
   enum Need {
@@ -103,6 +127,55 @@ package enum TransportFailure {
 
   init(_ transport: any SocketTransport) {
     self.transport = transport
+  }
+
+  /// A read goes on once something that the peer has asked for was sent.
+  var readNeedsRoom: Bool {
+    get { notes.contains(.readNeedsRoom) }
+    set { note(.readNeedsRoom, newValue) }
+  }
+
+  /// This side is to be ended when there is room for that.
+  var owesEnd: Bool {
+    get { notes.contains(.owesEnd) }
+    set { note(.owesEnd, newValue) }
+  }
+
+  /// The loop comes back for input that the transport holds.
+  var comesBack: Bool {
+    get { notes.contains(.comesBack) }
+    set { note(.comesBack, newValue) }
+  }
+
+  /// Something has moved since the loop looked last; see ``IdleTransports``.
+  var isUsed: Bool {
+    get { notes.contains(.isUsed) }
+    set { note(.isUsed, newValue) }
+  }
+
+  @inline(__always) private func note(_ note: Notes, _ isTrue: Bool) {
+    if isTrue { notes.insert(note) } else { notes.remove(note) }
+  }
+
+  /// Whether it is among the busy ones.
+  var isListed: Bool {
+    place >= 0
+  }
+
+  var needsExceptions: Exceptions {
+    if let exceptions { return exceptions }
+    let made = Exceptions()
+    exceptions = made
+    return made
+  }
+
+  func setReadTimer(_ timer: LoopTimer?) {
+    if let timer { needsExceptions.readTimer = timer } else { exceptions?.readTimer = nil }
+  }
+
+  func stopTimers() {
+    exceptions?.readTimer = nil
+    exceptions?.reasonTimer = nil
   }
 
   var isHandshaking: Bool {

@@ -248,9 +248,9 @@ extension TCPSocket {
     unreportedWritten = 0
     peer = csc_address()
     existingDetails?.hasOverflowed = false
+    transportSlot = nil
     guard let origin = existingDetails?.origin else { return }
     origin.beginning = nil
-    origin.transport = nil
     origin.isPastMaximumAge = false
     origin.proxied = nil
   }

@@ -8,25 +8,17 @@ extension TCPSocket {
   ///
   /// - Parameters:
   ///   - isReading: whether the peer begins: the first step is made when the descriptor is readable.
-  ///   - onReady: called instead of going on, when the descriptor is ready: the caller calls `continueHandshake()` in its
-  ///     own time. Nil to go on at once.
-  ///   - onQuestion: called when the handshake needs an answer; then the caller calls `continueHandshake()`.
-  ///   - onEnd: called once, on the loop and never from within this call: with nil when all that is written is encrypted,
-  ///     or with what is wrong when the connection has ended, or is about to.
+  ///   - observer: follows it until it ends.
   /// - Returns: why it cannot; nothing has been changed then.
   package func beginHandshake(
     of transport: any SocketTransport,
     isReading: Bool,
-    onReady: (() -> Void)? = nil,
-    onQuestion: (() -> Void)? = nil,
-    onEnd: @escaping (SocketError?) -> Void
+    observer: any HandshakeObserver
   ) -> SocketError? {
     if let refusal = whyEncryptionCannotBegin() { return refusal }
     let slot = TransportSlot(transport)
-    slot.onHandshakeReady = onReady
-    slot.onHandshakeQuestion = onQuestion
-    slot.onHandshakeEnd = onEnd
-    origin.transport = slot
+    slot.observer = observer
+    transportSlot = slot
     updateReadWatch()
     if !isReading {
       engine?.enqueue { [self] in
@@ -51,7 +43,7 @@ extension TCPSocket {
 
   /// The descriptor is ready for the handshake.
   func handshakeIsReady(_ slot: TransportSlot) {
-    if let onReady = slot.onHandshakeReady { onReady() } else { continueHandshake() }
+    if slot.observer?.handshakeIsReady() != true { continueHandshake() }
   }
 
   /// The answer that the handshake needs has come: it goes on, in the time of who continues it.
@@ -91,7 +83,7 @@ extension TCPSocket {
       updateReadWatch()
       // It may have come while a thread had the handshake, or before its turn, and does not come again.
       if flags.contains(.peerEnded) { lookForEnd(whileAnswerLacks: slot) }
-      if slot.isHandshaking, descriptor >= 0 { slot.onHandshakeQuestion?() }
+      if slot.isHandshaking, descriptor >= 0 { slot.observer?.handshakeNeedsAnswer() }
     case .failed(let failure):
       handshakeHasFailed(slot, failure)
     }
@@ -100,8 +92,6 @@ extension TCPSocket {
   private func handshakeIsComplete(_ slot: TransportSlot) {
     slot.state = .ready
     noteUse(of: slot)
-    slot.onHandshakeReady = nil
-    slot.onHandshakeQuestion = nil
     flags.remove(.drained)
     watchWrite(false)
     if output != nil {
@@ -114,7 +104,7 @@ extension TCPSocket {
     }
     updateReadWatch()
     comeBackForInput(slot)
-    exchange(&slot.onHandshakeEnd, with: nil)?(nil)
+    exchange(&slot.observer, with: nil)?.handshakeEnded(nil)
   }
 
   /// The peer has time to read the reason, if it was sent one: a reset would destroy that.
@@ -122,13 +112,13 @@ extension TCPSocket {
     _ = slot.note(failure, CSC_CALL_READ)
     slot.state = .failed
     guard case .other(_, _, true) = failure else {
-      return connectionFailed(slot.failure ?? .remoteHostClosed)
+      return connectionFailed(slot.exceptions?.failure ?? .remoteHostClosed)
     }
     endFailedHandshake(slot)
   }
 
   private func endFailedHandshake(_ slot: TransportSlot) {
-    let failure = slot.failure ?? .remoteHostClosed
+    let failure = slot.exceptions?.failure ?? .remoteHostClosed
     if output != nil { noteUndelivered() }
     output = nil
     watchWrite(false)
@@ -136,10 +126,10 @@ extension TCPSocket {
     flags.insert(.broken)
     deliveryTimeout = min(deliveryTimeout, Self.timeForReason)
     // That is a limit for silence alone, and the peer may go on sending.
-    slot.reasonTimer = engine.map {
+    slot.needsExceptions.reasonTimer = engine.map {
       LoopTimer($0, after: Self.timeForReason) { [weak self] in self?.becomeUnconnected(resetting: true) }
     }
-    exchange(&slot.onHandshakeEnd, with: nil)?(failure.error)
+    exchange(&slot.observer, with: nil)?.handshakeEnded(failure.error)
     existingDetails?.errorOccurred?.notify(failure.error)
     disconnectFromHost()
   }
@@ -213,26 +203,31 @@ extension TCPSocket {
     isReading: Bool,
     _ engine: EventEngine
   ) async throws {
-    let waiter = WaiterQueue.Waiter()
-    waiter.begin()
-    var failure: SocketError?
-    var hasEnded = false
-    let refusal = beginHandshake(
-      of: transport,
-      isReading: isReading,
-      onEnd: {
-        failure = $0
-        hasEnded = true
-        waiter.wake(.ready)
-      }
-    )
-    if let refusal { throw refusal }
-    await engine.suspend(on: waiter)
-    if let failure { throw failure }
-    guard hasEnded else {
-      transportSlot?.onHandshakeEnd = nil
+    let wait = HandshakeWait()
+    if let refusal = beginHandshake(of: transport, isReading: isReading, observer: wait) { throw refusal }
+    await engine.suspend(on: wait.waiter)
+    if let failure = wait.failure { throw failure }
+    guard wait.hasEnded else {
+      transportSlot?.observer = nil
       abort()
       throw cancelled()
     }
+  }
+}
+
+/// A task that waits for the end of a handshake.
+private final class HandshakeWait: HandshakeObserver {
+  let waiter = WaiterQueue.Waiter()
+  private(set) var failure: SocketError?
+  private(set) var hasEnded = false
+
+  init() {
+    waiter.begin()
+  }
+
+  func handshakeEnded(_ failure: SocketError?) {
+    self.failure = failure
+    hasEnded = true
+    waiter.wake(.ready)
   }
 }

@@ -305,7 +305,7 @@ extension TCPSocket {
     guard !flags.contains(.lingering) else {
       return continueLingering(timedOut: timedOut)
     }
-    if existingDetails != nil, let slot = transportSlot, slot.isHandshaking {
+    if let slot = transportSlot, slot.isHandshaking {
       if slot.state == .handshaking(.answer) { return lookForEnd(whileAnswerLacks: slot) }
       if timedOut && !SystemCalls.isReadable(descriptor) { return readTimedOutDuringHandshake() }
       return handshakeIsReady(slot)

@@ -77,8 +77,7 @@ extension TCPSocket {
     }
 
     private func endTransport(_ slot: TransportSlot, _ context: SocketContext) {
-      slot.readTimer = nil
-      slot.reasonTimer = nil
+      slot.stopTimers()
       context.loop?.idleTransports.remove(slot)
       if descriptor >= 0 { slot.transport.connectionEnded() }
     }

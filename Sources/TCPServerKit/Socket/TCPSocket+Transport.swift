@@ -5,21 +5,17 @@ internal import Glibc
 
 /// Bytes between a socket and its descriptor: directly, or through a ``SocketTransport``.
 ///
-/// All that a plain socket pays for the other kind is a look whether it has `Details`.
+/// All that a plain socket pays for the other kind is a look at one bit.
 extension TCPSocket {
-  @inline(__always) var transportSlot: TransportSlot? {
-    existingDetails?.origin?.transport
-  }
-
   @inline(__always)
   func receiveBytes(into memory: UnsafeMutableRawBufferPointer) -> SystemCalls.Outcome {
-    if existingDetails != nil, let slot = transportSlot { return unsafe receive(into: memory, through: slot) }
+    if let slot = transportSlot { return unsafe receive(into: memory, through: slot) }
     return unsafe SystemCalls.receive(descriptor, into: memory)
   }
 
   @inline(__always)
   func sendBytes(_ bytes: UnsafeRawBufferPointer) -> SystemCalls.Outcome {
-    if existingDetails != nil, let slot = transportSlot { return unsafe send(bytes, through: slot) }
+    if let slot = transportSlot { return unsafe send(bytes, through: slot) }
     return unsafe SystemCalls.transmit(descriptor, bytes)
   }
 
@@ -41,7 +37,7 @@ extension TCPSocket {
 
   /// What a read or a write that has failed with this errno has failed for.
   func failure(of call: csc_call, _ errnum: CInt) -> Failure {
-    transportSlot?.failure ?? Failure(call, errno: errnum)
+    transportSlot?.exceptions?.failure ?? Failure(call, errno: errnum)
   }
 
   /// Whether a read would find something now, or the end.
@@ -103,7 +99,7 @@ extension TCPSocket {
 
   func noteUse(of slot: TransportSlot) {
     slot.isUsed = true
-    if slot.place == nil, let engine { context.loop?.idleTransports.add(slot, engine) }
+    if !slot.isListed, let engine { context.loop?.idleTransports.add(slot, engine) }
   }
 
   /// The loop is silent about what the transport holds: it looks at the other sockets, and then at this one.
@@ -121,7 +117,7 @@ extension TCPSocket {
 
   /// Ends this side after what was sent, as soon as there is room for that.
   func endSending() {
-    if existingDetails != nil, let slot = transportSlot, !endSending(through: slot) { return }
+    if let slot = transportSlot, !endSending(through: slot) { return }
     SystemCalls.endWriting(descriptor)
   }
 
@@ -165,13 +161,12 @@ extension TCPSocket {
 
   /// Ends the timeouts and the handshake of a connection that has ended.
   func transportEnded(_ slot: TransportSlot) {
-    slot.readTimer = nil
-    slot.reasonTimer = nil
+    slot.stopTimers()
     context.loop?.idleTransports.remove(slot)
-    slot.onHandshakeReady = nil
-    slot.onHandshakeQuestion = nil
     if slot.isHandshaking { slot.state = .failed }
-    exchange(&slot.onHandshakeEnd, with: nil)?(flags.contains(.broken) ? lastError : .remoteHostClosed)
+    exchange(&slot.observer, with: nil)?.handshakeEnded(
+      flags.contains(.broken) ? lastError : .remoteHostClosed
+    )
   }
 }
 
@@ -182,10 +177,10 @@ extension TransportSlot {
   func note(_ failure: TransportFailure, _ call: csc_call) -> CInt {
     switch failure {
     case .system(let errnum):
-      self.failure = Failure(call, errno: errnum)
+      needsExceptions.failure = Failure(call, errno: errnum)
       return errnum
     case .other(let error, let text, _):
-      self.failure = Failure(error, text)
+      needsExceptions.failure = Failure(error, text)
       return EPROTO
     }
   }

@@ -23,7 +23,7 @@ extension TCPSocket {
       return flags.contains(.inputEnded) ? end : .input
     }
     guard currentState == .connected else { return .nothing }
-    if existingDetails != nil, let slot = transportSlot, slot.holdsReader {
+    if let slot = transportSlot, slot.holdsReader {
       if slot.state == .handshaking(.answer) { return end }
       return slot.state == .handshaking(.input) ? .input : .nothing
     }
@@ -57,7 +57,7 @@ extension TCPSocket {
 
   /// What most connections are while handlers read from them: nothing is to be changed.
   private var isWatchedForHandlers: Bool {
-    existingDetails == nil && currentState == .connected
+    existingDetails == nil && transportSlot == nil && currentState == .connected
       && flags.contains([.wantsInput, .watchingRead, .keptAlive])
       && flags.isDisjoint(with: [.endAnnounced, .lingering])
   }
@@ -86,7 +86,7 @@ extension TCPSocket {
 
   private func setReadWatch(_ wanted: Watch, timeout: Int64? = nil) {
     guard let base = unsafe context.base else { return }
-    if wanted == .input, existingDetails != nil, let slot = transportSlot { comeBackForInput(slot) }
+    if wanted == .input, let slot = transportSlot { comeBackForInput(slot) }
     guard wanted != presentWatch else { return updateKeptAlive() }
     if presentWatch != .nothing {
       unsafe stop(readWatch)
@@ -124,7 +124,7 @@ extension TCPSocket {
   func watchWrite(_ wanted: Bool) {
     guard let engine, wanted != flags.contains(.watchingWrite) else { return }
     // What is held is sent when the handshake is complete.
-    if wanted, existingDetails != nil, let slot = transportSlot, slot.isHandshaking,
+    if wanted, let slot = transportSlot, slot.isHandshaking,
       slot.state != .handshaking(.room)
     {
       return
@@ -172,8 +172,8 @@ extension TCPSocket {
     let nanoseconds = timeout?.nanoseconds
     if engine?.isAbandoned == true { return watchFailed() }
     flags.insert(.readsAhead)
-    if existingDetails != nil, let slot = transportSlot {
-      slot.readTimer = nil
+    if let slot = transportSlot {
+      slot.exceptions?.readTimer = nil
       if slot.holdsReader { return waitForTransport(slot, timeout) }
       comeBackForInput(slot)
     }
@@ -193,12 +193,14 @@ extension TCPSocket {
   private func waitForTransport(_ slot: TransportSlot, _ timeout: Duration?) {
     guard let engine else { return }
     let wait = waiters.reader.wait
-    slot.readTimer = timeout.map {
-      // Of this wait alone: a later one may have none.
-      LoopTimer(engine, after: $0) { [weak self] in
-        if self?.existingWaiters?.reader.wait == wait { self?.wakeReader(.timedOut) }
+    slot.setReadTimer(
+      timeout.map {
+        // Of this wait alone: a later one may have none.
+        LoopTimer(engine, after: $0) { [weak self] in
+          if self?.existingWaiters?.reader.wait == wait { self?.wakeReader(.timedOut) }
+        }
       }
-    }
+    )
     updateReadWatch()
   }
 

@@ -311,9 +311,9 @@ extension TCPSocket {
     guard !timedOut || SystemCalls.isWritable(descriptor) else {
       return writeTimedOut()
     }
-    if existingDetails != nil, let slot = transportSlot, slot.isHandshaking { return handshakeIsReady(slot) }
+    if let slot = transportSlot, slot.isHandshaking { return handshakeIsReady(slot) }
     sendHeldBytes()
-    if existingDetails != nil { sendWhatTransportOwes() }
+    if transportSlot != nil { sendWhatTransportOwes() }
     announceWritten()
     finishClosingIfSent()
     wakeWriterIfDrained()

@@ -61,8 +61,9 @@ internal import Synchronization
   private(set) var existingDetails: Details?
   /// Owned by the socket, from the first task that waits until it goes; see `waiters`.
   var waitersReference: Unmanaged<SocketWaiters>?
-  /// Which task `serve` started for this connection; 0 for none. See TCPSocket+Serving.swift.
-  var servingTask: UInt = 0
+  /// The slot of an encrypted connection, which it owns, with the last bit set; of others `servingTask`. One word for
+  /// both, as each connection has it.
+  private var slotOrServingTask: UInt = 0
 
   struct Flags: OptionSet {
     var rawValue: UInt32
@@ -164,8 +165,6 @@ internal import Synchronization
     /// Nil where that is not recorded.
     var beginning: ContinuousClock.Instant?
 
-    /// What encrypts the connection, or has.
-    var transport: TransportSlot?
     /// It has reached the maximum age of its server's policy.
     var isPastMaximumAge = false
     var maximumAgeReached: Signal<Void>?
@@ -224,6 +223,7 @@ internal import Synchronization
 
   deinit {
     defer { unsafe waitersReference?.release() }
+    defer { if transportSlot != nil { transportSlot = nil } }
     forgetSignals()
     if isOwner {
       releaseResources()
@@ -305,6 +305,31 @@ internal import Synchronization
   public var peerPort: UInt16 {
     if !isAccepted { requireLoopThread("TCPSocket.peerPort") }
     return peer.port
+  }
+
+  /// What encrypts the connection, or has.
+  @inline(__always) var transportSlot: TransportSlot? {
+    get {
+      guard slotOrServingTask & 1 != 0, let slot = unsafe slotAddress else { return nil }
+      return unsafe Unmanaged<TransportSlot>.fromOpaque(slot).takeUnretainedValue()
+    }
+    set {
+      let (old, task) = (transportSlot, servingTask)
+      newValue?.servingTask = task
+      slotOrServingTask =
+        newValue.map { unsafe UInt(bitPattern: Unmanaged.passRetained($0).toOpaque()) | 1 } ?? task
+      if let old { unsafe Unmanaged.passUnretained(old).release() }
+    }
+  }
+
+  private var slotAddress: UnsafeRawPointer? {
+    unsafe UnsafeRawPointer(bitPattern: slotOrServingTask & ~1)
+  }
+
+  /// Which task `serve` started for this connection; 0 for none. See TCPSocket+Serving.swift.
+  var servingTask: UInt {
+    get { transportSlot?.servingTask ?? slotOrServingTask }
+    set { if let slot = transportSlot { slot.servingTask = newValue } else { slotOrServingTask = newValue } }
   }
 
   var details: Details {

@@ -22,11 +22,11 @@ struct IdleTransportTests {
       let client = try await encryptedClient(of: server)
       let socket = try #require(try await server.accept())
       let other = try await encryptedClient(of: server)
-      #expect(socket.transportSlot?.place != nil)
+      #expect(socket.transportSlot?.isListed == true)
       fault_start_clock()
       other.disconnectFromHost()
-      try await until { other.transportSlot?.place == nil }
-      try await until { socket.transportSlot?.place == nil && client.transportSlot?.place == nil }
+      try await until { other.transportSlot?.isListed != true }
+      try await until { socket.transportSlot?.isListed == false && client.transportSlot?.isListed == false }
       fault_stop_clock()
       for _ in 0..<3 {
         try await client.write("again\n")
@@ -34,7 +34,7 @@ struct IdleTransportTests {
         try await socket.write(pattern(100_000))
         #expect(try await client.read(exactly: 100_000) == pattern(100_000))
       }
-      #expect(socket.transportSlot?.place != nil)
+      #expect(socket.transportSlot?.isListed == true)
     }
   }
 }

@@ -59,14 +59,16 @@ private final class ScriptedTransport: SocketTransport {
 
   /// Begins on a socket, and waits until it is ready.
   func makeReady(_ socket: TCPSocket) async throws {
-    let refusal = socket.beginHandshake(of: self, isReading: false, onEnd: expectSuccess)
+    let refusal = socket.beginHandshake(of: self, isReading: false, observer: ExpectedSuccess())
     #expect(refusal == nil)
     try await until { socket.transportSlot?.state == .ready }
   }
 }
 
-private func expectSuccess(_ failure: SocketError?) {
-  #expect(failure == nil)
+private final class ExpectedSuccess: HandshakeObserver {
+  func handshakeEnded(_ failure: SocketError?) {
+    #expect(failure == nil)
+  }
 }
 
 /// What a socket asks of what is between it and its descriptor, and when.
@@ -111,18 +113,18 @@ struct TransportTests {
     try await onLoop { _ in
       let pair = try await Pair()
       let transport = ScriptedTransport()
-      let refusal = pair.socket.beginHandshake(of: transport, isReading: true, onEnd: expectSuccess)
+      let refusal = pair.socket.beginHandshake(of: transport, isReading: true, observer: ExpectedSuccess())
       #expect(refusal == nil)
       let slot = try #require(pair.socket.transportSlot)
       let bound = LoopBound(pair.socket)
       let first = start { try await bound.value.read(maxLength: 1, timeout: Loop.limit) }
-      #expect(slot.readTimer != nil)
+      #expect(slot.exceptions?.readTimer != nil)
       transport.receives = [.count(1)]
       pair.client.send([1])
       #expect(try await first.value == [7])
       let second = start { try await bound.value.read(maxLength: 1) }
       try await until { pair.socket.waiters.reader.isWaiting }
-      #expect(slot.readTimer == nil)
+      #expect(slot.exceptions?.readTimer == nil)
       pair.socket.abort()
       _ = await second.result
     }
@@ -136,7 +138,7 @@ struct TransportTests {
       let read = start { try await bound.value.read(maxLength: 1, timeout: .milliseconds(1)) }
       let transport = ScriptedTransport()
       transport.handshakes = []
-      let refusal = pair.socket.beginHandshake(of: transport, isReading: true, onEnd: expectSuccess)
+      let refusal = pair.socket.beginHandshake(of: transport, isReading: true, observer: ExpectedSuccess())
       #expect(refusal == nil)
       await #expect(throws: SocketError.socketTimeout) { try await read.value }
       #expect(pair.socket.isHandshaking)
@@ -156,7 +158,7 @@ struct TransportTests {
       while filler.sendWhatFits(1 << 20) > 0 {}
       let bound = LoopBound(pair.socket)
       let transport = ScriptedTransport()
-      let refusal = pair.socket.beginHandshake(of: transport, isReading: true, onEnd: expectSuccess)
+      let refusal = pair.socket.beginHandshake(of: transport, isReading: true, observer: ExpectedSuccess())
       #expect(refusal == nil)
       let write = start { try await bound.value.write(pattern(4 << 20), timeout: .milliseconds(1)) }
       transport.descriptor = pair.socket.socketDescriptor
@@ -174,13 +176,13 @@ struct TransportTests {
       let transport = ScriptedTransport()
       try await transport.makeReady(#require(socket))
       let slot = try #require(socket?.transportSlot)
-      #expect(slot.place != nil)
+      #expect(slot.isListed)
       let box = Locked(socket)
       socket = nil
       OtherThread { withExtendedLifetime(box.withLock { exchange(&$0, with: nil) }) {} }.join()
       try await until { transport.hasEnded }
-      #expect(slot.place == nil)
-      #expect(slot.readTimer == nil)
+      #expect(!slot.isListed)
+      #expect(slot.exceptions?.readTimer == nil)
       #expect(client.nextInput() == .end)
     }
   }
