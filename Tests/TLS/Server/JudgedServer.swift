@@ -7,7 +7,7 @@ import TCPServerTLS
 /// An encrypted echo server for the clients of `Tests/TLS/run`.
 ///
 /// Writes its port as "port N", answers each line "report" of its standard input by what it has counted, and ends with its
-/// standard input.
+/// standard input, or once another process has taken over from it.
 @main
 struct JudgedServer {
   static func main() throws {
@@ -15,12 +15,13 @@ struct JudgedServer {
     try EventBaseGroup.run(loops: options.loops) { loops in
       let shutdown = GracefulShutdown()
       let configuration = try options.configuration()
+      let restart = try await Restart(at: options.control, configuration.sessionTickets)
       try configuration.checkForServer()
       let server = TCPServerGroup(on: loops, tls: configuration) { server in
         server.handshakeTimeout = options.handshakeTimeout
         server.maxHandshakes = options.maxHandshakes
       }
-      try await server.listen(address: .localHost)
+      try await restart.listen(server)
       write("port \(server.serverPort)")
       let commands = AsyncStream.makeStream(of: Void.self)
       readCommands { command in
@@ -31,7 +32,11 @@ struct JudgedServer {
         commands.continuation.yield()
       }
       async let reporting: Void = report(commands.stream, of: server)
-      try await server.serve(shutdown: shutdown) { try await Answering($0, loops).run() }
+      let handover = restart.handOver(server, shutdown)
+      let served = try await server.serve(shutdown: shutdown) { try await Answering($0, loops).run() }
+      handover?.cancel()
+      try? await handover?.value.drained(served)
+      commands.continuation.finish()
       await reporting
     }
   }

@@ -6,7 +6,8 @@ import TCPServerTLS
 ///
 /// `FOLDER KEY-TYPE VERIFY [NAME NUMBER]...`: the folder has, for each type of key, `default-TYPE.pem`, `exact-TYPE.pem`
 /// and `wildcard-TYPE.pem`, with certificates and keys, and `authority.pem`. The numbers are `loops`, `timeout` of a
-/// handshake in milliseconds, and `handshakes`, the most at once.
+/// handshake in milliseconds, and `handshakes`, the most at once. `control` is no number, and the path at which the
+/// processes of a hot restart meet.
 struct Options: Sendable {
   private let folder: String
   private let keyType: String
@@ -14,6 +15,7 @@ struct Options: Sendable {
   private(set) var loops = 1
   private(set) var handshakeTimeout = Duration.seconds(5)
   private(set) var maxHandshakes = 1024
+  private(set) var control: String?
 
   struct Wrong: Error, CustomStringConvertible {
     let description: String
@@ -27,6 +29,10 @@ struct Options: Sendable {
     }
     (folder, keyType, self.verifyMode) = (words[0], words[1], verifyMode)
     for place in stride(from: 3, to: words.count, by: 2) {
+      if words[place] == "control" {
+        control = words[place + 1]
+        continue
+      }
       guard let number = Int(words[place + 1]) else {
         throw Wrong(description: "\(words[place + 1]) is no number")
       }
