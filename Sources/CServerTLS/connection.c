@@ -19,6 +19,7 @@ void csc_tls_free(csc_tls *tls) {
     csc_tls_identity_free(tls->identity);
     OPENSSL_free(tls->server_name);
     OPENSSL_free(tls->psk_identity);
+    OPENSSL_free(tls->held);
     csc_tls_context_free(tls->context);
     OPENSSL_free(tls);
 }
@@ -112,7 +113,7 @@ static csc_tls_result completed(csc_tls *tls) {
     tls->may_have_more = true;
     tls->is_by_psk = tls->context->psk && csc__tls_is_by_psk(tls);
     tls->owes_ticket = tls->takes_tickets && tls->context->ticket_keys && !tls->is_by_psk &&
-                       SSL_version(tls->ssl) == TLS1_3_VERSION;
+                       !tls->held && SSL_version(tls->ssl) == TLS1_3_VERSION;
     return csc__tls_succeed();
 }
 

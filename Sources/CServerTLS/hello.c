@@ -7,6 +7,7 @@
 // for an answer, and end with the alert unrecognized_name, whether it resumes a session or not.
 
 #include "identity.h"
+#include "tickets.h"
 #include "tls.h"
 
 #include <string.h>
@@ -88,6 +89,7 @@ static int on_client_hello(SSL *ssl, int *alert, void *unused) {
         return SSL_CLIENT_HELLO_SUCCESS; // after HelloRetryRequest
     }
     tls->takes_tickets = reads_tickets(ssl);
+    csc__tls_plan_ticket(tls);
     if (!keep_name(tls)) {
         tls->failure = CSC_TLS_FAILURE_MEMORY;
         *alert = SSL_AD_INTERNAL_ERROR;

@@ -9,6 +9,9 @@
 // Lets a server's context write and accept tickets, or none without keys.
 bool csc__tls_enable_tickets(csc_tls_context *context);
 
+// Has OpenSSL make one at the end of the handshake, which transport.c holds, where that is possible.
+void csc__tls_plan_ticket(csc_tls *tls);
+
 // Before the first bytes of a server: OpenSSL writes a ticket ahead of them.
 void csc__tls_offer_ticket(csc_tls *tls);
 

@@ -47,6 +47,12 @@ typedef enum csc__tls_use { CSC__TLS_UNUSED, CSC__TLS_IN_CALL, CSC__TLS_ABANDONE
 // Of a csc_tls_psk_fn; psk.c has it.
 typedef struct csc__tls_psk_answer csc__tls_psk_answer;
 
+// A record that was made and waits for the next bytes to be sent.
+typedef struct csc__tls_held {
+    size_t size;
+    unsigned char bytes[];
+} csc__tls_held;
+
 // Packed: each connection has one.
 struct csc_tls {
     SSL *ssl;
@@ -56,17 +62,18 @@ struct csc_tls {
     char *psk_identity;              // of the last key that was asked for, or NULL
     X509_STORE_CTX *verifying;       // during a csc_tls_verify_fn
     csc__tls_psk_answer *psk_answer; // during a csc_tls_psk_fn
+    csc__tls_held *held;             // the ticket of TLS 1.3, or NULL
     void *owner;                     // the program's context
     int descriptor;
     atomic_int descriptor_use; // a csc__tls_use
     int system_error;          // errno of the last call that failed; 0 for none
     csc_tls_failure failure;
-    csc__tls_question lookup;
-    csc__tls_question verify;
     int verify_error;
     unsigned unfinished;    // bytes of the record that was sent in part, or not at all
     int16_t alert_received; // -1 for none
     int16_t alert_sent;
+    csc__tls_question lookup : 2;
+    csc__tls_question verify : 2;
     bool is_accepted : 1;         // the answer to `verify`
     bool has_failed : 1;          // nothing goes on
     bool has_call_failed : 1;     // a system call of this step
@@ -81,7 +88,7 @@ struct csc_tls {
     bool has_no_name : 1;         // a client that must verify has no name to verify
     bool may_have_more : 1;       // the last read gave bytes
     bool takes_tickets : 1;       // the client can resume by a ticket of TLS 1.3
-    bool owes_ticket : 1;         // it gets one before the first bytes
+    bool owes_ticket : 1;         // it gets one before the first bytes, which is not made yet
     bool has_ended : 1;           // close_notify is with the kernel
     bool is_ending : 1;           // close_notify was begun
     unsigned char records;        // since the buffers were released, counted until they are kept

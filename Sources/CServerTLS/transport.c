@@ -10,9 +10,12 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/socket.h>
 
 enum { HANDSHAKE = 0x16, ALERT = 0x15 }; // types of records
+
+enum { WITH_TICKET = 18432 }; // a record, and before it a ticket without certificates
 
 // A server is spoken to first, and by a handshake; a client may get an alert.
 static bool is_tls(const csc_tls *tls, unsigned char first) {
@@ -94,10 +97,66 @@ static int receive(BIO *bio, char *buffer, int size) {
     return (int)count;
 }
 
+static bool is_ticket(const csc_tls *tls) {
+    return !tls->is_complete && SSL_get_state(tls->ssl) == TLS_ST_SW_SESSION_TICKET &&
+           SSL_version(tls->ssl) == TLS1_3_VERSION;
+}
+
+// Keeps the record for what is sent next; see tickets.c.
+static int hold(csc_tls *tls, const char *bytes, size_t size) {
+    size_t before = tls->held ? tls->held->size : 0;
+    csc__tls_held *held = OPENSSL_realloc(tls->held, sizeof *held + before + size);
+    if (!held) {
+        tls->failure = CSC_TLS_FAILURE_MEMORY;
+        return -1;
+    }
+    memcpy(held->bytes + before, bytes, size);
+    held->size = before + size;
+    tls->held = held;
+    return (int)size;
+}
+
+static void drop_held(csc_tls *tls, size_t count) {
+    csc__tls_held *held = tls->held;
+    held->size -= count;
+    memmove(held->bytes, held->bytes + count, held->size);
+    if (held->size == 0) {
+        OPENSSL_free(held);
+        tls->held = NULL;
+    }
+}
+
+static size_t smaller(size_t one, size_t other) {
+    return one < other ? one : other;
+}
+
+// In one call with what is held, of which OpenSSL learns nothing.
+static ssize_t send_after_held(csc_tls *tls, const char *bytes, size_t size) {
+    char both[WITH_TICKET];
+    size_t first = smaller(tls->held->size, sizeof both);
+    size_t second = smaller(size, sizeof both - first);
+    memcpy(both, tls->held->bytes, first);
+    memcpy(both + first, bytes, second);
+    ssize_t count = send_bytes(tls, both, (int)(first + second));
+    if (count < 0) {
+        return -1;
+    }
+    drop_held(tls, smaller((size_t)count, first));
+    if ((size_t)count > first) {
+        return count - (ssize_t)first;
+    }
+    errno = EAGAIN;
+    return -1;
+}
+
 static int transmit(BIO *bio, const char *bytes, int size) {
     csc_tls *tls = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
-    ssize_t count = send_bytes(tls, bytes, size);
+    if (is_ticket(tls)) {
+        return hold(tls, bytes, (size_t)size);
+    }
+    ssize_t count =
+        tls->held ? send_after_held(tls, bytes, (size_t)size) : send_bytes(tls, bytes, size);
     if (count < 0) {
         if (errno == EAGAIN || errno == EWOULDBLOCK) {
             BIO_set_retry_write(bio);

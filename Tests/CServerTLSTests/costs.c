@@ -145,6 +145,19 @@ static void the_library_itself_allocates_little_for_a_connection(void **state) {
     pair_free(it);
 }
 
+// The ticket of TLS 1.3 was made with the handshake, whose buffers were there.
+static void the_first_write_costs_what_any_other_does(void **state) {
+    (void)state;
+    pair *it = pair_new();
+    pair_handshake(it);
+    memory_reset();
+    assert_writes(it->server, "hello");
+    assert_true(memory_allocations() <= writing_of_openssl(CSC_TLS_VERSION_1_3) + 1);
+    assert_reads(it->client, "hello");
+    assert_true(csc_tls_copy_session(it->client, NULL, 0) > 0);
+    pair_free(it);
+}
+
 static void a_handshake_costs_few_system_calls(void **state) {
     (void)state;
     pair *it = pair_new();
@@ -174,6 +187,7 @@ int main(void) {
         cmocka_unit_test(buffers_are_not_kept_before_a_connection_is_busy),
         cmocka_unit_test(an_idle_connection_is_busy_no_more),
         cmocka_unit_test(the_library_itself_allocates_little_for_a_connection),
+        cmocka_unit_test(the_first_write_costs_what_any_other_does),
         cmocka_unit_test(a_handshake_costs_few_system_calls),
     };
     return cmocka_run_group_tests(tests, NULL, free_shared);

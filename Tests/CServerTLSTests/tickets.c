@@ -4,7 +4,9 @@
 
 #include "raw_client.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #define for_both_versions(version)                                                                 \
@@ -126,6 +128,70 @@ static void without_keys_there_are_no_tickets(void **state) {
         assert_int_equal(none.size, 0);
         pair_free(it);
     }
+}
+
+static size_t arrived(const pair *it) {
+    char bytes[1000];
+    ssize_t count = recv(it->descriptors[1], bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+    return count > 0 ? (size_t)count : 0;
+}
+
+static void a_ticket_comes_in_one_send_with_the_first_bytes(void **state) {
+    (void)state;
+    pair *it = pair_new();
+    pair_handshake(it);
+    assert_int_equal(arrived(it), 0);
+    fault_reset_counts();
+    assert_writes(it->server, "hello");
+    assert_int_equal(fault_calls(FAULT_SEND), 1);
+    assert_reads(it->client, "hello");
+    assert_true(csc_tls_copy_session(it->client, NULL, 0) > 0);
+    pair_free(it);
+}
+
+static void a_ticket_that_is_sent_in_parts_arrives_whole(void **state) {
+    (void)state;
+    for (size_t most = 1; most < 400; most += 19) {
+        pair *it = pair_new();
+        pair_handshake(it);
+        fault_shorten(FAULT_SEND, 1, 1, most);
+        size_t count = 0;
+        csc_tls_result result = csc_tls_write(it->server, "hello", 5, &count);
+        if (result == CSC_TLS_WANT_WRITE) {
+            assert_int_equal(csc_tls_write(it->server, "hello", 5, &count), CSC_TLS_DONE);
+        }
+        fault_clear();
+        assert_int_equal(count, 5);
+        assert_reads(it->client, "hello");
+        assert_true(csc_tls_copy_session(it->client, NULL, 0) > 0);
+        pair_exchange(it->server, it->client, 20000);
+        pair_free(it);
+    }
+}
+
+static void a_ticket_waits_for_room(void **state) {
+    (void)state;
+    pair *it = pair_new();
+    pair_handshake(it);
+    fault_fail(FAULT_SEND, 1, 1, EAGAIN);
+    size_t count;
+    assert_int_equal(csc_tls_write(it->server, "hello", 5, &count), CSC_TLS_WANT_WRITE);
+    fault_clear();
+    assert_int_equal(csc_tls_write(it->server, "hello", 5, &count), CSC_TLS_DONE);
+    assert_reads(it->client, "hello");
+    assert_true(csc_tls_copy_session(it->client, NULL, 0) > 0);
+    pair_free(it);
+}
+
+// What is encrypted has a place in the order of the records.
+static void a_ticket_comes_before_the_end_of_a_server_that_wrote_nothing(void **state) {
+    (void)state;
+    pair *it = pair_new();
+    pair_handshake(it);
+    assert_int_equal(csc_tls_end_writing(it->server), CSC_TLS_DONE);
+    assert_read_result(it->client, CSC_TLS_END);
+    assert_true(csc_tls_copy_session(it->client, NULL, 0) > 0);
+    pair_free(it);
 }
 
 static void a_ticket_is_for_its_server_name_alone(void **state) {
@@ -251,6 +317,10 @@ int main(void) {
         cmocka_unit_test(bytes_that_are_no_keys_change_nothing),
         cmocka_unit_test(an_old_key_is_replaced_when_a_ticket_is_written),
         cmocka_unit_test(without_keys_there_are_no_tickets),
+        cmocka_unit_test(a_ticket_comes_in_one_send_with_the_first_bytes),
+        cmocka_unit_test(a_ticket_that_is_sent_in_parts_arrives_whole),
+        cmocka_unit_test(a_ticket_waits_for_room),
+        cmocka_unit_test(a_ticket_comes_before_the_end_of_a_server_that_wrote_nothing),
         cmocka_unit_test(a_ticket_is_for_its_server_name_alone),
         cmocka_unit_test(a_server_refuses_a_ticket_of_another_name),
         cmocka_unit_test(a_ticket_does_not_go_around_a_certificate),
