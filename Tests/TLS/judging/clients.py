@@ -2,6 +2,7 @@
 """Programs of others as clients: each sends bytes and has to get them back."""
 
 import contextlib
+import re
 import shutil
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import time
 from pathlib import Path
 
 from hostile import network
-from hostile.report import Failed, needs, scenario
+from hostile.report import Failed, long_only, needs, scenario
 
 from .server import PATIENT, SECONDS, Server
 
@@ -116,3 +117,30 @@ def piped_clients(figures):
         for name, words in commands.items():
             answer = piped(words, text, b"the end\n")
             figures.add(name, "the same" if answer.endswith(text) else f"{answer[-200:]}", exactly="the same")
+
+
+@scenario("wrk")
+@needs("wrk")
+def wrk(figures):
+    """wrk, which asks on many connections at once"""
+    with Server(figures.programs, loops=2, timeout=PATIENT) as server:
+        seconds = figures.many(2, 10)
+        text = network.run("wrk", "-t", 2, "-c", 64, "-d", f"{seconds}s", f"https://127.0.0.1:{server.port}/",
+                           timeout=seconds + 60)
+        answered = re.search(r"^ *(\d+) requests in", text, re.MULTILINE)
+        figures.add("answers", int(answered[1]) if answered else 0, at_least=100)
+        # Said where there is one.
+        figures.check(text, "Socket errors" not in text and "Non-2xx" not in text)
+        report = server.report_when(lambda report: report["current"] == 0, "handshakes are left")
+        figures.add("handshakes", report["completed"], at_least=64)
+        figures.add("failed handshakes", report["failed"], exactly=0)
+
+
+@scenario("NIO")
+@long_only
+def nio(figures):
+    """SwiftNIO with swift-nio-ssl as a client"""
+    for key in ("ecdsa", "rsa"):
+        with Server(figures.programs, key, timeout=PATIENT) as server:
+            answer = network.run(figures.programs.nio_client, server.port, server.authority, NAME, len(BYTES), timeout=120)
+            figures.add(key, answer.strip(), exactly=f"{len(BYTES)} http/1.1")

@@ -5,7 +5,11 @@ import PackageDescription
 // A package of its own: BoringSSL takes minutes to build, and the other servers in Swift do not need it.
 let package = Package(
   name: "TCPServerKitTLSPeers",
-  products: [.executable(name: "nio-tls", targets: ["EncryptedEchoServer"])],
+  products: [
+    .executable(name: "nio-tls", targets: ["EncryptedEchoServer"]),
+    // For Tests/TLS.
+    .executable(name: "nio-tls-client", targets: ["EncryptedEchoClient"]),
+  ],
   dependencies: [
     // Exact, because the results name them.
     .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
@@ -20,7 +24,17 @@ let package = Package(
         .product(name: "NIOSSL", package: "swift-nio-ssl"),
       ],
       path: "Server"
-    )
+    ),
+    .executableTarget(
+      name: "EncryptedEchoClient",
+      dependencies: [
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOSSL", package: "swift-nio-ssl"),
+        .product(name: "NIOTLS", package: "swift-nio"),
+      ],
+      path: "Client"
+    ),
   ],
   swiftLanguageModes: [.v6]
 )
