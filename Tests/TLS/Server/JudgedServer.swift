@@ -7,7 +7,7 @@ import TCPServerTLS
 /// An encrypted echo server for the clients of `Tests/TLS/run`.
 ///
 /// Writes its port as "port N", answers each line "report" of its standard input by what it has counted, and ends with its
-/// standard input, or once another process has taken over from it.
+/// standard input, or once another process has taken over from it. A line "exit" has it call `exit` at once.
 @main
 struct JudgedServer {
   static func main() throws {
@@ -17,7 +17,9 @@ struct JudgedServer {
       let configuration = try options.configuration()
       let restart = try await Restart(at: options.control, configuration.sessionTickets)
       try configuration.checkForServer()
+      let threads = options.threads > 0 ? SSLHandshakeThreads(count: options.threads) : nil
       let server = TCPServerGroup(on: loops, tls: configuration) { server in
+        server.handshakeThreads = threads
         server.handshakeTimeout = options.handshakeTimeout
         server.maxHandshakes = options.maxHandshakes
       }
@@ -29,6 +31,7 @@ struct JudgedServer {
           commands.continuation.finish()
           return shutdown.begin(timeout: .seconds(1))
         }
+        if command == "exit" { exit(0) }
         commands.continuation.yield()
       }
       async let reporting: Void = report(commands.stream, of: server)

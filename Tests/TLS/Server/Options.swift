@@ -6,7 +6,7 @@ import TCPServerTLS
 ///
 /// `FOLDER KEY-TYPE VERIFY [NAME NUMBER]...`: the folder has, for each type of key, `default-TYPE.pem`, `exact-TYPE.pem`
 /// and `wildcard-TYPE.pem`, with certificates and keys, and `authority.pem`. The numbers are `loops`, `timeout` of a
-/// handshake in milliseconds, and `handshakes`, the most at once. `control` is no number, and the path at which the
+/// handshake in milliseconds, `handshakes`, the most at once, and `threads`, which make them. `control` is no number, and the path at which the
 /// processes of a hot restart meet.
 struct Options: Sendable {
   private let folder: String
@@ -15,6 +15,7 @@ struct Options: Sendable {
   private(set) var loops = 1
   private(set) var handshakeTimeout = Duration.seconds(5)
   private(set) var maxHandshakes = 1024
+  private(set) var threads = 0
   private(set) var control: String?
 
   struct Wrong: Error, CustomStringConvertible {
@@ -40,6 +41,7 @@ struct Options: Sendable {
       case "loops": loops = number
       case "timeout": handshakeTimeout = .milliseconds(number)
       case "handshakes": maxHandshakes = number
+      case "threads": threads = number
       default: throw Wrong(description: "there is no option \(words[place])")
       }
     }

@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every scenario, in the order of the run."""
 
-from . import clients, qt, matrix, malformed, restarts, scanners, silent  # noqa: F401
+from . import clients, exits, qt, matrix, malformed, restarts, scanners, silent  # noqa: F401
