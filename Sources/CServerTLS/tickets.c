@@ -81,6 +81,11 @@ static bool is_acceptable(SSL *ssl, const SSL_SESSION *session) {
                                     : !name && !tls->server_name;
 }
 
+// A ticket of TLS 1.3 is for one use: the client gets another one, with this handshake.
+static bool is_planned(const SSL *ssl) {
+    return SSL_version(ssl) == TLS1_3_VERSION && SSL_get_num_tickets(ssl) > 0;
+}
+
 static SSL_TICKET_RETURN on_decrypted(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
                                       size_t length, SSL_TICKET_STATUS status, void *unused) {
     (void)name;
@@ -93,7 +98,8 @@ static SSL_TICKET_RETURN on_decrypted(SSL *ssl, SSL_SESSION *session, const unsi
             return SSL_TICKET_RETURN_IGNORE_RENEW;
         }
         csc__tls_of(ssl)->has_key = false;
-        return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+        return status == SSL_TICKET_SUCCESS && !is_planned(ssl) ? SSL_TICKET_RETURN_USE
+                                                                : SSL_TICKET_RETURN_USE_RENEW;
     default:
         return SSL_TICKET_RETURN_IGNORE_RENEW;
     }
