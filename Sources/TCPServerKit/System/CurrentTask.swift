@@ -4,7 +4,8 @@ internal import CLibevent
 
 /// The task that runs the caller, without the counting of references that Swift's own calls have for each look.
 enum CurrentTask {
-  /// The task's address: only compared, and only while the task lives. 0 outside of tasks.
+  /// The task's address: only compared, and only while the task lives. 0 outside of tasks. Its last bit is 0, as in the
+  /// address of every object.
   @inline(__always) static var address: UInt {
     unsafe UInt(bitPattern: clibevent_current_task())
   }
