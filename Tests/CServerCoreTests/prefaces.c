@@ -142,7 +142,7 @@ static void one_of_the_kind_that_there_is_more_of_makes_room_for_another(void **
     int third = proxies_connect(it, "P");
     fixture_run_ready(it);
     assert_int_equal(now.rejected, 3);
-    proxies_send(second, V1_HEADER + 1, V1_HEADER_SIZE - 1);
+    proxies_send(second, &V1_HEADER[1], V1_HEADER_SIZE - 1);
     fixture_run_ready(it);
     proxies_assert_delivered(it, "");
     assert_int_equal(fixture_statistics(it).preface_dropped, 3);
