@@ -6,8 +6,8 @@ import TCPServerTLS
 ///
 /// `FOLDER KEY-TYPE VERIFY [NAME NUMBER]...`: the folder has, for each type of key, `default-TYPE.pem`, `exact-TYPE.pem`
 /// and `wildcard-TYPE.pem`, with certificates and keys, and `authority.pem`. The numbers are `loops`, `timeout` of a
-/// handshake in milliseconds, `handshakes`, the most at once, and `threads`, which make them. `control` is no number, and the path at which the
-/// processes of a hot restart meet.
+/// handshake in milliseconds, `handshakes`, the most at once, and `threads`, which make them. `control` has a path in
+/// place of a number, at which the processes of a hot restart meet.
 struct Options: Sendable {
   private let folder: String
   private let keyType: String
