@@ -52,6 +52,11 @@ class ResultTests(unittest.TestCase):
         result = self.read(results.swift, 1, text.partition("***")[0])
         self.assertEqual(result.details[0], 'Did not end: "B"')
 
+    def test_what_a_check_calls_failed_comes_first_wherever_it_stands(self):
+        table = [f"row {number}  ok" for number in range(100)]
+        result = results.check(1, "\n".join(["TOO MANY: echo, ours: 3 reads, limit 2", *table]), None, ())
+        self.assertEqual(result.details[:2], ["TOO MANY: echo, ours: 3 reads, limit 2", "row 40  ok"])
+
     def test_a_sanitizer_report_is_shown_wherever_it_stands(self):
         race = ("WARNING: ThreadSanitizer: data race (pid=1)\n  Write of size 8 at 0x1\n\n    #0 f x.c:1\n\n"
                 "SUMMARY: ThreadSanitizer: data race x.c:1 in f")

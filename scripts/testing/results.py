@@ -43,6 +43,11 @@ def last_lines(text, count=30):
     return text.rstrip().splitlines()[-count:]
 
 
+def said_failed(text):
+    """What a program names as failed, wherever it says so: a table may follow."""
+    return [line for line in text.splitlines() if re.search(r"\b(FAILED|TOO MANY)\b", line)]
+
+
 def said_skipped(text):
     """What a program prints about what it leaves out: a line `skipped: REASON`."""
     return Counter(match.group(1).strip() for match in re.finditer(r"(?m)^[\s\[\]]*skipped: (.+)$", text))
@@ -67,7 +72,7 @@ def check(status, text, _path, _options):
     """One test: the whole step."""
     if status == 0:
         return Result(passed=1, skipped=said_skipped(text))
-    details = issues(text) + sanitizer_reports(text) or last_lines(text, MOST_LINES)
+    details = issues(text) + sanitizer_reports(text) or said_failed(text) + last_lines(text, MOST_LINES)
     return Result(failed=1, skipped=said_skipped(text), details=details)
 
 
