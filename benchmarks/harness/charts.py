@@ -92,8 +92,8 @@ def bars(axes, found, load, metric, ratios=False, ascending=True, logarithmic=Fa
         spread = function(found["measurements"], load, name, metric)
         if only is not None and name not in only:
             continue
-        if spread and name != FLOOR_AGAIN and (spread.median > 0 or not logarithmic):
-            rows.append((spread.median / unit, spread.least / unit, spread.most / unit, name, server["ours"]))
+        if spread and name != FLOOR_AGAIN and (spread.middle > 0 or not logarithmic):
+            rows.append((spread.middle / unit, spread.least / unit, spread.most / unit, name, server["ours"]))
     if not rows:
         return False
     rows.sort(key=lambda row: row[0], reverse=ascending)
@@ -126,21 +126,21 @@ def draw_stuck(rows, folder):
     name, title = "stuck-loop.svg", "One of two loops hangs: time to the first byte"
     folder.mkdir(parents=True, exist_ok=True)
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
-    rows = sorted(rows, key=lambda row: row[3].median, reverse=True)
+    rows = sorted(rows, key=lambda row: row[3].middle, reverse=True)
     names = [row[0] for row in rows]
     colours = [OURS if row[1] else FLOOR_COLOUR if row[2] else OTHERS for row in rows]
     for column, label, marker in ((3, "p99", "o"), (4, "maximum", "D")):
         spreads = [row[column] for row in rows]
-        middle = [spread.median for spread in spreads]
-        reach = [[spread.median - spread.least for spread in spreads],
-                 [spread.most - spread.median for spread in spreads]]
+        middle = [spread.middle for spread in spreads]
+        reach = [[spread.middle - spread.least for spread in spreads],
+                 [spread.most - spread.middle for spread in spreads]]
         axes.errorbar(middle, names, xerr=reach, fmt="none", elinewidth=0.8, ecolor="#212529")
         faces = colours if marker == "o" else "white"
         axes.scatter(middle, names, c=faces, edgecolors=colours, marker=marker, s=45, zorder=3)
         axes.plot([], [], marker=marker, linestyle="none", color=FLOOR_COLOUR, label=label,
                   markerfacecolor=FLOOR_COLOUR if marker == "o" else "white")
     for index, row in enumerate(rows):
-        axes.annotate(f"{row[4].median:,.1f}", (row[4].most, index), xytext=(8, 0), textcoords="offset points",
+        axes.annotate(f"{row[4].middle:,.1f}", (row[4].most, index), xytext=(8, 0), textcoords="offset points",
                       va="center", fontsize=8)
     logarithmic_axis(axes)
     axes.margins(x=0.12)
@@ -164,14 +164,14 @@ def draw_services(panels, folder):
     for axes in list(all_axes.flat)[len(panels):]:
         axes.remove()
     for axes, (label, rows) in zip(all_axes.flat, panels):
-        rows = sorted(rows, key=lambda row: row[3].median, reverse=True)
-        middle = [row[3].median for row in rows]
-        reach = [[row[3].median - row[3].least for row in rows], [row[3].most - row[3].median for row in rows]]
+        rows = sorted(rows, key=lambda row: row[3].middle, reverse=True)
+        middle = [row[3].middle for row in rows]
+        reach = [[row[3].middle - row[3].least for row in rows], [row[3].most - row[3].middle for row in rows]]
         colours = [OURS if row[1] else FLOOR_COLOUR if row[2] else OTHERS for row in rows]
         axes.barh([row[0] for row in rows], middle, color=colours, xerr=reach,
                   error_kw={"elinewidth": 0.8, "ecolor": "#212529"})
         for index, row in enumerate(rows):
-            axes.annotate(f"{row[3].median:.2f}", (row[3].most, index), xytext=(6, 0), textcoords="offset points",
+            axes.annotate(f"{row[3].middle:.2f}", (row[3].most, index), xytext=(6, 0), textcoords="offset points",
                           va="center", fontsize=8)
         axes.margins(x=0.12)
         axes.tick_params(axis="y", length=0)

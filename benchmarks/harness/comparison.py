@@ -39,6 +39,6 @@ def compare(first, second):
                 one, other = (figures.ratio(found["measurements"], load.name, server, metric.name)
                               for found in (first, second))
                 if one and other:
-                    percent = 100 * (other.median / one.median - 1)
-                    compared.append((load.name, server, metric.name, one.median, other.median, percent))
+                    percent = 100 * (other.middle / one.middle - 1)
+                    compared.append((load.name, server, metric.name, one.middle, other.middle, percent))
     return compared

@@ -2,17 +2,20 @@
 """From measurements to what the tables show: medians, extremes, and ratios to the floor that was measured right before,
 or else in the same round."""
 
+import math
 from dataclasses import dataclass
-from statistics import median
+from statistics import mean, median
 
 from .servers import FLOOR, FLOOR_AGAIN
+
+MORE_IS_BETTER = ("rate",)
 
 
 @dataclass(frozen=True)
 class Spread:
     """The middle of some figures, and their extremes."""
 
-    median: float
+    middle: float
     least: float
     most: float
     count: int
@@ -35,12 +38,24 @@ def absolute(measurements, load, server, metric):
 
 
 def ratio(measurements, load, server, metric, base=FLOOR, base_load=None):
-    """To the base at nearly the same time: what disturbs one disturbs both."""
+    """To the base at nearly the same time. What disturbs a machine makes it slower alone, for a round or for some: in the
+    middle are the better halves of both, the extremes are those of single rounds."""
     own = values(measurements, load, server, metric)
     others = values(measurements, base_load or load, base, metric)
     if base == FLOOR and base_load is None:
         others |= values(measurements, load, server, metric, of="floor")
-    return spread(own[number] / others[number] for number in sorted(own) if others.get(number))
+    rounds = [number for number in sorted(own) if others.get(number)]
+    if not rounds:
+        return None
+    mine, theirs = ([found[number] for number in rounds] for found in (own, others))
+    single = [one / other for one, other in zip(mine, theirs)]
+    middle = better_half(mine, metric) / better_half(theirs, metric)
+    return Spread(middle, min(middle, *single), max(middle, *single), len(rounds))
+
+
+def better_half(figures, metric):
+    """Their mean."""
+    return mean(sorted(figures, reverse=metric in MORE_IS_BETTER)[:math.ceil(len(figures) / 2)])
 
 
 def noise(measurements, load, metric):

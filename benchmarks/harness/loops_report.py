@@ -54,7 +54,7 @@ def work_table(found):
             rows.append([name, "failed"])
             continue
         over_floor = spread(own[number] / floor[number] for number in own if number in floor)
-        rows.append([name, *(tables.number(rate.median) for rate in rates), *ratio_cells(spread(own.values())),
+        rows.append([name, *(tables.number(rate.middle) for rate in rates), *ratio_cells(spread(own.values())),
                      *ratio_cells(over_floor)])
     return rows
 
@@ -66,7 +66,7 @@ def gains(measurements, server):
 
 
 def ratio_cells(ratio):
-    return [f"{ratio.median:.2f}", f"{ratio.least:.2f}-{ratio.most:.2f}"] if ratio else ["-", "-"]
+    return [f"{ratio.middle:.2f}", f"{ratio.least:.2f}-{ratio.most:.2f}"] if ratio else ["-", "-"]
 
 
 def stuck_table(found):
@@ -79,7 +79,7 @@ def stuck_table(found):
             rows.append([name, "failed"])
             continue
         failed = sum(values(measurements, "stuck", name, "failed").values())
-        rows.append([name, milliseconds(p50.median), milliseconds(p99.median), reach(p99), milliseconds(most.median),
+        rows.append([name, milliseconds(p50.middle), milliseconds(p99.middle), reach(p99), milliseconds(most.middle),
                      reach(most), tables.number(failed), milliseconds(late.most)])
     return rows
 
@@ -109,7 +109,7 @@ def idle_table(found):
     rows = [["server", "wake-ups a second", "CPU, µs a second"]]
     for name in measured(found, "idle"):
         wakes, cpu = (figures.absolute(found["measurements"], "idle", name, metric) for metric in ("wakes", "idle_cpu_ns"))
-        rows.append([name, f"{wakes.median:.1f}", f"{cpu.median / 1000:,.0f}"] if wakes and cpu else [name, "failed"])
+        rows.append([name, f"{wakes.middle:.1f}", f"{cpu.middle / 1000:,.0f}"] if wakes and cpu else [name, "failed"])
     return rows
 
 

@@ -102,12 +102,13 @@ def setting(found):
         f"- Clients on core {join(machine['client_cores'])}, servers on core {join(machine['server_cores'])}, "
         f"loopback, {machine['open_files']:,} open files, net.core.somaxconn {machine['somaxconn']:,}",
         f"- Storm and echo count {found['seconds']:g} s in each round. All figures are medians of rounds that go "
-        "through all servers in turn; ratios are to the floor, in storm and echo right before for half as long, "
-        "otherwise in the same round.",
+        "through all servers in turn. Ratios are to the floor, in storm and echo right before for half as long, "
+        "otherwise in the same round, and of the better half of the rounds of each: what disturbs a machine makes it "
+        "slower alone.",
     ]
     if noise:
         worst, load = max((value.most, title) for value, title in noise)
-        middle = median(value.median for value, _ in noise)
+        middle = median(value.middle for value, _ in noise)
         lines.append("- Noise: the floor, measured as one more server in each round, differs from itself by "
                      f"{100 * middle:.1f} % in half of the rounds of a load in the middle, and by {100 * worst:.1f} % in "
                      f"the worst round of all ({load}). Each load has its own in its table.")
@@ -166,7 +167,7 @@ def overview(measurements, servers, registers):
             function = figures.ratio if as_ratio else figures.absolute
             spread = function(measurements, load, name, metric)
             show = "{:.2f}".format if as_ratio else tables.number
-            cells.append(show(spread.median) if spread else "-")
+            cells.append(show(spread.middle) if spread else "-")
         rows.append((order(measurements, name), cells))
     heads = ["server"] + [column[0] for column in OVERVIEW]
     return [heads] + [cells for _, cells in sorted(rows, key=lambda row: row[0])]
@@ -174,7 +175,7 @@ def overview(measurements, servers, registers):
 
 def order(measurements, server):
     spread = figures.ratio(measurements, "drain-10000", server, "wall_ns")
-    return spread.median if spread else float("inf")
+    return spread.middle if spread else float("inf")
 
 
 # MARK: Natural forms
@@ -202,7 +203,7 @@ def natural_forms(measurements, servers):
             continue
         spreads = [figures.ratio(measurements, load, name, metric, base=fast) for _, load, metric in NATURAL_COLUMNS]
         if any(spreads):
-            rows.append([f"**{name}**", fast, *(f"{s.median:.2f} ({s.least:.2f}-{s.most:.2f})" if s else "-"
+            rows.append([f"**{name}**", fast, *(f"{s.middle:.2f} ({s.least:.2f}-{s.most:.2f})" if s else "-"
                                                 for s in spreads)])
     return ["## As a user writes it", NATURAL_TEXT, markdown(rows, figures_after=2)] if len(rows) > 1 else []
 
@@ -245,7 +246,7 @@ def relations(measurements, servers):
 def relation(measurements, server, metric, load, base):
     """Of the same server in two loads, in the same round of each."""
     spread = figures.ratio(measurements, load, server, metric, base=server, base_load=base)
-    return f"{spread.median:.2f} ({spread.least:.2f}-{spread.most:.2f})" if spread else None
+    return f"{spread.middle:.2f} ({spread.least:.2f}-{spread.most:.2f})" if spread else None
 
 
 # MARK: Forms

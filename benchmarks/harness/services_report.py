@@ -39,11 +39,11 @@ def table(found, load):
             rows.append([name, "failed"])
             continue
         over = ratio(measurements, load.name, name, "cpu_ns", base=load.base)
-        rows.append([name, tables.number(cpu.median / load.cpu.unit),
+        rows.append([name, tables.number(cpu.middle / load.cpu.unit),
                      f"{tables.number(cpu.least / load.cpu.unit)}-{tables.number(cpu.most / load.cpu.unit)}",
-                     *([f"{over.median:.2f}", f"{over.least:.2f}-{over.most:.2f}"] if over else ["", ""]),
-                     f"{rate.median / load.rate.unit:,.2f}" if load.kind == "relay" else tables.number(rate.median),
-                     tables.number(100 * busy.median)])
+                     *([f"{over.middle:.2f}", f"{over.least:.2f}-{over.most:.2f}"] if over else ["", ""]),
+                     f"{rate.middle / load.rate.unit:,.2f}" if load.kind == "relay" else tables.number(rate.middle),
+                     tables.number(100 * busy.middle)])
         if load.kind == "relay":
             rows[-1].append(f"{stalled.most / 2**20:,.1f}")
     return rows

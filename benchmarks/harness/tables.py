@@ -31,7 +31,7 @@ def noise_text(measurements, load):
 
 def noise_range(noise):
     """The spread of the floor against itself, as text."""
-    return f"{100 * noise.median:.1f} % in half of the rounds, {100 * noise.most:.1f} % at most"
+    return f"{100 * noise.middle:.1f} % in half of the rounds, {100 * noise.most:.1f} % at most"
 
 
 # On a quiet machine the floor is nearer to itself than this in half of the rounds.
@@ -40,7 +40,8 @@ NOISY = 0.05
 LEGEND = """
 Figures are medians over the rounds; min-max is their range.
 x floor: the ratio to raw-epoll, which is epoll and accept4 alone, in storm and echo measured right before, otherwise in
-  the same round. In drain and storm less is better, in echo, which is compared by messages a second, more.
+  the same round; of the better half of the rounds of each. In drain and storm less is better, in echo, which is compared
+  by messages a second, more.
 noise: how far raw-epoll-again, the same program a second time in each round, is from raw-epoll.
   A smaller difference between two rows says nothing.
 reg: whether a connection is ready to read when it is counted. Compare rows with the same word only.
@@ -51,7 +52,7 @@ def noisy(measurements):
     """The titles of loads in which the floor was not like itself."""
     found = [(load, figures.noise(measurements, load.name, metric.name))
              for load in loads.LOADS for metric in load.ratios[:1]]
-    return [load.title for load, noise in found if noise and noise.median > NOISY]
+    return [load.title for load, noise in found if noise and noise.middle > NOISY]
 
 
 def table(measurements, load):
@@ -93,12 +94,12 @@ def row_of(measurements, load, server, floor=servers.FLOOR, show=number):
         spread = figures.absolute(measurements, load.name, server, metric.name)
         if spread is None:
             return [server, "failed"]
-        cells.append(show(spread.median / metric.unit))
+        cells.append(show(spread.middle / metric.unit))
         if metric == load.metrics[0]:
             cells.append(f"{show(spread.least / metric.unit)}-{show(spread.most / metric.unit)}")
         if metric in load.ratios:
             ratio = figures.ratio(measurements, load.name, server, metric.name, floor)
-            cells += [f"{ratio.median:.2f}", f"{ratio.least:.2f}-{ratio.most:.2f}"] if ratio else ["", ""]
+            cells += [f"{ratio.middle:.2f}", f"{ratio.least:.2f}-{ratio.most:.2f}"] if ratio else ["", ""]
     return cells
 
 

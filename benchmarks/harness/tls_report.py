@@ -19,7 +19,7 @@ def all_tables(found):
 
 def noise_text(found, load):
     again = load.ratios and figures.ratio(found["measurements"], load.name, FLOOR + "-again", load.ratios[0].name, FLOOR)
-    return f" (noise of {load.ratios[0].title}: {100 * abs(again.median - 1):.1f} %)" if again else ""
+    return f" (noise of {load.ratios[0].title}: {100 * abs(again.middle - 1):.1f} %)" if again else ""
 
 
 def table(found, load):
@@ -47,7 +47,7 @@ def text(found):
                "connections\", says what is measured.",
                suite_report.setting(found, "servers",
                                     "All figures are medians of rounds that go through all servers in turn, and ratios "
-                                    "are to the floor of the same round.")]
+                                    "are to the floor of the same rounds, of the better half of each.")]
     sections = [(load.title[0].upper() + load.title[1:], load.note, rows, noise_sentence(found, load))
                 for load, rows in all_tables(found)]
     return suite_report.text(opening, sections, ["server", "what it is", "options", "version"], found)

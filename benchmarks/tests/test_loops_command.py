@@ -166,7 +166,7 @@ class ReportTests(unittest.TestCase):
 
     def test_the_chart_has_p99_and_maximum_in_milliseconds(self):
         rows = loops_report.points(found())
-        self.assertEqual([(row[:3], row[3].median, row[4].median) for row in rows],
+        self.assertEqual([(row[:3], row[3].middle, row[4].middle) for row in rows],
                          [((STUCK_FLOOR, False, True), 3, 6), (("ours-async-shared-queue", True, False), 6, 12),
                           (("go", False, False), 12, 24)])
 

@@ -43,11 +43,16 @@ final class TortureRun: @unchecked Sendable {
 
   func server(on base: EventBase?) -> TCPServer {
     let server = TCPServer(eventBase: base)
+    watch(server)
+    return server
+  }
+
+  /// Records its errors, and judges it in the end.
+  func watch(_ server: TCPServer) {
     servers.append(server)
     server.acceptError.connect { [unowned self, unowned server] error in
       tell("accepting", error, server.errorString)
     }
-    return server
   }
 
   func listen(_ server: TCPServer) -> Bool {

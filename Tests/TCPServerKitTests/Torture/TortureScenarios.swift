@@ -34,16 +34,20 @@ struct TortureScenario: CustomTestStringConvertible, Sendable {
     guard run.listen(server) else { return }
     server.newConnection.connect { [unowned server] in
       guard let socket = server.nextPendingConnection() else { return }
-      run.watch(socket)
-      socket.readyRead.connect { [unowned socket] in
-        if socket.write(socket.readAll()) < 0 { run.tell("write", socket) }
-        socket.disconnectFromHost()
-      }
+      echoOnce(socket, run)
     }
     let client = run.client(of: server, sending: "ping\n")
     run.achieved = loop.run { client?.text == "ping\n" || !run.told.isEmpty }
     run.achieved = run.achieved && client?.text == "ping\n"
     loop.settle(turns: 3)
+  }
+
+  static func echoOnce(_ socket: TCPSocket, _ run: TortureRun) {
+    run.watch(socket)
+    socket.readyRead.connect { [unowned socket] in
+      if socket.write(socket.readAll()) < 0 { run.tell("write", socket) }
+      socket.disconnectFromHost()
+    }
   }
 
   /// More than the kernel takes at once: held, flushed, and sent as there is room.
@@ -71,7 +75,7 @@ struct TortureScenario: CustomTestStringConvertible, Sendable {
   }
 
   /// A listening socket that is not the library's; -1 for none.
-  private static func listener() -> (descriptor: CInt, port: UInt16) {
+  static func listener() -> (descriptor: CInt, port: UInt16) {
     aside {
       let descriptor = Descriptors.listening()
       return (descriptor, Endpoint(localOf: descriptor)?.port ?? 0)

@@ -14,7 +14,7 @@ extension TortureScenario {
     TortureScenario(name: "connect(to:)", play: { try onLoop($0, connect) }),
   ]
 
-  private static func onLoop(
+  static func onLoop(
     _ run: TortureRun,
     _ body: @escaping @Sendable (TortureRun, EventBase) async throws -> Void
   ) throws {
