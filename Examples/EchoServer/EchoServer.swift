@@ -15,6 +15,8 @@ struct EchoServer: ParsableCommand {
     abstract: "Sends back whatever a client sends; with --http it says hello instead."
   )
 
+  private static let usualPort: UInt16 = 4243
+
   enum Style: String, ExpressibleByArgument, CaseIterable {
     case callback
     case async
@@ -23,8 +25,8 @@ struct EchoServer: ParsableCommand {
   @Option(help: "The address to listen on, * for all of them.", transform: hostAddress)
   var address = HostAddress.any
 
-  @Option(help: "The port to listen on; 0 lets the system choose one.")
-  var port: UInt16 = 4243
+  @Option(help: "The port to listen on; 0 lets the system choose one. (default: \(usualPort))")
+  var port: UInt16?
 
   @Option(help: "The path to listen at instead, or @ and an abstract name.")
   var path: String?
@@ -76,6 +78,9 @@ struct EchoServer: ParsableCommand {
   func validate() throws {
     guard (1...256).contains(loops) else {
       throw ValidationError("--loops takes a number from 1 to 256.")
+    }
+    guard port == nil || path == nil else {
+      throw ValidationError("--path takes the place of --port: one of them.")
     }
     guard !sources.limitsSources || path == nil else {
       throw ValidationError(
@@ -151,7 +156,7 @@ struct EchoServer: ParsableCommand {
         try await server.listen(path: path)
       } else {
         let name = HotRestart.socketName
-        try await server.listen(on: .inherited(name, from: inherited, orListen: address, port: port))
+        try await server.listen(on: .inherited(name, from: inherited, orListen: address, port: port ?? Self.usualPort))
       }
     } catch {
       throw try await server.withAcceptor { StartFailure($0) }

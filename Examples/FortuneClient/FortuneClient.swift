@@ -43,7 +43,9 @@ struct FortuneClient: ParsableCommand {
         fortune = try ask()
       }
       print(fortune)
-      fflush(nil)
+      guard fflush(nil) == 0 else {
+        throw Complaint("The fortune cannot be written: \(String(cString: strerror(errno)))")
+      }
       last = fortune
     }
   }

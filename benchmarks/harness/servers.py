@@ -153,6 +153,8 @@ SERVERS = (
     Server("raw-epoll-reg", "the same and EPOLL_CTL_ADD each", CMAKE, KERNEL, loads=("drain",), quick=True),
     Server("raw-epoll-in-order", "the same, closed once the client has ended", CMAKE, KERNEL, registers=False,
            loads=("storm",), quick=True),
+    Server("raw-epoll-turns", "a thread accepts, all get connections in turn", CMAKE, KERNEL, loops=True,
+           loads=("storm", "echo-64x64", "storm-2-loops", "echo-64x64-2-loops")),
     Server("ours-c", "csc_server", CMAKE, OURS, packages="libevent-dev", registers=False, ours=True, quick=True),
     Server("ours-callback", "TCPServer, newConnection", SWIFT, OURS, registers=False, ours=True, loops=True,
            quick=True),

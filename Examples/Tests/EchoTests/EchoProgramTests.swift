@@ -196,6 +196,7 @@ struct EchoProgramTests {
       ["--loops", "0"], ["--per-source", "0"], ["--grace=-1"], ["--grace", "inf"], ["--drain-delay=-1"],
       ["--drain-idle=-1"],
       ["--http", "--style", "callback"], ["--style", "other"], ["--path", "x", "--per-source", "1"],
+      ["--path", "x", "--port", "1"],
     ]
   )
   func badOptions(options: [String]) throws {

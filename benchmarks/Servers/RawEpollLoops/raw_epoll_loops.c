@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The floor for several event loops: threads, each with an epoll of its own, and echo alone. There
-// are two ways to spread connections:
+// The floor for several event loops: threads, each with an epoll of its own, for echo and storm.
+// There are two ways to spread connections:
 //
 //     ACCEPTS_FOR_ALL=0   each loop watches the listening socket and keeps what it accepts, one
 //                         connection at a time, so that an idle loop has the next
@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,7 @@ typedef struct loop {
 } loop;
 
 static workload work;
+static bool greets; // and closes: storm
 static int listener;
 static loop *loops;
 
@@ -44,8 +46,8 @@ static void check(int result, const char *what) {
     }
 }
 
-static void watch(const loop *self, int descriptor) {
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = descriptor};
+static void watch(const loop *self, int descriptor, uint32_t events) {
+    struct epoll_event event = {.events = events, .data.fd = descriptor};
     check(epoll_ctl(self->epoll, EPOLL_CTL_ADD, descriptor, &event), "epoll_ctl");
 }
 
@@ -60,7 +62,7 @@ static void take(const loop *self) {
     int descriptor =
         accept4(listener, (struct sockaddr *)&peer, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (descriptor >= 0) {
-        watch(choose(self), descriptor);
+        watch(choose(self), descriptor, greets ? EPOLLOUT : EPOLLIN);
     } else if (errno != EAGAIN && errno != ECONNABORTED) { // EAGAIN: another loop was first
         check(-1, "accept4");
     }
@@ -91,6 +93,13 @@ static void echo(loop *self, int descriptor) {
     }
 }
 
+static void greet(int descriptor) {
+    if (send(descriptor, PROTOCOL_GREETING, PROTOCOL_GREETING_LENGTH, MSG_NOSIGNAL) < 0) {
+        perror("send");
+    }
+    close(descriptor);
+}
+
 static void stall(const loop *self) {
     uint64_t times;
     if (read(self->stalls, &times, sizeof times) > 0) {
@@ -111,6 +120,8 @@ static void *run(void *context) {
                 protocol_standard_input_is_readable();
             } else if (descriptor == self->stalls) {
                 stall(self);
+            } else if (greets) {
+                greet(descriptor);
             } else {
                 echo(self, descriptor);
             }
@@ -133,22 +144,23 @@ static void prepare(loop *self, int index) {
     self->epoll = epoll_create1(EPOLL_CLOEXEC);
     check(self->epoll, "epoll_create1");
     if (index == 0 || !ACCEPTS_FOR_ALL) {
-        watch(self, listener);
+        watch(self, listener, EPOLLIN);
     }
     self->stalls = -1;
     if (work.stall_period > 0 && index == work.stall_loop) {
         self->stalls = begin_stalls();
-        watch(self, self->stalls);
+        watch(self, self->stalls, EPOLLIN);
     }
 }
 
 int main(int argc, char *argv[]) {
     work = workload_parse(&argc, &argv);
     protocol_load load = protocol_parse(argc, argv);
-    if (load != PROTOCOL_ECHO) {
+    if (load != PROTOCOL_ECHO && load != PROTOCOL_STORM) {
         fprintf(stderr, "%s is of one loop: raw-epoll is its floor\n", argv[1]);
         return 64;
     }
+    greets = load == PROTOCOL_STORM;
     listener = protocol_listen();
     loops = calloc((size_t)work.loops, sizeof *loops);
     if (!loops) {
@@ -164,6 +176,6 @@ int main(int argc, char *argv[]) {
         check(-errno, "pthread_create");
     }
     protocol_start(load, listener);
-    watch(&loops[0], STDIN_FILENO);
+    watch(&loops[0], STDIN_FILENO, EPOLLIN);
     run(&loops[0]); // does not return
 }
