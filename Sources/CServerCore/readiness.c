@@ -17,11 +17,11 @@ int csc__wait_until_ready(int descriptor, short events, int msec) {
         if (ready > 0) {
             return 0;
         }
-        if (ready == 0 && rest <= 0) {
-            return ETIMEDOUT;
-        }
         if (ready < 0 && errno != EINTR) {
             return errno;
+        }
+        if (msec >= 0 && rest <= 0) {
+            return ETIMEDOUT;
         }
     }
 }

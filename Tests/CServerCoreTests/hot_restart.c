@@ -219,6 +219,9 @@ static void ready_is_waited_for(void **state) {
     assert_int_equal(csc_handover_ready(both.successor), 0);
     assert_int_equal(csc_handover_wait_ready(both.predecessor, -1), 0);
     assert_int_equal(csc_handover_wait_ready(both.predecessor, 0), ETIMEDOUT);
+    fault_fail(FAULT_POLL, 1, -1, EINTR); // signals without end
+    assert_int_equal(csc_handover_wait_ready(both.predecessor, 0), ETIMEDOUT);
+    fault_clear();
     handover_say_hello(both.successor);
     assert_int_equal(csc_handover_wait_ready(both.predecessor, -1), EPROTO);
 }
