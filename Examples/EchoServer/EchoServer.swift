@@ -156,7 +156,8 @@ struct EchoServer: ParsableCommand {
         try await server.listen(path: path)
       } else {
         let name = HotRestart.socketName
-        try await server.listen(on: .inherited(name, from: inherited, orListen: address, port: port ?? Self.usualPort))
+        let port = port ?? Self.usualPort
+        try await server.listen(on: .inherited(name, from: inherited, orListen: address, port: port))
       }
     } catch {
       throw try await server.withAcceptor { StartFailure($0) }

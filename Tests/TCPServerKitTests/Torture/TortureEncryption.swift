@@ -126,13 +126,14 @@ private final class EncryptedPeer {
     outgoing = Array(text.utf8)
     transport = try aside {
       // Its message would wait for an acknowledgement of its handshake, for longer than the stopped clock allows.
-      if let plain = client.plain { Descriptors.setOption(plain.descriptor, CInt(IPPROTO_TCP), TCP_NODELAY, 1) }
+      let descriptor = client.plain?.descriptor ?? -1
+      Descriptors.setOption(descriptor, CInt(IPPROTO_TCP), TCP_NODELAY, 1)
       let configuration = try isClient ? Certificates.client() : Certificates.server()
       let context = try SSLContext(configuration, for: SSLContextCache.Use(isClient: isClient))
       let made = SSLTransport(
         context,
         of: TCPSocket(eventBase: nil),
-        descriptor: client.plain?.descriptor ?? -1,
+        descriptor: descriptor,
         clientOf: isClient ? "localhost" : nil
       )
       guard let made else { throw SSLError.outOfMemory }
@@ -150,8 +151,9 @@ private final class EncryptedPeer {
       guard case .done = transport.handshake() else { return }
       isReady = true
     }
-    if !outgoing.isEmpty, case .count(let count) = unsafe outgoing.withUnsafeBytes({ unsafe transport.send($0) }) {
-      outgoing.removeFirst(count)
+    if !outgoing.isEmpty {
+      let sent = unsafe outgoing.withUnsafeBytes { unsafe transport.send($0) }
+      if case .count(let count) = sent { outgoing.removeFirst(count) }
     }
     unsafe withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { buffer in
       while case .count(let count) = unsafe transport.receive(into: buffer), count > 0 {

@@ -32,7 +32,11 @@ struct TortureTests {
     }
   }
 
-  @Test("Whatever call fails of an encrypted life", .enabled(if: Certificates.canBeMade), arguments: TortureScenario.encrypted)
+  @Test(
+    "Whatever call fails of an encrypted life",
+    .enabled(if: Certificates.canBeMade),
+    arguments: TortureScenario.encrypted
+  )
   func survivesEncrypted(_ scenario: TortureScenario) {
     survives(scenario)
   }
