@@ -18,6 +18,7 @@ NAME = "www.example.com"
 # testssl.sh: what each scan may say, and why that is no fault of the server.
 EXPLAINED = {
     "engine_problem": "about the openssl command, which has no GOST",
+    "security_headers": "about pages of HTTP; the server answers each request of the tests with a bare one",
     "cert_revocation": "the authority of the tests publishes no revocations",
     "cipher_order": "all suites are AEAD with forward secrecy; as in Mozilla's configurations the client chooses, which "
                     "knows whether it has AES in hardware",
