@@ -41,7 +41,7 @@ internal import TCPServerKit
       while unsafe sem_wait(semaphore) != 0 {}
       guard let work = works.withLock({ $0.popFirst() }) else { break }
       work()
-      // A loop that has just used its share of this processor would wait until the next tick otherwise, 4 ms.
+      // A loop that has just used its share of this processor would wait for the scheduler's next tick otherwise.
       sched_yield()
     }
     // For the next of the threads.

@@ -288,6 +288,34 @@ struct SSLServerTests {
     }
   }
 
+  @Test("Certificates that are replaced under load fail no client")
+  func replacesUnderLoad() async throws {
+    try await onLoop { _ in
+      let certificates = try #require(Certificates.shared)
+      let identities = [try certificates.identity("localhost"), try certificates.identity("other")]
+      try await whileServingEncrypted(handler: echo) { server in
+        let server = LoopBound(server)
+        let seen = Shared<Set<[UInt8]>>([])
+        let clients = (0..<8).map { _ in
+          start {
+            for number in 0..<25 {
+              let client = try await encryptedClient(of: server.value) { $0.peerVerifyMode = .query }
+              // The handshakes of the others are in progress.
+              server.value.sslConfiguration.identities = [identities[number % 2]]
+              try await client.write("hello")
+              #expect(text(try await client.read(exactly: 5)) == "hello")
+              seen.value.insert(try #require(client.encryption?.peerCertificates.first))
+            }
+          }
+        }
+        for client in clients { try await client.value }
+        #expect(seen.value.count == 2)
+        #expect(server.value.handshakeStatistics.completed == 200)
+        #expect(server.value.handshakeStatistics.failed == 0)
+      }
+    }
+  }
+
   @Test("A configuration that cannot be used leaves the one before, and says what is wrong")
   func badConfiguration() async throws {
     try await onLoop { _ in
