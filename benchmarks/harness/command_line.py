@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import building, isolation, loads, machine, processes, servers, tables
+from .certainty import LeastCertain
 from .measuring import HOLD_FIRST, Setting
 from .places import RESULTS
 from .progress import Progress, span
@@ -169,7 +170,8 @@ def run(options, progress, command):
         "complete": False,
     }
     floor = next(server for server in here if server.name == servers.FLOOR)
-    rounds = Rounds(steps, setting, progress, options.minutes * 60, floor=floor)
+    more = {} if options.quick or options.rounds else {"more": LeastCertain(steps)}
+    rounds = Rounds(steps, setting, progress, options.minutes * 60, floor=floor, **more)
     begun = time.monotonic()
     rounds.run_and_keep(found, path)
     tables.print_all(found)

@@ -3,12 +3,14 @@
 or else in the same round."""
 
 import math
+import random
 from dataclasses import dataclass
-from statistics import mean, median
+from statistics import mean, median, stdev
 
 from .servers import FLOOR, FLOOR_AGAIN
 
 MORE_IS_BETTER = ("rate",)
+RESAMPLES = 100
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,38 @@ def absolute(measurements, load, server, metric):
 def ratio(measurements, load, server, metric, base=FLOOR, base_load=None):
     """To the base at nearly the same time. What disturbs a machine makes it slower alone, for a round or for some: in the
     middle are the better halves of both, the extremes are those of single rounds."""
+    rounds = by_round(measurements, load, server, metric, base, base_load)
+    if not rounds:
+        return None
+    single = [one / other for one, other in rounds]
+    middle = ratio_of(rounds, metric)
+    return Spread(middle, min(middle, *single), max(middle, *single), len(rounds))
+
+
+def by_round(measurements, load, server, metric, base=FLOOR, base_load=None):
+    """(the server's figure, that of its base) of each round that has both."""
     own = values(measurements, load, server, metric)
     others = values(measurements, base_load or load, base, metric)
     if base == FLOOR and base_load is None:
         others |= values(measurements, load, server, metric, of="floor")
-    rounds = [number for number in sorted(own) if others.get(number)]
-    if not rounds:
-        return None
-    mine, theirs = ([found[number] for number in rounds] for found in (own, others))
-    single = [one / other for one, other in zip(mine, theirs)]
-    middle = better_half(mine, metric) / better_half(theirs, metric)
-    return Spread(middle, min(middle, *single), max(middle, *single), len(rounds))
+    return [(own[number], others[number]) for number in sorted(own) if others.get(number)]
+
+
+def ratio_of(rounds, metric):
+    mine, theirs = zip(*rounds)
+    return better_half(mine, metric) / better_half(theirs, metric)
 
 
 def better_half(figures, metric):
     """Their mean."""
     return mean(sorted(figures, reverse=metric in MORE_IS_BETTER)[:math.ceil(len(figures) / 2)])
+
+
+def standard_error(rounds, metric):
+    """Of ratio_of(), as a part of it: how far it would be off if other rounds had been measured. For the same rounds
+    always the same."""
+    chance = random.Random(0)
+    return stdev(ratio_of(chance.choices(rounds, k=len(rounds)), metric) for _ in range(RESAMPLES)) / ratio_of(rounds, metric)
 
 
 def noise(measurements, load, metric):

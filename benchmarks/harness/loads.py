@@ -70,24 +70,24 @@ STEADY = Load("echo-64x64-steady", "echo 64 B, 64 connections, 20,000 messages a
               (P99, P50, P999, SERVER_CPU, BUSY), (SERVER_CPU,), 3,
               connections=64, active=64, rate=20000, note=RATE_NOTE)
 
-STORM = Load("storm", "storm, 64 in flight", "storm", (SERVER_CPU, RATE, BUSY, P50, P99), (SERVER_CPU, RATE), 11,
+STORM = Load("storm", "storm, 64 in flight", "storm", (SERVER_CPU, RATE, BUSY, P50, P99), (SERVER_CPU, RATE), 5,
              connections=64, quick=True, note=STORM_NOTE)
 
 LOADS = (
-    drain(1000, 13, quick=True),
-    drain(10000, 9, quick=True),
-    drain(15000, 7),
-    Load("drain-10000-thread", "drain, N = 10,000, beside a sleeping thread", "drain", (WALL, CPU), (WALL, CPU), 9,
+    drain(1000, 7, quick=True),
+    drain(10000, 5, quick=True),
+    drain(15000, 5),
+    Load("drain-10000-thread", "drain, N = 10,000, beside a sleeping thread", "drain", (WALL, CPU), (WALL, CPU), 5,
          connections=10000, sleeping_thread=True, note=DRAIN_NOTE),
     STORM,
-    echo(1, 64, rounds=7),
+    echo(1, 64),
     echo(64, 64, quick=True),
     echo(1000, 64),
     echo(64, 16384, quick=True),
-    echo(1000, 16384, rounds=11),
+    echo(1000, 16384),
     STEADY,
-    echo(1000, 64, active=64, rounds=7),
-    echo(10000, 64, active=64, rounds=9),
+    echo(1000, 64, active=64),
+    echo(10000, 64, active=64),
     Load("hold", "hold, idle connections", "hold", (MEMORY,), (), 2, connections=10000, quick=True),
     Load("storm-2-loops", "storm, 2 loops", "storm", (SERVER_CPU, RATE, BUSY, P50, P99), (SERVER_CPU, RATE), 5,
          connections=64, arguments=("--loops", "2")),

@@ -102,9 +102,9 @@ def setting(found):
         f"- Clients on core {join(machine['client_cores'])}, servers on core {join(machine['server_cores'])}, "
         f"loopback, {machine['open_files']:,} open files, net.core.somaxconn {machine['somaxconn']:,}",
         f"- Storm and echo count {found['seconds']:g} s in each round. All figures are medians of rounds that go "
-        "through all servers in turn. Ratios are to the floor, in storm and echo right before for half as long, "
-        "otherwise in the same round, and of the better half of the rounds of each: what disturbs a machine makes it "
-        "slower alone.",
+        "through all servers in turn; the ratios that were least certain then were measured more often. Ratios are to "
+        "the floor right before, in storm and echo for half as long, and of the better half of the rounds of each: what "
+        "disturbs a machine makes it slower alone.",
     ]
     if noise:
         worst, load = max((value.most, title) for value, title in noise)

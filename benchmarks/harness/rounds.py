@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rounds: each goes once through all servers, A B C, A B C, so that what disturbs the machine for a while disturbs all
-of them; the floor is in each."""
+of them; the floor is in each. After them come more measurements, one by one, where they are asked for."""
 
 import time
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from .progress import span
 from .servers import FLOOR, FLOOR_AGAIN
 
 
-TALKING = ("storm", "echo")
+TIMED = ("storm", "echo", "work", "stuck")  # loads that take as long as the setting says
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,12 @@ class Rounds:
     """Runs steps and keeps what they measure."""
 
     def __init__(self, steps, setting, progress, limit_seconds, measured=lambda measurement: None,
-                 measure=measuring.measure, floor=None):
-        """With a floor, each server that talks is measured right after it: a machine is not the same for a round."""
+                 measure=measuring.measure, floor=None, more=lambda measurements: None):
+        """With a floor, each server is measured right after it: a machine is not the same for a round. more(measurements)
+        is asked for another step after the last, until it returns None."""
         self._measure_one = measure
         self._floor = floor
+        self._more = more
         self._steps = steps
         self._setting = setting
         self._progress = progress
@@ -81,6 +83,15 @@ class Rounds:
             if not self._measure(step):
                 # It would only fail again, and take its time about it.
                 broken.add((step.load.name, step.server.name))
+        self._run_more(started)
+
+    def _run_more(self, started):
+        while step := self._more(self.measurements):
+            left = self._limit - (time.monotonic() - started)
+            if left < self._expected(step.load):
+                return
+            self._progress.show(f"[100%] {step.load.title}, once more: {step.server.name}; {span(left)} left at most")
+            self._measure(step)
 
     def run_and_keep(self, found, path):
         """run(), whose measurements complete the results, which are in a file then, even after an interruption."""
@@ -101,7 +112,7 @@ class Rounds:
         started = time.monotonic()
         measurement = {"load": step.load.name, "server": step.server.name, "round": step.round}
         try:
-            if self._floor and step.load.kind in TALKING and step.server != self._floor:
+            if self._floor and step.load.ratios and step.server != self._floor:
                 shorter = replace(self._setting, seconds=self._setting.seconds / 2)
                 measurement["floor"] = self._measure_one(self._floor, step.load, shorter)
             measurement["figures"] = self._measure_one(step.server, step.load, self._setting)
@@ -121,5 +132,4 @@ class Rounds:
         known = self._durations.get(load.name)
         if known:
             return sum(known) / len(known)
-        talking = load.kind in (*TALKING, "work", "stuck")
-        return 1 + (self._setting.seconds + self._setting.warm_up if talking else 0)
+        return 1 + (self._setting.seconds + self._setting.warm_up if load.kind in TIMED else 0)

@@ -39,9 +39,8 @@ NOISY = 0.05
 
 LEGEND = """
 Figures are medians over the rounds; min-max is their range.
-x floor: the ratio to raw-epoll, which is epoll and accept4 alone, in storm and echo measured right before, otherwise in
-  the same round; of the better half of the rounds of each. In drain and storm less is better, in echo, which is compared
-  by messages a second, more.
+x floor: the ratio to raw-epoll, which is epoll and accept4 alone, measured right before; of the better half of the
+  rounds of each. In drain and storm less is better, in echo, which is compared by messages a second, more.
 noise: how far raw-epoll-again, the same program a second time in each round, is from raw-epoll.
   A smaller difference between two rows says nothing.
 reg: whether a connection is ready to read when it is counted. Compare rows with the same word only.

@@ -122,7 +122,7 @@ class RoundsTests(unittest.TestCase):
         self.assertEqual([(m["round"], m["server"]) for m in measurements],
                          [(1, "nothing"), (1, "also-nothing"), (2, "nothing"), (2, "also-nothing")])
 
-    def test_a_server_that_talks_is_measured_right_after_the_floor(self):
+    def test_a_server_is_measured_right_after_the_floor(self):
         floor, other, again = (Server(name, "", None, "1", command=("true",)) for name in ("floor", "other", "again"))
         calls = []
 
@@ -133,10 +133,18 @@ class RoundsTests(unittest.TestCase):
         steps = schedule([DRAIN, ECHO], [floor, other, again], lambda load: 1)
         rounds = Rounds(steps, setting(seconds=2), Progress(discarded()), 600, measure=measure, floor=floor)
         rounds.run()
-        self.assertEqual(calls, [("drain", "floor", 2), ("drain", "other", 2), ("drain", "again", 2),
-                                 ("echo", "floor", 2), ("echo", "floor", 1), ("echo", "other", 2),
-                                 ("echo", "floor", 1), ("echo", "again", 2)])
-        self.assertEqual([m.get("floor", {}).get("wall_ns") for m in rounds.measurements], [None] * 4 + [5, 7])
+        self.assertEqual(calls, [(load, name, seconds) for load in ("drain", "echo")
+                                 for name, seconds in (("floor", 2), ("floor", 1), ("other", 2), ("floor", 1), ("again", 2))])
+        self.assertEqual([m.get("floor", {}).get("wall_ns") for m in rounds.measurements], [None, 2, 4, None, 7, 9])
+
+    def test_more_is_measured_until_nothing_is_asked_for_or_time_is_up(self):
+        for limit, measured in ((600, 3), (0, 1)):
+            steps = schedule([ECHO], [server("nothing")], lambda load: 1)
+            asked = [replace(steps[0], round=2), replace(steps[0], round=3), None]
+            rounds = Rounds(steps, setting(), Progress(discarded()), limit, measure=lambda *_: {"rate": 1},
+                            more=lambda measurements: asked[len(measurements) - 1])
+            rounds.run()
+            self.assertEqual([m["round"] for m in rounds.measurements], list(range(1, measured + 1)))
 
     def test_a_server_that_failed_is_not_tried_again_and_the_others_go_on(self):
         measurements = self.run_rounds([server("drops-one"), server("nothing")], rounds=2)
