@@ -22,6 +22,14 @@ func listens() {
   say(client.waitForConnected(msec: 60_000) ? "connected" : client.errorString)
 }
 
+/// An event base whose thread is missing: what standard error says. Ends with the test.
+func notRun() throws {
+  dup2(STDOUT_FILENO, STDERR_FILENO)
+  let base = try EventBase()
+  Task { try await base.sleep(for: .seconds(1)) }
+  pause()
+}
+
 let programs: [String: () throws -> Void] = [
   "listens": listens,
   "main-thread-tasks": mainThreadTasks,
@@ -31,6 +39,7 @@ let programs: [String: () throws -> Void] = [
   "main-thread-moves": mainThreadMoves,
   "in-main-queue": inMainQueue,
   "idle": idle,
+  "not-run": notRun,
   "stuck-shutdown": { try stuck(stopping: false) },
   "stuck-stop": { try stuck(stopping: true) },
   "two-loops": twoLoops,

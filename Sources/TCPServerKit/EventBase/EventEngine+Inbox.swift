@@ -10,6 +10,10 @@ extension EventEngine {
     var count: UInt64 = 0
     /// Whether the loop has run and ended, or its event base was released. Then the rest of its jobs runs elsewhere.
     var hasEnded = false
+    /// Whether a thread has ever run the loop.
+    var hasBegun = false
+    /// Whether ``warnUnlessRun()`` was called.
+    var waitsForBegin = false
     var restIsScheduled = false
     /// Of each object, how many bytes wait here for the loop; negative once there were too many.
     var bytes: [ObjectIdentifier: Int] = [:]
@@ -31,17 +35,36 @@ extension EventEngine {
 
   /// A burst costs one write: the loop is woken once until it has looked.
   private func postFromOtherThread(_ job: Job) {
-    let (mustWake, hasEnded) = inbox.withLock { inbox in
+    let (mustWake, hasEnded, isFirst) = inbox.withLock { inbox in
       inbox.jobs.append(job)
       inbox.count &+= 1
+      let isFirst = !inbox.hasBegun && !inbox.waitsForBegin && !job.isForTheLoopAlone
+      if isFirst { inbox.waitsForBegin = true }
       defer { inbox.wakePending = true }
-      return (!inbox.wakePending, inbox.hasEnded)
+      return (!inbox.wakePending, inbox.hasEnded, isFirst)
     }
     if mustWake {
       wakeUp()
     }
     if hasEnded {
       runRestElsewhere()
+    }
+    if isFirst {
+      warnUnlessRun()
+    }
+  }
+
+  /// A task waits for a loop that no thread has run yet. The program would hang without a word if none ever does.
+  private func warnUnlessRun() {
+    Task.detached { [weak self] in
+      try? await Task.sleep(for: .seconds(2))
+      guard let self, !inbox.withLock({ $0.hasBegun || $0.hasEnded }) else { return }
+      SystemCalls.warn(
+        """
+        TCPServerKit: a task has waited for 2 seconds for an EventBase that no thread runs. Call EventBase.run() or \
+        EventBase.run(_:); in an async function use EventBase.withThread(_:).
+        """
+      )
     }
   }
 
@@ -92,6 +115,7 @@ extension EventEngine {
   func drainInbox() {
     let posted = inbox.withLock { inbox in
       inbox.wakePending = false
+      inbox.hasBegun = true
       return exchange(&inbox.jobs, with: [])
     }
     for job in posted {

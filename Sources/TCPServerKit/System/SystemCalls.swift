@@ -381,4 +381,11 @@ enum SystemCalls {
   static func isOpen(_ descriptor: CInt) -> Bool {
     fcntl(descriptor, F_GETFD) >= 0
   }
+
+  /// Tells the person who runs the program. A pipe whose reader has gone would end the process.
+  static func warn(_ text: String) {
+    guard !hangUp(STDERR_FILENO).isError else { return }
+    let line = text + "\n"
+    unsafe _ = write(STDERR_FILENO, line, line.utf8.count)
+  }
 }

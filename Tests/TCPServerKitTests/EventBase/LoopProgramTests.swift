@@ -46,6 +46,14 @@ struct LoopProgramTests {
     #expect(try Self.lines("idle", 2) == ["woke rarely", "end"])
   }
 
+  @Test("A task that waits for a loop which no thread runs is told of on standard error")
+  func notRun() throws {
+    let child = try #require(ChildProcess("LoopPrograms", "not-run"))
+    let line = child.readLine()
+    #expect(line.contains("an EventBase that no thread runs. Call EventBase.run()"), "\(line)")
+    #expect(child.isRunning)
+  }
+
   @Test("A loop that the main actor runs where it cannot be served stops the program")
   func inMainQueue() throws {
     let child = try #require(ChildProcess("LoopPrograms", "in-main-queue"))
