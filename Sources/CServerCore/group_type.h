@@ -24,6 +24,7 @@ typedef struct csc__member {
     csc__mailbox mailbox;
     // The member's own thread's.
     bool left_some; // the limits did not let it take all that was in the mailbox
+    bool goes_last; // it receives after the other events of this turn
     // The accepting thread's.
     int64_t placed; // connections placed here, less those taken back
     // For all threads.

@@ -17,6 +17,7 @@
 #include "source_limits.h"
 #include "state.h"
 
+#include <event2/event.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -126,12 +127,26 @@ static void receive_some(csc_server *server) {
     }
 }
 
+// Of the events in one turn this is the last: while the handler of another one blocks the loop, what
+// is in the mailbox can be taken back.
+static bool lets_others_go_first(csc__member *member) {
+    member->goes_last = !member->goes_last &&
+                        event_base_get_num_events(member->base, EVENT_BASE_COUNT_ACTIVE) > 0;
+    if (member->goes_last) {
+        event_active(member->mailbox.waker.event, EV_READ, 0);
+    }
+    return member->goes_last;
+}
+
 void csc__member_on_arrival(int descriptor, short events, void *context) {
     (void)descriptor, (void)events;
     csc_server *server = context;
     csc__member *member = server->member;
     if (server->process != csc__process()) {
         return; // what is in the mailbox is the parent's
+    }
+    if (lets_others_go_first(member)) {
+        return;
     }
     csc__server_enter(server);
     atomic_store_explicit(&server->thread, pthread_self(), memory_order_relaxed);

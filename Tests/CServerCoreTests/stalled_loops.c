@@ -356,6 +356,42 @@ static void the_acceptor_may_be_freed_while_it_takes_back(void **state) {
     stopped_teardown(group);
 }
 
+// On a member's loop: a handler that takes as long.
+static void block(evutil_socket_t descriptor, short events, void *context) {
+    (void)descriptor, (void)events;
+    pass_time(context, STALL_LIMIT);
+}
+
+static void what_arrives_in_the_turn_of_a_handler_that_blocks_is_taken_back(void **state) {
+    test_group *group = stopped_setup(*state, 2);
+    const struct timeval soon = {.tv_usec = 1000};
+    event_base_once(group->members[0].base, -1, EV_TIMEOUT, block, group, &soon);
+    group_connect(group, 2);
+    fault_advance_clock(1);
+    group_run_member(group, 0);
+    assert_loads(group, 0, 2);
+    assert_int_equal(group->members[0].new_connections, 0);
+    // It has looked since.
+    group_connect(group, 1);
+    assert_loads(group, 1, 2);
+    stopped_teardown(group);
+}
+
+static void ignore(evutil_socket_t descriptor, short events, void *context) {
+    (void)descriptor, (void)events, (void)context;
+}
+
+static void what_arrives_beside_other_events_is_received_in_the_same_turn(void **state) {
+    test_group *group = stopped_setup(*state, 1);
+    const struct timeval soon = {.tv_usec = 1000};
+    event_base_once(group->members[0].base, -1, EV_TIMEOUT, ignore, NULL, &soon);
+    group_connect(group, 1);
+    fault_advance_clock(1);
+    group_run_member(group, 0);
+    assert_int_equal(group->members[0].new_connections, 1);
+    stopped_teardown(group);
+}
+
 static void what_is_sent_as_the_time_is_over_is_looked_after_as_well(void **state) {
     fixture *it = *state;
     test_group *group = stopped_setup(it, 2);
@@ -374,6 +410,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         fact(what_a_busy_loop_leaves_is_placed_elsewhere),
         fact(what_is_sent_as_the_time_is_over_is_looked_after_as_well),
+        fact(what_arrives_in_the_turn_of_a_handler_that_blocks_is_taken_back),
+        fact(what_arrives_beside_other_events_is_received_in_the_same_turn),
         fact(a_loop_gets_none_until_it_has_looked_again),
         fact(where_all_are_busy_connections_wait),
         fact(the_timer_ends_with_what_waits),
