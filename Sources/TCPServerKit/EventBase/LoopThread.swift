@@ -28,6 +28,8 @@ final class LoopThread: Sendable {
           if let cpu { ProcessorSet.pinThread(to: [cpu]) }
           do throws(SocketError) {
             let base = try EventBase()
+            // Before others give it tasks, which then have a loop.
+            _ = base.engine.begin()
             progress.base.withLock { $0 = base }
             continuation.resume()
             base.run()
