@@ -130,8 +130,8 @@ static void receive_some(csc_server *server) {
 // Of the events in one turn this is the last: while the handler of another one blocks the loop, what
 // is in the mailbox can be taken back.
 static bool lets_others_go_first(csc__member *member) {
-    member->goes_last = !member->goes_last &&
-                        event_base_get_num_events(member->base, EVENT_BASE_COUNT_ACTIVE) > 0;
+    member->goes_last =
+        !member->goes_last && event_base_get_num_events(member->base, EVENT_BASE_COUNT_ACTIVE) > 0;
     if (member->goes_last) {
         event_active(member->mailbox.waker.event, EV_READ, 0);
     }

@@ -147,6 +147,7 @@ private let waitingSocketMembers: [Member] = [
   hops("TCPSocket.closeGracefully(timeout:)") { _ = await $0.socket.closeGracefully() },
   hops("TCPSocket.connect(path:timeout:)") { try? await $0.fresh.connect(path: "") },
   hops("TCPSocket.connect(to:port:timeout:)") { try await $0.fresh.connect(to: "127.0.0.1", port: $0.port) },
+  hops("TCPSocket.connect(to:port:timeout:)") { try await $0.fresh.connect(to: .localHost, port: $0.port) },
   hops("TCPSocket.read(exactly:timeout:)") { _ = try await $0.socket.read(exactly: 2) },
   hops("TCPSocket.read(into:timeout:)") { scene in
     let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 4, alignment: 1)

@@ -28,7 +28,7 @@ extension TCPSocket {
     begin(NetworkProxyQuery(connectingTo: "\(address)", port: port), address)
   }
 
-  /// Connects to a host by name or address, and waits for it.
+  /// Connects to a host by its name or its address as text, and waits for it.
   ///
   /// - Throws: what ``connectToHost(_:port:)-(String,_)`` reports, and ``SocketError/socketTimeout``.
   ///
@@ -42,6 +42,23 @@ extension TCPSocket {
   public func connect(to hostName: String, port: UInt16, timeout: Duration? = nil) async throws {
     try await onLoop { socket in
       try await socket.connectAndWait(timeout) { $0.connectToHost(hostName, port: port) }
+    }
+  }
+
+  /// Connects to an address, and waits for it. ``HostAddress/any`` and its kind mean this machine.
+  ///
+  /// - Throws: what ``connectToHost(_:port:)-(HostAddress,_)`` reports, and ``SocketError/socketTimeout``.
+  ///
+  /// ## Cancellation
+  ///
+  /// Gives up the attempt and throws `CancellationError`; the socket is unconnected again.
+  ///
+  /// ## Isolation
+  ///
+  /// May be called from any task.
+  public func connect(to address: HostAddress, port: UInt16, timeout: Duration? = nil) async throws {
+    try await onLoop { socket in
+      try await socket.connectAndWait(timeout) { $0.connectToHost(address, port: port) }
     }
   }
 

@@ -46,7 +46,7 @@ struct LoopProgramTests {
     #expect(try Self.lines("idle", 2) == ["woke rarely", "end"])
   }
 
-  @Test("A task that waits for a loop which no thread runs is told of on standard error")
+  @Test("Standard error names a loop that no thread runs, once a task waits for it")
   func notRun() throws {
     let child = try #require(ChildProcess("LoopPrograms", "not-run"))
     let line = child.readLine()

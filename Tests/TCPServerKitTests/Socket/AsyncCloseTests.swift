@@ -109,6 +109,17 @@ struct AsyncCloseTests {
     }
   }
 
+  @Test("Connects to an address, where any means this machine", arguments: [HostAddress.localHost, .any])
+  func connectsToAddress(address: HostAddress) async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let client = TCPSocket()
+      try await client.connect(to: address, port: server.serverPort, timeout: Loop.limit)
+      #expect(client.peerAddress == .localHost)
+      _ = try await server.accept()
+    }
+  }
+
   @Test("Says why it cannot connect")
   func refused() async throws {
     try await onLoop { _ in
