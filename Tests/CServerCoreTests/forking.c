@@ -3,7 +3,7 @@
 // Children of fork() that do not exec: whatever one does with the server it inherited, the parent
 // goes on serving; and what the child may do instead.
 
-#include "fixture.h"
+#include "budget_fixture.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -334,6 +334,56 @@ static void children_have_children(void **state) {
     assert_serves(it);
 }
 
+// In a child: the servers and the budget are the parent's, and so are those that wait.
+static bool leave_all_to_the_parent(test_budget *all) {
+    csc_server *own = csc_server_new(NULL);
+    bool refused = !csc_server_set_budget(all->servers[0], NULL) &&
+                   !csc_server_set_budget(own, all->budget) &&
+                   csc_server_error(own) == CSC_ERROR_OPERATION;
+    fault_reset_counts();
+    csc_budget_set_limit(all->budget, 5, CSC_EXCESS_WAIT);
+    csc_server_close(all->servers[0]); // with what is pending
+    bool kept = csc_budget_taken(all->budget) == 0 && fault_calls(FAULT_WRITE) == 0 &&
+                fault_bad_closes() == 0;
+    // The parent has woken the second one.
+    bool slept = event_reinit(all->bases[1]) == 0 &&
+                 event_base_loop(all->bases[1], EVLOOP_NONBLOCK) == 0 &&
+                 csc_budget_taken(all->budget) == 0 && fault_calls(FAULT_ACCEPT4) == 0;
+    for (int index = 0; index < SHARERS; index++) {
+        csc_server_free(all->servers[index]);
+    }
+    csc_server_free(own);
+    csc_budget_free(all->budget);
+    return refused && kept && slept;
+}
+
+static void a_child_leaves_the_budget_to_its_parent(void **state) {
+    test_budget *all = budget_setup(*state, 2);
+    for (int index = 0; index < SHARERS; index++) {
+        budget_connect(all, index, index == 0 ? 2 : 1);
+        budget_run(all, index);
+    }
+    budget_end_one(all, 0);
+    budget_run(all, 0); // wakes the second
+    int status = -1;
+    fflush(NULL); // exit() would write what is buffered once more
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(100);
+        exit(leave_all_to_the_parent(all) ? 0 : 1);
+    }
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(csc_budget_taken(all->budget), 1);
+    budget_run_all(all);
+    assert_pending(all, 1, 1, 0);
+    budget_end_one(all, 0);
+    budget_run_all(all);
+    assert_pending(all, 0, 1, 1);
+    budget_teardown(all);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(whatever_a_child_does_its_parent_goes_on),
@@ -344,6 +394,7 @@ int main(void) {
         fact(a_child_may_accept_from_the_same_queue),
         fact(a_child_may_be_born_in_a_callback),
         fact(children_have_children),
+        fact(a_child_leaves_the_budget_to_its_parent),
     };
     return cmocka_run_group_tests_name("forking", tests, NULL, NULL);
 }

@@ -1,80 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Limits for one source: how many connections it has, how fast it connects, what a source is, and
-// that each connection gives its place back once, however it ends.
-
-#include "group_fixture.h"
-#include "proxies.h"
-
-#include <errno.h>
-#include <event2/event.h>
-#include <netinet/in.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
+// Limits for one source: how many connections it has, how fast it connects, and what a source is.
 
 #include "children.h"
+#include "group_fixture.h"
+#include "guests.h"
+#include "sources_fixture.h"
 
-static csc_sources *limit(csc_server *server, csc_source_limits limits) {
-    csc_sources *sources = csc_sources_new(&limits);
-    assert_non_null(sources);
-    assert_true(csc_server_set_sources(server, sources));
-    csc_sources_free(sources); // the server's from now on
-    return sources;
-}
-
-static csc_sources *limit_connections(csc_server *server, uint32_t count) {
-    return limit(server, (csc_source_limits){.max_connections = count});
-}
-
-static int connect_from(fixture *it, const char *literal) {
-    csc_address from = address_of(literal, 0);
-    csc_address to = csc_server_address(it->server);
-    struct sockaddr_storage name;
-    int client = fixture_own(it, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    socklen_t length = csc_address_to_sockaddr(&from, &name);
-    assert_return_code(bind(client, (struct sockaddr *)&name, length), errno);
-    length = csc_address_to_sockaddr(&to, &name);
-    assert_return_code(connect(client, (struct sockaddr *)&name, length), errno);
-    return client;
-}
-
-// A client of that address that came another way. True when it is let in.
-static bool inject(fixture *it, const char *literal) {
-    int pair[2];
-    assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair),
-                       errno);
-    fixture_own(it, pair[1]);
-    uint64_t before = fixture_statistics(it).pending;
-    csc_connection connection = {.descriptor = pair[0], .peer = address_of(literal, 4711)};
-    connection.source = 3; // which is not the program's to choose
-    assert_true(csc_server_inject(it->server, &connection));
-    return fixture_statistics(it).pending > before;
-}
-
-static void end_one(fixture *it) {
-    csc_connection connection = fixture_take(it);
-    fixture_close(it, connection.descriptor);
-    csc_proxied_free(connection.proxied);
-    csc_server_connection_ended_from(it->server, connection.source);
-}
-
-static void end_all(fixture *it) {
-    while (csc_server_has_pending(it->server)) {
-        end_one(it);
-    }
-}
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static void one_source_leaves_room_to_others(void **state) {
     fixture *it = *state;
     scene now;
-    csc_sources *sources = limit_connections(it->server, 2);
+    csc_sources *sources = sources_limit_connections(it->server, 2);
     guests_start(it, &now);
-    connect_from(it, "127.0.0.5");
-    connect_from(it, "127.0.0.5");
-    int beyond = connect_from(it, "127.0.0.5");
-    connect_from(it, "127.0.0.6");
+    sources_connect_from(it, "127.0.0.5");
+    sources_connect_from(it, "127.0.0.5");
+    int beyond = sources_connect_from(it, "127.0.0.5");
+    sources_connect_from(it, "127.0.0.6");
     fixture_run_ready(it);
     assert_int_equal(it->new_connections, 3);
     guests_assert_rejected(it, &now, beyond, CSC_REJECTED_BY_SOURCE_LIMIT);
@@ -83,101 +30,101 @@ static void one_source_leaves_room_to_others(void **state) {
     assert_int_equal(csc_sources_in_use(sources), 2);
 
     // Where one of its connections has ended, it may have another.
-    end_one(it);
-    connect_from(it, "127.0.0.5");
-    int second = connect_from(it, "127.0.0.5");
+    sources_end_one(it);
+    sources_connect_from(it, "127.0.0.5");
+    int second = sources_connect_from(it, "127.0.0.5");
     fixture_run_ready(it);
     assert_int_equal(it->new_connections, 4);
     guests_assert_closed(second);
-    end_all(it);
+    sources_end_all(it);
     assert_int_equal(csc_sources_in_use(sources), 0);
 }
 
 static void clients_beyond_it_are_reset_where_that_is_wanted(void **state) {
     fixture *it = *state;
     scene now;
-    limit(it->server, (csc_source_limits){.max_connections = 1, .resets = true});
+    sources_limit(it->server, (csc_source_limits){.max_connections = 1, .resets = true});
     guests_start(it, &now);
     fixture_connect(it);
     int beyond = fixture_connect(it);
     fixture_run_ready(it);
     guests_assert_rejected(it, &now, beyond, CSC_REJECTED_BY_SOURCE_LIMIT);
     guests_assert_reset(beyond);
-    end_all(it);
+    sources_end_all(it);
 }
 
 static void a_source_is_what_begins_with_the_same_bits(void **state) {
     fixture *it = *state;
-    limit(it->server, (csc_source_limits){.max_connections = 1, .ipv4_prefix = 23});
-    assert_true(inject(it, "192.0.2.1"));
-    assert_false(inject(it, "192.0.3.255"));
-    assert_true(inject(it, "192.0.4.0"));
-    assert_false(inject(it, "::ffff:192.0.2.9")); // is that of IPv4
-    assert_true(inject(it, "2001:db8:0:100::1"));
-    assert_false(inject(it, "2001:db8:0:1ff:ffff::2")); // the first 56 bits are the same
-    assert_true(inject(it, "2001:db8:0:200::1"));
-    assert_true(inject(it, "::1"));
-    assert_false(inject(it, "::2"));
-    end_all(it);
-    assert_true(inject(it, "192.0.3.255"));
-    end_all(it);
+    sources_limit(it->server, (csc_source_limits){.max_connections = 1, .ipv4_prefix = 23});
+    assert_true(sources_inject(it, "192.0.2.1"));
+    assert_false(sources_inject(it, "192.0.3.255"));
+    assert_true(sources_inject(it, "192.0.4.0"));
+    assert_false(sources_inject(it, "::ffff:192.0.2.9")); // is that of IPv4
+    assert_true(sources_inject(it, "2001:db8:0:100::1"));
+    assert_false(sources_inject(it, "2001:db8:0:1ff:ffff::2")); // the first 56 bits are the same
+    assert_true(sources_inject(it, "2001:db8:0:200::1"));
+    assert_true(sources_inject(it, "::1"));
+    assert_false(sources_inject(it, "::2"));
+    sources_end_all(it);
+    assert_true(sources_inject(it, "192.0.3.255"));
+    sources_end_all(it);
 }
 
 static void prefixes_may_be_whole_addresses(void **state) {
     fixture *it = *state;
     const csc_source_limits limits = {
         .max_connections = 1, .ipv4_prefix = 200, .ipv6_prefix = 200, .table_size = UINT32_MAX};
-    limit(it->server, limits);
-    assert_true(inject(it, "192.0.2.1"));
-    assert_true(inject(it, "192.0.2.2"));
-    assert_false(inject(it, "192.0.2.1"));
-    assert_true(inject(it, "2001:db8::1"));
-    assert_true(inject(it, "2001:db8::2"));
-    assert_false(inject(it, "2001:db8::2"));
-    end_all(it);
+    sources_limit(it->server, limits);
+    assert_true(sources_inject(it, "192.0.2.1"));
+    assert_true(sources_inject(it, "192.0.2.2"));
+    assert_false(sources_inject(it, "192.0.2.1"));
+    assert_true(sources_inject(it, "2001:db8::1"));
+    assert_true(sources_inject(it, "2001:db8::2"));
+    assert_false(sources_inject(it, "2001:db8::2"));
+    sources_end_all(it);
 }
 
 static void a_source_that_connects_too_fast_waits_for_its_tokens(void **state) {
     fixture *it = *state;
     scene now;
     fault_stop_clock();
-    limit(it->server, (csc_source_limits){.accepts_per_second = 10, .burst = 2});
+    sources_limit(it->server, (csc_source_limits){.accepts_per_second = 10, .burst = 2});
     guests_start(it, &now);
-    connect_from(it, "127.0.0.5");
-    connect_from(it, "127.0.0.5");
-    int beyond = connect_from(it, "127.0.0.5");
-    connect_from(it, "127.0.0.6");
+    sources_connect_from(it, "127.0.0.5");
+    sources_connect_from(it, "127.0.0.5");
+    int beyond = sources_connect_from(it, "127.0.0.5");
+    sources_connect_from(it, "127.0.0.6");
     fixture_run_ready(it);
     assert_int_equal(it->new_connections, 3);
     guests_assert_rejected(it, &now, beyond, CSC_REJECTED_BY_SOURCE_RATE);
     assert_int_equal(fixture_statistics(it).rejected_by_source_rate, 1);
-    end_all(it); // which makes it no slower
+    sources_end_all(it); // which makes it no slower
     fault_advance_clock(99);
-    int early = connect_from(it, "127.0.0.5");
+    int early = sources_connect_from(it, "127.0.0.5");
     fixture_run_ready(it);
     guests_assert_closed(early);
     fault_advance_clock(1);
-    connect_from(it, "127.0.0.5");
+    sources_connect_from(it, "127.0.0.5");
     fixture_run_ready(it);
     assert_int_equal(it->new_connections, 4);
-    end_all(it);
+    sources_end_all(it);
 }
 
 static void another_rate_asks_a_source_for_no_old_debt(void **state) {
     fixture *it = *state;
     fault_stop_clock();
     csc_sources *sources =
-        limit(it->server, (csc_source_limits){.accepts_per_second = 1, .burst = 20});
+        sources_limit(it->server, (csc_source_limits){.accepts_per_second = 1, .burst = 20});
     for (int i = 0; i < 20; i++) {
-        assert_true(inject(it, "192.0.2.1"));
+        assert_true(sources_inject(it, "192.0.2.1"));
     }
-    assert_false(inject(it, "192.0.2.1"));
+    assert_false(sources_inject(it, "192.0.2.1"));
     csc_sources_set_limits(sources, &(csc_source_limits){.accepts_per_second = 10, .burst = 1});
-    assert_false(inject(it, "192.0.2.1"));
+    assert_false(sources_inject(it, "192.0.2.1"));
     fault_advance_clock(100);
-    assert_true(inject(it, "192.0.2.1"));
-    assert_false(inject(it, "192.0.2.1"));
-    end_all(it);
+    assert_true(sources_inject(it, "192.0.2.1"));
+    assert_false(sources_inject(it, "192.0.2.1"));
+    sources_end_all(it);
 }
 
 static void a_full_table_lets_clients_in_and_counts_that(void **state) {
@@ -185,42 +132,43 @@ static void a_full_table_lets_clients_in_and_counts_that(void **state) {
     enum { SIZE = 64, CLIENTS = 400 };
     char literal[32];
     csc_sources *sources =
-        limit(it->server, (csc_source_limits){.max_connections = 1, .table_size = 1});
+        sources_limit(it->server, (csc_source_limits){.max_connections = 1, .table_size = 1});
     csc_server_set_max_pending(it->server, CLIENTS + 1);
     for (int i = 0; i < CLIENTS; i++) {
         snprintf(literal, sizeof literal, "192.0.%d.%d", i / 100, i % 100);
-        assert_true(inject(it, literal));
+        assert_true(sources_inject(it, literal));
     }
     // Random keys may leave places in some buckets, but not many.
     uint64_t uncounted = fixture_statistics(it).uncounted_sources;
     assert_in_range(csc_sources_in_use(sources), SIZE / 2, SIZE);
     assert_int_equal(csc_sources_in_use(sources) + uncounted, CLIENTS);
-    end_all(it);
+    sources_end_all(it);
     assert_int_equal(csc_sources_in_use(sources), 0);
     // Others get the places of those that are idle.
-    assert_true(inject(it, "198.51.100.1"));
-    assert_false(inject(it, "198.51.100.1"));
+    assert_true(sources_inject(it, "198.51.100.1"));
+    assert_false(sources_inject(it, "198.51.100.1"));
     assert_int_equal(fixture_statistics(it).uncounted_sources, uncounted);
-    end_all(it);
+    sources_end_all(it);
 }
 
 static void a_source_that_waits_for_tokens_keeps_its_place(void **state) {
     fixture *it = *state;
     char literal[32];
     fault_stop_clock();
-    limit(it->server, (csc_source_limits){.accepts_per_second = 1, .burst = 1, .table_size = 64});
+    sources_limit(it->server,
+                  (csc_source_limits){.accepts_per_second = 1, .burst = 1, .table_size = 64});
     for (int i = 0; i < 200; i++) {
         snprintf(literal, sizeof literal, "192.0.2.%d", i);
-        assert_true(inject(it, literal));
-        end_all(it);
+        assert_true(sources_inject(it, literal));
+        sources_end_all(it);
     }
     assert_int_not_equal(fixture_statistics(it).uncounted_sources, 0);
     fault_advance_clock(1000);
     uint64_t before = fixture_statistics(it).uncounted_sources;
-    assert_true(inject(it, "198.51.100.1"));
-    assert_false(inject(it, "198.51.100.1"));
+    assert_true(sources_inject(it, "198.51.100.1"));
+    assert_false(sources_inject(it, "198.51.100.1"));
     assert_int_equal(fixture_statistics(it).uncounted_sources, before);
-    end_all(it);
+    sources_end_all(it);
 }
 
 // Which clients find no place in a small table depends on its key.
@@ -232,44 +180,44 @@ static void each_table_has_a_key_of_its_own(void **state) {
     csc_server_set_max_pending(it->server, CLIENTS + 1);
     for (int table = 0; table < 2; table++) {
         assert_true(csc_server_set_sources(it->server, NULL));
-        limit(it->server, (csc_source_limits){.max_connections = 1, .table_size = 64});
+        sources_limit(it->server, (csc_source_limits){.max_connections = 1, .table_size = 64});
         for (int i = 0; i < CLIENTS; i++) {
             uint64_t before = fixture_statistics(it).uncounted_sources;
             snprintf(literal, sizeof literal, "192.0.2.%d", i);
-            assert_true(inject(it, literal));
+            assert_true(sources_inject(it, literal));
             is_counted[table][i] = fixture_statistics(it).uncounted_sources == before;
         }
-        end_all(it);
+        sources_end_all(it);
     }
     assert_memory_not_equal(is_counted[0], is_counted[1], sizeof is_counted[0]);
 }
 
 static void without_limits_nothing_is_counted(void **state) {
     fixture *it = *state;
-    csc_sources *sources = limit(it->server, (csc_source_limits){0});
-    assert_true(inject(it, "192.0.2.1"));
+    csc_sources *sources = sources_limit(it->server, (csc_source_limits){0});
+    assert_true(sources_inject(it, "192.0.2.1"));
     assert_int_equal(fixture_take(it).source, 0);
     csc_server_connection_ended(it->server);
     assert_int_equal(csc_sources_in_use(sources), 0);
     csc_sources_set_limits(sources, &(csc_source_limits){.max_connections = 1});
-    assert_true(inject(it, "192.0.2.1"));
-    assert_false(inject(it, "192.0.2.1"));
+    assert_true(sources_inject(it, "192.0.2.1"));
+    assert_false(sources_inject(it, "192.0.2.1"));
     csc_sources_set_limits(sources, &(csc_source_limits){0});
-    assert_true(inject(it, "192.0.2.1"));
-    end_all(it);
+    assert_true(sources_inject(it, "192.0.2.1"));
+    sources_end_all(it);
     assert_int_equal(csc_sources_in_use(sources), 0);
 }
 
 static void the_table_may_be_taken_away_once_no_connection_counts(void **state) {
     fixture *it = *state;
-    limit_connections(it->server, 1);
+    sources_limit_connections(it->server, 1);
     csc_sources *other = csc_sources_new(&(csc_source_limits){.max_connections = 1});
-    assert_true(inject(it, "192.0.2.1"));
+    assert_true(sources_inject(it, "192.0.2.1"));
     assert_false(csc_server_set_sources(it->server, other));
     fixture_assert_error(it, CSC_ERROR_OPERATION,
                          "The connections of the server count in another table of sources");
     assert_false(csc_server_set_sources(it->server, NULL));
-    end_all(it);
+    sources_end_all(it);
     assert_true(csc_server_set_sources(it->server, NULL));
     fixture_listen(it);
     fixture_connect(it);
@@ -286,197 +234,18 @@ static void the_table_may_be_taken_away_once_no_connection_counts(void **state) 
 
 static void a_place_that_is_none_is_ignored(void **state) {
     fixture *it = *state;
-    csc_sources *sources = limit_connections(it->server, 1);
-    assert_true(inject(it, "192.0.2.1"));
+    csc_sources *sources = sources_limit_connections(it->server, 1);
+    assert_true(sources_inject(it, "192.0.2.1"));
     csc_connection connection = fixture_take(it);
     csc_server_connection_ended_from(it->server, UINT32_MAX);
     assert_int_equal(csc_sources_in_use(sources), 1);
     csc_server_connection_ended_from(it->server, connection.source);
     csc_server_connection_ended_from(it->server, connection.source); // once too often
     assert_int_equal(csc_sources_in_use(sources), 0);
-    assert_true(inject(it, "192.0.2.1"));
-    assert_false(inject(it, "192.0.2.1"));
-    end_all(it);
+    assert_true(sources_inject(it, "192.0.2.1"));
+    assert_false(sources_inject(it, "192.0.2.1"));
+    sources_end_all(it);
     csc_server_connection_ended_from(NULL, 1);
-}
-
-/* ---------------------------------------------------------------------------------------------- */
-// Each connection gives its place back once
-
-static csc_admission answer;
-
-static csc_admission decide(csc_server *server, const csc_address *peer, void *context) {
-    (void)peer;
-    if (context) {
-        csc_server_close(server);
-    }
-    return answer;
-}
-
-static void rejected_by_the_program_it_counts_no_more(void **state) {
-    fixture *it = *state;
-    csc_sources *sources = limit_connections(it->server, 1);
-    answer = CSC_CLOSE;
-    csc_server_on_admission(it->server, decide, NULL);
-    assert_false(inject(it, "192.0.2.1"));
-    assert_int_equal(csc_sources_in_use(sources), 0);
-    answer = CSC_ADMIT;
-    csc_server_on_admission(it->server, decide, it); // which closes the server
-    assert_false(inject(it, "192.0.2.1"));
-    assert_int_equal(csc_sources_in_use(sources), 0);
-    assert_int_equal(fixture_statistics(it).discarded_on_close, 1);
-}
-
-static void rejected_by_the_limit_of_all_it_does_not_count(void **state) {
-    fixture *it = *state;
-    csc_sources *sources = limit_connections(it->server, 5);
-    csc_server_set_max_connections(it->server, 0, CSC_EXCESS_CLOSE);
-    assert_false(inject(it, "192.0.2.1"));
-    assert_int_equal(csc_sources_in_use(sources), 0);
-    assert_int_equal(fixture_statistics(it).rejected_by_limit, 1);
-}
-
-static void discarded_on_close_it_counts_no_more(void **state) {
-    fixture *it = *state;
-    csc_sources *sources = limit_connections(it->server, 1);
-    assert_true(inject(it, "192.0.2.1"));
-    csc_server_close(it->server);
-    assert_int_equal(csc_sources_in_use(sources), 0);
-}
-
-static void give_back(csc_server *server, const csc_connection *connection, void *context) {
-    (void)context;
-    assert_int_not_equal(connection->source, 0);
-    assert_true(csc_server_add_pending(server, connection));
-}
-
-static void given_back_by_the_program_it_goes_on_counting(void **state) {
-    fixture *it = *state;
-    csc_sources *sources = limit_connections(it->server, 1);
-    csc_server_on_incoming_connection(it->server, give_back, NULL);
-    assert_true(inject(it, "192.0.2.1"));
-    csc_connection connection = fixture_take(it);
-    assert_int_not_equal(connection.source, 0);
-    assert_int_equal(csc_sources_in_use(sources), 1);
-    csc_server_connection_ended_from(it->server, connection.source);
-    assert_int_equal(csc_sources_in_use(sources), 0);
-    // Added once it has ended, it counts nowhere.
-    assert_true(csc_server_add_pending(it->server, &connection));
-    csc_connection again;
-    assert_true(csc_server_next_pending(it->server, &again));
-    assert_int_equal(again.source, 0);
-    csc_server_connection_ended_from(it->server, again.source);
-}
-
-static void finishing_lets_all_in_and_counts_them(void **state) {
-    fixture *it = *state;
-    csc_sources *sources = limit(
-        it->server, (csc_source_limits){.max_connections = 1, .accepts_per_second = 1, .burst = 1});
-    fixture_listen(it);
-    fixture_connect_many(it, 5);
-    csc_server_finish(it->server);
-    assert_int_equal(fixture_statistics(it).pending, 5);
-    assert_int_equal(csc_sources_in_use(sources), 1);
-    end_all(it);
-    assert_int_equal(csc_sources_in_use(sources), 0);
-}
-
-static void peers_of_unix_sockets_have_no_source(void **state) {
-    fixture *it = *state;
-    csc_sources *sources = limit_connections(it->server, 1);
-    int pair[2];
-    for (int i = 0; i < 3; i++) {
-        assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), errno);
-        fixture_own(it, pair[1]);
-        csc_connection connection = {.descriptor = pair[0], .peer.family = CSC_FAMILY_UNIX};
-        assert_true(csc_server_inject(it->server, &connection));
-    }
-    assert_int_equal(fixture_statistics(it).pending, 3);
-    assert_int_equal(csc_sources_in_use(sources), 0);
-    assert_int_equal(fixture_statistics(it).uncounted_sources, 0);
-    end_all(it);
-}
-
-static void a_server_at_an_abstract_name_counts_no_source(void **state) {
-    fixture *it = *state;
-    csc_sources *sources = limit_connections(it->server, 1);
-    struct sockaddr_storage name = {.ss_family = AF_UNIX};
-    socklen_t length = sizeof name.ss_family; // which lets the kernel choose a name
-    int listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_return_code(bind(listening, (struct sockaddr *)&name, length), errno);
-    assert_return_code(listen(listening, 5), errno);
-    length = sizeof name;
-    assert_return_code(getsockname(listening, (struct sockaddr *)&name, &length), errno);
-    assert_true(csc_server_adopt(it->server, listening));
-    for (int i = 0; i < 3; i++) {
-        int client = fixture_own(it, socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        assert_return_code(connect(client, (struct sockaddr *)&name, length), errno);
-    }
-    fixture_run_ready(it);
-    assert_int_equal(fixture_statistics(it).pending, 3);
-    assert_int_equal(csc_sources_in_use(sources), 0);
-    end_all(it);
-}
-
-static void through_a_proxy_the_declared_client_counts(void **state) {
-    fixture *it = *state;
-    scene now;
-    csc_sources *sources = limit_connections(it->server, 1);
-    proxies_start(it, &now);
-    proxies_connect(it, V1_HEADER);
-    fixture_run_ready(it);
-    assert_int_equal(it->new_connections, 1);
-    int beyond = proxies_connect(it, V1_HEADER);
-    proxies_connect(it, "PROXY TCP4 192.0.2.7 198.51.100.2 56324 443\r\n");
-    proxies_connect(it, "PROXY UNKNOWN\r\n"); // says nothing of a client
-    proxies_connect(it, "PROXY UNKNOWN\r\n");
-    fixture_run_ready(it);
-    assert_int_equal(it->new_connections, 4);
-    assert_int_equal(now.rejected, 1);
-    guests_assert_closed(beyond);
-    assert_int_equal(fixture_statistics(it).rejected_by_source_limit, 1);
-    assert_int_equal(csc_sources_in_use(sources), 2);
-    answer = CSC_CLOSE;
-    csc_server_on_admission(it->server, decide, NULL);
-    csc_server_require_proxy_header(it->server, NULL);
-    end_all(it);
-    assert_int_equal(csc_sources_in_use(sources), 0);
-}
-
-static csc_admission admit_proxies(csc_server *server, const csc_address *peer, void *context) {
-    (void)server, (void)context;
-    return csc_address_is_loopback(peer) ? CSC_ADMIT : CSC_CLOSE;
-}
-
-static void a_declared_client_that_is_rejected_counts_no_more(void **state) {
-    fixture *it = *state;
-    scene now;
-    csc_sources *sources = limit_connections(it->server, 1);
-    proxies_start(it, &now);
-    csc_server_on_admission(it->server, admit_proxies, NULL);
-    proxies_connect(it, V1_HEADER);
-    fixture_run_ready(it);
-    assert_int_equal(fixture_statistics(it).rejected_by_admission, 1);
-    assert_int_equal(csc_sources_in_use(sources), 0);
-}
-
-static csc_admission require_header(csc_server *server, const csc_address *peer, void *context) {
-    (void)peer, (void)context;
-    proxies_require(server);
-    return CSC_ADMIT;
-}
-
-static void where_a_header_is_required_meanwhile_only_the_declared_client_counts(void **state) {
-    fixture *it = *state;
-    csc_sources *sources = limit_connections(it->server, 1);
-    csc_server_on_admission(it->server, require_header, NULL);
-    fixture_listen(it);
-    proxies_connect(it, V1_HEADER);
-    fixture_run_ready(it);
-    assert_int_equal(fixture_statistics(it).pending, 1);
-    assert_int_equal(csc_sources_in_use(sources), 1);
-    end_all(it);
-    assert_int_equal(csc_sources_in_use(sources), 0);
 }
 
 /* ---------------------------------------------------------------------------------------------- */
@@ -484,7 +253,7 @@ static void where_a_header_is_required_meanwhile_only_the_declared_client_counts
 
 static void a_group_counts_sources_of_all_its_loops(void **state) {
     fixture *it = *state;
-    csc_sources *sources = limit_connections(it->server, 3);
+    csc_sources *sources = sources_limit_connections(it->server, 3);
     test_group *group = group_setup(it, 2);
     for (int i = 0; i < 5; i++) {
         group_connect_from(group, "127.0.0.5");
@@ -510,7 +279,7 @@ static void a_group_counts_sources_of_all_its_loops(void **state) {
 static void what_a_group_discards_counts_no_more(void **state) {
     fixture *it = *state;
     test_group *group = group_setup(it, 2);
-    csc_sources *sources = limit_connections(it->server, 100); // later than the group
+    csc_sources *sources = sources_limit_connections(it->server, 100); // later than the group
     group_connect_from(group, "127.0.0.5");
     group_connect_from(group, "127.0.0.6");
     group_run_member(group, 0);
@@ -581,7 +350,7 @@ static void a_child_cannot_change_its_parents_server(void **state) {
 
 static void a_child_cannot_count_in_its_parents_table(void **state) {
     fixture *it = *state;
-    csc_sources *sources = limit_connections(it->server, 1);
+    csc_sources *sources = sources_limit_connections(it->server, 1);
     pid_t child = fork();
     if (child == 0) {
         csc_server *own = csc_server_new(NULL);
@@ -610,16 +379,6 @@ int main(void) {
         fact(without_limits_nothing_is_counted),
         fact(the_table_may_be_taken_away_once_no_connection_counts),
         fact(a_place_that_is_none_is_ignored),
-        fact(rejected_by_the_program_it_counts_no_more),
-        fact(rejected_by_the_limit_of_all_it_does_not_count),
-        fact(discarded_on_close_it_counts_no_more),
-        fact(given_back_by_the_program_it_goes_on_counting),
-        fact(finishing_lets_all_in_and_counts_them),
-        fact(peers_of_unix_sockets_have_no_source),
-        fact(a_server_at_an_abstract_name_counts_no_source),
-        fact(through_a_proxy_the_declared_client_counts),
-        fact(a_declared_client_that_is_rejected_counts_no_more),
-        fact(where_a_header_is_required_meanwhile_only_the_declared_client_counts),
         fact(a_group_counts_sources_of_all_its_loops),
         fact(what_a_group_discards_counts_no_more),
         fact(members_have_the_limits_of_their_acceptor),

@@ -2,7 +2,7 @@
 
 // The counters, and a server that could not be made.
 
-#include "fixture.h"
+#include "budget_fixture.h"
 
 #include <event2/event.h>
 #include <string.h>
@@ -177,6 +177,49 @@ static void no_server_is_allowed_everywhere(void **state) {
     assert_memory_equal(&now, &none, sizeof now);
 }
 
+static void counters_can_be_read_by_others(void **state) {
+    fixture *it = *state;
+    test_budget *all = budget_setup(it, 3);
+    csc_statistics now;
+    csc_server_shared_statistics(it->server, &now, sizeof now);
+    assert_int_equal(now.accepted, 0);
+    assert_true(csc_server_share_statistics(it->server));
+    budget_connect(all, 0, 5);
+    budget_run(all, 0);
+    budget_end_one(all, 0);
+    budget_run(all, 0);
+    csc_server_shared_statistics(it->server, &now, sizeof now);
+    assert_int_equal(now.accepted, 4);
+    assert_int_equal(now.delivered, 1);
+    assert_int_equal(now.pending, 3);
+    assert_int_equal(now.live, 3);
+    assert_int_equal(now.overload_pauses, 1);
+    assert_true(csc_server_share_statistics(it->server)); // once more
+    csc_server_shared_statistics(NULL, &now, sizeof now);
+    assert_int_equal(now.accepted, 0);
+    assert_false(csc_server_share_statistics(NULL));
+    // A server without a budget does it, too.
+    csc_server *plain = csc_server_new(all->bases[1]);
+    csc_address address = address_of(own_loopback(), 0);
+    assert_true(csc_server_share_statistics(plain));
+    assert_null(csc_group_new(plain, 1));
+    assert_true(csc_server_listen(plain, &address));
+    address = csc_server_address(plain);
+    fixture_own(it, connect_to(&address));
+    budget_run(all, 1);
+    csc_connection connection;
+    assert_true(csc_server_next_pending(plain, &connection));
+    fixture_own(it, connection.descriptor);
+    csc_server_shared_statistics(plain, &now, sizeof now);
+    assert_int_equal(now.delivered, 1);
+    assert_int_equal(now.live, 1);
+    csc_server_connection_ended(plain);
+    csc_server_shared_statistics(plain, &now, sizeof now);
+    assert_int_equal(now.live, 0);
+    csc_server_free(plain);
+    budget_teardown(all);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(every_counter_starts_at_zero),
@@ -185,6 +228,7 @@ int main(void) {
         fact(a_newer_program_gets_what_the_library_has),
         fact(without_tcp_info_the_kernels_queue_is_zero),
         fact(no_server_is_allowed_everywhere),
+        fact(counters_can_be_read_by_others),
     };
     return cmocka_run_group_tests_name("statistics", tests, NULL, NULL);
 }

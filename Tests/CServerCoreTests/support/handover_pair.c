@@ -16,6 +16,11 @@ void handover_say_hello(int control) {
     handover_send_raw(control, hello, sizeof hello - 1, NULL, 0);
 }
 
+int handover_offer_nothing(const handover_pair *both) {
+    const csc_handover_listener none = {0};
+    return csc_handover_offer(both->predecessor, &none, 0, NULL);
+}
+
 void handover_send_raw(int control, const void *bytes, size_t size, const int *descriptors,
                        size_t count) {
     char buffer[CMSG_SPACE(256 * sizeof(int))] = {0};

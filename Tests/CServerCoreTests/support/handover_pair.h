@@ -17,6 +17,9 @@ handover_pair handover_connect(fixture *it);
 // What a successor says first.
 void handover_say_hello(int control);
 
+// What its predecessor's offer of no socket returns.
+int handover_offer_nothing(const handover_pair *both);
+
 // A packet, with descriptors where there are any.
 void handover_send_raw(int control, const void *bytes, size_t size, const int *descriptors,
                        size_t count);
