@@ -8,7 +8,7 @@ add_library(cservertls_objects OBJECT
   Sources/CServerTLS/connection.c
   Sources/CServerTLS/context.c
   Sources/CServerTLS/data.c
-  Sources/CServerTLS/error.c
+  Sources/CServerTLS/setting_error.c
   Sources/CServerTLS/failure.c
   Sources/CServerTLS/hello.c
   Sources/CServerTLS/identities.c

@@ -5,7 +5,7 @@
 
 #include "authorities.h"
 
-#include "error.h"
+#include "setting_error.h"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>

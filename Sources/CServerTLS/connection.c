@@ -2,7 +2,7 @@
 
 // A connection's life: made, its handshake, freed.
 
-#include "identity.h"
+#include "identity_type.h"
 #include "psk.h"
 #include "tls.h"
 

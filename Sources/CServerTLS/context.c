@@ -3,10 +3,10 @@
 // From settings to a context of OpenSSL's. Each step that fails says which setting is wrong.
 
 #include "authorities.h"
-#include "error.h"
-#include "identity.h"
+#include "identity_type.h"
 #include "psk.h"
-#include "ticket_keys.h"
+#include "setting_error.h"
+#include "ticket_key.h"
 #include "tickets.h"
 #include "tls.h"
 

@@ -6,7 +6,7 @@
 // The name is read from the message itself, before OpenSSL reads it: only there a handshake can wait
 // for an answer, and end with the alert unrecognized_name, whether it resumes a session or not.
 
-#include "identity.h"
+#include "identity_type.h"
 #include "tickets.h"
 #include "tls.h"
 

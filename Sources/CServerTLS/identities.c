@@ -3,8 +3,8 @@
 // The map from server names to identities: an array in the order of the names, under a lock that is
 // held for a search or a move of the array, so that handshakes on several loops do not wait.
 
-#include "error.h"
-#include "identity.h"
+#include "identity_type.h"
+#include "setting_error.h"
 
 #include <openssl/crypto.h>
 #include <openssl/err.h>

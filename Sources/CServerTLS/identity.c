@@ -3,9 +3,9 @@
 // Identities: read, checked, and counted by reference. Nothing of one changes after it was made, so
 // threads share it without a lock.
 
-#include "identity.h"
+#include "identity_type.h"
 
-#include "error.h"
+#include "setting_error.h"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>

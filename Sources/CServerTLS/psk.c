@@ -5,8 +5,8 @@
 
 #include "psk.h"
 
-#include "error.h"
-#include "ticket_keys.h"
+#include "setting_error.h"
+#include "ticket_key.h"
 
 #include <openssl/obj_mac.h>
 #include <string.h>

@@ -3,9 +3,9 @@
 // Three keys, the newest first, under a lock that is held for a copy of one of them. Copies are
 // wiped after use.
 
-#include "ticket_keys.h"
+#include "ticket_key.h"
 
-#include "error.h"
+#include "setting_error.h"
 
 #include <openssl/crypto.h>
 #include <openssl/err.h>

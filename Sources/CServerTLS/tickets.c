@@ -11,7 +11,7 @@
 #include "tickets.h"
 
 #include "psk.h"
-#include "ticket_keys.h"
+#include "ticket_key.h"
 
 #include <openssl/core_names.h>
 #include <openssl/err.h>

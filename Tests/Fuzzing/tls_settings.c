@@ -15,8 +15,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "identity.h"
-#include "ticket_keys.h"
+#include "identity_type.h"
+#include "ticket_key.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -2,7 +2,7 @@
 
 // The texts of errors of settings: what cannot be used, and OpenSSL's reason behind it.
 
-#include "error.h"
+#include "setting_error.h"
 
 #include <openssl/err.h>
 #include <stdarg.h>

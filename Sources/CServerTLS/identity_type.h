@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Identities, and the map of names.
-#ifndef CSC_TLS_IDENTITY_H
-#define CSC_TLS_IDENTITY_H
+#ifndef CSC_TLS_IDENTITY_TYPE_H
+#define CSC_TLS_IDENTITY_TYPE_H
 
 #include "CServerTLS/identity.h"
 

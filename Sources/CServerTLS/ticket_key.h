@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Ticket keys, as OpenSSL's callbacks use them.
-#ifndef CSC_TLS_TICKET_KEYS_INTERNAL_H
-#define CSC_TLS_TICKET_KEYS_INTERNAL_H
+#ifndef CSC_TLS_TICKET_KEY_H
+#define CSC_TLS_TICKET_KEY_H
 
 #include "CServerTLS/ticket_keys.h"
 
