@@ -8,7 +8,6 @@ add_library(cservertls_objects OBJECT
   Sources/CServerTLS/connection.c
   Sources/CServerTLS/context.c
   Sources/CServerTLS/data.c
-  Sources/CServerTLS/setting_error.c
   Sources/CServerTLS/failure.c
   Sources/CServerTLS/hello.c
   Sources/CServerTLS/identities.c
@@ -16,6 +15,7 @@ add_library(cservertls_objects OBJECT
   Sources/CServerTLS/peer.c
   Sources/CServerTLS/psk.c
   Sources/CServerTLS/session.c
+  Sources/CServerTLS/setting_error.c
   Sources/CServerTLS/ticket_keys.c
   Sources/CServerTLS/tickets.c
   Sources/CServerTLS/transport.c

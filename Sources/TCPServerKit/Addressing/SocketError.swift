@@ -104,7 +104,7 @@ extension SocketError: CustomStringConvertible {
     case .proxyConnectionTimeout: "Connection to proxy timed out"
     case .proxyNotFound: "Proxy host not found"
     case .proxyProtocol: "Proxy protocol error"
-    case .operation: "The operation is not allowed now"
+    case .operation: "The operation is not allowed now: errorString says why"
     case .sslInternal: "Error of the TLS library"
     case .sslInvalidUserData: "Invalid TLS data"
     case .temporary: "Temporary error"

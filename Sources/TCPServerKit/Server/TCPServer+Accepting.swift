@@ -55,7 +55,7 @@ extension TCPServer {
     _ take: (TCPServer) -> Connection?
   ) async throws -> Connection? {
     guard let engine = eventBase?.engine else {
-      throw fail(.operation, "accept() called on a server without an event base")
+      throw failWithoutLoop("accept()")
     }
     return try await engine.run { try await self.accepting(leaving: waiter, take) }
   }

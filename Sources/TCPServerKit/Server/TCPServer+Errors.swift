@@ -31,6 +31,13 @@ extension TCPServer {
     ownErrorText = failure.text
     return fail(failure.error, ownTextMark)
   }
+
+  /// - Parameter call: as "serve()", which needs an event base.
+  @discardableResult
+  func failWithoutLoop(_ call: StaticString) -> SocketError {
+    let advice = "make the server within EventBase.withThread(_:) or EventBase.run(_:)"
+    return fail(Failure(.operation, "\(call) called on a server without an event base: \(advice)"))
+  }
 }
 
 /// The mark in the core for a text that the server keeps itself.

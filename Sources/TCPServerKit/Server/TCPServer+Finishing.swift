@@ -38,7 +38,7 @@ extension TCPServer {
     } else if let engine = eventBase?.engine {
       shutdownRegistration = ShutdownRegistration(of: self, on: shutdown, engine: engine)
     } else {
-      fail(.operation, "finish(on:) called on a server without an event base")
+      failWithoutLoop("finish(on:)")
     }
   }
 
@@ -66,7 +66,7 @@ extension TCPServer {
   {
     guard let engine = eventBase?.engine else {
       requireLoopThread("TCPServer.waitUntilConnectionsEnded(timeout:) without an EventBase")
-      fail(.operation, "waitUntilConnectionsEnded() called on a server without an event base")
+      failWithoutLoop("waitUntilConnectionsEnded()")
       return false
     }
     if engine.isOwner, liveConnections == 0 { return true }
@@ -104,7 +104,7 @@ extension TCPServer {
   public final func runUntilConnectionsEnded(timeout: Duration? = nil) -> Bool {
     requireLoopThread("TCPServer.runUntilConnectionsEnded(timeout:)")
     guard let eventBase else {
-      fail(.operation, "runUntilConnectionsEnded() called on a server without an event base")
+      failWithoutLoop("runUntilConnectionsEnded()")
       return false
     }
     guard !eventBase.engine.isOwner else {

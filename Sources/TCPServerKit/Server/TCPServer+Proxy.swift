@@ -56,7 +56,7 @@ extension TCPServer {
     port: UInt16 = 0
   ) async throws {
     guard let engine = eventBase?.engine else {
-      throw fail(.operation, "startListening() called on a server without an event base")
+      throw failWithoutLoop("startListening()")
     }
     try await engine.run { try await self.startListening(address, port, engine) }
   }

@@ -72,7 +72,7 @@ extension TCPServer {
     handler: @escaping @Sendable (TCPSocket) async throws -> Void
   ) async -> Result<ServingReport, SocketError> {
     guard let eventBase else {
-      return .failure(fail(.operation, "serve() called on a server without an event base"))
+      return .failure(failWithoutLoop("serve()"))
     }
     let serving = Serving(server: self, limit: limit ?? .max, sharedLimit, onError: onError, handler: handler)
     // Only touched on the loop, where this task and the handlers run.

@@ -256,7 +256,7 @@ extension TCPSocket {
   /// Suspends the calling task until a connection was made, or has ended. To be called on the loop, in a task that
   /// stays there.
   func waitForStateChange(_ timeout: Duration?) async throws {
-    guard let engine else { throw refuseAsync("No event base to wait on") }
+    guard let engine else { throw refuseWithoutLoop() }
     try check(await stateChange(within: timeout, engine))
   }
 
@@ -294,6 +294,12 @@ extension TCPSocket {
   func refuseAsync(_ text: String) -> SocketError {
     record(Failure(.operation, text))
     return .operation
+  }
+
+  func refuseWithoutLoop() -> SocketError {
+    refuseAsync(
+      "No event base to wait on: make the socket within EventBase.withThread(_:) or EventBase.run(_:)"
+    )
   }
 
   func wakeReader(_ reason: WaiterSlot.WakeReason) {

@@ -159,7 +159,7 @@ extension TCPSocket {
     _ make: (CInt) throws -> any SocketTransport
   ) async throws {
     try await onLoop { socket in
-      guard let engine = socket.engine else { throw socket.refuseAsync("No event base to wait on") }
+      guard let engine = socket.engine else { throw socket.refuseWithoutLoop() }
       if let refusal = socket.whyEncryptionCannotBegin() { throw refusal }
       let transport = try make(socket.descriptor)
       // Nothing of the handshake is to be read ahead.

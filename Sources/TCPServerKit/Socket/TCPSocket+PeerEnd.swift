@@ -33,7 +33,7 @@ extension TCPSocket {
   }
 
   private func waitForPeerEnd() async throws {
-    guard let engine else { throw refuseAsync("No event base to wait on") }
+    guard let engine else { throw refuseWithoutLoop() }
     flags.insert(.watched)
     updateReadWatch()
     while isEstablished && flags.isDisjoint(with: [.peerEnded, .inputEnded, .writeBroken]) {

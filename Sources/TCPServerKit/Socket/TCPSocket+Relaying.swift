@@ -73,7 +73,7 @@ extension TCPSocket {
   private func relayHere(_ other: TCPSocket, _ idleTimeout: Duration?) async throws -> RelayReport {
     guard other !== self else { throw refuseAsync("A relay of a socket with itself") }
     guard let engine, let otherEngine = other.confinement as? EventEngine else {
-      throw refuseAsync("No event base to wait on")
+      throw refuseWithoutLoop()
     }
     let (forwarded, returned) = (ByteCount(), ByteCount())
     do {

@@ -106,7 +106,7 @@ extension TCPSocket {
   }
 
   private func beginWritersWait(_ timeout: Duration?) throws {
-    guard engine != nil else { throw refuseAsync("No event base to wait on") }
+    guard engine != nil else { throw refuseWithoutLoop() }
     beginWait(.writer)
     watchWrite(for: timeout)
   }

@@ -42,7 +42,7 @@ struct SocketErrorTests {
     .proxyConnectionTimeout: "Connection to proxy timed out",
     .proxyNotFound: "Proxy host not found",
     .proxyProtocol: "Proxy protocol error",
-    .operation: "The operation is not allowed now",
+    .operation: "The operation is not allowed now: errorString says why",
     .sslInternal: "Error of the TLS library",
     .sslInvalidUserData: "Invalid TLS data",
     .temporary: "Temporary error",

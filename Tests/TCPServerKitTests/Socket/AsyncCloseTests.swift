@@ -138,7 +138,10 @@ struct AsyncCloseTests {
       try await client.connect(to: "127.0.0.1", port: server.serverPort)
       let loopless = TCPSocket(eventBase: nil)
       await #expect(throws: SocketError.operation) { try await loopless.connect(to: "127.0.0.1", port: 1) }
-      #expect(loopless.errorString == "No event base to wait on")
+      #expect(
+        loopless.errorString
+          == "No event base to wait on: make the socket within EventBase.withThread(_:) or EventBase.run(_:)"
+      )
       withExtendedLifetime(closed) {}
     }
   }

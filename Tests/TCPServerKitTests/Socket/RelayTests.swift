@@ -303,7 +303,10 @@ struct RelayTests {
       await #expect(throws: SocketError.operation) {
         try await socket.relay(with: TCPSocket(eventBase: nil))
       }
-      #expect(socket.errorString == "No event base to wait on")
+      #expect(
+        socket.errorString
+          == "No event base to wait on: make the socket within EventBase.withThread(_:) or EventBase.run(_:)"
+      )
       #expect(socket.state == .connected)
       ends.b.socket.readyRead.connect {}
       await #expect(throws: SocketError.operation) { try await ends.relay().value }

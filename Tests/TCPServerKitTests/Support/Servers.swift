@@ -35,6 +35,12 @@ struct OverridingFixture {
   }
 }
 
+/// The error string of a call that needs an event base.
+func withoutEventBase(_ call: String) -> String {
+  "\(call) called on a server without an event base: "
+    + "make the server within EventBase.withThread(_:) or EventBase.run(_:)"
+}
+
 /// What this machine has.
 enum Machine {
   /// Whether `::1` can be listened on.
