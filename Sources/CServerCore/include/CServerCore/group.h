@@ -130,8 +130,10 @@ CSC_API void csc_group_on_choice(csc_group *group, csc_choice_fn CSC_NULLABLE ca
 /**
  * Sets how long a connection may be on its way to a loop that is busy, 10 milliseconds at first:
  * then it is taken back and placed on another one, if there is one that takes it. A loop that has
- * left a connection so long gets no more until it has looked. With CSC_BY_PEER and CSC_CUSTOM
- * connections wait where they belong. On the acceptor's thread.
+ * left a connection so long gets no more until it has looked. A loop fetches connections after the
+ * other events of its turn, so that what came together with an event whose handler blocks is still
+ * taken back. With CSC_BY_PEER and CSC_CUSTOM connections wait where they belong. On the acceptor's
+ * thread.
  *
  * @param msec less than 0 takes nothing back
  */
