@@ -31,7 +31,7 @@ help:
 	@echo 'make format                      format all code'
 	@echo 'make format-check                check its format'
 	@echo 'make check                       what CI runs: make test, more programs, all of the above for a short time'
-	@echo 'make bench                       measure beside other servers, into benchmarks/RESULTS.md (35 minutes)'
+	@echo 'make bench                       measure beside other servers, into benchmarks/RESULTS.md (40 minutes)'
 	@echo 'make bench-quick                 the same with few servers and loads, tables only (3 minutes)'
 	@echo 'make bench-loops                 servers with two event loops, into benchmarks/RESULTS-LOOPS.md (20 minutes)'
 	@echo 'make bench-tls                   servers of encrypted connections, into benchmarks/RESULTS-TLS.md (10 minutes)'

@@ -5,7 +5,7 @@ from . import figures
 from .rounds import Step
 from .servers import FLOOR
 
-# Of two runs of one commit, 95 % of the ratios are within 5 % of each other then: 5 % is 1.96 times the root of 2 of it.
+# Two runs with such errors differ by less than 5 % in 95 % of their ratios: 5 % is 1.96 times the root of 2 of it.
 GOAL = 0.018
 
 

@@ -29,14 +29,14 @@ def parse(arguments):
     parser.add_argument("--quick", action="store_true", help="few servers, loads and rounds: under three minutes")
     parser.add_argument("--servers", type=names(servers.by_name()), metavar="A,B", help="only these, and the floor")
     parser.add_argument("--loads", type=names(loads.by_name()), metavar="A,B", help="only these")
-    parser.add_argument("--rounds", type=positive(int), help="of every load, instead of its own number")
+    parser.add_argument("--rounds", type=positive(int), help="of every load, and no more of what is uncertain")
     parser.add_argument("--seconds", type=positive(float), default=0.5, help="that storm and echo count (0.5)")
-    parser.add_argument("--minutes", type=positive(float), help="begin no round that would end later (45; quick: 2.5)")
+    parser.add_argument("--minutes", type=positive(float), help="measure no longer (35; quick: 2.5)")
     parser.add_argument("--output", type=Path, help="the file of results (benchmarks/results/TIME.json)")
     parser.add_argument("--no-build", action="store_true", help="take the programs as they are")
     parser.add_argument("--list", action="store_true", help="list servers and loads")
     options = parser.parse_args(arguments)
-    options.minutes = options.minutes or (QUICK_MINUTES if options.quick else 45)
+    options.minutes = options.minutes or (QUICK_MINUTES if options.quick else 35)
     return options
 
 
