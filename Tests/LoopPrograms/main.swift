@@ -30,6 +30,15 @@ func notRun() throws {
   pause()
 }
 
+/// A server that was made where there is no event base.
+func notServed() {
+  dup2(STDOUT_FILENO, STDERR_FILENO)
+  let server = TCPServer(eventBase: nil)
+  server.newConnection.connect { say("never called") }
+  _ = server.listen(address: .localHost)
+  pause()
+}
+
 let programs: [String: () throws -> Void] = [
   "listens": listens,
   "main-thread-tasks": mainThreadTasks,
@@ -40,6 +49,7 @@ let programs: [String: () throws -> Void] = [
   "in-main-queue": inMainQueue,
   "idle": idle,
   "not-run": notRun,
+  "not-served": notServed,
   "stuck-shutdown": { try stuck(stopping: false) },
   "stuck-stop": { try stuck(stopping: true) },
   "two-loops": twoLoops,

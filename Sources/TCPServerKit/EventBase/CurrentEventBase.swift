@@ -99,6 +99,10 @@ enum CurrentEventBase {
     box.waitForLoop.append((currentTask, test))
   }
 
+  static var isInTask: Bool {
+    currentTask != 0
+  }
+
   private static var currentTask: UInt64 {
     unsafe clibevent_current_task().map { unsafe clibevent_task_number($0) } ?? 0
   }

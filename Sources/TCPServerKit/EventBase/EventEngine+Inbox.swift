@@ -12,11 +12,22 @@ extension EventEngine {
     var hasEnded = false
     /// Whether a thread has ever run the loop.
     var hasBegun = false
-    /// Whether ``warnUnlessRun()`` was called.
-    var waitsForBegin = false
+    /// Until then, that a task waits for it.
+    var neverRun: LateWarning?
     var restIsScheduled = false
     /// Of each object, how many bytes wait here for the loop; negative once there were too many.
     var bytes: [ObjectIdentifier: Int] = [:]
+
+    /// Of a job for a loop that no thread has run yet: a task may wait for it for ever.
+    mutating func warnLater(of job: Job) {
+      guard neverRun == nil, !job.isForTheLoopAlone else { return }
+      neverRun = LateWarning(
+        """
+        A task has waited for 2 seconds for an EventBase that no thread runs. Call EventBase.run() or \
+        EventBase.run(_:); in an async function use EventBase.withThread(_:).
+        """
+      )
+    }
   }
 
   /// How many bytes of one object may wait for the loop.
@@ -35,36 +46,18 @@ extension EventEngine {
 
   /// A burst costs one write: the loop is woken once until it has looked.
   private func postFromOtherThread(_ job: Job) {
-    let (mustWake, hasEnded, isFirst) = inbox.withLock { inbox in
+    let (mustWake, hasEnded) = inbox.withLock { inbox in
       inbox.jobs.append(job)
       inbox.count &+= 1
-      let isFirst = !inbox.hasBegun && !inbox.waitsForBegin && !job.isForTheLoopAlone
-      if isFirst { inbox.waitsForBegin = true }
+      if !inbox.hasBegun { inbox.warnLater(of: job) }
       defer { inbox.wakePending = true }
-      return (!inbox.wakePending, inbox.hasEnded, isFirst)
+      return (!inbox.wakePending, inbox.hasEnded)
     }
     if mustWake {
       wakeUp()
     }
     if hasEnded {
       runRestElsewhere()
-    }
-    if isFirst {
-      warnUnlessRun()
-    }
-  }
-
-  /// A task waits for a loop that no thread has run yet. The program would hang without a word if none ever does.
-  private func warnUnlessRun() {
-    Task.detached { [weak self] in
-      try? await Task.sleep(for: .seconds(2))
-      guard let self, !inbox.withLock({ $0.hasBegun || $0.hasEnded }) else { return }
-      SystemCalls.warn(
-        """
-        TCPServerKit: a task has waited for 2 seconds for an EventBase that no thread runs. Call EventBase.run() or \
-        EventBase.run(_:); in an async function use EventBase.withThread(_:).
-        """
-      )
     }
   }
 
@@ -116,6 +109,7 @@ extension EventEngine {
     let posted = inbox.withLock { inbox in
       inbox.wakePending = false
       inbox.hasBegun = true
+      inbox.neverRun = nil
       return exchange(&inbox.jobs, with: [])
     }
     for job in posted {

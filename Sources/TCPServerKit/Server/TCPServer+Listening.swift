@@ -40,7 +40,19 @@ extension TCPServer {
     let opened = open()
     unsafe serverCore.listener = nil
     if !opened && refusedOption { fail(.unsupportedSocketOperation, "A socket option was refused") }
+    if opened && eventBase == nil { warnUnlessWaited() }
     return opened
+  }
+
+  /// In a task, and where there are handlers, an event base was forgotten.
+  private func warnUnlessWaited() {
+    guard newConnection.hasHandlers || CurrentEventBase.isInTask else { return }
+    neverWaited = LateWarning(
+      """
+      A TCPServer without an EventBase has listened for 2 seconds, and nothing waits for its clients. Make the server \
+      within EventBase.withThread(_:) or EventBase.run(_:), or call waitForNewConnection(msec:timedOut:).
+      """
+    )
   }
 
   /// What the end of the last listening has left: why it broke, and that its connections are not to begin anything new.
@@ -66,6 +78,7 @@ extension TCPServer {
 
   func closeHere() {
     hasEnded = true
+    neverWaited = nil
     exchange(&proxyListener, with: nil)?.close()
     unsafe csc_server_close(core)
     serverCore.endUndelivered?()

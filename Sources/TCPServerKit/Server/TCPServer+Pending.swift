@@ -92,6 +92,7 @@ extension TCPServer {
     timedOut: UnsafeMutablePointer<Bool>? = nil
   ) -> Bool {
     requireLoopThread("TCPServer.waitForNewConnection(msec:timedOut:)")
+    neverWaited = nil
     let deadline = msec < 0 ? nil : ContinuousClock.now + Duration.milliseconds(msec).limited
     while true {
       if hasPendingConnections {

@@ -101,6 +101,8 @@ internal import CServerCore
   /// The requests at a proxy that the server listens through; nil when it does not.
   final var proxyListener: ProxyListener?
   final var isPaused = false
+  /// Of a server without an event base that listens: that nothing has waited for its clients.
+  final var neverWaited: LateWarning?
   /// Whose member the server is.
   final weak var group: TCPServerGroup?
   final var isMember = false

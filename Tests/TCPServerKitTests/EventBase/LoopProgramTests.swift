@@ -3,6 +3,8 @@
 import Glibc
 import Testing
 
+@testable import TCPServerKit
+
 /// Programs whose loop has the process's main thread, and programs that receive signals: Tests/LoopPrograms.
 @Suite("Programs of their own", .blocking, .timeLimit(.minutes(5)))
 struct LoopProgramTests {
@@ -52,6 +54,25 @@ struct LoopProgramTests {
     let line = child.readLine()
     #expect(line.contains("an EventBase that no thread runs. Call EventBase.run()"), "\(line)")
     #expect(child.isRunning)
+  }
+
+  @Test("So is a server without an event base whose clients nothing waits for")
+  func notServed() throws {
+    let child = try #require(ChildProcess("LoopPrograms", "not-served"))
+    let line = child.readLine()
+    #expect(line.contains("A TCPServer without an EventBase has listened for 2 seconds"), "\(line)")
+    #expect(child.isRunning)
+  }
+
+  @Test("A warning that is released in time says nothing")
+  func inTime() async throws {
+    weak var released: LateWarning?
+    do {
+      let warning = LateWarning("a test's own")
+      released = warning
+      withExtendedLifetime(warning) {}
+    }
+    #expect(released == nil)
   }
 
   @Test("A loop that the main actor runs where it cannot be served stops the program")
