@@ -12,7 +12,7 @@ public enum LoopPinning: Hashable, Sendable {
 
 /// Which loop of an ``EventBaseGroup`` accepts connections for all.
 public enum AcceptingLoop: Hashable, Sendable {
-  /// The first one, which serves connections as well.
+  /// The first one, which serves connections as well. While a handler blocks its thread, all new clients wait.
   case first
   /// One more, on a thread of its own, that does nothing else: clients are accepted and placed on other loops also while
   /// the handlers of the first one block its thread.

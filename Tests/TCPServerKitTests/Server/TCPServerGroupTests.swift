@@ -51,9 +51,12 @@ struct TCPServerGroupTests {
     }
   }
 
-  @Test("A loop whose thread is blocked gets no connection that another loop could serve")
-  func blockedLoop() async throws {
-    try await onLoops(2) { group in
+  @Test(
+    "A loop whose thread is blocked gets no connection that another loop could serve",
+    arguments: [AcceptingLoop.first, .ownThread]
+  )
+  func blockedLoop(accepting: AcceptingLoop) async throws {
+    try await onLoops(2, accepting: accepting) { group in
       let server = TCPServerGroup(on: group)
       let blocking = try Blockade()
       let isBlocked = Flag()
