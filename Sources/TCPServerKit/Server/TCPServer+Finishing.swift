@@ -2,7 +2,7 @@
 
 internal import CServerCore
 
-/// ShutdownRegistration in order: no client whom the kernel has accepted is rejected.
+/// Ending in order: no client whom the kernel has accepted is rejected.
 extension TCPServer {
   /// Stops listening in order: the clients that the kernel has already completed become pending first, whatever
   /// the limits say, and what is pending can still be taken. From any thread.
@@ -13,6 +13,7 @@ extension TCPServer {
 
   func finishHere() {
     hasEnded = true
+    neverWaited = nil
     exchange(&proxyListener, with: nil)?.finish()
     unsafe csc_server_finish(core)
     endPause()

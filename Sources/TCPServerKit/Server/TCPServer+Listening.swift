@@ -40,13 +40,13 @@ extension TCPServer {
     let opened = open()
     unsafe serverCore.listener = nil
     if !opened && refusedOption { fail(.unsupportedSocketOperation, "A socket option was refused") }
-    if opened && eventBase == nil { warnUnlessWaited() }
+    if opened { warnUnlessWaited() }
     return opened
   }
 
   /// In a task, and where there are handlers, an event base was forgotten.
   private func warnUnlessWaited() {
-    guard newConnection.hasHandlers || CurrentEventBase.isInTask else { return }
+    guard eventBase == nil, newConnection.hasHandlers || CurrentEventBase.isInTask else { return }
     neverWaited = LateWarning(
       """
       A TCPServer without an EventBase has listened for 2 seconds, and nothing waits for its clients. Make the server \
@@ -146,6 +146,7 @@ extension TCPServer {
     guard unsafe csc_server_adopt(core, socketDescriptor) else { return false }
     // The connections inherit it, as from a socket of the server's own.
     SystemCalls.keepUrgentBytesInLine(socketDescriptor)
+    warnUnlessWaited()
     return true
   }
 }
