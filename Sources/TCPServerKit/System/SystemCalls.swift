@@ -382,7 +382,7 @@ enum SystemCalls {
     fcntl(descriptor, F_GETFD) >= 0
   }
 
-  /// Tells the person who runs the program. A pipe whose reader has gone would end the process.
+  /// Writes a line to standard error, except to a pipe whose reader has gone: that would end the process.
   static func warn(_ text: String) {
     guard !hangUp(STDERR_FILENO).isError else { return }
     let line = text + "\n"
