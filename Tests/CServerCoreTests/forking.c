@@ -334,8 +334,12 @@ static void children_have_children(void **state) {
     assert_serves(it);
 }
 
+static test_budget *inherited_budget;
+
 // In a child: the servers and the budget are the parent's, and so are those that wait.
-static bool leave_all_to_the_parent(test_budget *all) {
+static bool leave_all_to_the_parent(fixture *it) {
+    (void)it;
+    test_budget *all = inherited_budget;
     csc_server *own = csc_server_new(NULL);
     bool refused = !csc_server_set_budget(all->servers[0], NULL) &&
                    !csc_server_set_budget(own, all->budget) &&
@@ -365,16 +369,8 @@ static void a_child_leaves_the_budget_to_its_parent(void **state) {
     }
     budget_end_one(all, 0);
     budget_run(all, 0); // wakes the second
-    int status = -1;
-    fflush(NULL); // exit() would write what is buffered once more
-    pid_t child = fork();
-    if (child == 0) {
-        alarm(100);
-        exit(leave_all_to_the_parent(all) ? 0 : 1);
-    }
-    assert_true(child > 0);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(status, 0);
+    inherited_budget = all;
+    in_child(*state, leave_all_to_the_parent);
     assert_int_equal(csc_budget_taken(all->budget), 1);
     budget_run_all(all);
     assert_pending(all, 1, 1, 0);

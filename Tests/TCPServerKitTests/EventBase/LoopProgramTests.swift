@@ -59,7 +59,7 @@ struct LoopProgramTests {
     #expect(child.isRunning)
   }
 
-  @Test("So is a server without an event base whose clients nothing waits for")
+  @Test("Standard error names a server without an event base whose clients nothing waits for")
   func notServed() throws {
     let child = try #require(ChildProcess("LoopPrograms", "not-served"))
     let line = child.readLine()
@@ -68,6 +68,19 @@ struct LoopProgramTests {
       "\(line)"
     )
     #expect(child.isRunning)
+  }
+
+  @Test("Standard error names no server that was waited for or has ended")
+  func servedInTime() async throws {
+    let server = TCPServer(eventBase: nil)
+    func wait() { _ = server.waitForNewConnection() }
+    for end in [wait, server.finish, server.close] {
+      try #require(server.listen(address: .localHost))
+      #expect(server.neverWaited != nil)
+      end()
+      #expect(server.neverWaited == nil)
+      server.close()
+    }
   }
 
   @Test("A warning that is released in time says nothing")
