@@ -93,6 +93,17 @@ skipped: there is no IPv6 here
             self.assertEqual(self.counts(result), (0, 1, {}))
             self.assertIn("/x/a.swift:3:1: error: no such thing", result.details)
 
+    def test_a_warning_about_a_source_of_ours_is_a_failure(self):
+        report = '<testsuites><testsuite><testcase classname="K.S" name="right()"/></testsuite></testsuites>'
+        ours = f"{REPOSITORY}/Sources/TCPServerKit/a.swift:3:1: warning: variable 'x' was never used"
+        others = (f"{REPOSITORY}/.build/checkouts/swift-nio/b.swift:1:1: warning: unused\n"
+                  f"{REPOSITORY}/Examples/Service/.build/checkouts/c/d.h:1:1: warning: unused\n"
+                  "warning: '--product' cannot be used here")
+        result = self.read(results.swift, 0, f"{others}\n{ours}\n 3 | let x = 1\n", report)
+        self.assertEqual(self.counts(result), (1, 1, {}))
+        self.assertEqual(result.details, [ours, " 3 | let x = 1"])
+        self.assertEqual(self.counts(self.read(results.swift, 0, others, report)), (1, 0, {}))
+
     def test_python_tests_are_counted_and_a_failure_has_its_command(self):
         text = ("test_a (tests.a.A.test_a) ... ok\ntest_b (tests.a.A.test_b) ... FAIL\n"
                 "test_c (tests.a.A.test_c) ... skipped 'no strace'\n\n" + "=" * 70 +

@@ -65,6 +65,12 @@ def build_errors(text):
     return lines_about(text, lambda line: re.search(r"\b(error|warning): |\berror\b.*:\d+", line), context=4)
 
 
+def build_warnings(text):
+    """Those of the compilers about this repository's own sources."""
+    place = rf"{re.escape(str(REPOSITORY))}/(?!(?:.*/)?\.build/)\S+:\d+:\d+: warning: "
+    return lines_about(text, lambda line: re.match(place, line), context=4)
+
+
 # MARK: Kinds of steps. Each is given the step's status, its output, the path of its report and its options.
 
 
@@ -81,7 +87,8 @@ def swift(status, text, path, options):
     if root is None:
         return Result(failed=1, details=crash(text) or build_errors(text) or unfinished(text) + last_lines(text))
     result = Result()
-    package = ["--package-path", options["package"]] if "package" in options else []
+    package = [word for option in ("package", "scratch") if option in options
+               for word in (f"--{option}-path", options[option])]
     for case in root.iter("testcase"):
         reason = case.find("skipped")
         if reason is not None:
@@ -95,6 +102,9 @@ def swift(status, text, path, options):
     if status != 0:
         result.failed = result.failed or 1
         result.details = issues(text) + crash(text) or unfinished(text) + last_lines(text)
+    if warnings := build_warnings(text):
+        result.failed += 1
+        result.details += warnings
     return result
 
 

@@ -15,14 +15,14 @@ class Step:
     options: dict = field(default_factory=dict)
 
 
-def swift(name, title, package=None, build=(), test=()):
-    options = {"package": package} if package else {}
-    folder = ("--package-path", package) if package else ()
-    return Step(name, title, ("scripts/test-swift", *folder, *build, "--", *test), results.swift, options)
+def swift(name, title, package=None, scratch=None, test=()):
+    options = {option: value for option, value in (("package", package), ("scratch", scratch)) if value}
+    folders = [word for option, value in options.items() for word in (f"--{option}-path", value)]
+    return Step(name, title, ("scripts/test-swift", *folders, "--", *test), results.swift, options)
 
 
 # One folder for the packages that use the library as it is: each would build it again. That of the service has traits.
-SHARED = ("--scratch-path", "Examples/.build")
+SHARED = ".build"
 
 # Two groups that run beside each other, and what the one does that is done first: in a new clone the second, later the
 # first. What builds Swift leaves a processor idle again and again.
@@ -30,8 +30,8 @@ SWIFT_STEPS = (
     swift("test-swift", "Swift tests"),
     Step("check-thread-classes", "Every public member has a thread class", ("scripts/check-thread-classes",)),
     Step("check-natural-programs", "Programs that share sockets compile", ("scripts/check-natural-programs",)),
-    swift("test-examples", "Examples", "Examples", test=("--skip", "QtClientTests")),
-    swift("test-nio", "Handoff to SwiftNIO", "Examples/NIOHandoff", build=SHARED),
+    swift("test-examples", "Examples", "Examples", scratch=SHARED, test=("--skip", "QtClientTests")),
+    swift("test-nio", "Handoff to SwiftNIO", "Examples/NIOHandoff", scratch=SHARED),
     swift("test-service", "A service, its monitors and Prometheus", "Examples/Service"),
     # After it, in whose build folder its dependencies are.
     Step("test-traits", "Packages that use no trait, each, all", ("Tests/Consumers/traits/check",)),
@@ -66,9 +66,9 @@ LONG_STEPS = (
     Step("check-commits", "Subjects of commits", ("scripts/check-commits",)),
     Step("test-c-clang", "What uses the C library, built by clang", ("scripts/test-c", "clang"), results.ctest,
          {"folder": "build/dev-clang"}),
-    swift("test-qt-client", "Qt's own Fortune Client", "Examples", test=("--filter", "QtClientTests")),
+    swift("test-qt-client", "Qt's own Fortune Client", "Examples", scratch=SHARED, test=("--filter", "QtClientTests")),
     Step("test-first-minute", "README.md's first minute, without nc and xxd", ("Tests/Consumers/readme/first-minute",)),
-    swift("test-torrent", "Torrent among real clients", "Examples/Torrent", build=SHARED),
+    swift("test-torrent", "Torrent among real clients", "Examples/Torrent", scratch=SHARED),
     Step("test-hostile", "Floods, scans, limits, other processes", ("Tests/Hostile/run",)),
     Step("test-restart", "Hot restarts while clients connect", ("Tests/Restart/run", "--may-be-slow")),
     # In the build of test-swift.
