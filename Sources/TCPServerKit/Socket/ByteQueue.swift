@@ -5,6 +5,8 @@
   private var memory: UnsafeMutableRawBufferPointer
   private var head = 0
   private(set) var count = 0
+  /// Of an output to which a task's write has yet to add: what was written meanwhile, and comes after that.
+  var following: ByteQueue?
 
   init(capacity: Int = 4096) {
     unsafe memory = .allocate(byteCount: max(capacity, 64), alignment: 16)

@@ -65,3 +65,26 @@ struct PeerSilence {
     isOfEnd = true
   }
 }
+
+/// Looks at a peer from time to time, until it has been silent for too long.
+final class PeerSilenceTimer {
+  private let socket: TCPSocket
+  private var silence: PeerSilence
+  private let whenOver: () -> Void
+  private var timer: LoopTimer?
+
+  init(_ engine: EventEngine, _ socket: TCPSocket, limit: Duration, _ whenOver: @escaping () -> Void) {
+    self.socket = socket
+    self.whenOver = whenOver
+    silence = PeerSilence(of: socket.descriptor, limit: limit)
+    timer = LoopTimer(engine, after: .nanoseconds(silence.nextLook)) { [weak self] in self?.look() }
+  }
+
+  private func look() {
+    if silence.isOver(socket.descriptor) {
+      whenOver()
+    } else {
+      timer?.restart(after: .nanoseconds(silence.nextLook))
+    }
+  }
+}

@@ -43,6 +43,10 @@ final class SocketWaiters: CancellableWait, @unchecked Sendable {
     /// `write` suspends when this much is held, and goes on when no more than `lowWaterMark` is.
     var highWaterMark = 65536
     var lowWaterMark = 16384
+    /// A task's write waits for the peer, or has; what is written meanwhile without waiting comes after it.
+    var isWriting = false
+    /// How much was held when the connection broke, and will not be sent.
+    var bytesDropped = 0
     /// How much of the last write that did not end went to the kernel.
     var bytesOfFailedWrite = 0
     /// How many bytes of such writes were given up, and not written since: a later write of as many makes up for them.
@@ -316,7 +320,7 @@ extension TCPSocket {
   }
 
   func wakeWriterIfDrained() {
-    if let existingWaiters, held <= writeMarks.low {
+    if let existingWaiters, sendable <= writeMarks.low {
       existingWaiters.wakeWriter(.ready)
     }
   }

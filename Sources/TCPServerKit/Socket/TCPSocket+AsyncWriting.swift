@@ -161,8 +161,8 @@ extension TCPSocket {
     }
   }
 
-  /// How many bytes of the last `write` that did not write all of them, for an error or a cancellation, went to the
-  /// kernel; 0 at first. To be read on the socket's event base.
+  /// How many bytes of the last `write` of a task that did not write all of them, for an error or a cancellation, went to
+  /// the kernel; 0 at first. To be read on the socket's event base.
   ///
   /// The peer gets exactly those bytes of it. A program that wants it to get the others writes them:
   ///
@@ -195,6 +195,6 @@ extension TCPSocket {
     guard isOnLoop, output == nil, bytesInPipe == 0 else {
       return try await onLoop { try await $0.waitUntilAllSent(timeout) }
     }
-    try checkUnbroken(flags.isDisjoint(with: [.writeBroken, .broken]))
+    try checkUnbroken()
   }
 }

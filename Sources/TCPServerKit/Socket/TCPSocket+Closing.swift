@@ -203,7 +203,7 @@ extension TCPSocket {
       transportSlot?.transport.connectionEnded()
       closeDescriptor()
     }
-    output = nil
+    dropOutput()
     // Nothing is announced after the end: its receiver may be gone.
     unreportedWritten = 0
     flags.subtract([.lingering, .hurried])

@@ -260,7 +260,7 @@ extension TCPSocket {
 
   func resetForConnection() {
     dropInput()
-    output = nil
+    dropOutput()
     flags.formIntersection([.wantsInput, .inReadyRead, .inBytesWritten])
     unreportedWritten = 0
     peer = csc_address()

@@ -120,7 +120,7 @@ extension TCPSocket {
   private func endFailedHandshake(_ slot: TransportSlot) {
     let failure = slot.exceptions?.failure ?? .remoteHostClosed
     if output != nil { noteUndelivered() }
-    output = nil
+    dropOutput()
     watchWrite(false)
     record(failure)
     flags.insert(.broken)

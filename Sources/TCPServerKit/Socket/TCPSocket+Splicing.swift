@@ -89,7 +89,7 @@ extension TCPSocket {
   private func empty(_ pipe: RelayPipe) throws -> Int {
     guard mayWrite() else { throw lastError }
     var taken = 0
-    if output == nil, pipe.count > 0 {
+    if sendable == 0, pipe.count > 0 {
       let outcome = SystemCalls.splice(fromPipe: pipe.output, to: descriptor, atMost: pipe.count)
       guard case .value(let count) = note(outcome) else { throw lastError }
       taken = count
@@ -97,7 +97,7 @@ extension TCPSocket {
       announceWrittenSoon()
     }
     // Where nothing is held, nothing else ends the watch.
-    if pipe.count == 0, output == nil { watchWrite(false) }
+    if pipe.count == 0, sendable == 0 { watchWrite(false) }
     return taken
   }
 }

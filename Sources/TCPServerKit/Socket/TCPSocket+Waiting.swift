@@ -72,7 +72,7 @@ extension TCPSocket {
     // Within a handler of bytesWritten, what was sent before the call does not count.
     let known = flags.contains(.inBytesWritten) ? unreportedWritten : 0
     while unreportedWritten <= known {
-      guard output != nil else { return false }
+      guard sendable > 0 else { return false }
       let waited = waitOnce(until: deadline)
       if waited.contains(.sent) { return true }
       if waited.contains(.gaveUp) { return false }
@@ -150,7 +150,7 @@ extension TCPSocket {
     let reads =
       !flags.contains(.inputEnded) && (lingering || roomForInput > 0 && currentState == .connected)
     if reads, !lingering, transportSlot?.transport.hasBufferedInput ?? false { return receiveWaited() }
-    let interest = (reads ? POLLIN : 0) | (output == nil ? 0 : POLLOUT)
+    let interest = (reads ? POLLIN : 0) | (sendable == 0 ? 0 : POLLOUT)
     let (now, wait) = (Clocks.monotonic(), nextLook)
     let look = wait.map { ContinuousClock.now + .nanoseconds($0) }
     let limit = [deadline, look].compactMap(\.self).min()
@@ -167,7 +167,7 @@ extension TCPSocket {
       continueLingering()
       return []
     }
-    if !reads && output == nil {
+    if !reads && sendable == 0 {
       lookForReset()
       return []
     }
@@ -176,7 +176,7 @@ extension TCPSocket {
     if reads && events & (POLLIN | POLLHUP | POLLERR) != 0 {
       waited = receiveWaited()
     }
-    if events & POLLOUT != 0 && output != nil {
+    if events & POLLOUT != 0 && sendable > 0 {
       let before = unreportedWritten
       sendHeldBytes()
       if unreportedWritten > before { waited.insert(.sent) }

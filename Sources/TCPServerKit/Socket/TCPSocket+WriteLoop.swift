@@ -21,7 +21,7 @@ extension TCPSocket {
     var accepted = written ?? 0
     if written != nil {
       try endWritersWait(accepted, of: count)
-    } else if !hasTurn, try mustWaitForTurn() {
+    } else if !hasTurn, try mustWaitForTurn(toWrite: count) {
       return try await writingElsewhere(count, timeout, nil, part)
     }
     while true {
@@ -29,10 +29,11 @@ extension TCPSocket {
         accepted += try part(self, accepted)
         noteUse()
       } catch {
+        if count > 0 { noteFailedWrite(accepted, of: count) }
         nextWriter()
         throw error
       }
-      if accepted == count && held < writeMarks.high {
+      if accepted == count && sendable < writeMarks.high {
         guard spendsTurnBudget(accepted), engine != nil else { break }
         // Cancelled or not, the bytes are written.
         beginRest(.writer)
@@ -47,6 +48,7 @@ extension TCPSocket {
         break
       }
       try beginWritersWait(timeout)
+      if count > 0 { waiters.settings.isWriting = true }
       await suspend(.writer)
       guard isOnLoop else { return try await writingElsewhere(count, timeout, accepted, part) }
       try endWritersWait(accepted, of: count)
@@ -63,7 +65,7 @@ extension TCPSocket {
     _ part: (TCPSocket, Int) throws -> Int
   ) async throws -> Int {
     try await onLoop { socket in
-      if written == nil { try await socket.waitForTurn() }
+      if written == nil { try await socket.waitForTurn(toWrite: count, timeout) }
       return try await socket.writing(count, timeout, resuming: written, hasTurn: true, part)
     }
   }
@@ -71,27 +73,38 @@ extension TCPSocket {
   /// Looks at the calling task, which is about to write.
   ///
   /// - Returns: whether others write before it.
-  private func mustWaitForTurn() throws -> Bool {
-    if recordServingTask(.writer) { throw cancelled() }
-    guard let settings = existingWaiters?.existingSettings else { return false }
-    return settings.writer.isTaken || settings.nextWriter != nil || !settings.writers.isEmpty
+  private func mustWaitForTurn(toWrite count: Int) throws -> Bool {
+    if let settings = existingWaiters?.existingSettings {
+      // The task that was noted last is the one that writes now.
+      guard !settings.writer.isTaken, settings.nextWriter == nil, settings.writers.isEmpty else { return true }
+    }
+    if recordServingTask(.writer) {
+      if count > 0 { noteNothingWritten() }
+      throw cancelled()
+    }
+    return false
   }
 
   /// Suspends the calling task, which stays on the loop, while others write.
-  private func waitForTurn() async throws {
+  private func waitForTurn(toWrite count: Int, _ timeout: Duration?) async throws {
     guard let engine else { return }
-    guard try mustWaitForTurn() else { return }
+    guard try mustWaitForTurn(toWrite: count) else { return }
     let settings = waiters.settings
     let waiter = settings.writers.add()
+    let timer = timeout.map { PeerSilenceTimer(engine, self, limit: $0) { waiter.wake(.timedOut) } }
+    defer { withExtendedLifetime(timer) {} }
     let reason = await engine.suspend(on: waiter)
     settings.writers.remove(waiter)
     let isNext = settings.nextWriter === waiter
     if isNext { settings.nextWriter = nil }
-    // The task that waits here is not the one that was noted last.
-    if recordServingTask(.writer) || reason == .cancelled {
-      if isNext { nextWriter() }
-      throw cancelled()
+    if reason == .ready, !recordServingTask(.writer) { return }
+    if count > 0 { noteNothingWritten() }
+    if isNext { nextWriter() }
+    guard reason != .timedOut else {
+      record(.timedOut)
+      throw SocketError.socketTimeout
     }
+    throw cancelled()
   }
 
   /// The task that writes has ended: the next in line may.
@@ -100,9 +113,17 @@ extension TCPSocket {
   private func nextWriter(after count: Int = 0) {
     guard let settings = existingWaiters?.existingSettings else { return }
     settings.lostBytes = max(settings.lostBytes - count, 0)
+    if exchange(&settings.isWriting, with: false) { holdWhatFollows() }
     guard let next = settings.writers.first else { return }
     settings.nextWriter = next
     settings.writers.wakeFirst()
+  }
+
+  /// What was written while a task's write waited has its turn.
+  private func holdWhatFollows() {
+    guard let output, let following = exchange(&output.following, with: nil) else { return }
+    unsafe output.append(following.bytes)
+    if isEstablished { watchWrite(true) }
   }
 
   private func beginWritersWait(_ timeout: Duration?) throws {
@@ -125,15 +146,21 @@ extension TCPSocket {
 
   /// Takes back what is held of a write that has failed, so that its caller can go on after what went to the kernel.
   private func noteFailedWrite(_ accepted: Int, of count: Int) {
-    // One task writes at a time, so what is held last is its own.
-    // A record that has begun is sent whole.
-    let unsent = min(max(held - begunBytes, 0), accepted)
-    let sent = accepted - unsent
+    guard accepted > 0 || existingWaiters?.existingSettings?.isWriting ?? false else { return noteNothingWritten() }
     let settings = waiters.settings
+    // One task writes at a time, and what is written without waiting follows it: what is sent last is its own.
+    // A record that has begun is sent whole.
+    let unsent = min(output == nil ? settings.bytesDropped : max(sendable - begunBytes, 0), accepted)
+    let sent = accepted - unsent
     settings.bytesOfFailedWrite = sent
     // A write of less than an earlier one has lost makes up for that one, in part.
     settings.lostBytes = max(settings.lostBytes, count) - sent
     takeBack(unsent)
+  }
+
+  /// A write has failed before its first byte.
+  private func noteNothingWritten() {
+    existingWaiters?.existingSettings?.bytesOfFailedWrite = 0
   }
 
   /// Whether the peer lacks bytes of writes that have failed, and so what it has got is no whole.
@@ -148,7 +175,8 @@ extension TCPSocket {
   }
 
   func waitUntilAllSent(_ timeout: Duration?) async throws {
-    if output != nil || bytesInPipe > 0 { try await waitForTurn() }
+    guard output != nil || bytesInPipe > 0 else { return try checkUnbroken() }
+    try await waitForTurn(toWrite: 0, timeout)
     defer { nextWriter() }
     while let held = output {
       try beginWritersWait(timeout)
@@ -157,10 +185,14 @@ extension TCPSocket {
       // Sent to the last byte, even if the connection has ended since; or lost with it.
       try checkUnbroken(held.count == 0 || output === held)
     }
+    try checkUnbroken()
+  }
+
+  func checkUnbroken() throws {
     try checkUnbroken(flags.isDisjoint(with: [.writeBroken, .broken]))
   }
 
-  func checkUnbroken(_ isUnbroken: Bool) throws {
+  private func checkUnbroken(_ isUnbroken: Bool) throws {
     guard isUnbroken else { throw lastError == .unknown ? .remoteHostClosed : lastError }
   }
 
@@ -169,7 +201,7 @@ extension TCPSocket {
     guard mayWrite() else { throw lastError }
     let bytes = unsafe UnsafeRawBufferPointer(rebasing: bytes[start...])
     var sent = 0
-    if output == nil && isEstablished {
+    if sendable == 0 && isEstablished {
       guard case .value(let count) = unsafe transmit(bytes) else { throw lastError }
       sent = count
     }
@@ -179,7 +211,7 @@ extension TCPSocket {
   func accept(_ pieces: [[UInt8]], from start: Int) throws -> Int {
     guard mayWrite() else { throw lastError }
     var accepted = start
-    if output == nil && isEstablished {
+    if sendable == 0 && isEstablished {
       guard case .value(let count) = transmit(pieces, from: start) else { throw lastError }
       accepted += count
     }
@@ -196,7 +228,7 @@ extension TCPSocket {
 
   /// Keeps as much as the high-water mark allows; returns how much.
   private func hold(_ bytes: UnsafeRawBufferPointer) -> Int {
-    let count = min(bytes.count, max(max(writeMarks.high, begunBytes) - held, 0))
+    let count = min(bytes.count, max(max(writeMarks.high, begunBytes) - sendable, 0))
     if count > 0 {
       let queue = output ?? ByteQueue(capacity: count)
       unsafe queue.append(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
@@ -209,7 +241,7 @@ extension TCPSocket {
   private func takeBack(_ count: Int) {
     guard count > 0, let output else { return }
     output.dropLast(count)
-    if output.count == 0 {
+    if output.count == 0 && output.following == nil {
       outputDone()
       finishClosingIfSent()
     }

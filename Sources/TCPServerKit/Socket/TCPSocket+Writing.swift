@@ -17,6 +17,12 @@ extension TCPSocket {
 
   /// For code that is on the loop already.
   var held: Int {
+    guard let output else { return 0 }
+    return output.count + (output.following?.count ?? 0)
+  }
+
+  /// How much of that may be sent now.
+  var sendable: Int {
     output?.count ?? 0
   }
 
@@ -41,6 +47,8 @@ extension TCPSocket {
   ///
   /// A program that writes more than its peer reads watches ``bytesToWrite`` and goes on when ``bytesWritten``
   /// says so; ``writeBufferLimit`` is for those that do not.
+  ///
+  /// While a task's write waits for a slow peer, the bytes are held and come after that write, not in the middle of it.
   ///
   /// From another thread than the event base's, the bytes are copied and written there soon, in the order of the calls.
   ///
@@ -88,7 +96,8 @@ extension TCPSocket {
     guard mayTouch else { return writeFromElsewhere(pieces.reduce(into: []) { $0 += $1 }) }
     guard mayWrite(), hasRoomToHold() else { return -1 }
     var sent = 0
-    if output == nil && isEstablished {
+    let follows = isTaskWriting
+    if output == nil && isEstablished && !follows {
       guard case .value(let count) = transmit(pieces, from: 0) else { return -1 }
       sent = count
     }
@@ -97,7 +106,9 @@ extension TCPSocket {
       let from = max(sent - skipped, 0)
       skipped += piece.count
       if from < piece.count {
-        unsafe piece.withUnsafeBytes { unsafe holdAll(UnsafeRawBufferPointer(rebasing: $0[from...])) }
+        unsafe piece.withUnsafeBytes {
+          unsafe holdAll(UnsafeRawBufferPointer(rebasing: $0[from...]), follows: follows)
+        }
       }
     }
     makeUpForLostBytes(skipped)
@@ -136,13 +147,14 @@ extension TCPSocket {
   func writeHere(_ bytes: UnsafeRawBufferPointer, isLimited: Bool = true) -> Int {
     guard mayWrite(), output == nil || !isLimited || hasRoomToHold() else { return -1 }
     var rest = unsafe bytes
-    if output == nil && isEstablished {
+    let follows = isTaskWriting
+    if output == nil && isEstablished && !follows {
       switch unsafe transmit(rest) {
       case .value(let count): unsafe rest = UnsafeRawBufferPointer(rebasing: rest[count...])
       case .failed: return -1
       }
     }
-    if rest.count > 0 { unsafe holdAll(rest) }
+    if rest.count > 0 { unsafe holdAll(rest, follows: follows) }
     noteUse()
     // A failed write has recorded an error there.
     if existingDetails != nil {
@@ -152,11 +164,22 @@ extension TCPSocket {
     return bytes.count
   }
 
-  @inline(never) private func holdAll(_ bytes: UnsafeRawBufferPointer) {
+  /// Whether a task's write waits for the peer, which is not to be torn.
+  private var isTaskWriting: Bool {
+    withExistingWaiters { $0.existingSettings?.isWriting ?? false } ?? false
+  }
+
+  /// - Parameter follows: whether the bytes come after the write of a task.
+  @inline(never) private func holdAll(_ bytes: UnsafeRawBufferPointer, follows: Bool) {
     guard bytes.count > 0 else { return }
-    let queue = output ?? ByteQueue(capacity: bytes.count)
-    unsafe queue.append(bytes)
+    let queue = output ?? ByteQueue(capacity: follows ? 0 : bytes.count)
     output = queue
+    guard !follows else {
+      let following = queue.following ?? ByteQueue(capacity: bytes.count)
+      queue.following = following
+      return unsafe following.append(bytes)
+    }
+    unsafe queue.append(bytes)
     if isEstablished { watchWrite(true) }
   }
 
@@ -174,9 +197,9 @@ extension TCPSocket {
 
   /// Whether more may be held; where that is not so, what the limit says happens.
   @inline(never) private func hasRoomToHold() -> Bool {
-    guard let output else { return true }
+    guard output != nil else { return true }
     let limit = existingDetails?.writeBufferLimit ?? WriteBufferLimit()
-    guard output.count >= limit.bytes else { return true }
+    guard held >= limit.bytes else { return true }
     record(.writeBufferFull)
     if limit.policy == .reset { overflow() }
     return false
@@ -262,7 +285,7 @@ extension TCPSocket {
   private func writingFailed(_ failure: Failure) {
     flags.insert(.writeBroken)
     noteUndelivered()
-    output = nil
+    dropOutput()
     watchWrite(false)
     record(failure)
     wakeWriter(.ready)
@@ -289,9 +312,20 @@ extension TCPSocket {
       guard case .value(let count) = unsafe transmit(output.bytes), count > 0 else { return }
       output.consume(count)
     }
-    if output != nil {
+    guard let output else { return }
+    if output.following == nil {
       outputDone()
+    } else {
+      // The task that writes has its turn; there is nothing to send before.
+      watchWrite(false)
+      wakeWriter(.ready)
     }
+  }
+
+  /// Nothing of what is held will be sent.
+  func dropOutput() {
+    existingWaiters?.existingSettings?.bytesDropped = sendable
+    output = nil
   }
 
   /// Nothing is held any more.
