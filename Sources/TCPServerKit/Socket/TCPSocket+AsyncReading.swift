@@ -13,7 +13,7 @@ extension TCPSocket {
   ///   - count: the most bytes to lend; the rest stays for the next read.
   ///   - timeout: how long to wait at most; nil waits as long as it takes.
   ///   - body: is given what has arrived, at most 64 KiB, and has then read it, also where it throws. The span is valid
-  ///     only during the call. It runs on the socket's event base.
+  ///     only during the call. It runs where the caller does.
   /// - Returns: what `body` returned; nil when the peer has ended its side or the connection has ended.
   /// - Throws: ``SocketError/socketTimeout``; ``SocketError/operation`` when another task is reading or the
   ///   socket's signals have handlers; what ended the connection, if it did not end in order; what `body` throws.

@@ -113,7 +113,9 @@ extension TCPSocket {
       if looks { pause = min(pause * 2, .milliseconds(20)) }
       if reason == .cancelled || reason == .recheck && Task.isCancelled { endNow() }
     }
-    return flags.isDisjoint(with: [.undelivered, .writeBroken, .broken])
+    // Without an event base it does not wait.
+    let isDelivered = currentState == .unconnected || !hasUndelivered
+    return isDelivered && flags.isDisjoint(with: [.undelivered, .writeBroken, .broken])
   }
 
   // MARK: -

@@ -35,10 +35,10 @@ extension TCPSocket {
   private func waitForPeerEnd() async throws {
     guard let engine else { throw refuseWithoutLoop() }
     flags.insert(.watched)
-    updateReadWatch()
     while isEstablished && flags.isDisjoint(with: [.peerEnded, .inputEnded, .writeBroken]) {
       let line = waiters.settings.end
       let waiter = line.add()
+      updateReadWatch()
       let reason = await engine.suspend(on: waiter)
       line.remove(waiter)
       if reason == .cancelled { throw CancellationError() }
@@ -79,6 +79,9 @@ extension TCPSocket {
     let (isError, isOver) = SystemCalls.hangUp(descriptor)
     if isError || isOver && flags.contains(.writeBroken) {
       takeRest(of: existingDetails?.failure)
+    } else {
+      // One that is there is not to be seen again and again.
+      updateReadWatch()
     }
   }
 

@@ -13,6 +13,8 @@ extension TCPSocket {
     case input
     /// The peer's end, with input that is left in the kernel.
     case end
+    /// The same once, while there is a watch for room to write: libevent refuses an edge-triggered event beside another.
+    case endWhileWriting
   }
 
   /// How many bytes are read ahead for tasks that are not reading.
@@ -36,9 +38,16 @@ extension TCPSocket {
     return flags.contains(.readsAhead) && hasRoom && !flags.contains(.inputEnded) ? .input : end
   }
 
-  /// libevent refuses an edge-triggered event beside another one; a write watch notices a reset as well.
   private var end: Watch {
-    context.hasEdges && !flags.contains(.watchingWrite) ? .end : .nothing
+    guard context.hasEdges else { return .nothing }
+    guard flags.contains(.watchingWrite) else { return .end }
+    // A write watch notices a reset as well.
+    return awaitsEnd ? .endWhileWriting : .nothing
+  }
+
+  private var awaitsEnd: Bool {
+    guard let settings = existingWaiters?.existingSettings, !settings.end.isEmpty else { return false }
+    return !flags.contains(.peerEnded)
   }
 
   /// Whether a watch for input says, too, that the peer has ended its side.
@@ -47,7 +56,7 @@ extension TCPSocket {
   }
 
   private var presentWatch: Watch {
-    if flags.contains(.watchingEnd) { return .end }
+    if flags.contains(.watchingEnd) { return flags.contains(.hasEdgeEvent) ? .end : .endWhileWriting }
     return flags.contains(.watchingRead) ? .input : .nothing
   }
 
@@ -90,6 +99,7 @@ extension TCPSocket {
     guard wanted != presentWatch else { return updateKeptAlive() }
     if presentWatch != .nothing {
       unsafe stop(readWatch)
+      if presentWatch == .endWhileWriting { freeReadWatch() }
       flags.subtract([.watchingRead, .watchingEnd, .readTimed])
     }
     if wanted != .nothing {
@@ -97,7 +107,7 @@ extension TCPSocket {
       if unsafe !add(readEvent(for: wanted, base), timeout: timeout) {
         return watchFailed()
       }
-      flags.insert(wanted == .end ? .watchingEnd : .watchingRead)
+      flags.insert(wanted == .input ? .watchingRead : .watchingEnd)
     }
     updateKeptAlive()
   }
@@ -105,12 +115,13 @@ extension TCPSocket {
   /// The event for a kind of watch: one at a time, because few sockets ever need the second.
   private func readEvent(for watch: Watch, _ base: OpaquePointer) -> OpaquePointer? {
     if let event = unsafe readWatch {
-      if (watch == .end) == flags.contains(.hasEdgeEvent) { return unsafe event }
-      unsafe event_free(event)
+      if watch != .endWhileWriting && (watch == .end) == flags.contains(.hasEdgeEvent) { return unsafe event }
+      freeReadWatch()
     }
     let closed = loopSeesEnds ? CLIBEVENT_CLOSED : 0
     let edges = watch == .end ? CLIBEVENT_EDGE_TRIGGERED : 0
-    let events = CLIBEVENT_READ | CLIBEVENT_PERSIST | closed | edges
+    let input = watch == .endWhileWriting ? 0 : CLIBEVENT_READ
+    let events = CLIBEVENT_PERSIST | input | closed | edges
     if watch == .end {
       flags.insert(.hasEdgeEvent)
     } else {
@@ -139,6 +150,7 @@ extension TCPSocket {
         return watchFailed()
       }
       flags.insert(.watchingWrite)
+      if awaitsEnd { updateReadWatch() }
       updateKeptAlive()
     } else {
       unsafe stop(details.writeWatch)
@@ -155,10 +167,14 @@ extension TCPSocket {
   }
 
   func freeWatches() {
-    if let event = unsafe readWatch { unsafe event_free(event) }
+    freeReadWatch()
     if let event = unsafe existingDetails?.writeWatch { unsafe event_free(event) }
-    unsafe readWatch = nil
     unsafe existingDetails?.writeWatch = nil
+  }
+
+  private func freeReadWatch() {
+    if let event = unsafe readWatch { unsafe event_free(event) }
+    unsafe readWatch = nil
   }
 
   private var asContext: UnsafeMutableRawPointer {

@@ -76,7 +76,9 @@ extension TCPSocket {
   private func mustWaitForTurn(toWrite count: Int) throws -> Bool {
     if let settings = existingWaiters?.existingSettings {
       // The task that was noted last is the one that writes now.
-      guard !settings.writer.isTaken, settings.nextWriter == nil, settings.writers.isEmpty else { return true }
+      guard !settings.writer.isTaken, settings.nextWriter == nil, settings.writers.isEmpty else {
+        return true
+      }
     }
     if recordServingTask(.writer) {
       if count > 0 { noteNothingWritten() }
@@ -146,7 +148,9 @@ extension TCPSocket {
 
   /// Takes back what is held of a write that has failed, so that its caller can go on after what went to the kernel.
   private func noteFailedWrite(_ accepted: Int, of count: Int) {
-    guard accepted > 0 || existingWaiters?.existingSettings?.isWriting ?? false else { return noteNothingWritten() }
+    guard accepted > 0 || existingWaiters?.existingSettings?.isWriting ?? false else {
+      return noteNothingWritten()
+    }
     let settings = waiters.settings
     // One task writes at a time, and what is written without waiting follows it: what is sent last is its own.
     // A record that has begun is sent whole.

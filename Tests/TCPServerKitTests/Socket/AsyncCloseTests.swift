@@ -88,6 +88,15 @@ struct AsyncCloseTests {
     }
   }
 
+  @Test("Without an event base it does not wait, and says what the kernel has not got")
+  func withoutLoop() async throws {
+    let (socket, peer) = try connectedPair(nil)
+    while socket.bytesToWrite == 0 { socket.hold(1 << 20) }
+    #expect(await !socket.closeGracefully())
+    #expect(socket.state == .closing && socket.bytesToWrite > 0)
+    withExtendedLifetime(peer) {}
+  }
+
   // MARK: - Connecting
 
   @Test("Connects by address and by name")

@@ -50,6 +50,26 @@ struct LentReadTests {
     }
   }
 
+  private actor Reader {
+    func read(from socket: TCPSocket) async throws -> Int? {
+      try await socket.read { bytes in
+        preconditionIsolated()
+        return bytes.byteCount
+      }
+    }
+  }
+
+  @Test("A body runs where its caller does: in an actor there, in a task of the loop on its thread")
+  func whereBodyRuns() async throws {
+    try await onLoop { base in
+      let (socket, peer) = try connectedPair(base)
+      peer.send("abc")
+      #expect(try await Reader().read(from: socket) == 3)
+      peer.send("d")
+      #expect(try await socket.read { _ in EventBase.current === base } == true)
+    }
+  }
+
   @Test("In a task elsewhere both forms lend the same")
   func elsewhere() async throws {
     try await onLoop { base in

@@ -177,6 +177,32 @@ struct PeerGoneTests {
     }
   }
 
+  @Test("So does one whose connection has bytes to write, whichever came first", arguments: [false, true])
+  func endWhileWriting(writesFirst: Bool) async throws {
+    try await onLoop { base in
+      let pair = try await Pair()
+      let (socket, count) = (pair.socket, 32 << 20)
+      let early = writesFirst ? start { try await socket.write([UInt8](repeating: 7, count: count)) } : nil
+      let waiting = start { try await socket.waitUntilPeerEnded() }
+      let writing = early ?? start { try await socket.write([UInt8](repeating: 7, count: count)) }
+      await turns(3)
+      #expect(socket.bytesToWrite > 0)
+      pair.client.endWriting()
+      try await waiting.value
+      #expect(socket.bytesToWrite > 0)
+      // What was seen once does not wake the loop again.
+      let before = fault_calls(FAULT_EPOLL_WAIT)
+      try await base.sleep(for: .milliseconds(200))
+      #expect(fault_calls(FAULT_EPOLL_WAIT) - before < 50)
+      var received = 0
+      try await until {
+        received += pair.client.receivedCount()
+        return received == count
+      }
+      #expect(try await writing.value == count)
+    }
+  }
+
   @Test("Cancelled, it throws; without a loop it cannot wait")
   func waitingCancelled() async throws {
     try await onLoop { _ in

@@ -153,7 +153,10 @@ struct WritersInLineTests {
     inPieces ? socket.write(pieces: [[2], [2]]) : socket.write([2, 2])
   }
 
-  @Test("What is written without waiting comes after the task's write that waits, whole", arguments: [false, true])
+  @Test(
+    "What is written without waiting comes after the task's write that waits, whole",
+    arguments: [false, true]
+  )
   func writtenMeanwhile(inPieces: Bool) async throws {
     try await onLoop { _ in
       let pair = try await Pair()
@@ -254,7 +257,10 @@ struct WritersInLineTests {
     }
   }
 
-  @Test("Where the connection breaks in the middle of a write, it says what the kernel took", arguments: [false, true])
+  @Test(
+    "Where the connection breaks in the middle of a write, it says what the kernel took",
+    arguments: [false, true]
+  )
   func brokenInTheMiddle(byPeer: Bool) async throws {
     try await onLoop { _ in
       let pair = try await Pair()
