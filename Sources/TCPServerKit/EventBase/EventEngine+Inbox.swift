@@ -143,7 +143,7 @@ extension EventEngine {
     for case .local(let job) in jobs { job() }
   }
 
-  private func returnJobs() {
+  func returnJobs() {
     var left: [Job] = []
     while let job = jobs.popFirst() {
       left.append(job)

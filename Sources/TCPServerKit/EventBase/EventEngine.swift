@@ -374,6 +374,15 @@ internal import Synchronization
     post(.local { withExtendedLifetime(objects) {} })
   }
 
+  /// Where the loop has ended, no turn runs the jobs that were posted here. For those that other threads have posted
+  /// meanwhile, the pool may have found the loop in use.
+  override func leaveExclusive() {
+    let isOver = hasEnded
+    if isOver { returnJobs() }
+    leaveRest()
+    if isOver { runRestElsewhere() }
+  }
+
   // MARK: - End
 
   /// No thread can run the loop any more.

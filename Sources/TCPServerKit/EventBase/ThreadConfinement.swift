@@ -138,16 +138,16 @@ class ThreadConfinement: @unchecked Sendable {
     isOwner ? body() : exclusivelyIfFree(body)
   }
 
+  /// Does not claim the loop: what any thread may call must not take it from the one that uses it next.
   private func exclusivelyIfFree<Result>(_ body: () -> Result) -> Result? {
-    let thread = clibevent_thread()
-    guard
-      runner.compareExchange(expected: 0, desired: thread | Self.rest, ordering: .sequentiallyConsistent)
-        .exchanged
-    else { return nil }
-    defer { runner.store(0, ordering: .sequentiallyConsistent) }
-    let earlier = holder.compareExchange(expected: 0, desired: thread, ordering: .sequentiallyConsistent)
-      .original
-    return earlier == 0 || earlier == thread ? body() : nil
+    guard enterForRest() else { return nil }
+    defer { leaveExclusive() }
+    return body()
+  }
+
+  /// Ends what ``exclusively(_:)`` began where no thread runs the loop.
+  func leaveExclusive() {
+    leaveRest()
   }
 
   /// Whether the caller runs what was left of a loop that has ended.

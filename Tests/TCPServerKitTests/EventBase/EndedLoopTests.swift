@@ -172,6 +172,51 @@ struct EndedLoopTests {
     #expect(unsafe peer?.nextInput() != .nothing)
   }
 
+  /// The last connection of a server on a loop that has ended, and a task that waits for the connection's end.
+  private struct LastConnection: @unchecked Sendable {
+    let server: TCPServer
+    let waiting: Task<Bool, any Error>
+    private let peer: PlainClient
+    private let socket: Shared<TCPSocket?>
+
+    static func make(on base: EventBase) throws -> LastConnection {
+      try base.runBlocking { try await LastConnection() }
+    }
+
+    private init() async throws {
+      let server = try listening()
+      self.server = server
+      peer = try #require(PlainClient(to: server))
+      socket = Shared(try await server.accept())
+      server.finish()
+      waiting = start { try await server.waitUntilConnectionsEnded() }
+    }
+
+    func releaseElsewhere() {
+      OtherThread { socket.value = nil }.join()
+    }
+  }
+
+  @Test("A socket that another thread releases leaves the loop to whichever thread uses it next")
+  func socketReleasedElsewhere() async {
+    await #expect(processExitsWith: .success) {
+      let base = try EventBase()
+      let last = try LastConnection.make(on: base)
+      last.releaseElsewhere()
+      exit(last.server.statistics.live == 0 ? EXIT_SUCCESS : EXIT_FAILURE)
+    }
+  }
+
+  @Test("A task goes on that waits for a connection whose socket another thread releases")
+  func taskThatWaitsForRelease() async throws {
+    let base = try EventBase()
+    let last = try LastConnection.make(on: base)
+    let hasEnded = Flag()
+    Task { hasEnded.set(try await last.waiting.value) }
+    last.releaseElsewhere()
+    #expect(await Self.until { hasEnded.isSet })
+  }
+
   @Test("Tasks that sleep on it sleep on, and end in time", arguments: [false, true])
   func sleeping(beforeEnd: Bool) async throws {
     let base = try EventBase()
