@@ -38,7 +38,8 @@ extension EventBase {
     }
   }
 
-  /// Runs a loop on a thread of its own while `body` runs as a task on it, and joins the thread.
+  /// Runs a loop on a thread of its own while `body` runs as a task on it, and joins the thread. ``stop()`` does not
+  /// end it: the body does.
   ///
   /// - Parameter body: is given the event base, on its thread. It waits for the tasks it starts: one that is
   ///   still suspended when it returns has no loop to go on with.

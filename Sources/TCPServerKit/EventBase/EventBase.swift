@@ -80,6 +80,11 @@ public final class EventBase: Sendable {
     CurrentEventBase.run(self, "EventBase.runOnce(timeout:)") { engine.runOnce(timeout: timeout) }
   }
 
+  /// Runs the loop until ``stop()`` was called and `isEnd` returns true.
+  func run(isEnd: () -> Bool) {
+    CurrentEventBase.run(self, "EventBase.withThread(_:)") { engine.run(isEnd: isEnd) }
+  }
+
   /// Turns the loop until `isDone` or until `deadline` has passed.
   func run(until deadline: ContinuousClock.Instant?, or isDone: () -> Bool) {
     CurrentEventBase.run(self, "TCPServer.runUntilConnectionsEnded(timeout:)") {
@@ -88,15 +93,19 @@ public final class EventBase: Sendable {
   }
 
   /// Makes ``run()`` return after the events at hand; from any thread.
+  ///
+  /// It ends no loop that runs for a body: ``run(_:)``, ``withThread(_:)`` and the loops of an ``EventBaseGroup`` end
+  /// with that.
   public func stop() {
     engine.stop()
   }
 
   /// Stops the loop when the process receives one of these signals, `SIGINT` for Ctrl-C among them.
   ///
-  /// That ends ``run()``. ``run(_:)`` ends with its body: there, ``GracefulShutdown/beginOnSignals(_:delay:timeout:eventBase:)``
-  /// notifies the body. May be called from any thread. Any number of event bases and shutdowns may ask for the same
-  /// signal: all of them receive it.
+  /// That ends ``run()``, as ``stop()`` does. ``run(_:)``, ``withThread(_:)`` and the loops of an ``EventBaseGroup``
+  /// end with their body: there, ``GracefulShutdown/beginOnSignals(_:delay:timeout:eventBase:)`` notifies the body. May
+  /// be called from any thread. Any number of event bases and shutdowns may ask for the same signal: all of them
+  /// receive it.
   ///
   /// A loop that hangs does not answer. The third signal without an answer ends the process, as it does by default.
   ///

@@ -44,7 +44,7 @@ public final class EventBaseGroup: Sendable {
   /// Runs loops while `body` runs as a task on the first of them; returns or throws what `body` does.
   ///
   /// The first loop is run by this thread, as by ``EventBase/run(_:)``, and what stops the program there does so here. The
-  /// other threads have been joined when it returns.
+  /// other threads have been joined when it returns. ``EventBase/stop()`` ends none of the loops: the body does.
   ///
   /// - Parameters:
   ///   - loops: how many, at least 1; nil, the default, for as many processors as the process may use: those of its
@@ -69,6 +69,7 @@ public final class EventBaseGroup: Sendable {
   }
 
   /// Runs loops, each on a thread of its own, while `body` runs as a task on the first of them, and joins the threads.
+  /// ``EventBase/stop()`` ends none of the loops: the body does.
   ///
   /// - Parameters:
   ///   - loops: as for ``run(loops:pinning:accepting:_:)``, as are the others.

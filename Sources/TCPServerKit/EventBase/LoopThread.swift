@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A thread that makes an event base and runs it until it is stopped.
+/// A thread that makes an event base and runs it until ``stopAndJoin()``.
 final class LoopThread: Sendable {
   let base: EventBase
   private let thread: SystemThread
@@ -9,6 +9,8 @@ final class LoopThread: Sendable {
   /// What the thread reports. The base goes through a lock, so that making it visibly comes before using it.
   private struct Progress: Sendable {
     let base = Locked<EventBase?>(nil)
+    /// Whether the thread is to end. The program's own ``EventBase/stop()`` must not end a loop whose tasks go on.
+    let isJoining = Locked(false)
     let end = Latch()
   }
 
@@ -32,7 +34,7 @@ final class LoopThread: Sendable {
             _ = base.engine.begin()
             progress.base.withLock { $0 = base }
             continuation.resume()
-            base.run()
+            base.run(isEnd: { progress.isJoining.withLock { $0 } })
           } catch {
             continuation.resume(throwing: error)
           }
@@ -49,6 +51,7 @@ final class LoopThread: Sendable {
 
   /// Waits for the thread's last line before joining, so that no thread of the pool blocks.
   func stopAndJoin() async {
+    progress.isJoining.withLock { $0 = true }
     base.stop()
     await progress.end.wait()
     thread.join()

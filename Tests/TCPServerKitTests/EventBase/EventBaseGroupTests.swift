@@ -47,6 +47,20 @@ struct EventBaseGroupTests {
     #expect(throws: Failed.self) { try EventBaseGroup.run(loops: 2) { _ in throw Failed() } }
   }
 
+  @Test("stop() ends none of the loops: the body does")
+  func stop() async throws {
+    try await onLoops(2, accepting: .ownThread) { group in
+      for base in group.eventBases + [group.acceptingEventBase] {
+        let thread = await base.engine.run { Self.thread() }
+        for _ in 0..<10 {
+          base.stop()
+          try await base.sleep(for: .zero)
+          #expect(await base.engine.run { Self.thread() } == thread)
+        }
+      }
+    }
+  }
+
   @Test("Pinned, each thread has one processor; the caller's has those that it had before", .blocking)
   func pinning() throws {
     let before = ProcessorSet.allowed()

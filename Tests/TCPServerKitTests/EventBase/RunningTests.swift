@@ -82,6 +82,23 @@ struct RunningTests {
     #expect(ran.isSet)
   }
 
+  @Test("stop() does not end withThread(_:): what the body waits for still comes")
+  func stopWithThread() async throws {
+    try await onLoop { base in
+      let thread = OtherThread.currentID
+      let pair = try await Pair()
+      for _ in 0..<10 {
+        base.stop()
+        await Task.yield()
+        OtherThread { base.stop() }.join()
+        try await base.sleep(for: .zero)
+        try #require(OtherThread.currentID == thread)
+        pair.client.send("x")
+        #expect(text(try await pair.socket.read(maxLength: 1)) == "x")
+      }
+    }
+  }
+
   @Test("Cancelling withThread(_:) cancels its body, whose error comes out when the thread has ended")
   func withThreadCancelled() async throws {
     let (started, hasEnded) = (Gate(), Flag())
