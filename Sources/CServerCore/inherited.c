@@ -173,13 +173,16 @@ void csc_inherited_free(csc_inherited *set) {
 
 void csc_inherited_close(csc_inherited *set) {
     for (size_t i = 0; i < csc_inherited_count(set); i++) {
-        inherited *one = &set->all[i];
-        struct stat status;
-        if (one->descriptor >= 0 && fstat(one->descriptor, &status) == 0 &&
-            status.st_dev == one->device && status.st_ino == one->inode) {
-            close(one->descriptor);
-        }
-        one->descriptor = -1;
+        csc_inherited_close_one(set, i);
+    }
+}
+
+void csc_inherited_close_one(csc_inherited *set, size_t index) {
+    int descriptor = csc_inherited_take(set, index);
+    struct stat status;
+    if (descriptor >= 0 && fstat(descriptor, &status) == 0 &&
+        status.st_dev == set->all[index].device && status.st_ino == set->all[index].inode) {
+        close(descriptor);
     }
 }
 

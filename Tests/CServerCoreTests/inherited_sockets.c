@@ -388,6 +388,24 @@ static void a_set_takes_what_is_added(void **state) {
     csc_inherited_free(set); // closes the listener, as the fixture sees
 }
 
+static void one_of_a_set_is_closed_alone(void **state) {
+    fixture *it = *state;
+    int listener = raw_listener("127.0.0.1", 5);
+    int kept = fixture_own(it, raw_listener("127.0.0.1", 5));
+    csc_inherited *set = csc_inherited_new();
+    assert_true(csc_inherited_add(set, listener, "http"));
+    assert_true(csc_inherited_add(set, kept, "admin"));
+    csc_inherited_close_one(set, 0);
+    csc_inherited_close_one(set, 0);
+    csc_inherited_close_one(set, 2);
+    assert_int_equal(fcntl(listener, F_GETFD), -1);
+    assert_int_equal(csc_inherited_take(set, 0), -1);
+    assert_int_equal(csc_inherited_take(set, 1), kept);
+    csc_inherited_close_one(set, 1);
+    assert_true(is_close_on_exec(kept));
+    csc_inherited_free(set);
+}
+
 static void each_error_has_a_text(void **state) {
     (void)state;
     static const char *const texts[] = {
@@ -409,6 +427,7 @@ static void nothing_is_an_empty_set(void **state) {
     (void)state;
     csc_inherited_free(NULL);
     csc_inherited_close(NULL);
+    csc_inherited_close_one(NULL, 0);
     assert_int_equal(csc_inherited_count(NULL), 0);
     assert_string_equal(csc_inherited_name(NULL, 0), "");
     assert_int_equal(csc_inherited_descriptor(NULL, 0), -1);
@@ -427,6 +446,7 @@ int main(void) {
         fact(no_memory_leaves_the_descriptors_alone),
         fact(a_failing_call_leaves_the_descriptors_open),
         fact(a_set_takes_what_is_added),
+        fact(one_of_a_set_is_closed_alone),
         fact(each_error_has_a_text),
         fact(nothing_is_an_empty_set),
     };

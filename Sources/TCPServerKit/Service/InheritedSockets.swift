@@ -44,6 +44,8 @@ public final class InheritedSockets: Sendable {
     var set: OpaquePointer?
     /// Those that a server is just taking over.
     var reserved: Set<Int> = []
+    /// Those of them that are to be closed if it does not.
+    var unwanted: Set<Int> = []
 
     var all: Range<Int> {
       unsafe 0..<csc_inherited_count(set)
@@ -122,9 +124,16 @@ public final class InheritedSockets: Sendable {
 
   /// Closes the descriptors that nothing has taken.
   ///
+  /// One that a server is just taking over on another thread is closed only if the server does not listen on it.
+  ///
   /// Clients of a socket that the service manager has, too, wait in its queue; others are refused.
   public func closeRest() {
-    content.withLock { unsafe csc_inherited_close($0.set) }
+    content.withLock { content in
+      for index in content.all where !content.reserved.contains(index) {
+        unsafe csc_inherited_close_one(content.set, index)
+      }
+      content.unwanted = content.reserved
+    }
   }
 
   /// Receives those of a predecessor, and its values, which blocks.
@@ -165,7 +174,12 @@ public final class InheritedSockets: Sendable {
     content.withLock { content in
       for reservation in reservations {
         content.reserved.remove(reservation.index)
-        if areTaken { _ = unsafe csc_inherited_take(content.set, reservation.index) }
+        let isUnwanted = content.unwanted.remove(reservation.index) != nil
+        if areTaken {
+          _ = unsafe csc_inherited_take(content.set, reservation.index)
+        } else if isUnwanted {
+          unsafe csc_inherited_close_one(content.set, reservation.index)
+        }
       }
     }
   }

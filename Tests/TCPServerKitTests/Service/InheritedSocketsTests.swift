@@ -82,6 +82,35 @@ struct InheritedSocketsTests {
     }
   }
 
+  @Test("One that a server is taking over is closed only if the server does not", arguments: [false, true])
+  func closingMeanwhile(isTaken: Bool) throws {
+    let (sockets, files) = try inherited("http", "admin", "http")
+    let reserved = sockets.reserveListeners(named: "http", 1)
+    sockets.closeRest()
+    #expect(files.map(\.isOpen) == [true, false, false])
+    #expect(sockets.names == ["http"])
+    sockets.end(reserved, areTaken: isTaken)
+    #expect(files[0].isOpen == isTaken)
+    #expect(sockets.names == [])
+    if isTaken { close(files[0].descriptor) }
+  }
+
+  @Test("A group listens though the rest is closed meanwhile", arguments: Distribution.eachWay)
+  func groupWhileClosing(distribution: Distribution) async throws {
+    try await onLoops(1) { loops in
+      let (sockets, files) = try inherited("http", "admin")
+      let server = TCPServerGroup(on: loops, distribution: distribution) { _ in sockets.closeRest() }
+      try await server.listen(on: .inherited("http", from: sockets, port: 0))
+      #expect(files.map(\.isOpen) == [true, false])
+      try await whileServing(server) { socket in
+        try await socket.write("x")
+      } _: {
+        let client = try #require(PlainClient(to: server))
+        #expect(client.receive(exactly: 1) == [UInt8(ascii: "x")])
+      }
+    }
+  }
+
   @Test("A descriptor of another kind is no server's")
   func otherKinds() async throws {
     try await onLoop { base in

@@ -101,6 +101,14 @@ CSC_API void csc_inherited_free(csc_inherited *CSC_NULLABLE set);
 CSC_API void csc_inherited_close(csc_inherited *CSC_NULLABLE set);
 
 /**
+ * The same of one descriptor.
+ *
+ * @param set NULL for an empty set
+ * @param index from 0; nothing happens where that is taken, or there are not so many
+ */
+CSC_API void csc_inherited_close_one(csc_inherited *CSC_NULLABLE set, size_t index);
+
+/**
  * How many descriptors were inherited, those that are taken included.
  *
  * @param set NULL for an empty set
