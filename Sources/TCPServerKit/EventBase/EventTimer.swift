@@ -170,6 +170,8 @@ internal import Glibc
 
   fileprivate func fire() {
     guard let timer else { return }
+    // C code may go on running an event_base that was adopted.
+    guard !engine.isAbandoned else { return stop() }
     engine.inCallback { timer.fire() }
   }
 }

@@ -312,6 +312,28 @@ struct EventTimerTests {
     #expect(plain.run { ticks >= 3 && calls == 1 })
   }
 
+  @Test(
+    "On one that C code runs it has stopped for good when the event base is released",
+    arguments: [false, true]
+  )
+  func adoptedReleased(isSingleShot: Bool) throws {
+    fault_stop_clock()
+    defer { fault_reset_clock() }
+    let plain = try EventBaseTests.PlainBase()
+    var base: EventBase? = unsafe try EventBase(adopting: plain.base)
+    let timer = EventTimer(interval: .milliseconds(10), isSingleShot: isSingleShot, eventBase: base)
+    var ticks = 0
+    timer.timeout.connect { ticks += 1 }
+    timer.start()
+    plain.turn()
+    base = nil
+    for _ in 0..<3 {
+      fault_advance_clock(10)
+      plain.turn()
+    }
+    #expect(ticks == 0 && !timer.isActive)
+  }
+
   // MARK: - after
 
   @Test("schedule() calls each handler once, when its time has come, and releases it")
