@@ -191,17 +191,26 @@ extension EventBase {
   ///   - delay: from zero, which is the next turn of the loop, to 31 years; what is outside counts as these.
   ///   - handler: is released after the call.
   public func schedule(after delay: Duration, _ handler: @escaping @Sendable () -> Void) {
+    guard engine.exclusively({ engine.schedule(after: delay, handler) }) == nil else { return }
+    guard !engine.hasEnded else { return engine.scheduleElsewhere(after: delay, handler) }
     let time = ContinuousClock.now + delay.limited
-    guard !engine.hasEnded else {
-      // No thread turns the loop, and its timers with it.
-      Task.detached { [engine] in
-        try? await Task.sleep(until: time, clock: .continuous)
-        engine.post(.closure(handler))
-      }
-      return
+    engine.post(.closure { [unowned engine] in engine.schedule(after: time - .now, handler) })
+  }
+}
+
+extension EventEngine {
+  /// On the thread that may use the loop, which has ended where a handler was posted too late for its last turn.
+  fileprivate func schedule(after delay: Duration, _ handler: @escaping @Sendable () -> Void) {
+    hasEnded ? scheduleElsewhere(after: delay, handler) : after(delay, handler)
+  }
+
+  /// No thread turns the loop, and its timers with it.
+  fileprivate func scheduleElsewhere(after delay: Duration, _ handler: @escaping @Sendable () -> Void) {
+    let time = ContinuousClock.now + delay.limited
+    Task.detached { [self] in
+      try? await Task.sleep(until: time, clock: .continuous)
+      post(.closure(handler))
     }
-    guard engine.exclusively({ engine.after(delay, handler) }) == nil else { return }
-    engine.post(.closure { [unowned engine] in engine.after(time - .now, handler) })
   }
 }
 

@@ -130,6 +130,27 @@ struct EndedLoopTests {
     #expect(await Self.until { ran.isSet && watched == nil })
   }
 
+  @Test("What another thread gives to schedule() in the last turn is called, and does not keep it")
+  func scheduledBefore() async throws {
+    weak var watched: EventBase?
+    let ran = Flag()
+    do {
+      let base = try EventBase()
+      watched = base
+      base.stop()
+      base.execute {
+        // Run with the last jobs; what is posted meanwhile is not.
+        base.execute {
+          OtherThread {
+            base.schedule(after: .zero) { withExtendedLifetime(base) { ran.set() } }
+          }.join()
+        }
+      }
+      base.runBlocking()
+    }
+    #expect(await Self.until { ran.isSet && watched == nil })
+  }
+
   @Test("A loop that is run again runs its jobs itself")
   func runAgain() throws {
     let base = try EventBase()
