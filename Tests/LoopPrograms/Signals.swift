@@ -23,6 +23,16 @@ func stuck(stopping: Bool) throws {
   loop.run()
 }
 
+/// A body that does not hear of its cancellation.
+func stuckBody() throws {
+  let loop = try EventBase()
+  guard loop.stopOnSignals(SIGHUP, SIGINT, SIGTERM) else { return say("not taken") }
+  try loop.run {
+    say("stuck")
+    unsafe await withUnsafeContinuation { (_: UnsafeContinuation<Void, Never>) in }
+  }
+}
+
 /// Two loops and three shutdowns that ask for the same signal.
 func twoLoops() throws {
   let shutdown = GracefulShutdown()

@@ -52,6 +52,7 @@ let programs: [String: () throws -> Void] = [
   "not-served": notServed,
   "stuck-shutdown": { try stuck(stopping: false) },
   "stuck-stop": { try stuck(stopping: true) },
+  "stuck-body": stuckBody,
   "two-loops": twoLoops,
   "answered": answered,
   "child": signalInChild,

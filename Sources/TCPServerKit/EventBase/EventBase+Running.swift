@@ -4,7 +4,9 @@ extension EventBase {
   /// Runs the loop on this thread while `body` runs as a task on it; returns or throws what `body` does.
   ///
   /// For a program's main thread, where it serves the main actor and `DispatchQueue.main`, too. Inside, ``current`` is
-  /// this event base. ``stop()`` does not end it: the body does. What ends a run in ``run()``, and what stops the program
+  /// this event base. ``stop()`` does not end it: the body does. What was written to the connections of the loop is
+  /// delivered when the body has returned, as by ``TCPSocket/closeGracefully(timeout:)``: not where it throws or is
+  /// cancelled. What ends a run in ``run()``, and what stops the program
   /// there, does so here; and the program stops when a handler or task of this event base calls it, because it would wait
   /// for itself.
   @available(*, noasync, message: "It blocks its thread: use EventBase.withThread(_:)")
@@ -22,16 +24,20 @@ extension EventBase {
     let outcome = Outcome<Success>()
     // The body is for this thread, and not for the one that runs what an earlier run has left.
     _ = engine.begin()
-    Task(executorPreference: taskExecutor) {
+    let task = Task(executorPreference: taskExecutor) {
       do {
-        outcome.set(.success(try await body()))
+        let value = try await body()
+        await self.deliver()
+        outcome.set(.success(value))
       } catch {
         outcome.set(.failure(error))
       }
       self.stop()
     }
+    engine.body.begin { task.cancel() }
+    defer { engine.body.end() }
     while true {
-      CurrentEventBase.run(self, "EventBase.run(_:)") { engine.run(isEnd: { outcome.get() != nil }) }
+      run(untilBodyEnded: { outcome.get() != nil }, "EventBase.run(_:)")
       if let result = outcome.get() {
         return try result.get()
       }
@@ -39,7 +45,7 @@ extension EventBase {
   }
 
   /// Runs a loop on a thread of its own while `body` runs as a task on it, and joins the thread. ``stop()`` does not
-  /// end it: the body does.
+  /// end it: the body does. What was written is delivered then, as at the end of ``run(_:)``.
   ///
   /// - Parameter body: is given the event base, on its thread. It waits for the tasks it starts: one that is
   ///   still suspended when it returns has no loop to go on with.
@@ -65,15 +71,26 @@ extension EventBase {
   ) async throws -> Success {
     let thread = try await LoopThread.start(on: cpu)
     let task = Task(executorPreference: thread.base.taskExecutor) {
-      try await body(thread.base)
+      let value = try await body(thread.base)
+      await thread.base.deliver()
+      return value
     }
+    thread.base.engine.body.begin { task.cancel() }
     let result = await withTaskCancellationHandler {
       await task.result
     } onCancel: {
       task.cancel()
     }
+    thread.base.engine.body.end()
     await thread.stopAndJoin()
     return try result.get()
+  }
+
+  /// What a body has written is delivered before its loop ends, unless the body was cancelled; see
+  /// ``TCPSocket/deliveryTimeout``. On the loop, or from another one.
+  func deliver() async {
+    guard !Task.isCancelled, let resident = resident.withLock({ $0 }) else { return }
+    await engine.run(preferring: loopTaskExecutor) { await resident.deliver() }
   }
 
   /// Suspends the calling task, on this loop's monotonic clock; from any task.

@@ -80,9 +80,11 @@ public final class EventBase: Sendable {
     CurrentEventBase.run(self, "EventBase.runOnce(timeout:)") { engine.runOnce(timeout: timeout) }
   }
 
-  /// Runs the loop until ``stop()`` was called and `isEnd` returns true.
-  func run(isEnd: () -> Bool) {
-    CurrentEventBase.run(self, "EventBase.withThread(_:)") { engine.run(isEnd: isEnd) }
+  /// Runs the loop until the body has ended that it runs for.
+  func run(untilBodyEnded hasEnded: () -> Bool, _ call: StaticString) {
+    CurrentEventBase.run(self, call) {
+      engine.run(isEnd: hasEnded) { [self] in resident.withLock { $0 }?.bodyEnded() }
+    }
   }
 
   /// Turns the loop until `isDone` or until `deadline` has passed.
@@ -102,12 +104,13 @@ public final class EventBase: Sendable {
 
   /// Stops the loop when the process receives one of these signals, `SIGINT` for Ctrl-C among them.
   ///
-  /// That ends ``run()``, as ``stop()`` does. ``run(_:)``, ``withThread(_:)`` and the loops of an ``EventBaseGroup``
-  /// end with their body: there, ``GracefulShutdown/beginOnSignals(_:delay:timeout:eventBase:)`` notifies the body. May
-  /// be called from any thread. Any number of event bases and shutdowns may ask for the same signal: all of them
-  /// receive it.
+  /// That ends ``run()``, as ``stop()`` does. ``run(_:)``, ``withThread(_:)`` and their likes of an ``EventBaseGroup``
+  /// end with their body, which is cancelled; ``GracefulShutdown/beginOnSignals(_:delay:timeout:eventBase:)`` lets
+  /// connections end first. May be called from any thread. Any number of event bases and shutdowns may ask for the same
+  /// signal: all of them receive it.
   ///
-  /// A loop that hangs does not answer. The third signal without an answer ends the process, as it does by default.
+  /// A loop that hangs does not answer, nor does a body that goes on all the same. The third signal without an answer
+  /// ends the process, as it does by default.
   ///
   /// The signals do what they did before once every event base that asked for them was released. The library touches
   /// signals only where this or ``GracefulShutdown/beginOnSignals(_:delay:timeout:eventBase:)`` is called. In a child of
@@ -118,6 +121,7 @@ public final class EventBase: Sendable {
   @discardableResult
   public func stopOnSignals(_ signals: CInt...) -> Bool {
     engine.watchSignals(signals) { [unowned engine] in
+      if engine.body.cancel() { return .begun }
       engine.stop()
       return .done
     }
@@ -147,6 +151,10 @@ public final class EventBase: Sendable {
 
 /// What lives on a loop, from a floor above.
 protocol LoopResident: AnyObject, Sendable {
+  /// The loop is about to end with its body: delivers what the connections here hold for their peers. On the loop.
+  func deliver() async
+  /// The loop has ended with its body: tasks that wait for events here go on, and see that.
+  func bodyEnded()
   /// No thread can run the loop any more: ends what still waits for events.
   func loopEnded()
 }

@@ -130,7 +130,9 @@ public final class EventBaseGroup: Sendable {
           Array(all.prefix(loops)),
           accepting: hasOwnAcceptor ? all[loops] : first
         )
-        result = .success(try await body(group))
+        let value = try await body(group)
+        for base in all { await base.deliver() }
+        result = .success(value)
       } catch {
         result = .failure(error)
       }

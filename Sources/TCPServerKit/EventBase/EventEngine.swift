@@ -28,10 +28,14 @@ internal import Synchronization
   var sleepers: [ObjectIdentifier: WaiterQueue.Waiter] = [:]
   private let stopRequested = Atomic(false)
   let jobs = JobQueue()
+  /// The task that the loop runs for.
+  let body = LoopBody()
   let localCount = Atomic<UInt64>(0)
   /// Whether ``run()`` or one of its siblings turns the loop, and runs the jobs.
   private(set) var isRunning = false
   private(set) var isAbandoned = false
+  /// The loop ran for a body, and has ended with it: nothing on it is to be waited for, unless it runs again.
+  private(set) var hasEndedWithBody = false
   /// Turns in a row in which the kernel would not wait.
   private var backOffs = 0
 
@@ -116,14 +120,20 @@ internal import Synchronization
 
   // MARK: - Turns
 
-  /// - Parameter isEnd: asked when ``stop()`` was called: false where that was not the end.
-  func run(isEnd: () -> Bool = { true }) {
+  /// - Parameters:
+  ///   - isEnd: asked when ``stop()`` was called: false where that was not the end.
+  ///   - bodyEnded: ends what waits for a loop that has run for a body; nil where it has run until it was stopped.
+  func run(isEnd: () -> Bool = { true }, bodyEnded: (() -> Void)? = nil) {
     whileOwningThread {
       repeat {
         while !stopRequested.exchange(false, ordering: .acquiringAndReleasing) {
           turn(flags: 0)
         }
       } while !isEnd()
+      if let bodyEnded {
+        hasEndedWithBody = true
+        bodyEnded()
+      }
       return true
     }
   }
@@ -155,6 +165,7 @@ internal import Synchronization
     guard enter() else { return }
     prepareForThread()
     isRunning = true
+    hasEndedWithBody = false
     let hadEnded = begin()
     runJobs()
     let isEnd = body()

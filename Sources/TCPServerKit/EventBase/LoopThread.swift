@@ -34,7 +34,7 @@ final class LoopThread: Sendable {
             _ = base.engine.begin()
             progress.base.withLock { $0 = base }
             continuation.resume()
-            base.run(isEnd: { progress.isJoining.withLock { $0 } })
+            base.run(untilBodyEnded: { progress.isJoining.withLock { $0 } }, "EventBase.withThread(_:)")
           } catch {
             continuation.resume(throwing: error)
           }

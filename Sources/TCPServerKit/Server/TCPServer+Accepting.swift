@@ -72,6 +72,10 @@ extension TCPServer {
       if let breakdown = serverCore.listenerFailure { throw breakdown }
       return nil
     }
-    return eventBase?.engine
+    guard let engine = eventBase?.engine else { return nil }
+    if engine.hasEndedWithBody && (!hasPendingConnections || isInVain) {
+      throw fail(Failure(.operation, "The loop of the event base has ended"))
+    }
+    return engine
   }
 }

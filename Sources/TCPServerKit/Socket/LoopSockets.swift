@@ -119,6 +119,23 @@
 
   // MARK: - End
 
+  /// Ends in order the connections whose peers have not got everything, and waits until they have.
+  func deliverAll() async {
+    let sockets = unsafe TCPSocket.watched(on: engine.base) + connecting.values
+    await withTaskGroup { group in
+      for socket in sockets where socket.output != nil || socket.hasUndelivered {
+        group.addTask { await socket.closeGracefully() }
+      }
+    }
+  }
+
+  /// Has the tasks that wait for a socket look again.
+  func wakeWaiting() {
+    for socket in unsafe TCPSocket.watched(on: engine.base) + connecting.values {
+      if let waiters = socket.existingWaiters { waiters.wakeAll(.recheck) }
+    }
+  }
+
   /// Ends every socket that the loop keeps alive. What is lingering has sent everything, and is left to the kernel.
   func abortAll() {
     for socket in unsafe TCPSocket.watched(on: engine.base) + connecting.values {

@@ -141,6 +141,14 @@ internal import CServerCore
     noticesConnections = watchesUnused || durations != nil || hasHadRules
   }
 
+  func deliver() async {
+    await loop?.deliverAll()
+  }
+
+  func bodyEnded() {
+    loop?.wakeWaiting()
+  }
+
   func loopEnded() {
     loop?.abortAll()
   }

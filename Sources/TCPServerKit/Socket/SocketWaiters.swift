@@ -151,6 +151,14 @@ final class SocketWaiters: CancellableWait, @unchecked Sendable {
     }
   }
 
+  /// - Parameter reason: of those who read or write; the others look whether they go on waiting.
+  func wakeAll(_ reason: WaiterSlot.WakeReason) {
+    reader.wake(reason)?.resume()
+    wakeWriter(reason)
+    existingSettings?.state.wakeAll()
+    existingSettings?.end.wakeAll()
+  }
+
   func wakeWriter(_ reason: WaiterSlot.WakeReason) {
     existingSettings?.writer.wake(reason)?.resume()
   }
@@ -260,7 +268,7 @@ extension TCPSocket {
   /// Suspends the calling task until a connection was made, or has ended. To be called on the loop, in a task that
   /// stays there.
   func waitForStateChange(_ timeout: Duration?) async throws {
-    guard let engine else { throw refuseWithoutLoop() }
+    let engine = try loopToWaitOn()
     try check(await stateChange(within: timeout, engine))
   }
 
@@ -300,6 +308,13 @@ extension TCPSocket {
     return .operation
   }
 
+  /// - Throws: ``SocketError/operation`` where no loop would wake a task that waits.
+  @discardableResult func loopToWaitOn() throws -> EventEngine {
+    guard let engine else { throw refuseWithoutLoop() }
+    guard !engine.hasEndedWithBody else { throw refuseAsync("The loop of the event base has ended") }
+    return engine
+  }
+
   func refuseWithoutLoop() -> SocketError {
     refuseAsync(
       "No event base to wait on: make the socket within EventBase.withThread(_:) or EventBase.run(_:)"
@@ -326,10 +341,6 @@ extension TCPSocket {
   }
 
   func wakeEverybody() {
-    guard let existingWaiters else { return }
-    existingWaiters.reader.wake(.ready)?.resume()
-    existingWaiters.wakeWriter(.ready)
-    existingWaiters.existingSettings?.state.wakeAll()
-    existingWaiters.existingSettings?.end.wakeAll()
+    existingWaiters?.wakeAll(.ready)
   }
 }

@@ -106,7 +106,7 @@ extension TCPSocket {
     disconnectFromHost()
     // The acknowledgement of the last byte brings no event.
     var pause = Duration.milliseconds(1)
-    while currentState != .unconnected, let engine {
+    while currentState != .unconnected, let engine, !engine.hasEndedWithBody {
       let looks = flags.contains(.lingering)
       if looks && !hasUndelivered { break }
       let reason = await stateChange(within: looks ? pause : nil, engine)

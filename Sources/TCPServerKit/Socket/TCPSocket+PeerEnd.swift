@@ -33,9 +33,10 @@ extension TCPSocket {
   }
 
   private func waitForPeerEnd() async throws {
-    guard let engine else { throw refuseWithoutLoop() }
     flags.insert(.watched)
+    guard engine != nil else { throw refuseWithoutLoop() }
     while isEstablished && flags.isDisjoint(with: [.peerEnded, .inputEnded, .writeBroken]) {
+      let engine = try loopToWaitOn()
       let line = waiters.settings.end
       let waiter = line.add()
       updateReadWatch()

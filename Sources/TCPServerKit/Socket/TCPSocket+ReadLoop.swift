@@ -203,7 +203,7 @@ extension TCPSocket {
   @inline(never) private func prepareToWaitForInput() throws {
     // They may have been connected while this task waited.
     guard !flags.contains(.wantsInput) else { throw refuseReader() }
-    guard engine != nil else { throw refuseWithoutLoop() }
+    try loopToWaitOn()
     flags.remove(.drained)
     beginWait(.reader)
     watchRead(for: withExistingWaiters { $0.beginReadDeadline() } ?? nil)

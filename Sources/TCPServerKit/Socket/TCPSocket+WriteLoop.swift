@@ -29,8 +29,7 @@ extension TCPSocket {
         accepted += try part(self, accepted)
         noteUse()
       } catch {
-        if count > 0 { noteFailedWrite(accepted, of: count) }
-        nextWriter()
+        writeFailed(accepted, of: count)
         throw error
       }
       if accepted == count && sendable < writeMarks.high {
@@ -47,7 +46,12 @@ extension TCPSocket {
         try? endWait(.writer)
         break
       }
-      try beginWritersWait(timeout)
+      do {
+        try beginWritersWait(timeout)
+      } catch {
+        writeFailed(accepted, of: count)
+        throw error
+      }
       if count > 0 { waiters.settings.isWriting = true }
       await suspend(.writer)
       guard isOnLoop else { return try await writingElsewhere(count, timeout, accepted, part) }
@@ -129,7 +133,7 @@ extension TCPSocket {
   }
 
   private func beginWritersWait(_ timeout: Duration?) throws {
-    guard engine != nil else { throw refuseWithoutLoop() }
+    try loopToWaitOn()
     beginWait(.writer)
     watchWrite(for: timeout)
   }
@@ -140,10 +144,14 @@ extension TCPSocket {
       try endWait(.writer)
       try checkUnbroken(!flags.contains(.writeBroken) && descriptor >= 0)
     } catch {
-      if count > 0 { noteFailedWrite(accepted, of: count) }
-      nextWriter()
+      writeFailed(accepted, of: count)
       throw error
     }
+  }
+
+  private func writeFailed(_ accepted: Int, of count: Int) {
+    if count > 0 { noteFailedWrite(accepted, of: count) }
+    nextWriter()
   }
 
   /// Takes back what is held of a write that has failed, so that its caller can go on after what went to the kernel.

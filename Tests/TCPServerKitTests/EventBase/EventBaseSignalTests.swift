@@ -18,4 +18,16 @@ struct EventBaseSignalTests {
     base.run()
     // The run ended for the signal: without it nothing else would have ended it.
   }
+
+  @Test("Where a loop runs for a body, that is cancelled")
+  func cancelsBody() throws {
+    let base = try EventBase()
+    #expect(base.stopOnSignals(SIGUSR1))
+    #expect(throws: CancellationError.self) {
+      try base.run {
+        kill(getpid(), SIGUSR1)
+        try await base.sleep(for: .seconds(100_000))
+      }
+    }
+  }
 }

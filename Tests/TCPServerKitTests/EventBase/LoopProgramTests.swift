@@ -107,7 +107,10 @@ struct LoopProgramTests {
     #expect(try Self.lines("off-loop", 2, ["\(part)/4"]) == ["called all", "end"])
   }
 
-  @Test("The third signal ends a program whose loop hangs", arguments: ["stuck-shutdown", "stuck-stop"])
+  @Test(
+    "The third signal ends a program whose loop hangs, or whose body goes on all the same",
+    arguments: ["stuck-shutdown", "stuck-stop", "stuck-body"]
+  )
   func stuck(program: String) throws {
     let child = try #require(ChildProcess("LoopPrograms", program))
     #expect(child.readLine() == "stuck\n")

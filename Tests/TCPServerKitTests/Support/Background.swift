@@ -3,7 +3,7 @@
 import TCPServerKit
 
 /// A value that a thread of its own works out, with blocking calls for example.
-final class Background<Value: Sendable> {
+final class Background<Value: Sendable>: Sendable {
   private final class Box: Sendable {
     let value = Locked<Value?>(nil)
   }
