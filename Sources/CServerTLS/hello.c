@@ -34,15 +34,19 @@ static bool find_name(SSL *ssl, const unsigned char **name, size_t *length) {
 }
 
 // OpenSSL keeps the name, too, but reads it after the ticket in which it is looked for. A program may
-// use what it is asked about as part of a path: only what can be a name gets that far.
+// use what it is asked about as part of a path: only what can be a name gets that far, and without
+// the dot at its end, which RFC 6066 does not allow and some clients send.
 static bool keep_name(csc_tls *tls) {
     const unsigned char *name;
     size_t length;
     if (tls->server_name || !find_name(tls->ssl, &name, &length)) {
         return true;
     }
+    if (name[length - 1] == '.') {
+        length--;
+    }
     char *copy = OPENSSL_strndup((const char *)name, length);
-    if (copy && !csc__tls_is_name(copy)) {
+    if (copy && !csc__tls_is_sent_name(copy)) {
         OPENSSL_free(copy);
         return true;
     }

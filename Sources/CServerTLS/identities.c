@@ -94,9 +94,9 @@ static bool is_name(const char *name) {
     return label > 0;
 }
 
-bool csc__tls_is_name(const char *name) {
+bool csc__tls_is_sent_name(const char *name) {
     char copy[LONGEST_NAME + 1];
-    return copy_name(copy, name) && is_name(copy);
+    return name[0] != '*' && copy_name(copy, name) && strlen(copy) == strlen(name) && is_name(copy);
 }
 
 // Where a name is, or would be.

@@ -21,8 +21,8 @@ struct csc_tls_identity {
 csc_tls_identity *csc__tls_identity_retain(const csc_tls_identity *identity);
 csc_tls_identities *csc__tls_identities_retain(csc_tls_identities *identities);
 
-// Whether a server can have this name.
-bool csc__tls_is_name(const char *name);
+// Whether a client may send this name: one of the map, but without a wildcard or a dot at its end.
+bool csc__tls_is_sent_name(const char *name);
 
 // The identity for a name, or the default one for NULL; NULL for none. The caller frees it.
 csc_tls_identity *csc__tls_identities_get(csc_tls_identities *identities, const char *name);

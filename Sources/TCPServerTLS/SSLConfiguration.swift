@@ -84,9 +84,9 @@ public struct SSLConfiguration: Sendable {
   /// Gives the identity for a server name that ``identities`` do not have, or nil for the one without names; where
   /// there is none, the handshake fails with the alert `unrecognized_name`. Nil for no look-up, as at first.
   ///
-  /// It is called with the name that the client has sent, in any case of letters, or nil for none, in a task on the
-  /// loop of the connection, as handlers are. What is not of letters, digits, `-` and `_`, with dots between, counts as
-  /// none. It may wait, for a file or another server, but not block. Handshakes go on beside it, and it is called once
+  /// It is called with the name that the client has sent, in any case of letters and without a dot at its end, or nil
+  /// for none, in a task on the loop of the connection, as handlers are. What is not of letters, digits, `-` and `_`,
+  /// with dots between, counts as none. It may wait, for a file or another server, but not block. Handshakes go on beside it, and it is called once
   /// for each handshake: what it returns is not kept. It may return another identity each time, and has to cache what
   /// is costly to find. Sessions that are resumed are looked up, too.
   ///

@@ -95,16 +95,22 @@ static void a_lookup_may_answer_later(void **state) {
 
 static void a_lookup_is_for_names_alone(void **state) {
     pair *it = *state;
-    static const char *const others[] = {"../../etc/passwd", "a b", "a..b", "%2e%2e", "."};
+    static const char *const others[] = {"../../etc/passwd", "a b", "a..b",          "%2e%2e", ".",
+                                         "*.example.org",    "a..", "*.example.org."};
     it->server_settings.lookup = note_lookup;
     it->client_settings.verify_mode = CSC_TLS_VERIFY_NONE;
-    for (int index = 0; index < 5; index++) {
+    for (int index = 0; index < 8; index++) {
         it->server_name = others[index];
         pair_connect(it);
         assert_int_equal(pair_step(it).server, CSC_TLS_WANT_ANSWER);
         assert_int_equal(lookups, index + 1);
         assert_null(csc_tls_server_name(it->server));
     }
+    it->server_name = "Www.example.org."; // the last dot is left out
+    pair_connect(it);
+    assert_int_equal(pair_step(it).server, CSC_TLS_WANT_ANSWER);
+    assert_string_equal(looked_up, "Www.example.org");
+    assert_string_equal(csc_tls_server_name(it->server), "Www.example.org");
 }
 
 static void a_lookup_without_an_identity_gives_the_default_or_the_alert(void **state) {

@@ -48,8 +48,9 @@ typedef enum csc_tls_verify_mode {
  * CSC_TLS_WANT_ANSWER.
  *
  * @param tls the connection, in its handshake
- * @param name as the client sent it, in any case, *borrowed* for the call: letters, digits, hyphens and
- *   underscores, with dots between; NULL when it sent none, or something else
+ * @param name as the client sent it, in any case, but for a dot at its end, *borrowed* for the call:
+ *   letters, digits, hyphens and underscores, with dots between; NULL when it sent none, or something
+ *   else
  */
 typedef void (*csc_tls_lookup_fn)(csc_tls *tls, const char *CSC_NULLABLE name,
                                   void *CSC_NULLABLE context);

@@ -48,7 +48,7 @@ CSC_API const char *CSC_NULLABLE csc_tls_cipher(const csc_tls *tls);
 CSC_API const char *CSC_NULLABLE csc_tls_application_protocol(const csc_tls *tls, size_t *size);
 
 /**
- * The server name that the client has asked for.
+ * The server name that the client has asked for; to a server as csc_tls_lookup_fn gets it.
  *
  * @param tls the connection
  * @return *borrowed* until csc_tls_free(); NULL for none
