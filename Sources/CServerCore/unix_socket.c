@@ -147,8 +147,12 @@ void csc__socket_file_remove(const char *path, const csc__socket_file *file) {
 bool csc_peer_credentials(int descriptor, csc_credentials *credentials) {
     struct ucred peer;
     socklen_t length = sizeof peer;
-    // Of other sockets, and of one that never was connected, the kernel says user -1.
-    if (getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0 ||
+    int listens = 1;
+    socklen_t option = sizeof listens;
+    // Of other sockets, and of one that never was connected, the kernel says user -1; of one that
+    // listens it says whose that is.
+    if (getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &listens, &option) != 0 || listens ||
+        getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0 ||
         peer.uid == (uid_t)-1) {
         return false;
     }

@@ -64,6 +64,7 @@ static void credentials_are_the_peers(void **state) {
         csc_peer_credentials(fixture_own(it, socket(AF_INET, SOCK_STREAM, 0)), &credentials));
     assert_false(
         csc_peer_credentials(fixture_own(it, socket(AF_UNIX, SOCK_STREAM, 0)), &credentials));
+    assert_false(csc_peer_credentials(csc_server_descriptor(it->server), &credentials));
     assert_int_equal(credentials.pid, -7);
     csc_server_close(it->server);
     folder_remove(&at);
