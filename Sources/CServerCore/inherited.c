@@ -20,6 +20,7 @@ enum { PID_FS = 0x50494446 }; // PID_FS_MAGIC of <linux/magic.h>
 
 typedef struct inherited {
     int descriptor; // -1 once it is taken
+    int flags;      // that it had at first
     dev_t device;
     ino_t inode;
     char *name;
@@ -77,10 +78,11 @@ static csc_inherited_error add(csc_inherited *set, int descriptor, const char *n
     set->all = all;
     inherited *one = &all[set->count];
     struct stat status;
-    if (fstat(descriptor, &status) != 0) {
+    int flags = fcntl(descriptor, F_GETFD);
+    if (flags < 0 || fstat(descriptor, &status) != 0) {
         return CSC_INHERITED_ERROR_DESCRIPTOR;
     }
-    *one = (inherited){descriptor, status.st_dev, status.st_ino, strndup(name, length)};
+    *one = (inherited){descriptor, flags, status.st_dev, status.st_ino, strndup(name, length)};
     if (!one->name) {
         return CSC_INHERITED_ERROR_MEMORY;
     }
@@ -123,9 +125,11 @@ static csc_inherited_error add_all(csc_inherited *set, int count, const char *na
     return CSC_INHERITED_ERROR_NONE;
 }
 
-static void give_all_back(csc_inherited *set) {
-    for (size_t i = 0; i < csc_inherited_count(set); i++) {
-        csc_inherited_take(set, i);
+void csc__inherited_forget(csc_inherited *set, size_t count) {
+    while (set->count > count) {
+        inherited *last = &set->all[--set->count];
+        fcntl(last->descriptor, F_SETFD, last->flags);
+        free(last->name);
     }
 }
 
@@ -144,8 +148,8 @@ csc_inherited *csc_inherited_from_environment(csc_inherited_error *error) {
     if (found == CSC_INHERITED_ERROR_NONE) {
         found = set ? add_all(set, count, variables.names) : CSC_INHERITED_ERROR_MEMORY;
     }
-    if (found != CSC_INHERITED_ERROR_NONE) {
-        give_all_back(set);
+    if (set && found != CSC_INHERITED_ERROR_NONE) {
+        csc__inherited_forget(set, 0);
         csc_inherited_free(set);
         set = NULL;
     }

@@ -323,6 +323,7 @@ static void run_out_of_memory(void) {
         csc_inherited_error error;
         int two[] = {raw_listener("127.0.0.1", 5), raw_listener("127.0.0.1", 5)};
         place(two, 2);
+        CHECK(fcntl(FIRST + 1, F_SETFD, FD_CLOEXEC) == 0); // as it was
         set_variables(own_process(), "2", "a:b");
         fault_fail_allocation(nth, 1);
         csc_inherited *set = csc_inherited_from_environment(&error);
@@ -332,7 +333,7 @@ static void run_out_of_memory(void) {
             break;
         }
         CHECK(error == CSC_INHERITED_ERROR_MEMORY);
-        CHECK(fcntl(FIRST, F_GETFD) >= 0 && fcntl(FIRST + 1, F_GETFD) >= 0);
+        CHECK(fcntl(FIRST, F_GETFD) == 0 && fcntl(FIRST + 1, F_GETFD) == FD_CLOEXEC);
         failures++;
     }
     CHECK(failures == 5); // the set; twice its array and a name
@@ -352,7 +353,8 @@ static void refuse_flags(void) {
     static const struct {
         fault_call call;
         int nth;
-    } failures[] = {{FAULT_FCNTL, 2}, {FAULT_FCNTL, 4}, {FAULT_FSTAT, 1}, {FAULT_FSTAT, 2}};
+    } failures[] = {{FAULT_FCNTL, 2}, {FAULT_FCNTL, 3}, {FAULT_FCNTL, 4},
+                    {FAULT_FCNTL, 6}, {FAULT_FSTAT, 1}, {FAULT_FSTAT, 2}};
     for (size_t i = 0; i < sizeof failures / sizeof failures[0]; i++) {
         place(two, 2);
         set_variables(own_process(), "2", NULL);
@@ -360,7 +362,7 @@ static void refuse_flags(void) {
         CHECK(!csc_inherited_from_environment(&error));
         fault_clear();
         CHECK(error == CSC_INHERITED_ERROR_DESCRIPTOR);
-        CHECK(fcntl(FIRST, F_GETFD) >= 0 && fcntl(FIRST + 1, F_GETFD) >= 0);
+        CHECK(fcntl(FIRST, F_GETFD) == 0 && fcntl(FIRST + 1, F_GETFD) == 0);
         for (int number = 0; number < 2; number++) {
             two[number] = FIRST + number;
         }
