@@ -119,13 +119,16 @@ static int receive_any(int control, int msec, packet *it) {
         return errno;
     }
     collect_descriptors(&message, it);
-    bool is_whole = (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0;
-    bool is_sound = is_whole && csc__handover_read(it->bytes, (size_t)length, &it->message) &&
-                    it->descriptor_count == it->message.count;
-    if (is_sound) {
+    bool is_sound = (message.msg_flags & MSG_TRUNC) == 0 &&
+                    csc__handover_read(it->bytes, (size_t)length, &it->message);
+    bool lacks_some = (message.msg_flags & MSG_CTRUNC) != 0;
+    if (is_sound && !lacks_some && it->descriptor_count == it->message.count) {
         return 0;
     }
     close_all(it);
+    if (is_sound && lacks_some && it->descriptor_count < it->message.count) {
+        return EMFILE; // the kernel drops those for which the process has no number
+    }
     return length == 0 ? ECONNRESET : EPROTO;
 }
 
@@ -138,13 +141,11 @@ static int receive_packet(int control, int msec, csc__handover_type type, packet
     return errnum;
 }
 
-// Of the socket's own family; 0 for what is not handed over.
+// Of a listening socket's own family.
 static uint8_t family_of(int descriptor) {
     int domain = 0;
     socklen_t length = sizeof domain;
-    if (getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &domain, &length) != 0) {
-        return 0;
-    }
+    getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &domain, &length);
     return domain == AF_INET    ? CSC_FAMILY_IPV4
            : domain == AF_INET6 ? CSC_FAMILY_IPV6
            : domain == AF_UNIX  ? CSC__HANDOVER_UNIX
@@ -236,7 +237,7 @@ static bool write_offer(packet *offer, const csc_handover_listener *listeners, s
     for (size_t i = 0; i < count; i++) {
         csc__handover_entry *entry = &offer->message.entries[i];
         size_t length = strlen(listeners[i].name);
-        if (length > CSC_HANDOVER_LONGEST_NAME) {
+        if (length > CSC_HANDOVER_LONGEST_NAME || !csc__is_listener(listeners[i].descriptor)) {
             return false;
         }
         memcpy(entry->name, listeners[i].name, length + 1);
@@ -338,9 +339,7 @@ static int add_all(const packet *it, csc_inherited *set) {
     size_t before = csc_inherited_count(set);
     for (size_t i = 0; i < it->descriptor_count; i++) {
         if (!csc_inherited_add(set, it->descriptors[i], it->message.entries[i].name)) {
-            for (size_t added = before; added < before + i; added++) {
-                csc_inherited_take(set, added);
-            }
+            csc__inherited_forget(set, before);
             return ENOMEM;
         }
     }

@@ -87,12 +87,15 @@ static void as_many_as_fit_are_handed_over(void **state) {
     csc_inherited_free(set);
 }
 
-static void what_is_no_socket_is_not_offered(void **state) {
+static void what_does_not_listen_is_not_offered(void **state) {
     fixture *it = *state;
-    csc_handover_listener listener = {"http", -1};
-    assert_int_equal(hand_over(handover_connect(it), &listener, 1, NULL), EINVAL);
-    listener.descriptor = fixture_own(it, open("/dev/null", O_RDONLY | O_CLOEXEC));
-    assert_int_equal(hand_over(handover_connect(it), &listener, 1, NULL), EINVAL);
+    const int others[] = {-1, fixture_own(it, open("/dev/null", O_RDONLY | O_CLOEXEC)),
+                          fixture_own(it, socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)),
+                          fixture_own(it, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0))};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        const csc_handover_listener listener = {"http", others[i]};
+        assert_int_equal(hand_over(handover_connect(it), &listener, 1, NULL), EINVAL);
+    }
 }
 
 typedef struct wrong {
@@ -265,8 +268,27 @@ static void no_memory_adds_nothing_and_closes_all(void **state) {
         int errnum = hand_over(handover_connect(it), listeners, 2, set);
         fault_clear();
         assert_int_equal(errnum, nth <= 4 ? ENOMEM : 0);
+        assert_int_equal(csc_inherited_count(set), errnum == 0 ? 2 : 0);
         assert_true(csc_inherited_is_listener(set, 0) == (errnum == 0));
         csc_inherited_free(set);
+    }
+}
+
+static void a_successor_without_room_for_descriptors_says_so(void **state) {
+    fixture *it = *state;
+    int listener = fixture_own(it, raw_listener("127.0.0.1", 5));
+    const csc_handover_listener listeners[] = {{"a", listener}, {"b", listener}, {"c", listener}};
+    for (int room = 0; room <= 3; room++) {
+        csc_inherited *set = csc_inherited_new();
+        handover_pair both = handover_connect(it);
+        handover_say_hello(both.successor);
+        assert_int_equal(csc_handover_offer(both.predecessor, listeners, 3, NULL), 0);
+        fixture_leave_descriptors(it, room);
+        int errnum = csc_handover_receive(both.successor, set, NULL);
+        assert_int_equal(errnum, room < 3 ? EMFILE : 0);
+        assert_int_equal(csc_inherited_count(set), room < 3 ? 0 : 3);
+        csc_inherited_free(set);
+        fixture_restore_descriptors(it);
     }
 }
 
@@ -274,7 +296,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         fact(sockets_arrive_with_their_names_and_are_the_same),
         fact(as_many_as_fit_are_handed_over),
-        fact(what_is_no_socket_is_not_offered),
+        fact(what_does_not_listen_is_not_offered),
         fact(a_list_that_is_not_as_it_should_be_is_refused_and_closed),
         fact(what_does_not_listen_is_refused_and_closed),
         fact(a_successor_of_another_version_is_refused),
@@ -282,6 +304,7 @@ int main(void) {
         fact(a_process_that_ends_is_noticed_at_once),
         fact(a_process_that_says_nothing_is_given_up_after_five_seconds),
         fact(no_memory_adds_nothing_and_closes_all),
+        fact(a_successor_without_room_for_descriptors_says_so),
     };
     return cmocka_run_group_tests_name("hot_restart", tests, NULL, NULL);
 }

@@ -39,7 +39,8 @@
  * - NULL for the server is allowed everywhere and means a server that could not be made: it does
  *   not listen, has nothing pending, its settings are what they are at first, and its error is
  *   CSC_ERROR_SOCKET_RESOURCE.
- * - Descriptors are close-on-exec and non-blocking from their first moment.
+ * - Descriptors are close-on-exec and non-blocking from their first moment; those of a hand-over,
+ *   whose functions wait, block.
  * - System calls: to listen, a server makes socket, setsockopt, bind, listen, getsockname,
  *   fstat, fcntl, getrlimit, timerfd_create, timerfd_settime and epoll_ctl; addresses with a
  *   scope make socket and ioctl; a child of fork() makes eventfd and dup3, and getpeername where

@@ -197,7 +197,8 @@ CSC_API int csc_handover_connect(const char *path, int *control);
  * @param set *borrowed*, for csc_server_listen_inherited(): of csc_inherited_new() or
  *   csc_inherited_from_environment()
  * @param values *borrowed*, to add those of the predecessor to; NULL where they are not needed
- * @return 0, or the errno of what failed: nothing was added to `set` then
+ * @return 0, or the errno of what failed: nothing was added to `set` then. EMFILE where the process
+ *   has no room for the descriptors
  */
 CSC_API int csc_handover_receive(int control, csc_inherited *set,
                                  csc_handover_values *CSC_NULLABLE values);
