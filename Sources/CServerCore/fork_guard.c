@@ -54,7 +54,6 @@ static void after_fork_in_child(void) {
     csc__private_fd nothing = first ? csc__private_eventfd(1) : CSC__NO_PRIVATE_FD;
     for (csc_server *server = first; server; server = server->next_listening) {
         server->inherited_by_fork = true;
-        server->socket.file.inode = 0; // the parent removes it
         server->placeholder.number = server->socket.private_fd;
         server->socket.private_fd = -1;
         replace(&server->placeholder, &nothing);

@@ -10,6 +10,7 @@
 #include "handover_values.h"
 #include "inherited.h"
 #include "readiness.h"
+#include "socket_file.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -267,12 +268,20 @@ int csc_handover_offer(int control, const csc_handover_listener *listeners, size
     if (errnum == 0) {
         errnum = send_values(control, values);
     }
-    return errnum == 0 ? send_packet(control, &offer) : errnum;
+    if (errnum == 0) {
+        csc__socket_files_offer(control, offer.descriptors, count); // before it has them
+        errnum = send_packet(control, &offer);
+    }
+    return errnum;
 }
 
 int csc_handover_wait_ready(int control, int msec) {
     packet ready;
-    return receive_packet(control, msec, CSC__HANDOVER_READY, &ready);
+    int errnum = receive_packet(control, msec, CSC__HANDOVER_READY, &ready);
+    if (errnum == 0) {
+        csc__socket_files_leave();
+    }
+    return errnum;
 }
 
 int csc_handover_drained(int control, uint64_t served, uint64_t cut) {

@@ -53,17 +53,21 @@ static bool make_way(const char *path, const csc__unix_name *name, csc__failure 
 static bool bind_file(csc__listening_socket *listening, const csc__path_request *request,
                       const csc__unix_name *name, csc__failure *failure) {
     int permissions = request->permissions < 0 ? CSC_PATH_PERMISSIONS : request->permissions;
+    bool has_file = !csc__is_abstract(request->path);
+    listening->file = has_file ? csc__socket_file_new(request->path) : NULL;
+    if (has_file && !listening->file) {
+        return fail(failure, CSC_CALL_PATH, errno);
+    }
     if (bind(listening->descriptor, (const struct sockaddr *)&name->address, name->length) != 0) {
         return fail(failure, CSC_CALL_BIND, errno);
     }
-    if (csc__is_abstract(request->path)) {
+    if (!has_file) {
         return true;
     }
-    memcpy(listening->path, request->path, strlen(request->path) + 1);
-    if (!csc__socket_file_find(listening->path, &listening->file)) {
+    if (!csc__socket_file_find(listening->file, listening->descriptor)) {
         return fail(failure, CSC_CALL_PATH, errno);
     }
-    return chmod(listening->path, (mode_t)permissions) == 0 || fail(failure, CSC_CALL_CHMOD, errno);
+    return chmod(request->path, (mode_t)permissions) == 0 || fail(failure, CSC_CALL_CHMOD, errno);
 }
 
 static bool open_at(csc__listening_socket *listening, const csc__path_request *request,

@@ -353,9 +353,10 @@ bool csc__listening_socket_listens(const csc__listening_socket *listening) {
     return read_option(listening->private_fd, SOL_SOCKET, SO_ACCEPTCONN, &value) && value;
 }
 
-void csc__listening_socket_remove_file(csc__listening_socket *listening) {
-    csc__socket_file_remove(listening->path, &listening->file);
-    listening->file.inode = 0;
+bool csc__listening_socket_remove_file(csc__listening_socket *listening) {
+    bool removed = csc__socket_file_remove(listening->file);
+    listening->file = NULL;
+    return removed;
 }
 
 void csc__listening_socket_release(csc__listening_socket *listening) {
@@ -369,6 +370,8 @@ int csc__listening_socket_forget(csc__listening_socket *listening) {
     int descriptor = listening->descriptor;
     bool is_ours = descriptor >= 0 && holder_of(listening, descriptor) == OURS;
     listening->descriptor = -1;
+    csc__socket_file_forget(listening->file);
+    listening->file = NULL;
     return is_ours ? descriptor : -1;
 }
 

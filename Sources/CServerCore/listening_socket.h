@@ -6,6 +6,7 @@
 #define CSC_LISTENING_SOCKET_H
 
 #include "CServerCore.h"
+#include "socket_file.h"
 #include "unix_socket.h"
 
 #include <sys/types.h>
@@ -17,7 +18,7 @@ typedef struct csc__listening_socket {
     ino_t inode;
     uint64_t cookie; // the kernel's number for the socket, for when the inode cannot be asked; or 0
     csc_address address;      // as the kernel reports it, port included
-    csc__socket_file file;    // that it has made, to be removed with it
+    csc__socket_file *file;   // owned; that it has made, to be removed with it; or NULL
     char path[CSC_PATH_SIZE]; // of a UNIX socket; "" for none
 } csc__listening_socket;
 
@@ -82,14 +83,14 @@ bool csc__listening_socket_was_taken(const csc__listening_socket *socket);
 // Asks the kernel. False as well when it cannot be asked.
 bool csc__listening_socket_listens(const csc__listening_socket *socket);
 
-// Removes the file that it has made, if that is still there: no client comes by it any more. While
-// the socket is open no other file can have that inode.
-void csc__listening_socket_remove_file(csc__listening_socket *socket);
+// Removes the file that it has made, if that is still there and not another process's. True where no
+// client comes by it any more. While the socket is open no other file can have that inode.
+bool csc__listening_socket_remove_file(csc__listening_socket *socket);
 
 // Closes the duplicate alone.
 void csc__listening_socket_release(csc__listening_socket *socket);
 
-// Forgets the number that the program knows. Returns it; -1 when it is no longer ours.
+// Forgets the file, and the number that the program knows. Returns it; -1 when it is no longer ours.
 int csc__listening_socket_forget(csc__listening_socket *socket);
 
 // Removes the file, and closes both numbers, but for one that is no longer ours.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// UNIX sockets: their paths, the files at them, and who the peer is.
+// UNIX sockets: their paths, what is there, and who the peer is.
 //
 // A socket's file outlives its process. It refuses connections then, but so does the file of a socket
 // between bind(2) and listen(2). So a server holds a lock from the look at the old file to listen(2).
@@ -121,27 +121,6 @@ csc__path_state csc__path_look(const char *path, const csc__unix_name *name) {
         return CSC__PATH_FOREIGN;
     }
     return status.st_uid == geteuid() ? ask(name) : CSC__PATH_OTHERS;
-}
-
-bool csc__socket_file_find(const char *path, csc__socket_file *file) {
-    struct stat status;
-    if (lstat(path, &status) != 0) {
-        return false;
-    }
-    if (!S_ISSOCK(status.st_mode)) {
-        errno = ENOTSOCK;
-        return false;
-    }
-    *file = (csc__socket_file){.device = status.st_dev, .inode = status.st_ino};
-    return true;
-}
-
-void csc__socket_file_remove(const char *path, const csc__socket_file *file) {
-    csc__socket_file now;
-    if (file->inode != 0 && csc__socket_file_find(path, &now) && now.device == file->device &&
-        now.inode == file->inode) {
-        unlink(path);
-    }
 }
 
 bool csc_peer_credentials(int descriptor, csc_credentials *credentials) {

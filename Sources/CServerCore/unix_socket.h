@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Paths of UNIX sockets, and the files there. Knows nothing of csc_server.
+// Paths of UNIX sockets, and what is there. Knows nothing of csc_server.
 #ifndef CSC_UNIX_SOCKET_H
 #define CSC_UNIX_SOCKET_H
 
@@ -9,12 +9,6 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/un.h>
-
-// Which file a socket has made at its path.
-typedef struct csc__socket_file {
-    dev_t device;
-    ino_t inode; // 0 for none
-} csc__socket_file;
 
 typedef struct csc__unix_name {
     struct sockaddr_un address;
@@ -45,11 +39,5 @@ typedef enum csc__path_state {
 } csc__path_state;
 
 csc__path_state csc__path_look(const char *path, const csc__unix_name *name);
-
-// Which socket is there now; false with errno.
-bool csc__socket_file_find(const char *path, csc__socket_file *file);
-
-// Removes the file, if it is still this one.
-void csc__socket_file_remove(const char *path, const csc__socket_file *file);
 
 #endif

@@ -2,6 +2,7 @@
 
 // Listening sockets that one process hands over to the next, and what the two say to each other.
 
+#include "folder.h"
 #include "handover_pair.h"
 
 #include <errno.h>
@@ -11,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 static ino_t inode_of(int descriptor) {
     struct stat status;
@@ -292,6 +294,76 @@ static void a_successor_without_room_for_descriptors_says_so(void **state) {
     }
 }
 
+// A server at a path, whose socket a successor has received.
+static handover_pair offer_path(fixture *it, const char *path, csc_inherited *set) {
+    handover_pair both = handover_connect(it);
+    assert_true(csc_server_listen_path(it->server, path, -1, false));
+    const csc_handover_listener listener = {"web", csc_server_descriptor(it->server)};
+    char second_hello[64];
+    assert_int_equal(hand_over(both, &listener, 1, set), 0);
+    assert_true(recv(both.predecessor, second_hello, sizeof second_hello, 0) > 0);
+    return both;
+}
+
+static void the_file_of_a_socket_is_the_successors(void **state) {
+    fixture *it = *state;
+    static void (*const ends[])(csc_server *) = {csc_server_close, csc_server_finish};
+    for (int way = 0; way < 4; way++) {
+        folder at = folder_make();
+        csc_address none = {.family = CSC_FAMILY_NONE};
+        csc_inherited *set = csc_inherited_new();
+        csc_server *successor = csc_server_new(NULL);
+        handover_pair both = offer_path(it, at.path, set);
+        assert_true(csc_server_listen_inherited(successor, set, "web", &none));
+        if (way < 2) {
+            assert_int_equal(csc_handover_ready(both.successor), 0);
+            assert_int_equal(csc_handover_wait_ready(both.predecessor, -1), 0);
+            fixture_close(it, both.predecessor);
+        } // else it ends before it has heard of that
+        ends[way % 2](it->server);
+        fixture_own(it, connect_to_path(at.path));
+        assert_true(csc_server_wait(successor, 10000, NULL));
+        csc_server_free(successor);
+        csc_inherited_free(set);
+        assert_int_equal(unlink(at.path), 0);
+        folder_remove(&at);
+    }
+}
+
+static void without_a_successor_the_file_is_removed(void **state) {
+    fixture *it = *state;
+    for (int way = 0; way < 2; way++) {
+        folder at = folder_make();
+        csc_inherited *set = csc_inherited_new();
+        handover_pair both = offer_path(it, at.path, set);
+        csc_inherited_free(set);
+        assert_int_equal(csc_handover_wait_ready(both.predecessor, 0), ETIMEDOUT);
+        fixture_close(it, way == 0 ? both.predecessor : both.successor);
+        csc_server_close(it->server);
+        folder_remove(&at); // fails where the file is left
+    }
+}
+
+static void only_files_that_were_offered_are_the_successors(void **state) {
+    fixture *it = *state;
+    folder at = folder_make();
+    folder other_at = folder_make();
+    csc_inherited *set = csc_inherited_new();
+    csc_server *other = csc_server_new(NULL);
+    assert_true(csc_server_listen_path(other, other_at.path, -1, false));
+    handover_pair both = offer_path(it, at.path, set);
+    assert_int_equal(csc_handover_ready(both.successor), 0);
+    assert_int_equal(csc_handover_wait_ready(both.predecessor, -1), 0);
+    csc_server_free(other);
+    folder_remove(&other_at);
+    csc_server_close(it->server);
+    csc_inherited_free(set);
+    // Nothing listens any more: the next server replaces it, and removes its own.
+    assert_true(csc_server_listen_path(it->server, at.path, -1, false));
+    csc_server_close(it->server);
+    folder_remove(&at);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(sockets_arrive_with_their_names_and_are_the_same),
@@ -305,6 +377,9 @@ int main(void) {
         fact(a_process_that_says_nothing_is_given_up_after_five_seconds),
         fact(no_memory_adds_nothing_and_closes_all),
         fact(a_successor_without_room_for_descriptors_says_so),
+        fact(the_file_of_a_socket_is_the_successors),
+        fact(without_a_successor_the_file_is_removed),
+        fact(only_files_that_were_offered_are_the_successors),
     };
     return cmocka_run_group_tests_name("hot_restart", tests, NULL, NULL);
 }

@@ -47,7 +47,8 @@
  *   it ends a member of a group. A group makes an eventfd, with fcntl and epoll_ctl, for its
  *   acceptor and for each member; so does csc_server_set_budget(). csc_server_open_sockets() for
  *   several reads /proc: openat, newfstatat. csc_server_listen_path() makes newfstatat, geteuid,
- *   connect, chmod and unlink beside, and newfstatat and unlink where such a server stops listening;
+ *   connect, chmod and unlink beside, and getcwd for a relative path; where such a server stops
+ *   listening newfstatat, unlink, and where its socket was offered to a successor fstat and poll;
  *   csc_peer_credentials() makes getsockopt. Once it listens, a server makes accept4, epoll_wait
  *   and epoll_ctl (by libevent), poll, read, fstat, fcntl, getsockopt, clock_gettime, close, and
  *   what malloc() and mutexes need; timerfd_settime and write where other threads end

@@ -21,7 +21,8 @@ CSC_ASSUME_NONNULL
  * A process that serves, the predecessor, passes its listening sockets to a new one, its successor,
  * over a unix-domain socket of sequenced packets. Both accept from the same queues until the
  * successor has said that it is ready; then the predecessor stops accepting, and drains. No client
- * is refused, reset or left waiting in between. Connections stay where they are.
+ * is refused, reset or left waiting in between. Connections stay where they are. So does the file of
+ * a UNIX socket: it is the successor's then, see csc_handover_offer().
  *
  * | Predecessor | Successor |
  * | --- | --- |
@@ -159,6 +160,12 @@ CSC_API int csc_handover_accept(int listener, int msec, int *control);
 /**
  * Sends values and the listening sockets to a successor when that has said hello. Both have them
  * then.
+ *
+ * The file that csc_server_listen_path() has made for one of them is not removed by the server of
+ * this process from then on, for good once a csc_handover_wait_ready() has returned 0. Before, where
+ * `control` is closed or the successor has ended, it is removed again as without a hand-over. The
+ * successor leaves it, too, as that of any socket which it adopts: when nothing listens any more,
+ * the next csc_server_listen_path() replaces it.
  *
  * @param control of csc_handover_accept(), or one end of a socketpair() of SOCK_SEQPACKET
  * @param listeners *borrowed*

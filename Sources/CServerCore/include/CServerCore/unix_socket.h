@@ -40,8 +40,9 @@ CSC_ASSUME_NONNULL
  * Listens at a path, with a UNIX stream socket (QLocalServer::listen).
  *
  * The file is made without a moment in which others than those with permission could connect. When
- * the server stops listening it is removed, if it is still the one that was made; not where
- * csc_server_release() stops it, and not in a child of fork().
+ * the server stops listening it is removed, if it is still the one that was made, wherever the
+ * working directory is then; not where csc_server_release() stops it, not in a child of fork(), and
+ * not once a successor has the socket, as csc_handover_offer() says.
  *
  * A socket of the process's own user at the path that refuses connections is what a server has left
  * that ended without removing it: it is removed, unless `keep_stale`. Anything else at the path is
