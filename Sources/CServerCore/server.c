@@ -29,7 +29,9 @@
 #include "state.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -117,17 +119,29 @@ int csc_server_release(csc_server *server) {
     return descriptor;
 }
 
+// How many connections a queue holds at most: one more than its length, which the system limits.
+static uint64_t longest_queue(void) {
+    uint64_t limit = 0;
+    FILE *file = fopen("/proc/sys/net/core/somaxconn", "re");
+    bool is_known = file && fscanf(file, "%" SCNu64, &limit) == 1;
+    if (file) {
+        fclose(file);
+    }
+    return (is_known && limit > SOMAXCONN ? limit : SOMAXCONN) + 1;
+}
+
 // How many connections the kernel holds; where it does not say, how many it may hold.
 static uint64_t length_of_queue(const csc_server *server) {
     csc_statistics now;
     csc_server_statistics(server, &now, sizeof now);
-    return now.accept_queue_limit > 0 ? now.accept_queue : SOMAXCONN;
+    return now.accept_queue_limit > 0 ? now.accept_queue : longest_queue();
 }
 
-// Counted once and not until the queue is empty: clients may come faster than they are accepted.
-static void accept_rest(csc_server *server) {
+// Counted once and not until the queue is empty: clients may come faster than they are accepted,
+// but for those of a file that is gone.
+static void accept_rest(csc_server *server, bool file_is_gone) {
     uint64_t generation = server->generation;
-    uint64_t queued = length_of_queue(server);
+    uint64_t queued = file_is_gone ? UINT64_MAX : length_of_queue(server);
     csc__outcome outcome = CSC__TOOK;
     server->reserve_watermark = INT_MAX; // the reserve is a limit, too
     while (queued > 0 && generation == server->generation && outcome <= CSC__TURNED_AWAY &&
@@ -155,9 +169,9 @@ void csc_server_finish(csc_server *server) {
     server->finishing = true;
     while (csc__server_is_listening(server) && csc__is_finishing(server)) {
         uint64_t generation = server->generation;
-        csc__listening_socket_remove_file(
-            &server->socket); // whom accepting would miss, it would reset
-        accept_rest(server);
+        // Whom accepting would miss, it would reset.
+        bool file_is_gone = csc__listening_socket_remove_file(&server->socket);
+        accept_rest(server, file_is_gone);
         // A callback may have closed the server already, and even listened on another socket.
         if (generation == server->generation) {
             csc__accept_close(server);

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -157,6 +158,46 @@ static void finishing_takes_the_queue_and_no_client_more(void **state) {
     folder_remove(&at);
 }
 
+static void close_at_once(csc_server *server, const csc_connection *connection, void *context) {
+    ++*(int *)context;
+    close(connection->descriptor);
+    csc_server_connection_ended(server);
+}
+
+// The queue of a UNIX socket holds one more than its length.
+static void finishing_takes_a_full_queue(void **state) {
+    enum { MOST = 10000 };
+    fixture *it = *state;
+    folder at = folder_make();
+    char name[64];
+    snprintf(name, sizeof name, "@tcpserverkit/%d/full", (int)getpid());
+    const char *const places[] = {at.path, name};
+    int *clients = calloc(MOST, sizeof *clients);
+    assert_non_null(clients);
+    for (int place = 0; place < 2; place++) {
+        int taken = 0;
+        int count = 0;
+        csc_server_on_incoming_connection(it->server, close_at_once, &taken);
+        listen_at(it, places[place]);
+        while (count < MOST && (clients[count] = connect_to_path(places[place])) >= 0) {
+            count++;
+        }
+        bool is_full = count < MOST && errno == EAGAIN;
+        csc_server_finish(it->server);
+        for (int index = 0; index < count; index++) {
+            close(clients[index]);
+        }
+        assert_int_equal(taken, count);
+        if (!is_full) {
+            free(clients);
+            folder_remove(&at);
+            skip(); // for lack of descriptors, or the queue is longer here
+        }
+    }
+    free(clients);
+    folder_remove(&at);
+}
+
 static void connect_meanwhile(csc_server *server, void *context) {
     (void)server;
     int client = connect_to_path(context);
@@ -295,6 +336,7 @@ int main(void) {
         fact(an_abstract_name_is_written_with_signs_for_its_nuls),
         fact(a_rejected_client_is_reported),
         fact(finishing_takes_the_queue_and_no_client_more),
+        fact(finishing_takes_a_full_queue),
         fact(while_it_finishes_no_client_comes),
         fact(a_socket_that_was_shut_down_is_noticed),
         fact(a_socket_that_was_shut_down_in_a_pause_is_noticed),

@@ -48,7 +48,9 @@
  *   acceptor and for each member; so does csc_server_set_budget(). csc_server_open_sockets() for
  *   several reads /proc: openat, newfstatat. csc_server_listen_path() makes newfstatat, geteuid,
  *   connect, chmod and unlink beside, and getcwd for a relative path; where such a server stops
- *   listening newfstatat, unlink, and where its socket was offered to a successor fstat and poll;
+ *   listening newfstatat, unlink, and where its socket was offered to a successor fstat and poll.
+ *   Without a file that it removes, csc_server_finish() of a UNIX socket reads
+ *   /proc/sys/net/core/somaxconn: openat, newfstatat;
  *   csc_peer_credentials() makes getsockopt. Once it listens, a server makes accept4, epoll_wait
  *   and epoll_ctl (by libevent), poll, read, fstat, fcntl, getsockopt, clock_gettime, close, and
  *   what malloc() and mutexes need; timerfd_settime and write where other threads end

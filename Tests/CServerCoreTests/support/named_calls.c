@@ -79,6 +79,7 @@ const named_call named_calls[] = {
     {"ioctl", SYS_ioctl, false},
     {"connect", SYS_connect, false},
     {"geteuid", SYS_geteuid, false},
+    {"getcwd", SYS_getcwd, false},
     {"newfstatat", SYS_newfstatat, true},
 #ifdef SYS_chmod
     {"chmod", SYS_chmod, false},
