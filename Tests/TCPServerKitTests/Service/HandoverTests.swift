@@ -90,6 +90,33 @@ struct HandoverTests {
     }
   }
 
+  @Test("At a path the successor is found when its predecessor has finished", arguments: [true, false])
+  func takesOverPath(isReady: Bool) async throws {
+    try await onLoops(1) { loops in
+      let folder = try TemporaryFolder()
+      let (path, place) = (folder.path + "/control", folder.path + "/server")
+      defer { unsafe unlink(folder.path + "/control") }
+      let first = TCPServerGroup(on: loops)
+      try await first.listen(path: place)
+      let waiting = try await offered(["http": first], at: path)
+      let inherited = InheritedSockets()
+      let predecessor = try #require(try await takeOver(at: path, into: inherited))
+      if isReady {
+        try predecessor.ready()
+        _ = try await waiting.value
+      } else {
+        // The old process stops waiting, as one that ends: the new one has the socket, but not the file.
+        waiting.cancel()
+        _ = await waiting.result
+      }
+      first.finish()
+      try await until { !first.isListening }
+      try await first.withServers { _, _ in }
+      #expect((PlainClient(path: place) != nil) == isReady)
+      #expect((unsafe unlink(place) == 0) == isReady)
+    }
+  }
+
   @Test("Where no process offers its sockets there is no predecessor")
   func none() async throws {
     let folder = try TemporaryFolder()
