@@ -47,8 +47,8 @@ extension EventBase {
   /// Runs a loop on a thread of its own while `body` runs as a task on it, and joins the thread. ``stop()`` does not
   /// end it: the body does. What was written is delivered then, as at the end of ``run(_:)``.
   ///
-  /// - Parameter body: is given the event base, on its thread. It waits for the tasks it starts: one that is
-  ///   still suspended when it returns has no loop to go on with.
+  /// - Parameter body: is given the event base, on its thread. It waits for the tasks it starts: one that waits
+  ///   for a socket when it returns, or later, gets an error.
   /// - Throws: what `body` throws; ``SocketError/socketResource`` when there is no thread or descriptor.
   ///
   /// ## Cancellation

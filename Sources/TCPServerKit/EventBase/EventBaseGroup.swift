@@ -51,7 +51,7 @@ public final class EventBaseGroup: Sendable {
   ///     affinity mask, or fewer where its control group has a quota.
   ///   - pinning: which processors the threads run on.
   ///   - accepting: which loop accepts connections.
-  ///   - body: waits for the tasks it starts: one that is still suspended when it returns has no loop to go on with.
+  ///   - body: waits for the tasks it starts: one that waits for a socket when it returns, or later, gets an error.
   /// - Throws: what `body` throws; ``SocketError/socketResource`` when there are not so many threads or descriptors.
   @available(*, noasync, message: "It blocks its thread: use EventBaseGroup.withThreads(_:)")
   public static func run<Success: Sendable>(
@@ -75,7 +75,7 @@ public final class EventBaseGroup: Sendable {
   ///   - loops: as for ``run(loops:pinning:accepting:_:)``, as are the others.
   ///   - pinning: which processors the threads run on.
   ///   - accepting: which loop accepts connections.
-  ///   - body: waits for the tasks it starts: one that is still suspended when it returns has no loop to go on with.
+  ///   - body: waits for the tasks it starts: one that waits for a socket when it returns, or later, gets an error.
   /// - Throws: what `body` throws; ``SocketError/socketResource`` when there are not so many threads or descriptors.
   ///
   /// ## Cancellation
