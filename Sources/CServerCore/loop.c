@@ -121,8 +121,11 @@ bool csc__tend(csc_server *server, int64_t now) {
     uint64_t generation = server->generation;
     csc__collect_ended(server);
     csc__prefaces_expire(server);
-    if (server->group) {
+    if (server->group && generation == server->generation) {
         csc__group_look(server->group); // no event does in a wait
+    }
+    if (generation != server->generation) {
+        return false; // a callback has closed the server, or freed it
     }
     if (csc__pause_is_over(&server->pause, now) && end_back_off(server)) {
         csc__settle(server);

@@ -70,6 +70,35 @@ static void what_is_on_its_way_to_a_member_that_ends_is_freed(void **state) {
     group_teardown(group);
 }
 
+static void free_it(csc_server *server, const csc_rejection *rejection, void *context) {
+    fixture *it = context;
+    (void)rejection;
+    it->server = NULL;
+    csc_server_free(server);
+}
+
+static test_group *set_up_one_whose_acceptor_is_freed(fixture *it) {
+    fault_stop_clock();
+    test_group *group = group_setup(it, 1);
+    fixture_watch(it);
+    proxies_require(it->server);
+    csc_server_on_rejected(it->server, free_it, it);
+    proxies_connect(it, "");
+    fixture_run_ready(it);
+    assert_int_equal(group_statistics(group).in_preface, 1);
+    return group;
+}
+
+static void an_acceptor_may_be_freed_at_the_deadline_of_one_in_a_wait(void **state) {
+    fixture *it = *state;
+    test_group *group = set_up_one_whose_acceptor_is_freed(it);
+    fault_skip_waits(true);
+    assert_false(csc_server_wait(it->server, 6000, NULL));
+    fault_skip_waits(false);
+    assert_null(it->server);
+    group_teardown(group);
+}
+
 static void each_has_a_place_of_a_budget(void **state) {
     test_budget *all = budget_setup(*state, 1);
     fixture *it = all->it;
@@ -152,6 +181,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         fact(a_groups_acceptor_reads_headers_for_its_members),
         fact(what_is_on_its_way_to_a_member_that_ends_is_freed),
+        fact(an_acceptor_may_be_freed_at_the_deadline_of_one_in_a_wait),
         fact(each_has_a_place_of_a_budget),
         fact(a_child_takes_nothing_from_its_parent),
     };
