@@ -203,23 +203,30 @@ static void on_retry(evutil_socket_t descriptor, short events, void *context) {
     csc__server_leave(server);
 }
 
+static void look_after(csc_server *server) {
+    int64_t now = csc__monotonic_milliseconds();
+    if (!look_after_socket(server, now) && csc__pause_is_over(&server->pause, now) &&
+        !server->pause.strict) {
+        retry(server); // there was no memory for its timer
+    }
+    csc__look_for_place(server); // the loop that was woken for one may be stuck
+    if (now >= csc__pace_deadline(server)) {
+        csc__settle(server); // there was no memory for its timer
+    }
+}
+
 static void on_watchdog(evutil_socket_t descriptor, short events, void *context) {
     (void)descriptor, (void)events;
     csc_server *server = context;
     csc__server_enter(server);
     atomic_store_explicit(&server->thread, pthread_self(), memory_order_relaxed);
     if (!was_abandoned(server)) {
+        uint64_t generation = server->generation;
         csc__watchdog_reset(&server->watchdog);
         csc__collect_ended(server);
         csc__prefaces_expire(server);
-        int64_t now = csc__monotonic_milliseconds();
-        if (!look_after_socket(server, now) && csc__pause_is_over(&server->pause, now) &&
-            !server->pause.strict) {
-            retry(server); // there was no memory for its timer
-        }
-        csc__look_for_place(server); // the loop that was woken for one may be stuck
-        if (now >= csc__pace_deadline(server)) {
-            csc__settle(server); // there was no memory for its timer
+        if (generation == server->generation) { // no callback has closed the server, or freed it
+            look_after(server);
         }
     }
     csc__server_leave(server);

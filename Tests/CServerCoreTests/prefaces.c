@@ -269,7 +269,8 @@ static void a_callback_may_close_or_free_the_server(void **state) {
         int second = proxies_connect(it, "");
         fixture_run_ready(it);
         now.operation = operations[i % 2];
-        if (i / 2 == 0) { // the report of a rejection
+        if (i / 2 == 0) {              // the report of a rejection
+            now.admission = CSC_CLOSE; // lets it operate
             fault_advance_clock(5001);
         } else if (i / 2 == 1) { // the end of the last one
             csc_server_on_prefaces_over(it->server, on_over, &now);
@@ -280,6 +281,9 @@ static void a_callback_may_close_or_free_the_server(void **state) {
             proxies_send(first, V1_HEADER, V1_HEADER_SIZE);
         }
         fixture_run_ready(it);
+        assert_true(i / 2 > 0 || !now.operation); // it has come
+        assert_int_equal(it->accept_errors, 0);
+        assert_true(!it->server || fixture_statistics(it).listener_errors == 0);
         fixture_free_server(it);
     }
 }

@@ -99,6 +99,16 @@ static void an_acceptor_may_be_freed_at_the_deadline_of_one_in_a_wait(void **sta
     group_teardown(group);
 }
 
+// The look at the socket, once a second, is due in the same turn.
+static void so_it_may_on_the_loop(void **state) {
+    fixture *it = *state;
+    test_group *group = set_up_one_whose_acceptor_is_freed(it);
+    fault_advance_clock(6000);
+    fixture_run_ready(it);
+    assert_null(it->server);
+    group_teardown(group);
+}
+
 static void each_has_a_place_of_a_budget(void **state) {
     test_budget *all = budget_setup(*state, 1);
     fixture *it = all->it;
@@ -182,6 +192,7 @@ int main(void) {
         fact(a_groups_acceptor_reads_headers_for_its_members),
         fact(what_is_on_its_way_to_a_member_that_ends_is_freed),
         fact(an_acceptor_may_be_freed_at_the_deadline_of_one_in_a_wait),
+        fact(so_it_may_on_the_loop),
         fact(each_has_a_place_of_a_budget),
         fact(a_child_takes_nothing_from_its_parent),
     };
