@@ -8,6 +8,7 @@
 #include "group_state.h"
 #include "server_type.h"
 #include "settle.h"
+#include "state.h"
 
 #include <limits.h>
 
@@ -71,10 +72,12 @@ void csc_server_on_socket(csc_server *server, csc_socket_fn callback, void *cont
 void csc_server_set_max_pending(csc_server *server, int count) {
     if (server) {
         server->max_pending = count;
+        csc__server_enter(server); // the accept error callback may free it
         csc__settle(server);
         if (server->group) {
             csc__group_look_soon(server->group);
         }
+        csc__server_leave(server);
     }
 }
 

@@ -473,6 +473,25 @@ static void a_loop_that_cannot_watch_again_backs_off(void **state) {
     assert_int_equal(it->accept_errors, 1);
 }
 
+static void free_it(csc_server *server, csc_error error, void *context) {
+    fixture *it = context;
+    it->accept_error = error;
+    it->server = NULL;
+    csc_server_free(server);
+}
+
+static void the_report_of_that_may_free_the_server(void **state) {
+    fixture *it = *state;
+    csc_server_set_max_pending(it->server, 0);
+    start_failing(it);
+    fixture_run_ready(it); // until the loop does not watch the socket any more
+    csc_server_on_accept_error(it->server, free_it, it);
+    fault_fail(FAULT_EPOLL_CTL, 1, 2, ENOSPC);
+    csc_server_set_max_pending(it->server, 1);
+    assert_null(it->server);
+    assert_int_equal(it->accept_error, CSC_ERROR_SOCKET_RESOURCE);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(a_peers_error_is_passed_over),
@@ -500,6 +519,7 @@ int main(void) {
         fact(not_supported_breaks_only_a_socket_that_no_longer_listens),
         fact(a_listener_that_was_shut_down_stops_the_server),
         fact(a_loop_that_cannot_watch_again_backs_off),
+        fact(the_report_of_that_may_free_the_server),
     };
     return cmocka_run_group_tests_name("accept errors", tests, NULL, NULL);
 }
