@@ -88,6 +88,7 @@ struct csc__prefaces {
     csc__preface_list spoken;
     struct event *timer; // for the first of all; NULL without a loop
     bool timer_runs;
+    bool end_due; // one has begun, and the end of all has not been reported since
     void (*readable)(int, short, void *); // of the events; the context is the csc__preface
     struct pollfd *entries;               // of a wait
     size_t entry_capacity;

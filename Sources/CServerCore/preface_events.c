@@ -7,6 +7,7 @@
 
 #include "accept.h"
 #include "fork_guard.h"
+#include "group_state.h"
 #include "outcome.h"
 #include "preface.h"
 #include "preface_list.h"
@@ -24,14 +25,14 @@ enum { OWN_ENTRIES = 2 };
 // True when a connection was taken.
 static bool go_on(csc__preface *it) {
     csc_server *server = it->server;
-    uint64_t before = server->statistics.in_preface;
     csc_connection connection;
     bool taken = false;
     if (csc__preface_step(it, &connection)) {
         taken = csc__step_past_preface(server, &connection) == CSC__TOOK;
         csc__settle(server);
+        csc__group_publish(server);
     }
-    csc__prefaces_note_end(server, before);
+    csc__prefaces_note_end(server);
     return taken;
 }
 

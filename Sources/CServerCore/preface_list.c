@@ -206,6 +206,7 @@ static bool keep(csc_server *server, const csc_connection *connection, void *sta
     append(&stage->all, it, CSC__IN_ALL);
     append(kind_of(stage, it), it, CSC__OF_KIND);
     server->statistics.in_preface++;
+    stage->end_due = true;
     note_time(stage);
     return true;
 }
@@ -227,6 +228,7 @@ static bool keep_or_end(csc_server *server, const csc_connection *connection, vo
     csc__group_publish(server);
     if (is_full) {
         end(server, &dropped, CSC__PREFACE_DROPPED, &no_fault);
+        csc__prefaces_note_end(server); // there may have been no memory for the other
     }
     return false;
 }
@@ -282,7 +284,6 @@ void csc__prefaces_expire(csc_server *server) {
     if (!stage) {
         return;
     }
-    uint64_t before = server->statistics.in_preface;
     int64_t now = csc__monotonic_milliseconds();
     // A callback may end all.
     while (stage->all.first && stage->all.first->started + stage->timeout <= now) {
@@ -290,13 +291,14 @@ void csc__prefaces_expire(csc_server *server) {
         end(server, &connection, CSC__PREFACE_TIMED_OUT, &no_fault);
     }
     note_time(stage);
-    csc__prefaces_note_end(server, before);
+    csc__prefaces_note_end(server);
 }
 
-void csc__prefaces_note_end(csc_server *server, uint64_t before) {
-    if (server->statistics.in_preface < before) {
-        csc__group_publish(server);
-        if (server->statistics.in_preface == 0 && server->prefaces_over && !server->freed) {
+void csc__prefaces_note_end(csc_server *server) {
+    struct csc__prefaces *stage = server->prefaces;
+    if (server->statistics.in_preface == 0 && stage->end_due) {
+        stage->end_due = false;
+        if (server->prefaces_over) {
             server->prefaces_over(server, server->prefaces_over_context);
         }
     }
@@ -326,6 +328,7 @@ void csc__prefaces_end_all(csc_server *server, bool is_inherited) {
         server->statistics.discarded_on_close++;
         csc__end_connections(server, 1);
     }
+    stage->end_due = false;
     if (stage->timer) {
         event_del(stage->timer);
         stage->timer_runs = false;

@@ -22,8 +22,8 @@ int64_t csc__prefaces_deadline(const csc_server *server);
 // Ends all, because the server closes. `is_inherited`: in a child of fork(), whose epoll is its parent's.
 void csc__prefaces_end_all(csc_server *server, bool is_inherited);
 
-// To be called where there were so many: reports that none is left.
-void csc__prefaces_note_end(csc_server *server, uint64_t before);
+// To be called after each that has left the preface: reports once that none is left.
+void csc__prefaces_note_end(csc_server *server);
 
 // In a child of fork(): what the parent's epoll knows by the numbers of these sockets refers to
 // `nothing` in the child.

@@ -378,6 +378,65 @@ static void a_callback_of_a_wait_may_wait_and_close(void **state) {
     }
 }
 
+static void take_and_wait(scene *now, csc_server *server) {
+    now->operation = NULL;
+    csc_proxied_free(fixture_take(now->it).proxied);
+    csc_server_wait(server, 0, NULL);
+}
+
+// Two proxies send their headers; the callback for the first client operates. Returns how often the
+// end was reported.
+static int count_ends(fixture *it, void (*operation)(scene *, csc_server *)) {
+    scene now;
+    int ends = 0;
+    proxies_start_patiently(it, &now);
+    csc_server_on_new_connection(it->server, on_new_wait, &now);
+    csc_server_on_prefaces_over(it->server, count_end, &ends);
+    int proxies[] = {proxies_connect(it, ""), proxies_connect(it, "")};
+    fixture_run_ready(it);
+    assert_int_equal(fixture_statistics(it).in_preface, 2);
+    now.operation = operation;
+    proxies_send(proxies[0], V1_HEADER, V1_HEADER_SIZE);
+    proxies_send(proxies[1], V1_HEADER, V1_HEADER_SIZE);
+    fixture_run_ready(it);
+    assert_null(now.operation);
+    assert_int_equal(fixture_statistics(it).in_preface, 0);
+    csc_server_close(it->server);
+    return ends;
+}
+
+static void close_once(scene *now, csc_server *server) {
+    now->operation = NULL;
+    csc_server_close(server);
+}
+
+static void their_end_is_reported_once_and_not_by_closing(void **state) {
+    fixture *it = *state;
+    assert_int_equal(count_ends(it, take_and_wait), 1);
+    assert_int_equal(count_ends(it, close_once), 0);
+    assert_int_equal(count_ends(it, wait_within), 1);
+}
+
+static void their_end_comes_with_the_last_although_another_was_to_take_its_place(void **state) {
+    fixture *it = *state;
+    scene now;
+    int ends = 0;
+    if (!fault_counts_allocations()) {
+        skip();
+    }
+    csc_server_set_max_prefaces(it->server, 1);
+    proxies_start_patiently(it, &now);
+    csc_server_on_prefaces_over(it->server, count_end, &ends);
+    proxies_connect(it, "");
+    fixture_run_ready(it);
+    proxies_connect(it, "");
+    fault_fail_allocation(1, 1);
+    fixture_run_ready(it);
+    fault_clear();
+    assert_int_equal(now.rejected, 2);
+    assert_int_equal(ends, 1);
+}
+
 static void without_memory_a_peer_is_rejected(void **state) {
     fixture *it = *state;
     scene now;
@@ -475,6 +534,8 @@ int main(void) {
         fact_without_base(a_wait_goes_on_for_them_when_the_server_has_finished),
         fact(a_callback_of_a_wait_may_wait_and_close),
         fact_without_base(a_callback_of_a_wait_may_wait_and_close),
+        fact(their_end_is_reported_once_and_not_by_closing),
+        fact(their_end_comes_with_the_last_although_another_was_to_take_its_place),
         fact(without_memory_a_peer_is_rejected),
         fact(without_memory_headers_are_not_required),
         fact_without_base(a_wait_without_memory_fails_and_the_next_goes_on),
