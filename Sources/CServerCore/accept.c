@@ -61,6 +61,9 @@ void csc__settle_for_room(csc_server *server) {
         csc__settle(server);
     } else {
         csc__settle_soon(server);
+        if (server->published) {
+            csc__group_publish_flow(server);
+        }
     }
 }
 
@@ -125,6 +128,7 @@ static void turn_away(csc_server *server, const csc_connection *connection,
         close(connection->descriptor);
         csc_proxied_free(connection->proxied);
         csc__source_end(server, connection);
+        csc__group_publish(server); // what close published was before this
     }
 }
 

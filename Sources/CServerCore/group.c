@@ -173,6 +173,7 @@ bool csc_group_add(csc_group *group, csc_server *server) {
     csc__member_count_others(member, server->statistics.accepted, server->live);
     csc__set_limits(server);
     csc__settle(server);
+    csc__group_publish(server); // what it has counted so far
     return true;
 }
 

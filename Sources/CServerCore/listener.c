@@ -169,4 +169,5 @@ void csc__listener_stop(csc_server *server) {
     server->retry = NULL;
     server->listener_enabled = false;
     server->poll_event_added = false;
+    server->accept_budget = 0; // a step that has not ended settles, and publishes what it counts
 }

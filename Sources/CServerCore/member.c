@@ -83,8 +83,8 @@ void csc__member_receive_all(csc_server *server) {
         receive_or_discard(server, &connection);
     }
     server->finishing = false;
+    csc__settle(server); // the limits hold again
     if (!server->freed) {
-        csc__settle(server); // the limits hold again
         csc__group_offer_room(server->member->group);
     }
     csc__server_leave(server);

@@ -244,6 +244,59 @@ static void what_is_added_takes_places_at_once(void **state) {
     group_teardown(group);
 }
 
+static csc_admission close_and_admit(csc_server *server, const csc_address *peer, void *context) {
+    (void)peer, (void)context;
+    csc_server_close(server);
+    return CSC_ADMIT;
+}
+
+static void so_do_those_for_whom_it_was_closed(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 1);
+    csc_server_on_admission(it->server, close_and_admit, NULL);
+    fixture_connect(it);
+    group_run_acceptor(group);
+    assert_false(csc_server_is_listening(it->server));
+    assert_int_equal(group_statistics(group).discarded_on_close, 1);
+    group_teardown(group);
+}
+
+static csc_admission admit_nobody(csc_server *server, const csc_address *peer, void *context) {
+    (void)server, (void)peer, (void)context;
+    return CSC_CLOSE;
+}
+
+static void so_do_those_that_a_member_rejected_before_it_was_one(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 0);
+    csc_server *server = csc_server_new(it->base);
+    csc_connection connection = pair_with(it);
+    csc_server_on_admission(server, admit_nobody, NULL);
+    assert_true(csc_server_inject(server, &connection));
+    assert_true(csc_group_add(group->group, server));
+    group->members[group->count++] = (test_member){.base = it->base, .server = server};
+    assert_int_equal(group_statistics(group).rejected_by_admission, 1);
+    group_teardown(group);
+}
+
+static void own_and_free(csc_server *server, const csc_connection *connection, void *context) {
+    fixture_own(context, connection->descriptor);
+    csc_server_free(server);
+}
+
+static void so_does_the_one_for_which_a_member_was_freed(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 1);
+    csc_server *member = group->members[0].server;
+    csc_server_on_incoming_connection(member, own_and_free, it);
+    group_connect(group, 2);
+    group->members[0].server = NULL;
+    csc_server_finish(member);
+    assert_int_equal(group_statistics(group).delivered, 1);
+    assert_int_equal(group_statistics(group).discarded_on_close, 1);
+    group_teardown(group);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(an_acceptor_keeps_what_it_had),
@@ -257,6 +310,9 @@ int main(void) {
         fact(clients_that_are_shed_count_at_once),
         fact(so_do_those_that_a_member_has_no_memory_for),
         fact(so_do_those_that_a_mailbox_has_no_memory_for),
+        fact(so_do_those_for_whom_it_was_closed),
+        fact(so_do_those_that_a_member_rejected_before_it_was_one),
+        fact(so_does_the_one_for_which_a_member_was_freed),
         fact(what_is_added_takes_places_at_once),
     };
     return cmocka_run_group_tests_name("group counting", tests, NULL, NULL);

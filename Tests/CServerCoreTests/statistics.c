@@ -220,6 +220,42 @@ static void counters_can_be_read_by_others(void **state) {
     budget_teardown(all);
 }
 
+static csc_statistics shared(const fixture *it) {
+    csc_statistics now;
+    csc_server_shared_statistics(it->server, &now, sizeof now);
+    return now;
+}
+
+static void what_is_taken_while_the_loop_does_not_watch_counts_at_once(void **state) {
+    fixture *it = *state;
+    assert_true(csc_server_share_statistics(it->server));
+    csc_server_set_max_pending(it->server, 1);
+    fixture_listen(it);
+    fixture_connect_many(it, 2);
+    fixture_run_ready(it);
+    fixture_run_ready(it); // until it does not watch the socket any more
+    assert_int_equal(shared(it).pending, 1);
+    fixture_take(it);
+    assert_int_equal(shared(it).delivered, 1);
+    assert_int_equal(shared(it).pending, 0);
+}
+
+static void own_and_close(csc_server *server, const csc_connection *connection, void *context) {
+    fixture_own(context, connection->descriptor);
+    csc_server_close(server);
+}
+
+static void so_does_the_one_for_which_the_server_closed(void **state) {
+    fixture *it = *state;
+    assert_true(csc_server_share_statistics(it->server));
+    csc_server_on_incoming_connection(it->server, own_and_close, it);
+    fixture_listen(it);
+    fixture_connect(it);
+    fixture_run_ready(it);
+    assert_int_equal(shared(it).accepted, 1);
+    assert_int_equal(shared(it).delivered, 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(every_counter_starts_at_zero),
@@ -229,6 +265,8 @@ int main(void) {
         fact(without_tcp_info_the_kernels_queue_is_zero),
         fact(no_server_is_allowed_everywhere),
         fact(counters_can_be_read_by_others),
+        fact(what_is_taken_while_the_loop_does_not_watch_counts_at_once),
+        fact(so_does_the_one_for_which_the_server_closed),
     };
     return cmocka_run_group_tests_name("statistics", tests, NULL, NULL);
 }
