@@ -170,25 +170,28 @@ static bool admit(csc_server *server, csc_connection *connection) {
     return verdict.entry == CSC__LET_IN;
 }
 
-// False when the program has given it back, or closed it.
-static inline __attribute__((always_inline)) bool hand_over(csc_server *server,
-                                                            const csc_connection *connection) {
+// Returns what is handed over then: its descriptor, unless the callback has given it back or a group
+// has placed or refused it.
+static inline __attribute__((always_inline)) int hand_over(csc_server *server,
+                                                           const csc_connection *connection) {
     int outer = server->handed_over_fd;
     server->handed_over_fd = connection->descriptor;
     csc__notify(server, CSC__INCOMING_CONNECTION, connection);
-    bool delivered = server->handed_over_fd == connection->descriptor;
+    int handed_over = server->handed_over_fd;
     server->handed_over_fd = outer;
-    return delivered;
+    return handed_over;
 }
 
-// Queues a live connection or hands it over.
+// Queues a live connection or hands it over. False when a group has no member for it.
 static inline __attribute__((always_inline)) bool enter(csc_server *server,
                                                         const csc_connection *connection) {
     if (server->incoming_connection) {
-        if (hand_over(server, connection)) {
-            server->statistics.delivered++;
-            CSC__PROBE2(deliver, server, connection->descriptor);
+        int handed_over = hand_over(server, connection);
+        if (handed_over != connection->descriptor) {
+            return handed_over != CSC__REFUSED;
         }
+        server->statistics.delivered++;
+        CSC__PROBE2(deliver, server, connection->descriptor);
     } else {
         csc_connection *place = csc__pending_push_place(&server->pending);
         *place = *connection;

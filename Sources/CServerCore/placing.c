@@ -242,23 +242,27 @@ static bool look_for_room(csc_group *group) {
     return changes;
 }
 
-// On the member that was chosen, or else on any; closes the connection where none takes it.
-static inline void place(csc_group *group, csc__member *member, const csc_connection *connection) {
+// On the member that was chosen, or else on any; false, and the connection closed, where none takes
+// it.
+static inline bool place(csc_group *group, csc__member *member, const csc_connection *connection) {
     csc_server *acceptor = group->acceptor;
-    if (!(member && deliver(group, member, connection)) && !deliver_to_any(group, connection)) {
-        acceptor->statistics.delivered--;
-        csc__refuse(acceptor, connection);
+    if ((member && deliver(group, member, connection)) || deliver_to_any(group, connection)) {
+        return true;
     }
+    acceptor->statistics.delivered--;
+    csc__refuse(acceptor, connection);
+    return false;
 }
 
 void csc__group_place(csc_server *acceptor, const csc_connection *connection, void *context) {
     csc_group *group = context;
     csc__member *member = choose_for(group, &connection->peer);
+    bool placed = false;
     // Counted first: a callback of a member on this loop may look at the counters.
     acceptor->handed_over_fd = -1;
     if (group->acceptor) {
         acceptor->statistics.delivered++;
-        place(group, member, connection);
+        placed = place(group, member, connection);
     } else {
         csc__refuse(acceptor, connection); // freed by the callback that chooses
     }
@@ -276,6 +280,9 @@ void csc__group_place(csc_server *acceptor, const csc_connection *connection, vo
     }
     if (acceptor->wait_depth > 0) {
         csc__group_flush(group); // no event does in a wait
+    }
+    if (!placed) {
+        acceptor->handed_over_fd = CSC__REFUSED;
     }
 }
 

@@ -44,6 +44,8 @@ enum {
     DEFAULT_MAX_PREFACES = 1024,
 };
 
+enum { CSC__REFUSED = -2 };
+
 typedef struct csc__last_error {
     csc_error error;
     const char *text; // static, or borrowed from the program
@@ -63,7 +65,8 @@ struct csc_server {
     uint32_t live;                // in the preface, pending, or delivered and not ended
     uint32_t admission_threshold; // with so many live connections, clients are admitted one by one
     int reserve_watermark;        // from this number on, count the descriptors that are left
-    int handed_over_fd;           // descriptor that the incoming callback holds now; -1 for none
+    int handed_over_fd;           // descriptor that the incoming callback holds now; -1 for none,
+                                  // CSC__REFUSED where it has closed it
     int accepted_this_turn;       // of the loop
     unsigned depth;               // our own frames on the stack that still use the server
     csc_statistics statistics;    // without what is read when asked for

@@ -127,9 +127,32 @@ static void a_peer_without_members_is_shed(void **state) {
     csc_group_set_distribution(group->group, CSC_BY_PEER);
     csc_server_free(group->members[0].server);
     group->members[0].server = NULL;
+    fixture_watch(it);
     fixture_connect_many(it, 2);
     csc_server_finish(it->server);
     assert_int_equal(group_statistics(group).shed, 2);
+    assert_int_equal(it->new_connections, 0);
+    group_teardown(group);
+}
+
+static size_t free_the_member(csc_server *acceptor, const csc_address *peer, void *context) {
+    test_group *group = context;
+    (void)acceptor, (void)peer;
+    csc_server_free(group->members[0].server);
+    group->members[0].server = NULL;
+    return 0;
+}
+
+static void a_wait_does_not_end_for_a_peer_that_is_shed(void **state) {
+    fixture *it = *state;
+    test_group *group = group_setup(it, 1);
+    csc_group_set_distribution(group->group, CSC_CUSTOM);
+    csc_group_on_choice(group->group, free_the_member, group);
+    fixture_watch(it);
+    fixture_connect(it);
+    assert_false(csc_server_wait(it->server, 0, NULL));
+    assert_int_equal(group_statistics(group).shed, 1);
+    assert_int_equal(it->new_connections, 0);
     group_teardown(group);
 }
 
@@ -153,6 +176,7 @@ int main(void) {
         fact(a_member_that_cannot_be_added_is_none),
         fact(another_member_takes_what_the_first_has_no_memory_for),
         fact(a_peer_without_members_is_shed),
+        fact(a_wait_does_not_end_for_a_peer_that_is_shed),
         fact(groups_may_end_in_any_order),
     };
     return cmocka_run_group_tests_name("group failures", tests, NULL, NULL);
