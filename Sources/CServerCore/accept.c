@@ -231,6 +231,8 @@ static __attribute__((noinline)) bool take_by_preface(csc_server *server,
     // The callback may have required the header just now; the client that it names is to count.
     csc__source_end(server, &connection);
     connection.source = 0;
+    csc_proxied_free(connection.proxied); // of one that was injected
+    connection.proxied = NULL;
     return csc__preface_begin(server, &connection) && take_past_preface(server, &connection);
 }
 

@@ -386,6 +386,31 @@ static void what_the_kernel_takes_back_ends_a_connection(void **state) {
     assert_int_equal(fixture_statistics(it).live, 0);
 }
 
+// What its own header says counts, as that of any connection.
+static void what_came_with_an_injected_connection_is_freed(void **state) {
+    fixture *it = *state;
+    scene now;
+    int64_t allocations = 0;
+    proxies_start_patiently(it, &now);
+    for (int round = 0; round < 2; round++) {
+        int both[2];
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, both),
+                         0);
+        fixture_own(it, both[1]);
+        csc_connection connection = {.descriptor = both[0], .peer = address_of("127.0.0.1", 7)};
+        connection.proxied = calloc(1, sizeof *connection.proxied);
+        assert_non_null(connection.proxied);
+        assert_true(csc_server_inject(it->server, &connection));
+        proxies_send(both[1], V1_HEADER, V1_HEADER_SIZE);
+        fixture_run_ready(it);
+        proxies_assert_delivered(it, "");
+        if (round == 0) {
+            allocations = fault_live_allocations();
+        }
+    }
+    assert_int_equal(fault_live_allocations(), allocations);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(the_client_is_the_peer_and_the_rest_is_beside_it),
@@ -404,6 +429,7 @@ int main(void) {
         fact(the_proxy_is_asked_about_and_then_the_client),
         fact(the_incoming_callback_owns_it_or_gives_it_back),
         fact(what_the_kernel_takes_back_ends_a_connection),
+        fact(what_came_with_an_injected_connection_is_freed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

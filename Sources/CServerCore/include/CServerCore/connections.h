@@ -56,7 +56,8 @@ CSC_API bool csc_server_add_pending(csc_server *CSC_NULLABLE server,
 /**
  * Lets in a connection that did not come through accept4(2), such as one that a proxy passed on: it
  * counts as accepted, and goes through the same callbacks and the same queue, whatever the limits
- * say that make clients wait. The server need not listen.
+ * say that make clients wait. The server need not listen. Where a PROXY header is required, the
+ * connection has to begin with one, and the csc_connection::proxied that it came with is freed.
  *
  * @param connection *taken* on success, which a rejection is too, its descriptor
  * close-on-exec and non-blocking
