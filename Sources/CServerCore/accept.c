@@ -419,12 +419,20 @@ csc__outcome csc__step(csc_server *server) {
     return outcome;
 }
 
+// The listener comes before the poll event. Cold, so that the other connections of the turn need no
+// registers for this.
+static __attribute__((noinline, cold)) void begin_turn(csc_server *server) {
+    csc__server_note_thread(server);
+}
+
 void csc__on_accept(struct evconnlistener *listener, int descriptor, struct sockaddr *peer,
                     int length, void *context) {
     (void)listener;
     csc_server *server = context;
     csc__server_enter(server);
-    server->accepted_this_turn++;
+    if (server->accepted_this_turn++ == 0) {
+        begin_turn(server);
+    }
     server->accept_budget--;
     descriptor = csc__above_standard(descriptor);
     accepting_succeeded(server, descriptor);

@@ -65,7 +65,7 @@ static void on_timer(int descriptor, short events, void *context) {
     (void)descriptor, (void)events;
     csc_server *server = context;
     if (server->process == csc__process()) {
-        csc__server_enter(server);
+        csc__server_enter_here(server);
         server->pacing->end = 0; // where it is early, by the loop's clock, it is set again
         csc__settle(server);
         csc__server_leave(server);

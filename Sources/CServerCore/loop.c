@@ -147,7 +147,7 @@ static void on_accept_error(struct evconnlistener *listener, void *context) {
     int errnum = errno; // libevent leaves it here and nowhere else
     (void)listener;
     csc_server *server = context;
-    csc__server_enter(server);
+    csc__server_enter_here(server);
     if (!was_abandoned(server)) {
         server->accepted_this_turn++; // not a turn in which nothing happened
         csc__accept_failed(server, errnum);
@@ -159,8 +159,7 @@ static void on_accept_error(struct evconnlistener *listener, void *context) {
 static void on_poll(evutil_socket_t descriptor, short events, void *context) {
     (void)descriptor;
     csc_server *server = context;
-    csc__server_enter(server);
-    atomic_store_explicit(&server->thread, pthread_self(), memory_order_relaxed);
+    csc__server_enter_here(server);
     if (was_abandoned(server)) {
         csc__server_leave(server);
         return;
@@ -196,7 +195,7 @@ static void on_poll(evutil_socket_t descriptor, short events, void *context) {
 static void on_retry(evutil_socket_t descriptor, short events, void *context) {
     (void)descriptor, (void)events;
     csc_server *server = context;
-    csc__server_enter(server);
+    csc__server_enter_here(server);
     if (!was_abandoned(server)) {
         retry(server);
     }
@@ -218,8 +217,7 @@ static void look_after(csc_server *server) {
 static void on_watchdog(evutil_socket_t descriptor, short events, void *context) {
     (void)descriptor, (void)events;
     csc_server *server = context;
-    csc__server_enter(server);
-    atomic_store_explicit(&server->thread, pthread_self(), memory_order_relaxed);
+    csc__server_enter_here(server);
     if (!was_abandoned(server)) {
         uint64_t generation = server->generation;
         csc__watchdog_reset(&server->watchdog);

@@ -31,8 +31,7 @@ static bool receive(csc_server *server, csc_connection *connection) {
 
 bool csc__member_receive(csc_server *server, const csc_connection *connection) {
     csc_connection received_one = *connection;
-    csc__server_enter(server);
-    atomic_store_explicit(&server->thread, pthread_self(), memory_order_relaxed);
+    csc__server_enter_here(server);
     bool received = receive(server, &received_one);
     csc__settle(server);
     csc__server_leave(server);
@@ -77,7 +76,7 @@ void csc__member_receive_all(csc_server *server) {
     if (server->finishing) {
         return; // depth is not for clients to choose: the call on the stack takes the rest
     }
-    csc__server_enter(server);
+    csc__server_enter_here(server);
     server->finishing = true;
     while (!server->freed && csc__mailbox_receive(&server->member->mailbox, &connection)) {
         receive_or_discard(server, &connection);
@@ -148,8 +147,7 @@ void csc__member_on_arrival(int descriptor, short events, void *context) {
     if (lets_others_go_first(member)) {
         return;
     }
-    csc__server_enter(server);
-    atomic_store_explicit(&server->thread, pthread_self(), memory_order_relaxed);
+    csc__server_enter_here(server);
     csc__mailbox_begin(&member->mailbox);
     csc__collect_ended(server);
     receive_some(server);

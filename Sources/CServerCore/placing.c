@@ -322,7 +322,7 @@ static int64_t take_back_from_all(csc_group *group) {
 // Those that wait for a busy loop come before those in the kernel's queue.
 void csc__group_look(csc_group *group) {
     csc_server *acceptor = group->acceptor;
-    csc__server_enter(acceptor);
+    csc__server_enter_here(acceptor);
     int64_t wait = moves_back(group) ? take_back_from_all(group) : INT64_MAX;
     if (group->acceptor && wait < INT64_MAX) {
         take_back_after(group, wait);

@@ -40,8 +40,7 @@ static void on_readable(int descriptor, short events, void *context) {
     (void)descriptor, (void)events;
     csc__preface *it = context;
     csc_server *server = it->server;
-    csc__server_enter(server);
-    atomic_store_explicit(&server->thread, pthread_self(), memory_order_relaxed);
+    csc__server_enter_here(server);
     if (server->process != csc__process()) {
         csc__prefaces_end_all(server, true); // they are the parent's
     } else {
@@ -53,7 +52,7 @@ static void on_readable(int descriptor, short events, void *context) {
 static void on_timer(int descriptor, short events, void *context) {
     (void)descriptor, (void)events;
     csc_server *server = context;
-    csc__server_enter(server);
+    csc__server_enter_here(server);
     server->prefaces->timer_runs = false;
     csc__prefaces_expire(server);
     csc__server_leave(server);

@@ -228,6 +228,7 @@ bool csc_server_add_pending(csc_server *server, const csc_connection *connection
         server->handed_over_fd = -1; // the incoming callback gives back what it was just handed
     } else {
         place->source = 0; // what it counted as has ended
+        csc__server_note_thread(server);
         server->statistics.added++;
         server->live++;
         if (server->member) {
@@ -247,7 +248,7 @@ bool csc_server_inject(csc_server *server, const csc_connection *connection) {
         csc__fail(server, CSC_CALL_ACCEPT, ENOMEM);
         return false;
     }
-    csc__server_enter(server);
+    csc__server_enter_here(server);
     if (server->member) {
         csc__member_count_others(server->member, 1, 1);
     }

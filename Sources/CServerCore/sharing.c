@@ -66,8 +66,7 @@ static void on_wake(int descriptor, short events, void *context) {
         return; // the parent's loop is to be woken
     }
     csc__waker_clear(&it->waker);
-    csc__server_enter(server);
-    atomic_store_explicit(&server->thread, pthread_self(), memory_order_relaxed);
+    csc__server_enter_here(server);
     csc__look_for_place(server);
     csc__server_leave(server);
 }

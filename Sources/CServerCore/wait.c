@@ -157,8 +157,7 @@ static bool wait_on_socket(csc_server *server, int msec, bool *timed_out) {
     if (msec != 0) {
         be_wakeable(server);
     }
-    csc__server_enter(server);
-    atomic_store_explicit(&server->thread, pthread_self(), memory_order_relaxed);
+    csc__server_enter_here(server);
     server->wait_depth++;
     wait_result result = wait_until(server, deadline);
     server->wait_depth--;

@@ -3,6 +3,11 @@
 // The limit of live connections, in its three ways.
 
 #include "guests.h"
+#include "must.h"
+
+#include <event2/event.h>
+#include <pthread.h>
+#include <sys/socket.h>
 
 static void end_one(fixture *it) {
     fixture_close(it, fixture_take(it).descriptor);
@@ -167,6 +172,81 @@ static void an_added_connection_is_live_as_well(void **state) {
     assert_int_equal(fixture_statistics(it).live, 0);
 }
 
+// A server that one thread has made, and another one uses.
+typedef struct moved {
+    fixture *it;
+    csc_connection other;     // that comes another way
+    pthread_barrier_t report; // before the end is reported, and afterwards
+    uint64_t live_published;  // by the thread that uses the server, after an end elsewhere
+} moved;
+
+static void await_report(moved *now) {
+    csc_statistics published;
+    must(csc_server_share_statistics(now->it->server)); // publishes what is counted
+    pthread_barrier_wait(&now->report);
+    pthread_barrier_wait(&now->report);
+    csc_server_shared_statistics(now->it->server, &published, sizeof published);
+    now->live_published = published.live;
+}
+
+static void on_incoming(csc_server *server, const csc_connection *connection, void *context) {
+    moved *now = context;
+    (void)server;
+    fixture_own(now->it, connection->descriptor);
+    await_report(now);
+}
+
+static void *accept_one(void *context) {
+    const moved *now = context;
+    event_base_loop(now->it->base, EVLOOP_NONBLOCK);
+    return NULL;
+}
+
+static void *inject_one(void *context) {
+    const moved *now = context;
+    must(csc_server_inject(now->it->server, &now->other));
+    return NULL;
+}
+
+static void *add_one(void *context) {
+    moved *now = context;
+    must(csc_server_add_pending(now->it->server, &now->other));
+    await_report(now);
+    return NULL;
+}
+
+// The loop takes its thread's place in its first turn: before the callbacks of that.
+static void an_end_on_the_thread_that_made_the_server_is_elsewhere(void **state) {
+    fixture *it = *state;
+    void *(*const ways[])(void *) = {accept_one, inject_one, add_one};
+    fixture_listen(it);
+    for (int way = 0; way < 3; way++) {
+        moved now = {.it = it};
+        int both[2];
+        pthread_t thread;
+        assert_int_equal(pthread_barrier_init(&now.report, NULL, 2), 0);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, both),
+                         0);
+        now.other.descriptor = both[0];
+        fixture_own(it, both[1]);
+        if (way == 0) {
+            fixture_own(it, both[0]);
+            fixture_connect(it);
+        }
+        csc_server_on_incoming_connection(it->server, way < 2 ? on_incoming : NULL, &now);
+        assert_int_equal(pthread_create(&thread, NULL, ways[way], &now), 0);
+        pthread_barrier_wait(&now.report);
+        csc_server_connection_ended(it->server);
+        assert_int_equal(csc_server_live(it->server), 0);
+        pthread_barrier_wait(&now.report);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(now.live_published, 1); // this thread has changed nothing of the server
+        pthread_barrier_destroy(&now.report);
+        fixture_free_server(it);
+        it->server = csc_server_new(it->base);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(clients_beyond_the_limit_wait_in_the_kernels_queue),
@@ -177,6 +257,7 @@ int main(void) {
         fact(finishing_takes_clients_beyond_the_limit_that_wait),
         fact(what_a_close_discards_is_live_no_more),
         fact(an_added_connection_is_live_as_well),
+        fact(an_end_on_the_thread_that_made_the_server_is_elsewhere),
     };
     return cmocka_run_group_tests_name("limits", tests, NULL, NULL);
 }
