@@ -13,10 +13,12 @@
 #include "fork_guard.h"
 
 #include "listening_socket.h"
+#include "places_type.h"
 #include "preface_list.h"
 #include "private_fd.h"
 #include "server_type.h"
 #include "state.h"
+#include "waker.h"
 #include "watchdog.h"
 
 #include <fcntl.h>
@@ -114,13 +116,20 @@ void csc__fork_guard_remove(csc_server *server) {
     pthread_mutex_unlock(&lock);
 }
 
-// The lock keeps the server's own thread from closing the timer meanwhile.
+// The lock keeps the server's own thread from closing the waker or the timer meanwhile.
 void csc__fork_guard_alert(const csc_server *server) {
     pthread_mutex_lock(&lock);
-    for (const csc_server *other = first; other; other = other->next_listening) {
+    bool is_woken = server->places && csc__waker_wake(&server->places->waker);
+    for (const csc_server *other = is_woken ? NULL : first; other; other = other->next_listening) {
         if (other == server && atomic_load(&server->can_be_alerted)) {
             csc__watchdog_alert(&server->watchdog);
         }
     }
+    pthread_mutex_unlock(&lock);
+}
+
+void csc__fork_guard_set_places(csc_server *server, struct csc__places *places) {
+    pthread_mutex_lock(&lock);
+    server->places = places;
     pthread_mutex_unlock(&lock);
 }

@@ -14,7 +14,11 @@ unsigned csc__process(void);
 bool csc__fork_guard_add(csc_server *server);
 void csc__fork_guard_remove(csc_server *server);
 
-// Makes the watchdog of a server look soon. The one call that any thread may make.
+// Makes the loop of a server collect what has ended soon: by its places, or by its watchdog, which
+// runs while it listens. The one call that any thread may make.
 void csc__fork_guard_alert(const csc_server *server);
+
+// The server's places change with the lock of that call, which writes to their waker.
+void csc__fork_guard_set_places(csc_server *server, struct csc__places *places);
 
 #endif

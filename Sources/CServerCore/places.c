@@ -77,17 +77,14 @@ bool csc__place_is_due(csc_server *server, int64_t now) {
            (atomic_exchange(&server->places->is_woken, false) || now >= server->watchdog.next_look);
 }
 
-void csc__places_free(csc_server *server) {
-    struct csc__places *it = server->places;
+void csc__places_free(struct csc__places *it) {
     if (!it) {
         return;
     }
     if (csc__budget_is_inherited(it->budget)) {
         it->waker.event = NULL; // its epoll is the parent's own
     }
-    csc__place_stop_waiting(server);
-    server->places = NULL;
-    csc__budget_give(it->budget, server->live);
+    csc__budget_give(it->budget, it->server->live);
     csc__waker_free_event(&it->waker);
     csc__waker_close(&it->waker);
     csc_budget_free(it->budget);

@@ -36,7 +36,7 @@ void csc__place_look(csc_server *server);
 // For a wait: the server was woken, or has waited for a second.
 bool csc__place_is_due(csc_server *server, int64_t now);
 
-// Gives all back.
-void csc__places_free(csc_server *server);
+// Gives all back, of a server that waits for none. NULL for nothing to do.
+void csc__places_free(struct csc__places *it);
 
 #endif

@@ -67,6 +67,7 @@ static void on_wake(int descriptor, short events, void *context) {
     }
     csc__waker_clear(&it->waker);
     csc__server_enter_here(server);
+    csc__collect_ended(server); // also where nothing else does, because it listens no more
     csc__look_for_place(server);
     csc__server_leave(server);
 }
@@ -134,7 +135,10 @@ bool csc_server_set_budget(csc_server *server, csc_budget *budget) {
             return false;
         }
     }
-    csc__places_free(server);
-    server->places = places;
+    struct csc__places *before = server->places;
+    csc__place_stop_waiting(server);
+    csc__fork_guard_set_places(server, places);
+    csc__places_free(before);
+    csc__collect_ended(server); // who reported that before has woken others, or nobody
     return true;
 }

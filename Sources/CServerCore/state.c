@@ -23,7 +23,8 @@ void csc__server_destroy(csc_server *server) {
     } else {
         free(server->published);
     }
-    csc__places_free(server);
+    csc__place_stop_waiting(server);
+    csc__places_free(server->places);
     csc__pacing_free(server);
     csc_sources_free(server->sources);
     csc__prefaces_free(server);

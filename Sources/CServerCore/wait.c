@@ -50,6 +50,7 @@ static bool tend(csc_server *server, int64_t now) {
     if (csc__server_is_listening(server)) {
         return csc__tend(server, now);
     }
+    csc__collect_ended(server);
     csc__prefaces_expire(server);
     return server->statistics.in_preface > 0;
 }
@@ -192,6 +193,7 @@ bool csc_server_wait(csc_server *server, int msec, bool *timed_out) {
         return true;
     }
     if (!listens) {
+        csc__collect_ended(server); // its budget's places are for others
         return false;
     }
     if (server->wait_depth >= DEEPEST_WAIT) {

@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <pthread.h>
+#include <unistd.h>
 
 static csc_admission reject(csc_server *server, const csc_address *peer, void *context) {
     (void)peer;
@@ -78,11 +80,90 @@ static void freed_by_a_callback_it_gives_all_back(void **state) {
     budget_teardown(all);
 }
 
+static void close_released(csc_server *server) {
+    close(csc_server_release(server));
+}
+
+static void *end_one(void *server) {
+    csc_server_connection_ended(server);
+    return NULL;
+}
+
+static void end_one_elsewhere(csc_server *server) {
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, end_one, server), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
+static void (*const stops[])(csc_server *) = {csc_server_finish, csc_server_close, close_released};
+
+static void who_listens_no_more_gives_places_back_all_the_same(void **state) {
+    for (size_t way = 0; way < sizeof stops / sizeof stops[0]; way++) {
+        fixture *it = *state;
+        it->server = it->server ? it->server : csc_server_new(it->base);
+        test_budget *all = budget_setup(it, 1);
+        csc_connection connection;
+        budget_connect(all, 0, 1);
+        budget_run(all, 0);
+        assert_true(csc_server_next_pending(all->servers[0], &connection));
+        stops[way](all->servers[0]);
+        budget_connect(all, 1, 1);
+        budget_run_all(all);
+        assert_pending(all, 0, 0, 0);
+        close(connection.descriptor);
+        end_one_elsewhere(all->servers[0]);
+        budget_run(all, 0); // the loop's next turn
+        assert_int_equal(csc_budget_taken(all->budget), 0);
+        budget_run(all, 1);
+        assert_pending(all, 0, 1, 0);
+        budget_teardown(all);
+    }
+}
+
+// Without a loop, in its next wait, which fails.
+static void so_does_one_that_waits(void **state) {
+    for (size_t way = 0; way < sizeof stops / sizeof stops[0]; way++) {
+        fixture *it = *state;
+        csc_budget *budget = csc_budget_new(1);
+        assert_true(csc_server_set_budget(it->server, budget));
+        fixture_listen(it);
+        fixture_connect(it);
+        assert_true(csc_server_wait(it->server, 10000, NULL));
+        fixture_take(it);
+        stops[way](it->server);
+        end_one_elsewhere(it->server);
+        assert_int_equal(csc_budget_taken(budget), 1);
+        assert_false(csc_server_wait(it->server, 0, NULL));
+        assert_int_equal(csc_budget_taken(budget), 0);
+        csc_budget_free(budget);
+    }
+}
+
+static void what_has_ended_before_takes_no_place(void **state) {
+    fixture *it = *state;
+    const csc_connection place = {.descriptor = -1};
+    csc_connection taken;
+    csc_budget *budgets[] = {csc_budget_new(2), csc_budget_new(2)};
+    for (int nth = 0; nth < 2; nth++) {
+        assert_true(csc_server_add_pending(it->server, &place));
+        assert_true(csc_server_next_pending(it->server, &taken));
+        end_one_elsewhere(it->server);
+        assert_true(csc_server_set_budget(it->server, budgets[nth]));
+        assert_int_equal(csc_budget_taken(budgets[nth]), 0);
+    }
+    assert_int_equal(csc_budget_taken(budgets[0]), 0);
+    csc_budget_free(budgets[0]);
+    csc_budget_free(budgets[1]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         fact(who_is_not_admitted_gives_the_place_back),
         fact(an_accept_that_fails_gives_the_place_back),
         fact(freed_by_a_callback_it_gives_all_back),
+        fact(who_listens_no_more_gives_places_back_all_the_same),
+        fact_without_base(so_does_one_that_waits),
+        fact(what_has_ended_before_takes_no_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

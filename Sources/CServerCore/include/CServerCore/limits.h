@@ -191,7 +191,8 @@ CSC_API csc_excess csc_server_excess(const csc_server *CSC_NULLABLE server);
  * Calls no callback; a program that sets no limit may do without it.
  *
  * May be called from any thread, as long as the server is not freed meanwhile: from another one
- * than the server's it takes effect on the loop's next turn, or in the wait that is running.
+ * than the server's it takes effect on the loop's next turn; without a loop in the wait that is
+ * running, or in the next one.
  */
 CSC_API void csc_server_connection_ended(csc_server *CSC_NULLABLE server);
 
