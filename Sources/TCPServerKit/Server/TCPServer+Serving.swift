@@ -262,7 +262,7 @@ private final class Serving: ServedEndReceiver, CancellableWait {
     onError?(error, socket)
     if socket.hasLostBytes {
       socket.noteUndelivered()
-      socket.abort()
+      socket.abortHere()
     }
     return isOfSocket
   }
@@ -272,7 +272,7 @@ private final class Serving: ServedEndReceiver, CancellableWait {
   /// - Parameter isReported: the program has the reason why bytes could not be delivered.
   private func end(_ socket: TCPSocket, _ isReported: Bool) {
     if Task.isCancelled {
-      socket.abort()
+      socket.abortHere()
       report.addCancelled(socket)
       return count(socket)
     }

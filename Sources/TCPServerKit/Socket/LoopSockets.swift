@@ -142,7 +142,7 @@
       if socket.flags.contains(.lingering) {
         socket.becomeUnconnected()
       } else {
-        socket.abort()
+        socket.abortHere()
       }
     }
   }

@@ -7,6 +7,8 @@ final class SocketWaiters: CancellableWait, @unchecked Sendable {
   var reader = WaiterSlot()
   /// The task that reads waits for the first byte of a message, which a shutdown ends.
   var isBetweenMessages = false
+  /// The program has called `abort()`, which is no end of the input. Here, because the flags of a socket are all taken.
+  var isAborted = false
   var messages = Messages.unknown
 
   /// What the connection's handler has said of its messages.

@@ -15,8 +15,9 @@ extension TCPSocket {
   ///   - body: is given what has arrived, at most 64 KiB, and has then read it, also where it throws. The span is valid
   ///     only during the call. It runs where the caller does.
   /// - Returns: what `body` returned; nil when the peer has ended its side or the connection has ended.
-  /// - Throws: ``SocketError/socketTimeout``; ``SocketError/operation`` when another task is reading or the
-  ///   socket's signals have handlers; what ended the connection, if it did not end in order; what `body` throws.
+  /// - Throws: ``SocketError/socketTimeout``; ``SocketError/operation`` when another task is reading, the socket's signals
+  ///   have handlers, or the program has called ``abort()``; what ended the connection, if it did not end in order; what
+  ///   `body` throws.
   ///
   /// ## Cancellation
   ///

@@ -71,9 +71,18 @@ extension TCPSocket {
   /// Resets the connection now. What the peer has not received yet is lost, and the peer sees an error and not the end
   /// of its input.
   ///
+  /// A task's read that waits, or begins later, throws ``SocketError/operation``: to it, too, what it has read is no
+  /// whole. Reads that do not wait find the end.
+  ///
   /// May be called from any thread.
   public func abort() {
     guard mayTouch else { return post("TCPSocket.abort()") { $0.abort() } }
+    if currentState != .unconnected { waiters.isAborted = true }
+    abortHere()
+  }
+
+  /// The library's own abort(), which says in another way why the connection ends.
+  func abortHere() {
     dropInput()
     if hasUndelivered { noteUndelivered() }
     becomeUnconnected(resetting: true)
@@ -125,7 +134,7 @@ extension TCPSocket {
     if flags.contains(.lingering) && !hasUndelivered {
       becomeUnconnected()
     } else {
-      abort()
+      abortHere()
     }
   }
 

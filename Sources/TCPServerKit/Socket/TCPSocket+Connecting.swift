@@ -75,7 +75,7 @@ extension TCPSocket {
       do {
         try await waitForStateChange(timeout)
       } catch {
-        abort()
+        abortHere()
         throw error
       }
     }
@@ -266,6 +266,7 @@ extension TCPSocket {
     peer = csc_address()
     existingDetails?.hasOverflowed = false
     transportSlot = nil
+    existingWaiters?.isAborted = false
     guard let origin = existingDetails?.origin else { return }
     origin.beginning = nil
     origin.isPastMaximumAge = false

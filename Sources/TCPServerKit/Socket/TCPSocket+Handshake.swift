@@ -139,7 +139,7 @@ extension TCPSocket {
 
   /// Ends a connection whose handshake the program gives up, by a reset.
   package func giveUpHandshake(_ error: SocketError, _ text: String) {
-    abort()
+    abortHere()
     record(Failure(error, text))
   }
 
@@ -171,7 +171,7 @@ extension TCPSocket {
           // Not of one that is over, and whose task has not gone on yet.
           guard socket.transportSlot?.isHandshaking ?? true else { return }
           isLate = true
-          socket.abort()
+          socket.abortHere()
         }
       }
       defer { withExtendedLifetime(timer) {} }
@@ -193,7 +193,7 @@ extension TCPSocket {
       try await waitUntilAllSent(nil)
       if let refusal = whyEncryptionCannotBegin() { throw refusal }
     } catch {
-      abort()
+      abortHere()
       throw error
     }
   }
@@ -209,7 +209,7 @@ extension TCPSocket {
     if let failure = wait.failure { throw failure }
     guard wait.hasEnded else {
       transportSlot?.observer = nil
-      abort()
+      abortHere()
       throw cancelled()
     }
   }

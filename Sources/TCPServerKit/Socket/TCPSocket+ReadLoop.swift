@@ -221,9 +221,15 @@ extension TCPSocket {
 
   /// Whether nothing will come any more. That is no error, unless the connection was cut.
   func hasEnded() throws -> Bool {
-    if descriptor < 0, flags.contains(.broken) {
-      throw lastError
-    }
+    if descriptor < 0 { try checkEnd() }
     return isAtEnd
+  }
+
+  @inline(never) private func checkEnd() throws {
+    if flags.contains(.broken) { throw lastError }
+    // A relay has an error of its own for that.
+    if existingWaiters?.isAborted ?? false, existingDetails?.relay == nil {
+      throw refuseAsync("The connection was aborted by this program")
+    }
   }
 }

@@ -90,6 +90,25 @@ struct ServeErrorTests {
     }
   }
 
+  @Test("A handler whose connection another task aborts does not take that for the end of the input")
+  func abortedByWatchdog() async throws {
+    try await onLoop { _ in
+      let (isWhole, hasEnded) = (Flag(), Flag())
+      let report = try await whileServing { socket in
+        defer { hasEnded.set() }
+        Task { socket.abort() }
+        while try await socket.readLine() != nil {}
+        isWhole.set()
+      } _: { server in
+        let client = try #require(PlainClient(to: server))
+        try await until { hasEnded.isSet }
+        #expect(client.nextInput() == .failed(ECONNRESET))
+      }
+      #expect(!isWhole.isSet)
+      #expect(report.numbers == [1, 1, 0, 0])
+    }
+  }
+
   @Test("Peers that reset, before they are accepted, meanwhile or after, do not end it")
   func peersReset() async throws {
     try await onLoop { _ in

@@ -360,13 +360,59 @@ struct AsyncReadTests {
       cut.client.reset()
       await #expect(throws: SocketError.remoteHostClosed) { try await cut.socket.read(maxLength: 1) }
 
-      for end in [{ $0.close() }, { $0.abort() }, { close($0.detach()) }] as [(TCPSocket) -> Void] {
+      for end in [{ $0.close() }, { close($0.detach()) }] as [(TCPSocket) -> Void] {
         let pair = try await Pair()
         let waiting = start {
           try await pair.socket.read(maxLength: 1)
         }
         end(pair.socket)
         #expect(try await waiting.value == nil)
+      }
+    }
+  }
+
+  @Test("One that the program aborts is an error to its reader, who has no whole, then and later")
+  func aborted() async throws {
+    let reads: [@Sendable (TCPSocket) async throws -> Void] = [
+      { _ = try await $0.read(maxLength: 1) }, { _ = try await $0.read(exactly: 1) },
+      { _ = try await $0.readLine() }, { _ = try await $0.read(until: "end".utf8) },
+      { _ = try await $0.read { bytes in bytes.byteCount } }, { _ = try await $0.waitForMessage() },
+      { for try await _ in $0.lines {} }, { for try await _ in $0.bytes {} },
+    ]
+    try await onLoop { _ in
+      for read in reads {
+        let pair = try await Pair()
+        let waiting = start { try await read(pair.socket) }
+        pair.client.send("half a line")
+        await turns(3)
+        pair.socket.abort()
+        for _ in 0..<2 {
+          await #expect(throws: SocketError.operation) {
+            try await waiting.value
+            _ = try await pair.socket.readLine()
+          }
+          #expect(pair.socket.errorString == "The connection was aborted by this program")
+        }
+        #expect(pair.socket.readAll() == [] && pair.socket.state == .unconnected)
+      }
+    }
+  }
+
+  @Test("So is one that was aborted before anything was read; not the next connection of the same socket")
+  func abortedBefore() async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let client = TCPSocket()
+      for isNext in [false, true] {
+        try await client.connect(to: .localHost, port: server.serverPort)
+        let accepted = try #require(await server.accept())
+        if isNext {
+          await accepted.closeGracefully()
+          #expect(try await client.read(maxLength: 1) == nil)
+        }
+        OtherThread { client.abort() }.join()
+        try await until { client.state == .unconnected }
+        await #expect(throws: SocketError.operation) { try await client.read(maxLength: 1) }
       }
     }
   }

@@ -24,7 +24,7 @@ struct MessageBorderTests {
       #expect(try await socket.waitForMessage())
       #expect(try await socket.read(maxLength: 9) == Array("c".utf8))
       #expect(try await !socket.waitForMessage())
-      socket.abort()
+      await socket.closeGracefully()
       #expect(try await !socket.waitForMessage())
     }
   }
