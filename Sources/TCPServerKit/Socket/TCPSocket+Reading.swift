@@ -379,8 +379,18 @@ extension TCPSocket {
     if flags.contains(.writeBroken) {
       disconnectFromHost()
     } else {
+      endIfBothSidesHave()
       updateReadWatch()
     }
+  }
+
+  /// Of a connection that handlers read: where the peer has ended its side, and the program this one, nothing else would
+  /// end it.
+  func endIfBothSidesHave() {
+    guard currentState == .connected, flags.isSuperset(of: [.wantsInput, .endAnnounced, .writeEnded]) else {
+      return
+    }
+    disconnectFromHost()
   }
 
   func announceEndOfInput() {

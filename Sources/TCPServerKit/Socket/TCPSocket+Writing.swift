@@ -132,6 +132,9 @@ extension TCPSocket {
 
   /// Ends this side: after what was written, the peer sees the end of input. Reading goes on. While the connection is
   /// being made, it is done once it is there. May be called from any thread.
+  ///
+  /// Where handlers read, and the peer ends its side, too, before or later, the socket disconnects in order, as by
+  /// ``disconnectFromHost()``, after ``readChannelFinished`` was emitted.
   public func finishWriting() {
     guard mayTouch else { return post("TCPSocket.finishWriting()") { $0.finishWriting() } }
     guard currentState != .unconnected, currentState != .closing, !flags.contains(.writeEnded) else { return }
@@ -139,6 +142,8 @@ extension TCPSocket {
     if output == nil && isEstablished {
       endSending()
     }
+    // Not from within: what is called for the peer's end has its turn first.
+    if flags.contains(.endAnnounced) { engine?.enqueue { [self] in endIfBothSidesHave() } }
   }
 
   // MARK: -

@@ -13,8 +13,8 @@ internal import Synchronization
 ///
 /// The end of the peer's input is not the end of the connection: what is written after it still arrives. When
 /// the peer has ended its side, ``errorOccurred`` gives ``SocketError/remoteHostClosed``; then a socket whose
-/// ``readChannelFinished`` has a handler stays connected until the program closes it, and every other one
-/// delivers what was written and disconnects by itself.
+/// ``readChannelFinished`` has a handler stays connected until the program ends its own side, by ``finishWriting()``, or
+/// closes it, and every other one delivers what was written and disconnects by itself.
 ///
 /// ## Lifetime
 ///

@@ -205,6 +205,65 @@ struct HalfCloseTests {
     #expect(socket.waitForReadyRead(msec: 60_000))
   }
 
+  @Test(
+    "With handlers, a connection both of whose sides have ended is over, and what was written arrives",
+    arguments: [true, false],
+    [5, 4 << 20]
+  )
+  func bothEnded(peerIsFirst: Bool, count: Int) throws {
+    let loop = try Loop()
+    let (socket, peer) = try connectedPair(loop.base)
+    let recorder = Recorder(socket)
+    let reply = pattern(count)
+    var finished = 0
+    let end = { [unowned socket] in
+      socket.write(reply)
+      socket.finishWriting()
+    }
+    socket.readChannelFinished.connect {
+      finished += 1
+      if peerIsFirst { end() }
+    }
+    if !peerIsFirst { end() }
+    peer.endWriting()
+    let delivery = peer.readToEndElsewhere()
+    #expect(loop.run { recorder.isDisconnected })
+    #expect(delivery.join() == .whole(reply))
+    #expect(finished == 1)
+    #expect(recorder.count(.disconnected) == 1)
+    #expect(socket.socketDescriptor == -1)
+  }
+
+  @Test("So it is where the program ends its side long after the peer, but not within that call")
+  func endedLater() throws {
+    let loop = try Loop()
+    let (socket, peer) = try connectedPair(loop.base)
+    let recorder = Recorder(socket)
+    var finished = 0
+    socket.readChannelFinished.connect { finished += 1 }
+    peer.endWriting()
+    #expect(loop.run { finished == 1 })
+    loop.settle()
+    #expect(!recorder.isDisconnected)
+    socket.finishWriting()
+    #expect(socket.state == .connected)
+    #expect(loop.run { recorder.isDisconnected })
+    #expect(peer.readToEnd() == .whole([]))
+  }
+
+  @Test("A handler of the error that ends this side takes no other handler its turn")
+  func endedWithinTheError() throws {
+    let loop = try Loop()
+    let (socket, peer) = try connectedPair(loop.base)
+    let recorder = Recorder(socket)
+    var states: [SocketState] = []
+    socket.errorOccurred.connect { [unowned socket] _ in socket.finishWriting() }
+    socket.readChannelFinished.connect { [unowned socket] in states.append(socket.state) }
+    peer.endWriting()
+    #expect(loop.run { recorder.isDisconnected })
+    #expect(states == [.connected])
+  }
+
   @Test("Two sockets that end their sides one after the other both disconnect")
   func bothSides() throws {
     let loop = try Loop()
