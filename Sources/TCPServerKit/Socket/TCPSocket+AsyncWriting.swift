@@ -40,8 +40,9 @@ extension TCPSocket {
   ///   - bytes: what to write.
   ///   - timeout: the longest silence of the peer, in which it acknowledges no byte; nil sets no limit.
   /// - Returns: the number of bytes, all of them.
-  /// - Throws: ``SocketError/remoteHostClosed`` and its kind when the connection broke, ``SocketError/socketTimeout``.
+  /// - Throws: ``SocketError/remoteHostClosed`` and its kind when the connection broke, ``SocketError/socketTimeout``;
   ///   ``bytesOfFailedWrite`` is then how much went out; the rest is not sent, and may be written later.
+  ///   ``SocketError/operation`` where the program has ended the connection, or its side, before.
   ///
   /// ## Cancellation
   ///
@@ -156,7 +157,7 @@ extension TCPSocket {
   /// May be called from any task.
   public func waitUntilWritable(timeout: Duration? = nil) async throws {
     try await writing(0, timeout) { socket, _ in
-      guard socket.mayWrite() else { throw socket.lastError }
+      guard socket.mayWrite() else { throw socket.refuseWriter() }
       return 0
     }
   }

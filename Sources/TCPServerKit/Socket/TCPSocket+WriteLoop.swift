@@ -210,7 +210,7 @@ extension TCPSocket {
 
   /// Sends or holds as much as the high-water mark allows of what follows the first bytes.
   func accept(_ bytes: UnsafeRawBufferPointer, from start: Int) throws -> Int {
-    guard mayWrite() else { throw lastError }
+    guard mayWrite() else { throw refuseWriter() }
     let bytes = unsafe UnsafeRawBufferPointer(rebasing: bytes[start...])
     var sent = 0
     if sendable == 0 && isEstablished {
@@ -221,7 +221,7 @@ extension TCPSocket {
   }
 
   func accept(_ pieces: [[UInt8]], from start: Int) throws -> Int {
-    guard mayWrite() else { throw lastError }
+    guard mayWrite() else { throw refuseWriter() }
     var accepted = start
     if sendable == 0 && isEstablished {
       guard case .value(let count) = transmit(pieces, from: start) else { throw lastError }
@@ -248,6 +248,12 @@ extension TCPSocket {
       if isEstablished { watchWrite(true) }
     }
     return count
+  }
+
+  /// Why `mayWrite()` said no. What Qt calls an unknown error, without a connection, would say nothing where it is thrown.
+  @inline(never) func refuseWriter() -> SocketError {
+    guard lastError == .unknown, !flags.contains(.broken) else { return lastError }
+    return refuseAsync("Socket is not connected")
   }
 
   private func takeBack(_ count: Int) {

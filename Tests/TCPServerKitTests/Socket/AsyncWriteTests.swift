@@ -335,6 +335,31 @@ struct AsyncWriteTests {
     }
   }
 
+  @Test("Without a connection a task's write throws an error that says so; one that does not wait has Qt's")
+  func notConnected() async throws {
+    let writes: [@Sendable (TCPSocket) async throws -> Void] = [
+      { try await $0.write("x") }, { try await $0.write([1]) }, { try await $0.write(pieces: [[1]]) },
+      { try await $0.waitUntilWritable() },
+    ]
+    let writeNow: @Sendable (TCPSocket) -> Int = { $0.write("x") }
+    try await onLoop { _ in
+      let (closing, closed) = (try await Pair(), try await Pair())
+      closing.socket.close()
+      #expect(closing.socket.state == .closing)
+      closed.socket.disconnectFromHost()
+      closed.client.end()
+      try await until { closed.socket.state == .unconnected }
+      for socket in [closing.socket, closed.socket, TCPSocket()] {
+        for write in writes {
+          await #expect(throws: SocketError.operation) { try await write(socket) }
+          #expect(socket.error == .operation && socket.errorString == "Socket is not connected")
+        }
+        #expect(writeNow(socket) == -1)
+        #expect(socket.error == .unknown && socket.errorString == "Socket is not connected")
+      }
+    }
+  }
+
   @Test("After the end of the peer's side, and of this one, the other goes on")
   func halfClose() async throws {
     try await onLoop { _ in
