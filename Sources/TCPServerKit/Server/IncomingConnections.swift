@@ -3,7 +3,8 @@
 internal import CServerCore
 internal import Synchronization
 
-/// A server's connections as a sequence, which ends when the server stops listening.
+/// A server's connections as a sequence, which ends when the server stops listening, and throws where
+/// ``TCPServer/accept()`` does.
 ///
 /// ```swift
 /// for try await connection in server.incomingConnections {
@@ -30,7 +31,7 @@ public struct IncomingConnections: AsyncSequence {
   public struct Iterator: AsyncIteratorProtocol {
     fileprivate let server: TCPServer
 
-    /// The next connection; nil when the server does not listen any more.
+    /// The next connection; nil when the server was closed or finished.
     ///
     /// ## Cancellation
     ///

@@ -9,8 +9,9 @@ extension TCPServer {
   /// Connections that arrive while no task waits are pending, within ``maxPendingConnections``, and the rest
   /// stays in the kernel's queue. Several tasks may wait at once; they are served in order.
   ///
-  /// - Returns: the connection; nil when the server does not listen (any more).
-  /// - Throws: when the listening socket broke; ``errorString`` has the text.
+  /// - Returns: the connection; nil when the server was closed or finished, or its proxy has given the peer it was to.
+  /// - Throws: when the listening socket broke; ``SocketError/operation`` for a server that does not listen because
+  ///   ``listen(address:port:)`` was not called, or has failed. ``errorString`` has the text.
   ///
   /// ## Cancellation
   ///
@@ -46,7 +47,14 @@ extension TCPServer {
       guard confinement.isOwner else { return try await acceptingElsewhere(leaving: waiter, take) }
       serverCore.acceptWaiters.remove(waiter)
     }
+    try checkHasEnded()
     return nil
+  }
+
+  /// Where no connection will come, the server has ended. One that does not listen otherwise was to do so: without an
+  /// error its program would end as if all had been served.
+  private final func checkHasEnded() throws {
+    guard hasEnded else { throw fail(.operation, "accept() called on a server that does not listen") }
   }
 
   @inline(never)

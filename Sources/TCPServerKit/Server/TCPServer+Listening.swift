@@ -26,8 +26,7 @@ extension TCPServer {
   }
 
   func listenDirectly(_ address: HostAddress, _ port: UInt16) -> Bool {
-    forgetLastEnd()
-    return opening {
+    opening {
       var address = address.core(port: port)
       return unsafe csc_server_listen(core, &address)
     }
@@ -57,6 +56,7 @@ extension TCPServer {
 
   /// What the end of the last listening has left: why it broke, and that its connections are not to begin anything new.
   func forgetLastEnd() {
+    if !isMember { hasEnded = false }
     serverCore.listenerFailure = nil
     context.drain = nil
   }

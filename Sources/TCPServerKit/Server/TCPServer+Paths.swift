@@ -36,11 +36,11 @@ extension TCPServer {
       fail(.operation, "listen() called when already listening")
       return false
     }
+    forgetLastEnd()
     guard !path.utf8.contains(0) else {
       fail(.unsupportedSocketOperation, "The path of a socket has no NUL")
       return false
     }
-    forgetLastEnd()
     let permissions = permissions.map { CInt($0) } ?? -1
     return opening { unsafe csc_server_listen_path(core, path, permissions, !removingStale) }
   }

@@ -101,6 +101,7 @@ extension TCPServer {
     guard proxyListener == nil else {
       return .refused(fail(.operation, "listen() called when already listening"))
     }
+    forgetLastEnd()
     // The core refuses both, with its own errors.
     guard !isListening, !address.isNull else { return .direct }
     let query = NetworkProxyQuery(serverOn: port)
@@ -110,7 +111,6 @@ extension TCPServer {
     case .impossible(let failure):
       return .refused(fail(failure))
     case .through(let route):
-      forgetLastEnd()
       let family: HostAddress = address.isIPv6 && address.ipv4 == nil ? .anyIPv6 : .anyIPv4
       let requested = SocketAddress(host: family, port: port)
       let listener = ProxyListener(for: self, through: route, on: requested, listenOptions)
@@ -171,6 +171,7 @@ extension TCPServer {
   func proxyListenerEnded(_ listener: ProxyListener, because failure: Failure?) {
     guard proxyListener === listener else { return }
     proxyListener = nil
+    hasEnded = true
     if let failure {
       reportProxyFailure(failure)
     } else {

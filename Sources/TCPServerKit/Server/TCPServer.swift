@@ -106,7 +106,7 @@ internal import CServerCore
   /// Whose member the server is.
   final weak var group: TCPServerGroup?
   final var isMember = false
-  /// Of a member: no connection comes any more, until the group listens again.
+  /// It has ended: no connection comes any more, until it is to listen again; a member, until its group listens.
   final var hasEnded = false
   final var ownProxy = NetworkProxy.default
   final var listenOptions = ProxyListenOptions()

@@ -41,12 +41,10 @@ struct AcceptTests {
     }
   }
 
-  @Test("Is nil when the server closes or does not listen, for every waiting task")
+  @Test("Is nil when the server closes, for every waiting task")
   func closed() async throws {
     try await onLoop { _ in
-      let server = TCPServer()
-      #expect(try await server.accept() == nil)
-      #expect(server.listen(address: .localHost))
+      let server = try listening()
       let bound = LoopBound(server)
       try await withThrowingTaskGroup(of: Bool.self) { group in
         for _ in 0..<3 {
@@ -55,6 +53,41 @@ struct AcceptTests {
         server.close()
         for try await isNil in group { #expect(isNil) }
       }
+    }
+  }
+
+  @Test(
+    "Where listening has failed, or was forgotten, it is an error, as for serve(); not after the server's end"
+  )
+  func neverListened() async throws {
+    try await onLoop { _ in
+      let server = TCPServer()
+      let expectError = {
+        await #expect(throws: SocketError.operation) { _ = try await server.accept() }
+        #expect(server.errorString == "accept() called on a server that does not listen")
+        await #expect(throws: SocketError.operation) { for try await _ in server.incomingConnections {} }
+      }
+      let expectEnd = {
+        #expect(try await server.accept() == nil)
+        for try await _ in server.incomingConnections {}
+      }
+      await expectError()
+      #expect(!server.listen(address: .null))
+      await expectError()
+      server.close()
+      try await expectEnd()
+      #expect(!server.listen(path: "\0"))
+      await expectError()
+      server.finish()
+      try await expectEnd()
+      #expect(!server.setSocketDescriptor(-1))
+      await expectError()
+      #expect(server.listen(address: .localHost))
+      #expect(!server.listen(address: .localHost))
+      server.close()
+      try await expectEnd()
+      await #expect(throws: SocketError.self) { try await server.startListening(address: .null) }
+      await expectError()
     }
   }
 
