@@ -124,8 +124,7 @@ struct Gateway: ParsableCommand {
       do {
         try await server.listen(at: place)
       } catch {
-        let reason = try await server.withAcceptor { $0.errorString }
-        throw StartFailure("\(place): \(reason)")
+        throw StartFailure("\(place): \(server.errorString)")
       }
       // A client has its connection and one to its backend, and until that is there a look-up of the name.
       let each = backend.contains(where: \.isName) ? 4 : 2

@@ -488,6 +488,7 @@ private let groupMembers: [Member] = [
   ofGroup("TCPServerGroup.setSocketDescriptors(_:)", .hops) { try? await $0.setSocketDescriptors([-1]) },
   ofGroup("TCPServerGroup.pauseAccepting()") { $0.pauseAccepting() },
   ofGroup("TCPServerGroup.resumeAccepting()") { $0.resumeAccepting() },
+  ofGroup("TCPServerGroup.errorString") { _ = $0.errorString },
   ofGroup("TCPServerGroup.isListening") { _ = $0.isListening },
   ofGroup("TCPServerGroup.serverAddress") { _ = $0.serverAddress },
   ofGroup("TCPServerGroup.serverPort") { _ = $0.serverPort },

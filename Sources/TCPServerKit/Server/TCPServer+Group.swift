@@ -39,13 +39,13 @@ extension TCPServer {
     let pointer: OpaquePointer
   }
 
-  /// Places the connections on members from now on.
+  /// Places the connections on members from now on; nil where it cannot, with the reason in ``serverError``.
   final func acceptForGroup(
     of count: Int,
     _ distribution: Distribution,
     _ stallLimit: Duration?
-  ) -> Result<GroupCore, SocketError> {
-    guard let group = unsafe csc_group_new(core, count) else { return .failure(serverError) }
+  ) -> GroupCore? {
+    guard let group = unsafe csc_group_new(core, count) else { return nil }
     unsafe csc_group_set_distribution(group, distribution.core ?? CSC_LEAST_CONNECTIONS)
     let limit = stallLimit.map { CInt(clamping: Int($0.limited / .milliseconds(1))) }
     unsafe csc_group_set_stall_limit(group, limit ?? -1)
@@ -55,7 +55,7 @@ extension TCPServer {
     }
     // Which would be called for each connection, and find none.
     unsafe csc_server_on_new_connection(core, nil, nil)
-    return unsafe .success(GroupCore(pointer: group))
+    return unsafe GroupCore(pointer: group)
   }
 
   /// The members report what accepting meets; where the socket broke, their tasks have nothing to wait for.

@@ -84,14 +84,14 @@ extension TCPServerGroup {
   ) async throws(SocketError) {
     let members = try await prepare()
     let isPlacing = unsafe members.core != nil
-    let error = await members.acceptor.onLoop { acceptor -> SocketError? in
+    let listens = await members.acceptor.onLoop { acceptor in
       guard isPlacing else {
-        return acceptor.fail(.unsupportedSocketOperation, "At a path one loop accepts for all")
+        acceptor.fail(.unsupportedSocketOperation, "At a path one loop accepts for all")
+        return false
       }
-      let listens = acceptor.listen(path: path, permissions: permissions, removingStale: removingStale)
-      return listens ? nil : acceptor.serverError
+      return acceptor.listen(path: path, permissions: permissions, removingStale: removingStale)
     }
-    if let error { throw error }
+    guard listens else { throw await fail(as: members.acceptor) }
     await notePlace(members)
   }
 

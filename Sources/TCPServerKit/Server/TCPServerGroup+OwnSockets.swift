@@ -14,7 +14,7 @@ extension TCPServerGroup {
   /// Servers that accept each for itself, within one budget.
   func makeAccepting() async throws(SocketError) -> Members {
     let accepting = eventBases.acceptingEventBase
-    guard let budget = SharedBudget() else { throw .socketResource }
+    guard let budget = SharedBudget() else { throw fail(.socketResource, Failure.outOfResources.text) }
     let acceptor = await accepting.engine.run { TCPServer(eventBase: accepting) }
     await acceptor.onLoop { $0.serverCore.budget = budget }
     let servers = try await makeServers { [weak self, isQueueShared] in
@@ -34,48 +34,50 @@ extension TCPServerGroup {
 
   func listenOnEach(_ members: Members, _ address: HostAddress, _ port: UInt16) async throws {
     try Task.checkCancellation()
-    let closes = try beginListening()
+    let closes = try beginListening("listen()")
     // What was to close before has closed then: the port may be the same.
     for server in members.servers { await server.onLoop { _ in } }
     let count = isQueueShared ? 1 : members.servers.count
-    let opened = await members.acceptor.onLoop { $0.openSockets(count, address, port) }
-    try await give(opened.map { Sockets(descriptors: $0, flags: nil) }, to: members, closes)
+    guard let opened = await members.acceptor.onLoop({ $0.openSockets(count, address, port) }) else {
+      endListening()
+      throw await fail(as: members.acceptor)
+    }
+    try await give(Sockets(descriptors: opened, flags: nil), to: members, closes)
   }
 
   func adoptOnEach(_ members: Members, _ descriptors: [CInt]) async throws(SocketError) {
-    let closes = try beginListening()
+    let closes = try beginListening("setSocketDescriptor()")
     let count = isQueueShared ? 1 : members.servers.count
     guard descriptors.count == count else {
       endListening()
-      throw await members.acceptor.onLoop {
+      throw await fail(as: members.acceptor) {
         $0.fail(.operation, "A group takes as many sockets as it has loops, or one for all")
       }
     }
     let sockets = Sockets(descriptors: descriptors, flags: descriptors.map(SystemCalls.flags))
-    try await give(.success(sockets), to: members, closes)
+    try await give(sockets, to: members, closes)
   }
 
   /// Each server takes its socket, and none accepts before all have one.
   private func give(
-    _ opened: Result<Sockets, SocketError>,
+    _ sockets: Sockets,
     to members: Members,
     _ closes: UInt64
   ) async throws(SocketError) {
     do throws(SocketError) {
-      let sockets = try opened.get()
       let all = try isQueueShared ? duplicates(of: sockets, members.servers.count) : sockets.descriptors
       var places: [Place] = []
       for (server, descriptor) in zip(members.servers, all) {
-        switch await server.onLoop({ $0.takeSocket(descriptor, isAdopted: sockets.flags != nil) }) {
-        case .success(let place): places.append(place)
-        case .failure(let error):
+        guard let place = await server.onLoop({ $0.takeSocket(descriptor, isAdopted: sockets.flags != nil) })
+        else {
           await takeBack(all, taken: places.count, sockets, members)
-          throw error
+          throw await fail(as: server)
         }
+        places.append(place)
       }
       guard let place = places.first, places.allSatisfy({ $0 == place }) else {
         await takeBack(all, taken: places.count, sockets, members)
-        throw await members.acceptor.onLoop {
+        throw await fail(as: members.acceptor) {
           $0.fail(.operation, "The sockets of a group listen on one address")
         }
       }
@@ -95,7 +97,7 @@ extension TCPServerGroup {
         for descriptor in all.dropFirst(sockets.flags == nil ? 0 : 1) {
           SystemCalls.closeDescriptor(descriptor)
         }
-        throw .socketResource
+        throw fail(.socketResource, Failure.outOfResources.text)
       }
       all.append(duplicate)
     }
@@ -132,9 +134,11 @@ extension TCPServerGroup {
   // MARK: - Whether it listens, for any thread
 
   /// - Returns: how often it was closed before.
-  private func beginListening() throws(SocketError) -> UInt64 {
+  private func beginListening(_ call: StaticString) throws(SocketError) -> UInt64 {
     try listening.withLock { listening -> Result<UInt64, SocketError> in
-      guard !listening.isOpen, !listening.isBeginning else { return .failure(.operation) }
+      guard !listening.isOpen, !listening.isBeginning else {
+        return .failure(fail(.operation, "\(call) called when already listening"))
+      }
       listening.isBeginning = true
       return .success(listening.closes)
     }.get()
@@ -167,30 +171,32 @@ extension TCPServer {
   }
 
   /// For the loops of a group, with the options of this server, which itself does not listen.
-  final func openSockets(_ count: Int, _ address: HostAddress, _ port: UInt16) -> Result<[CInt], SocketError>
-  {
+  ///
+  /// - Returns: nil on failure, with the reason in ``serverError``.
+  final func openSockets(_ count: Int, _ address: HostAddress, _ port: UInt16) -> [CInt]? {
     let query = NetworkProxyQuery(serverOn: port)
     guard case .direct = ProxyRoute.find(for: query, own: ownProxy, isLoopback: address.isLoopback) else {
-      return .failure(fail(.unsupportedSocketOperation, "Through a proxy one loop accepts for all"))
+      fail(.unsupportedSocketOperation, "Through a proxy one loop accepts for all")
+      return nil
     }
     var descriptors = [CInt](repeating: -1, count: count)
     let opened = opening {
       var address = address.core(port: port)
       return unsafe csc_server_open_sockets(core, &address, &descriptors, count)
     }
-    return opened ? .success(descriptors) : .failure(serverError)
+    return opened ? descriptors : nil
   }
 
-  /// Listens, but accepts nothing yet.
-  final func takeSocket(_ descriptor: CInt, isAdopted: Bool) -> Result<TCPServerGroup.Place, SocketError> {
+  /// Listens, but accepts nothing yet; nil where it cannot, with the reason in ``serverError``.
+  final func takeSocket(_ descriptor: CInt, isAdopted: Bool) -> TCPServerGroup.Place? {
     forgetLastEnd()
     unsafe csc_server_pause(core)
     guard unsafe csc_server_adopt(core, descriptor) else {
       endHold()
-      return .failure(serverError)
+      return nil
     }
     if isAdopted { SystemCalls.keepUrgentBytesInLine(descriptor) }
-    return .success(place)
+    return place
   }
 
   final func releaseSocket() {

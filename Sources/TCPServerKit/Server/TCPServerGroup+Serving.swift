@@ -15,7 +15,7 @@ extension TCPServerGroup {
   ///   - handler: serves one connection.
   /// - Returns: the sum of all loops, when the server was closed, the shutdown was done, or the task was cancelled.
   /// - Throws: when the listening socket broke; the handlers at work have then ended. A server that does not listen
-  ///   throws ``SocketError/operation``.
+  ///   throws ``SocketError/operation``. ``errorString`` has the text.
   ///
   /// ## Cancellation
   ///
@@ -31,7 +31,7 @@ extension TCPServerGroup {
     onError: (@Sendable (any Error, TCPSocket) -> Void)? = nil,
     handler: @escaping @Sendable (TCPSocket) async throws -> Void
   ) async throws(SocketError) -> ServingReport {
-    guard let members else { throw .operation }
+    guard let members else { throw failNotListening() }
     // On the accepting loop: the caller's thread may be busy.
     return try await eventBases.acceptingEventBase.engine.run {
       () async -> Result<ServingReport, SocketError> in
@@ -46,7 +46,7 @@ extension TCPServerGroup {
     _ onError: (@Sendable (any Error, TCPSocket) -> Void)?,
     _ handler: @escaping @Sendable (TCPSocket) async throws -> Void
   ) async -> Result<ServingReport, SocketError> {
-    guard isListening else { return .failure(.operation) }
+    guard isListening else { return .failure(failNotListening()) }
     let before = members.acceptor.maxConnections
     if let maxConnections { members.acceptor.maxConnections = max(maxConnections, 1) }
     // The loops end when the one that accepts has placed its last connection.
@@ -81,6 +81,10 @@ extension TCPServerGroup {
     }
   }
 
+  private func failNotListening() -> SocketError {
+    fail(.operation, "serve() called on a server that does not listen")
+  }
+
   private func serve(
     on servers: [TCPServer],
     upTo limit: SharedLimit?,
@@ -91,7 +95,15 @@ extension TCPServerGroup {
     await withTaskGroup(of: Result<ServingReport, SocketError>.self) { group in
       for server in servers {
         group.addTask {
-          await server.serve(upTo: nil, limit, endedBy: end, onError: onError, handler: handler)
+          let result = await server.serve(
+            upTo: nil,
+            limit,
+            endedBy: end,
+            onError: onError,
+            handler: handler
+          )
+          if case .failure = result { _ = await self.fail(as: server) }
+          return result
         }
       }
       var sum = ServingReport()

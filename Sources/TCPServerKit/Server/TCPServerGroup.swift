@@ -56,6 +56,7 @@ public final class TCPServerGroup: Sendable {
   private let state = Locked(State.idle)
   let listening = Locked(Listening())
   let policy = Locked<ConnectionPolicy?>(nil)
+  private let lastError = Locked("")
 
   /// Where it listens, for any thread.
   struct Listening: Sendable {
@@ -135,11 +136,34 @@ public final class TCPServerGroup: Sendable {
     state.withLock { if case .ready(let members) = $0 { members } else { nil } }
   }
 
+  // MARK: - Errors
+
+  /// Why the last call that failed did so, for a person to read; empty at first. A later success does not clear it.
+  public var errorString: String {
+    lastError.withLock { $0 }
+  }
+
+  /// - Returns: the error.
+  func fail(_ error: SocketError, _ text: String) -> SocketError {
+    lastError.withLock { $0 = text }
+    return error
+  }
+
+  /// The same, where a server of the group has failed.
+  func fail(
+    as server: TCPServer,
+    _ error: @escaping @Sendable (TCPServer) -> SocketError = { $0.serverError }
+  ) async -> SocketError {
+    let failure = await server.onLoop { Failure(error($0), $0.errorString) }
+    return fail(failure.error, failure.text)
+  }
+
   // MARK: - Listening
 
   /// Listens for connections on an address and port, as ``TCPServer/startListening(address:port:)`` does.
   ///
   /// - Throws: why it failed: ``SocketError/operation`` where the group listens already; nothing is left open.
+  ///   ``errorString`` has the text.
   ///
   /// ## Cancellation
   ///
@@ -151,7 +175,12 @@ public final class TCPServerGroup: Sendable {
   public func listen(address: HostAddress = .any, port: UInt16 = 0) async throws {
     let members = try await prepare()
     guard unsafe members.core != nil else { return try await listenOnEach(members, address, port) }
-    try await members.acceptor.startListening(address: address, port: port)
+    do {
+      try await members.acceptor.startListening(address: address, port: port)
+    } catch {
+      _ = await fail(as: members.acceptor)
+      throw error
+    }
     await notePlace(members)
   }
 
@@ -187,12 +216,11 @@ public final class TCPServerGroup: Sendable {
     let members = try await prepare()
     guard unsafe members.core != nil else { return try await adoptOnEach(members, socketDescriptors) }
     guard socketDescriptors.count == 1, let socketDescriptor = socketDescriptors.first else {
-      throw .operation
+      throw fail(.operation, "A group takes as many sockets as it has loops, or one for all")
     }
-    let error = await members.acceptor.onLoop { acceptor in
-      acceptor.setSocketDescriptor(socketDescriptor) ? nil : acceptor.serverError
+    guard await members.acceptor.onLoop({ $0.setSocketDescriptor(socketDescriptor) }) else {
+      throw await fail(as: members.acceptor)
     }
-    if let error { throw error }
     await notePlace(members)
   }
 
@@ -275,7 +303,7 @@ public final class TCPServerGroup: Sendable {
     let isMine = try state.withLock { state -> Result<Members?, SocketError> in
       switch state {
       case .ready(let members): return .success(members)
-      case .preparing: return .failure(.operation)
+      case .preparing: return .failure(fail(.operation, "The group begins to listen in another task"))
       case .idle:
         state = .preparing
         return .success(nil)
@@ -302,10 +330,10 @@ public final class TCPServerGroup: Sendable {
     let count = eventBases.eventBases.count
     let accepting = eventBases.acceptingEventBase
     let acceptor = await accepting.engine.run { TCPServer(eventBase: accepting) }
-    let core = try await acceptor.onLoop { [distribution, stallLimit] in
+    let made = await acceptor.onLoop { [distribution, stallLimit] in
       $0.acceptForGroup(of: count, distribution, stallLimit)
     }
-    .get()
+    guard let core = made else { throw await fail(as: acceptor) }
     let servers = try await makeServers { [weak self] in unsafe $0.join(core.pointer, self) }
     await acceptor.onLoop { [weak self] in $0.passErrors(to: self) }
     return unsafe Members(acceptor: acceptor, servers: servers, core: core.pointer)
@@ -318,8 +346,10 @@ public final class TCPServerGroup: Sendable {
     var servers: [TCPServer] = []
     for eventBase in eventBases.eventBases {
       let server = await eventBase.engine.run { makeServer(eventBase) }
-      guard server.eventBase === eventBase else { throw .operation }
-      if let error = await server.onLoop(join) { throw error }
+      guard server.eventBase === eventBase else {
+        throw fail(.operation, "A server of a group lives on the event base that it is made for")
+      }
+      guard await server.onLoop(join) == nil else { throw await fail(as: server) }
       servers.append(server)
     }
     return servers
@@ -344,8 +374,7 @@ public final class TCPServerGroup: Sendable {
     }
   }
 
-  /// Calls `body` on the accepting loop with the server that accepts: its limits are those of the whole group, and its
-  /// ``TCPServer/errorString`` says why listening failed.
+  /// Calls `body` on the accepting loop with the server that accepts: its limits are those of the whole group.
   ///
   /// It delivers no connections: its signals for them are never emitted. Where each loop accepts for itself, it does not
   /// listen either: it opens the sockets, by its settings, and its ``TCPServer/maxConnections`` and

@@ -336,14 +336,54 @@ struct TCPServerGroupTests {
       await #expect(throws: SocketError.addressInUse) {
         try await server.listen(address: .localHost, port: taken.serverPort)
       }
-      #expect(try await server.withAcceptor { $0.errorString } == "The bound address is already in use")
+      #expect(server.errorString == "The bound address is already in use")
+      #expect(try await server.withAcceptor { $0.errorString } == server.errorString)
       await #expect(throws: SocketError.operation) { try await server.serve { _ in } }
+      #expect(server.errorString == "serve() called on a server that does not listen")
       try await server.listen(address: .localHost)
       #expect(server.isListening)
       await #expect(throws: SocketError.operation) { try await server.listen() }
+      #expect(server.errorString == "listen() called when already listening")
+      let descriptor = Descriptors.listening()
+      defer { close(descriptor) }
+      await #expect(throws: SocketError.operation) {
+        try await server.setSocketDescriptors(
+          [CInt](repeating: descriptor, count: distribution.core == nil ? 2 : 1)
+        )
+      }
+      #expect(server.errorString == "setSocketDescriptor() called when already listening")
+      server.close()
+      try await until { !server.isListening }
+      await #expect(throws: SocketError.operation) { try await server.serve { _ in } }
+      #expect(server.errorString == "serve() called on a server that does not listen")
 
       let wrong = TCPServerGroup(on: group, distribution: distribution) { _ in TCPServer(eventBase: nil) }
+      #expect(wrong.errorString == "")
+      await #expect(throws: SocketError.operation) { try await wrong.serve { _ in } }
+      #expect(wrong.errorString == "serve() called on a server that does not listen")
       await #expect(throws: SocketError.operation) { try await wrong.listen() }
+      #expect(wrong.errorString == "A server of a group lives on the event base that it is made for")
+    }
+  }
+
+  @Test("While one call makes its servers, others are refused")
+  func preparing() async throws {
+    try await onLoops(2) { group in
+      let (gate, isMaking) = (try Blockade(), Flag())
+      let server = TCPServerGroup(
+        on: group,
+        configure: { _ in
+          isMaking.set()
+          gate.block()
+        }
+      )
+      async let listening: Void = server.listen(address: .localHost)
+      try await until { isMaking.isSet }
+      await #expect(throws: SocketError.operation) { try await server.withServers { _, _ in } }
+      #expect(server.errorString == "The group begins to listen in another task")
+      gate.open()
+      try await listening
+      server.close()
     }
   }
 
