@@ -15,10 +15,7 @@ struct HotRestart: Sendable {
   /// SIGHUP starts the program once more, as this one was started.
   init(at path: String, eventBase: EventBase) {
     self.path = path
-    program = SuccessorProgram(
-      path: CommandLine.arguments[0],
-      arguments: Array(CommandLine.arguments.dropFirst())
-    ) { printLine("\($0).") }
+    program = SuccessorProgram(path: CommandLine.arguments[0]) { printLine("\($0).") }
     program.startOnSignals(SIGHUP, eventBase: eventBase)
   }
 

@@ -5,7 +5,7 @@ internal import Glibc
 /// The program that takes this process's place, for the process to start by itself: a new version of its own.
 ///
 /// ```swift
-/// let program = SuccessorProgram(path: "/usr/local/bin/greeter", arguments: ["--port", "4242"])
+/// let program = SuccessorProgram(path: CommandLine.arguments[0])
 /// program.startOnSignals(SIGHUP)
 /// let successor = try await Successor.waitUntilReady(for: ["greeter": server], at: path, starting: program)
 /// ```
@@ -62,12 +62,13 @@ public final class SuccessorProgram: Sendable {
   ///
   /// - Parameters:
   ///   - path: of its file. Not `/proc/self/exe`, which stays the old version.
-  ///   - arguments: without the name of the program, which is `path`.
+  ///   - arguments: without the name of the program, which is `path`; by default those that this process was started
+  ///     with.
   ///   - timeout: how long a process may take from its start until it is ready; then it is killed.
   ///   - onFailure: is called, on a thread of its own, with why a process did not get ready.
   public init(
     path: String,
-    arguments: [String] = [],
+    arguments: [String] = Array(CommandLine.arguments.dropFirst()),
     timeout: Duration = .seconds(60),
     onFailure: @escaping @Sendable (Failure) -> Void = { _ in }
   ) {

@@ -59,6 +59,26 @@ struct SuccessorProgramTests {
     #expect(program.process == nil)
   }
 
+  @Test("By default it has the arguments of this process")
+  func sameArguments() async throws {
+    let folder = try TemporaryFolder()
+    let (script, output) = (folder.path(of: "program"), folder.path(of: "arguments"))
+    // Written by another process: what is open for writing, here or in a child of another test, cannot be started.
+    let text = "#!/bin/sh\nprintf '%s\\n' \"$@\" > \(output)\n"
+    var writer = pid_t()
+    let commands = "cat > '\(script)' << 'END'\n\(text)END\nchmod +x '\(script)'"
+    #expect(SystemCalls.spawn("/bin/sh", ["sh", "-c", commands], without: [], &writer) == 0)
+    _ = SystemCalls.waitForEnd(of: writer)
+    SystemCalls.reap(writer)
+    let program = SuccessorProgram(path: script) { [failures] failure in
+      failures.all.withLock { $0.append(failure) }
+    }
+    try program.start()
+    #expect(try await failures.next() == .exited(status: 0))
+    let arguments = CommandLine.arguments.dropFirst().map { $0 + "\n" }
+    #expect(contents(of: output) == (arguments.isEmpty ? "\n" : arguments.joined()))
+  }
+
   @Test("There is one at a time")
   func one() async throws {
     let program = failures.program("/bin/sleep", ["1000"])
