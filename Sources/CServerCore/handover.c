@@ -279,7 +279,7 @@ int csc_handover_wait_ready(int control, int msec) {
     packet ready;
     int errnum = receive_packet(control, msec, CSC__HANDOVER_READY, &ready);
     if (errnum == 0) {
-        csc__socket_files_leave();
+        csc__socket_files_leave(control);
     }
     return errnum;
 }

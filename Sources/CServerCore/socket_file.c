@@ -162,10 +162,11 @@ void csc__socket_files_offer(int control, const int *sockets, size_t count) {
     }
 }
 
-void csc__socket_files_leave(void) {
+void csc__socket_files_leave(int control) {
+    identity end = look_at(control);
     pthread_mutex_lock(&lock);
     for (csc__socket_file *it = first; it; it = it->next) {
-        it->is_anothers = it->is_anothers || it->control.inode != 0;
+        it->is_anothers = it->is_anothers || is_same(it->control, end);
     }
     pthread_mutex_unlock(&lock);
 }

@@ -27,7 +27,7 @@ void csc__socket_file_forget(csc__socket_file *it);
 // open it may have them. Any thread may call it, as the next one.
 void csc__socket_files_offer(int control, const int *sockets, size_t count);
 
-// A process is ready that has what was offered: it has the files for good.
-void csc__socket_files_leave(void);
+// The process at the other end is ready: it has for good the files of what it was offered.
+void csc__socket_files_leave(int control);
 
 #endif

@@ -81,12 +81,17 @@ struct RunEndTests {
     let (pair, server, reading) = try await form.run {
       let server = LoopBound(try listening())
       let pair = try await Pair()
-      let reading = start { try await pair.socket.read(maxLength: 1, timeout: .seconds(100_000)) }
+      let reading = start {
+        await #expect(throws: SocketError.operation) {
+          try await pair.socket.read(maxLength: 1, timeout: .seconds(100_000))
+        }
+        return pair.socket.errorString
+      }
       await turns()
       return (pair, server, reading)
     }
     let socket = pair.socket
-    await #expect(throws: SocketError.operation) { try await reading.value }
+    #expect(try await reading.value == "The loop of the event base has ended")
     await #expect(throws: SocketError.operation) { try await socket.readLine() }
     await #expect(throws: SocketError.operation) {
       try await socket.write([UInt8](repeating: 1, count: 32 << 20))
