@@ -4,9 +4,9 @@ extension EventBase {
   /// Runs the loop on this thread while `body` runs as a task on it; returns or throws what `body` does.
   ///
   /// For a program's main thread, where it serves the main actor and `DispatchQueue.main`, too. Inside, ``current`` is
-  /// this event base. ``stop()`` does not end it: the body does. What was written to the connections of the loop is
-  /// delivered when the body has returned, as by ``TCPSocket/closeGracefully(timeout:)``: not where it throws or is
-  /// cancelled. What ends a run in ``run()``, and what stops the program
+  /// this event base. ``stop()`` does not end it: the body does. When that has returned, not
+  /// where it throws or is cancelled, the loop goes on until the peers have what was written to them, or make no progress
+  /// for ``TCPSocket/deliveryTimeout``. What ends a run in ``run()``, and what stops the program
   /// there, does so here; and the program stops when a handler or task of this event base calls it, because it would wait
   /// for itself.
   @available(*, noasync, message: "It blocks its thread: use EventBase.withThread(_:)")

@@ -119,12 +119,12 @@
 
   // MARK: - End
 
-  /// Ends in order the connections whose peers have not got everything, and waits until they have.
+  /// Waits for the peers that have not got everything. Their connections stay: the loop may run again.
   func deliverAll() async {
     let sockets = unsafe TCPSocket.watched(on: engine.base) + connecting.values
     await withTaskGroup { group in
       for socket in sockets where socket.output != nil || socket.hasUndelivered {
-        group.addTask { await socket.closeGracefully() }
+        group.addTask { await socket.waitUntilDelivered() }
       }
     }
   }

@@ -129,6 +129,18 @@ extension TCPSocket {
 
   // MARK: -
 
+  /// Waits until the peer has got what was written, unless it makes no progress for ``deliveryTimeout``. On the loop.
+  func waitUntilDelivered() async {
+    guard let eventBase = engine?.eventBase else { return }
+    var silence = PeerSilence(of: descriptor, limit: deliveryTimeout)
+    // The acknowledgement of the last byte brings no event.
+    var pause = Duration.milliseconds(1)
+    while output != nil || hasUndelivered, !silence.isOver(descriptor) {
+      guard (try? await eventBase.sleep(for: pause)) != nil else { return }
+      pause = min(pause * 2, .milliseconds(20))
+    }
+  }
+
   /// Ends a connection whose time is over: reset, unless the peer has got everything.
   func endNow() {
     if flags.contains(.lingering) && !hasUndelivered {

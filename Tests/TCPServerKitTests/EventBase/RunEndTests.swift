@@ -101,10 +101,16 @@ struct RunEndTests {
     await socket.closeGracefully()
   }
 
-  @Test("A loop that runs again is waited for again")
+  @Test("A loop may run again: a connection that is kept stays, and is waited for again")
   func runsAgain() throws {
     let base = try EventBase()
-    let pair = try base.run { try await Pair() }
+    let count = 8 << 20
+    let (pair, received) = try base.run {
+      let pair = try await Pair()
+      pair.socket.hold(count)
+      return (pair, Background { pair.client.receive(exactly: count).count })
+    }
+    #expect(received.join() == count)
     let text = try base.run {
       let reading = start { try await pair.socket.readLine() }
       await turns()
