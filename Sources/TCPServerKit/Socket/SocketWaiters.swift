@@ -5,11 +5,28 @@
 /// `@unchecked Sendable` because of this invariant: other threads only retain and release it, in a `Job`.
 final class SocketWaiters: CancellableWait, @unchecked Sendable {
   var reader = WaiterSlot()
-  /// The task that reads waits for the first byte of a message, which a shutdown ends.
-  var isBetweenMessages = false
-  /// The program has called `abort()`, which is no end of the input. Here, because the flags of a socket are all taken.
-  var isAborted = false
+  private var marks: Marks = []
   var messages = Messages.unknown
+
+  /// In one byte: another would make each waiting connection 8 larger.
+  private struct Marks: OptionSet {
+    var rawValue: UInt8
+
+    static let betweenMessages = Marks(rawValue: 1)
+    static let aborted = Marks(rawValue: 2)
+  }
+
+  /// The task that reads waits for the first byte of a message, which a shutdown ends.
+  var isBetweenMessages: Bool {
+    get { marks.contains(.betweenMessages) }
+    set { if newValue { marks.insert(.betweenMessages) } else { marks.remove(.betweenMessages) } }
+  }
+
+  /// The program has called `abort()`, which is no end of the input. Here, because the flags of a socket are all taken.
+  var isAborted: Bool {
+    get { marks.contains(.aborted) }
+    set { if newValue { marks.insert(.aborted) } else { marks.remove(.aborted) } }
+  }
 
   /// What the connection's handler has said of its messages.
   enum Messages: UInt8 {
