@@ -139,6 +139,6 @@ bool csc_server_set_budget(csc_server *server, csc_budget *budget) {
     csc__place_stop_waiting(server);
     csc__fork_guard_set_places(server, places);
     csc__places_free(before);
-    csc__collect_ended(server); // who reported that before has woken others, or nobody
+    csc__collect_ended(server); // what was reported before has woken no thread for these
     return true;
 }

@@ -64,7 +64,7 @@ final class SocketWaiters: CancellableWait, @unchecked Sendable {
     var lowWaterMark = 16384
     /// A task's write waits for the peer, or has; what is written meanwhile without waiting comes after it.
     var isWriting = false
-    /// How much was held when the connection broke, and will not be sent.
+    /// How much was held when the connection broke in the middle of that, and will not be sent.
     var bytesDropped = 0
     /// How much of the last write that did not end went to the kernel.
     var bytesOfFailedWrite = 0

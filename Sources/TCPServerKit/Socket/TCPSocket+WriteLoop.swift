@@ -52,7 +52,10 @@ extension TCPSocket {
         writeFailed(accepted, of: count)
         throw error
       }
-      if count > 0 { waiters.settings.isWriting = true }
+      if count > 0 {
+        waiters.settings.isWriting = true
+        waiters.settings.bytesDropped = 0
+      }
       await suspend(.writer)
       guard isOnLoop else { return try await writingElsewhere(count, timeout, accepted, part) }
       try endWritersWait(accepted, of: count)

@@ -329,6 +329,7 @@ extension TCPSocket {
 
   /// Nothing of what is held will be sent.
   func dropOutput() {
+    guard output != nil else { return }
     existingWaiters?.existingSettings?.bytesDropped = sendable
     output = nil
   }

@@ -27,8 +27,9 @@ CSC_ASSUME_NONNULL
  * by csc_server_finish(), csc_server_inject() and csc_server_add_pending(). While there is no place
  * the servers do not watch their sockets, and clients wait in the kernel's queue. A place that
  * becomes free wakes one server, the one that has waited longest; one that cannot use it wakes the
- * next. An end that another thread reports gives its place back on the next turn of the server's loop,
- * whether the server still listens or not; without an event_base, in its next csc_server_wait(). A server that waits looks once a second without being woken, so that a loop that is stuck
+ * next. An end that another thread reports gives its place back on the next turn of the server's
+ * loop, whether the server still listens or not; without an event_base, in its next
+ * csc_server_wait(). A server that waits looks once a second without being woken, so that a loop that is stuck
  * keeps no place from the others for longer.
  *
  * The limits of each server hold as well.
