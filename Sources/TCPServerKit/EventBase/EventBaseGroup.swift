@@ -51,7 +51,7 @@ public final class EventBaseGroup: Sendable {
   ///     affinity mask, or fewer where its control group has a quota.
   ///   - pinning: which processors the threads run on.
   ///   - accepting: which loop accepts connections.
-  ///   - body: waits for the tasks it starts: one that waits for a socket when it returns, or later, gets an error.
+  ///   - body: waits for the tasks it starts: one that waits for a socket or connections then, or later, gets an error.
   /// - Throws: what `body` throws; ``SocketError/socketResource`` when there are not so many threads or descriptors.
   @available(*, noasync, message: "It blocks its thread: use EventBaseGroup.withThreads(_:)")
   public static func run<Success: Sendable>(
@@ -75,7 +75,7 @@ public final class EventBaseGroup: Sendable {
   ///   - loops: as for ``run(loops:pinning:accepting:_:)``, as are the others.
   ///   - pinning: which processors the threads run on.
   ///   - accepting: which loop accepts connections.
-  ///   - body: waits for the tasks it starts: one that waits for a socket when it returns, or later, gets an error.
+  ///   - body: waits for the tasks it starts: one that waits for a socket or connections then, or later, gets an error.
   /// - Throws: what `body` throws; ``SocketError/socketResource`` when there are not so many threads or descriptors.
   ///
   /// ## Cancellation
@@ -124,6 +124,8 @@ public final class EventBaseGroup: Sendable {
         for loop in 1..<(loops + (hasOwnAcceptor ? 1 : 0)) {
           // The one that only accepts goes where there is time.
           threads.append(try await LoopThread.start(on: loop < loops ? cpu(loop) : nil))
+          // The body is the group's: a signal that any of its loops hears cancels it.
+          threads.last?.base.engine.body.begin { _ = first.engine.body.cancel() }
         }
         let all = [first] + threads.map(\.base)
         let group = EventBaseGroup(
@@ -136,7 +138,10 @@ public final class EventBaseGroup: Sendable {
       } catch {
         result = .failure(error)
       }
-      for thread in threads { await thread.stopAndJoin() }
+      for thread in threads {
+        thread.base.engine.body.end()
+        await thread.stopAndJoin()
+      }
       return try result.get()
     }
   }

@@ -30,4 +30,18 @@ struct EventBaseSignalTests {
       }
     }
   }
+
+  @Test(
+    "Where the loops of a group run for a body, that is cancelled whichever of them asks",
+    arguments: 0..<3
+  )
+  func cancelsBodyOfGroup(loop: Int) async throws {
+    await #expect(throws: CancellationError.self) {
+      try await EventBaseGroup.withThreads(loops: 2, accepting: .ownThread) { group in
+        #expect((group.eventBases + [group.acceptingEventBase])[loop].stopOnSignals(SIGUSR1))
+        kill(getpid(), SIGUSR1)
+        try await group.eventBases[0].sleep(for: .seconds(100_000))
+      }
+    }
+  }
 }
