@@ -188,6 +188,7 @@ void echo(const options *options) {
     introduce(&run);
 
     window_begin(&run.window, options);
+    run.window.patience = silence;
     if (options->rate != 0) {
         begin_schedule(&run);
     } else {

@@ -112,6 +112,7 @@ void storm(const options *options) {
         fail_errno("cannot prepare %d connections", options->in_flight);
     }
     window_begin(&run.window, options);
+    run.window.patience = LAST_MILLISECONDS * UINT64_C(1000000);
     bool counted = options->connections != 0;
     window_is_over(&run.window, now()); // opens it where there is no warm-up
     for (int i = 0; i < options->in_flight && may_begin(&run, false); i++) {

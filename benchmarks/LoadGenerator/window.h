@@ -16,10 +16,13 @@ typedef struct window {
     clockid_t server_clock;
     bool has_server;
     bool open;
-    uint64_t opens;      // when it should
-    uint64_t closes;     // when it should
-    uint64_t opened;     // when it did
-    uint64_t elapsed;    // from then until it was closed
+    uint64_t opens;    // when it should
+    uint64_t duration; // how long it is to be open
+    uint64_t
+        patience;     // how much longer while nothing was counted, as on a busy machine; 0 at first
+    uint64_t closes;  // when it should
+    uint64_t opened;  // when it did
+    uint64_t elapsed; // from then until it was closed
     uint64_t server_cpu; // read when it opened; what was used meanwhile, once closed
     uint64_t count;      // what happened in it
     latencies latencies;

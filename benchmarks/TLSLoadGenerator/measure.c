@@ -40,6 +40,7 @@ bool measure_is_over(measure *self, const settings *settings) {
     if (!self->is_open && time >= self->opens) {
         self->is_open = true;
         self->opens = time;
+        self->closes = time + settings->duration; // on a busy machine this may be called late
         self->cpu_before = server_cpu(settings);
     }
     if (time < self->closes) {
