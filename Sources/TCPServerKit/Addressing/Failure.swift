@@ -19,6 +19,7 @@ struct Failure: Error {
     self.text = unsafe text.map { unsafe String(cString: $0) } ?? ""
   }
 
+  static let none = Failure(.unknown, "Unknown error")
   static let remoteHostClosed = Failure(.remoteHostClosed, "The remote host closed the connection")
   static let outOfResources = Failure(.socketResource, "Out of resources")
   static let timedOut = Failure(.socketTimeout, "Network operation timed out")

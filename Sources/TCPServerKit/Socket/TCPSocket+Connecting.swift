@@ -68,6 +68,9 @@ extension TCPSocket {
     guard currentState == .unconnected || currentState == .bound else {
       throw refuseAsync("connect() called when already connected or connecting")
     }
+    // An error that is there afterwards is this attempt's.
+    let earlier = existingDetails?.failure
+    existingDetails?.failure = .none
     begin(self)
     // To a path no socket connects that is bound.
     guard currentState != .bound else { throw lastError }
@@ -79,7 +82,12 @@ extension TCPSocket {
         throw error
       }
     }
-    guard currentState == .connected else { throw lastError }
+    guard currentState == .connected else {
+      // Another task has disconnected the socket meanwhile, which is no error of the connection.
+      guard lastError != .unknown else { throw refuseAsync("Connecting was given up by this program") }
+      throw lastError
+    }
+    if let earlier, lastError == .unknown { record(earlier) }
   }
 
   /// Which proxy the socket connects through, from the next ``connectToHost(_:port:)-(String,_)`` on.

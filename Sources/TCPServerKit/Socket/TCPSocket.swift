@@ -126,7 +126,7 @@ internal import Synchronization
 
   /// What a socket needs once it is used for more than reading and writing.
   @safe final class Details {
-    var failure = Failure(.unknown, "Unknown error")
+    var failure = Failure.none
     var writeWatch: OpaquePointer?
     var readBufferSize = 0
     var writeBufferLimit = WriteBufferLimit()
@@ -361,7 +361,7 @@ internal import Synchronization
   /// The last error for a person to read; "Unknown error" at first.
   public var errorString: String {
     requireLoopThread("TCPSocket.errorString")
-    return existingDetails?.failure.text ?? "Unknown error"
+    return (existingDetails?.failure ?? .none).text
   }
 
   /// For code that is on the loop already.

@@ -180,6 +180,12 @@ struct AsyncCloseTests {
       connecting.cancel()
       await #expect(throws: CancellationError.self) { try await connecting.value }
       #expect(client.state == .unconnected)
+
+      let givenUp = start { try await bound.value.connect(to: "127.0.0.1", port: port) }
+      await turns(3)
+      client.abort()
+      await #expect(throws: SocketError.operation) { try await givenUp.value }
+      #expect(client.errorString == "Connecting was given up by this program")
     }
   }
 }
