@@ -165,7 +165,7 @@ void csc_server_finish(csc_server *server) {
         return;
     }
     CSC__PROBE1(finish, server);
-    csc__server_enter(server);
+    csc__server_enter_here(server);
     server->finishing = true;
     while (csc__server_is_listening(server) && csc__is_finishing(server)) {
         uint64_t generation = server->generation;

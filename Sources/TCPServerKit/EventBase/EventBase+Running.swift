@@ -23,7 +23,7 @@ extension EventBase {
     }
     let outcome = Outcome<Success>()
     // The body is for this thread, and not for the one that runs what an earlier run has left.
-    _ = engine.begin()
+    engine.willBegin()
     let task = Task(executorPreference: taskExecutor) {
       do {
         let value = try await body()
@@ -48,7 +48,7 @@ extension EventBase {
   /// end it: the body does. What was written is delivered then, as at the end of ``run(_:)``.
   ///
   /// - Parameter body: is given the event base, on its thread. It waits for the tasks it starts: one that waits
-  ///   for a socket when it returns, or later, gets an error.
+  ///   for a socket or connections when it returns, or later, gets an error.
   /// - Throws: what `body` throws; ``SocketError/socketResource`` when there is no thread or descriptor.
   ///
   /// ## Cancellation

@@ -117,13 +117,22 @@ extension EventEngine {
     }
   }
 
-  /// The loop begins.
+  /// The loop begins, on this thread.
   ///
   /// - Returns: whether it had ended before.
   func begin() -> Bool {
     let hadEnded = inbox.withLock { exchange(&$0.hasEnded, with: false) }
     drainInbox()
     return hadEnded
+  }
+
+  /// A thread is about to run the loop, and what is posted from now on waits for that. Another one may still be running
+  /// what an earlier run has left.
+  func willBegin() {
+    inbox.withLock { inbox in
+      inbox.hasBegun = true
+      inbox.hasEnded = false
+    }
   }
 
   /// The loop has ended. What it has not run waits with what others post from now on.

@@ -31,7 +31,7 @@ final class LoopThread: Sendable {
           do throws(SocketError) {
             let base = try EventBase()
             // Before others give it tasks, which then have a loop.
-            _ = base.engine.begin()
+            base.engine.willBegin()
             progress.base.withLock { $0 = base }
             continuation.resume()
             base.run(untilBodyEnded: { progress.isJoining.withLock { $0 } }, "EventBase.withThread(_:)")

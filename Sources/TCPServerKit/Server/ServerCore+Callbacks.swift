@@ -46,6 +46,7 @@ extension ServerCore {
     limiting.share = nil
     acceptWaiters.wakeAll()
     unsafe context?.loop?.forgetOverloaded(self)
+    unsafe context?.loop?.forgetAwaited(self)
   }
 
   fileprivate func announceConnection() {

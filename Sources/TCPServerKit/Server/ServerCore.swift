@@ -27,8 +27,6 @@ internal import CServerCore
   var undeliveredYet = 0
   /// Ends those.
   var endUndelivered: (() -> Void)?
-  /// The tasks that wait in `accept()`.
-  let acceptWaiters = WaiterQueue()
   /// Why the listening socket broke; forgotten when the server listens again.
   var listenerFailure: SocketError?
   /// See `TCPServer.pendingConnectionAvailable`.

@@ -42,6 +42,7 @@ extension TCPServer {
         continue
       }
       isInVain = false
+      serverCore.noteAwaited()
       let waiter = serverCore.acceptWaiters.add()
       await engine.suspend(on: waiter)
       guard confinement.isOwner else { return try await acceptingElsewhere(leaving: waiter, take) }

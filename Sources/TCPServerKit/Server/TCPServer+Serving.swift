@@ -139,6 +139,7 @@ private final class Serving: ServedEndReceiver, CancellableWait {
       error = server.fail(.operation, "serve() called on a server that does not listen")
       return
     }
+    server.serverCore.noteAwaited()
     // One closure for all connections: one for each would be an allocation for each, which is also why it and the group
     // are of those that throw, though nothing does: the runtime takes such a closure as it is. The children run on this
     // very thread.

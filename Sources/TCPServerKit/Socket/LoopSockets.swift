@@ -17,6 +17,8 @@
   /// Servers that lacked descriptors or memory when they last tried; looked at whenever a socket closes its own.
   private var overloadedServers: [ServerHandle] = []
   private(set) var hasOverloadedServers = false
+  /// Servers whose connections tasks wait for.
+  private var awaitedServers: [ServerHandle] = []
   /// Of encrypted connections.
   private(set) lazy var idleTransports = IdleTransports()
   private var readyRead: LoneSignal?
@@ -117,6 +119,16 @@
     hasOverloadedServers = !overloadedServers.isEmpty
   }
 
+  // MARK: - Servers that tasks wait for
+
+  func addAwaited(_ server: ServerHandle) {
+    awaitedServers.append(server)
+  }
+
+  func forgetAwaited(_ server: ServerHandle) {
+    awaitedServers.removeAll { $0 === server }
+  }
+
   // MARK: - End
 
   /// Waits for the peers that have not got everything. Their connections stay: the loop may run again.
@@ -129,8 +141,9 @@
     }
   }
 
-  /// Has the tasks that wait for a socket look again.
+  /// Has the tasks that wait for a socket or for connections look again.
   func wakeWaiting() {
+    for server in awaitedServers { server.acceptWaiters.wakeAll() }
     for socket in unsafe TCPSocket.watched(on: engine.base) + connecting.values {
       if let waiters = socket.existingWaiters { waiters.wakeAll(.recheck) }
     }

@@ -17,8 +17,11 @@ internal import Synchronization
   final let policyEnds = PolicyEnds()
   /// Called when a connection has ended: there may be room for another.
   final var onRoom: (() -> Void)?
+  /// The tasks that wait in `accept()` and its like.
+  final let acceptWaiters = WaiterQueue()
   /// The tasks that wait until no connection is left.
   final let endWaiters = WaiterQueue()
+  private final var isAwaited = false
   private final var existingRemote: RemoteServerHandle?
 
   init(engine: EventEngine?) {
@@ -63,6 +66,13 @@ internal import Synchronization
   final func updateRemoteSettings() {
     guard let existingRemote, let context = unsafe context else { return }
     existingRemote.settings.withLock { $0 = RemoteServerHandle.Settings(of: context) }
+  }
+
+  /// Tasks wait for connections from now on.
+  final func noteAwaited() {
+    guard !isAwaited else { return }
+    isAwaited = true
+    unsafe context?.loop?.addAwaited(self)
   }
 
   /// On the loop.

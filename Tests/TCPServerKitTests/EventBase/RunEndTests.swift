@@ -101,6 +101,28 @@ struct RunEndTests {
     await socket.closeGracefully()
   }
 
+  @Test(
+    "So does one that waits for a server's connections",
+    arguments: Form.allCases
+  )
+  func waitsForServerEnd(form: Form) async throws {
+    let server = Locked<LoopBound<TCPServer>?>(nil)
+    let waiting = try await form.run {
+      let listening = LoopBound(try listening())
+      server.withLock { $0 = listening }
+      let waits: [@Sendable () async throws -> Void] = [
+        { _ = try await listening.value.accept() },
+        { for try await _ in listening.value.incomingConnections {} },
+        { _ = try await listening.value.serve { _ in } },
+      ]
+      let waiting = waits.map { wait in start { try await wait() } }
+      await turns()
+      return waiting
+    }
+    for task in waiting { await #expect(throws: SocketError.operation) { try await task.value } }
+    withExtendedLifetime(server) {}
+  }
+
   @Test("A loop may run again: a connection that is kept stays, and is waited for again")
   func runsAgain() throws {
     let base = try EventBase()
