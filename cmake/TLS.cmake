@@ -13,6 +13,7 @@ add_library(cservertls_objects OBJECT
   Sources/CServerTLS/identities.c
   Sources/CServerTLS/identity.c
   Sources/CServerTLS/peer.c
+  Sources/CServerTLS/prepare.c
   Sources/CServerTLS/psk.c
   Sources/CServerTLS/session.c
   Sources/CServerTLS/setting_error.c

@@ -4,6 +4,7 @@
 
 #include "authorities.h"
 #include "identity_type.h"
+#include "prepare.h"
 #include "psk.h"
 #include "setting_error.h"
 #include "ticket_key.h"
@@ -149,7 +150,7 @@ static bool set_up(csc_tls_context *context, const csc_tls_settings *settings,
 
 csc_tls_context *csc_tls_context_new(const csc_tls_settings *settings, csc_tls_error *error) {
     csc__tls_no_error(error);
-    ERR_clear_error();
+    csc__tls_prepare_openssl();
     csc_tls_context *context = OPENSSL_zalloc(sizeof *context);
     if (!context) {
         csc__tls_no_memory(error);

@@ -5,6 +5,7 @@
 
 #include "identity_type.h"
 
+#include "prepare.h"
 #include "setting_error.h"
 
 #include <openssl/err.h>
@@ -138,7 +139,7 @@ csc_tls_identity *csc_tls_identity_from_pem(const void *chain, size_t chain_size
                                             size_t key_size, const char *password,
                                             csc_tls_error *error) {
     csc__tls_no_error(error);
-    ERR_clear_error();
+    csc__tls_prepare_openssl();
     if (chain_size > INT_MAX || key_size > INT_MAX) {
         csc__tls_error(error, CSC_TLS_FAULT_CERTIFICATE, "The certificate or the key is too long");
         return NULL;
@@ -160,7 +161,7 @@ csc_tls_identity *csc_tls_identity_from_pem(const void *chain, size_t chain_size
 csc_tls_identity *csc_tls_identity_from_files(const char *chain_path, const char *key_path,
                                               const char *password, csc_tls_error *error) {
     csc__tls_no_error(error);
-    ERR_clear_error();
+    csc__tls_prepare_openssl();
     csc_tls_identity *identity = NULL;
     BIO *key = NULL;
     BIO *chain = BIO_new_file(chain_path, "re");

@@ -5,6 +5,7 @@
 
 #include "ticket_key.h"
 
+#include "prepare.h"
 #include "setting_error.h"
 
 #include <openssl/crypto.h>
@@ -37,7 +38,7 @@ static bool make_key(csc__tls_ticket_key *key) {
 }
 
 csc_tls_ticket_keys *csc_tls_ticket_keys_new(void) {
-    ERR_clear_error();
+    csc__tls_prepare_openssl();
     csc_tls_ticket_keys *keys = OPENSSL_zalloc(sizeof *keys);
     if (keys && !make_key(&keys->keys[0])) {
         OPENSSL_clear_free(keys, sizeof *keys);

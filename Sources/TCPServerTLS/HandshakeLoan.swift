@@ -19,7 +19,7 @@ internal import TCPServerKit
   }
 
   func step() {
-    result = ExitGate.shared.pass { transport.stepOnThread() }
+    result = transport.stepOnThread()
   }
 
   func end() {
@@ -30,8 +30,6 @@ internal import TCPServerKit
 
   /// Has the steps of a handshake made by threads from now on.
   static func lend(_ handshake: Handshake, to threads: SSLHandshakeThreads, from inbox: LoopInbox) {
-    // Here the context is there already.
-    _ = ExitGate.shared
     handshake.transport.lend = { [unowned transport = handshake.transport, weak handshake] in
       let loan = HandshakeLoan(transport, handshake)
       return threads.add {
