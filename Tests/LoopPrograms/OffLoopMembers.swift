@@ -128,11 +128,11 @@ private let socketMembers: [Member] =
   + setting("TCPSocket.writeLowWaterMark", { $0.socket }, \.writeLowWaterMark, 1)
 
 private let waitingSocketMembers: [Member] = [
-  hops("TCPSocket.Bytes.next()") {
+  hops("TCPSocket.Bytes.Iterator.next()") {
     var iterator = $0.socket.bytes.makeAsyncIterator()
     _ = try await iterator.next()
   },
-  hops("TCPSocket.Bytes.next(isolation:)") {
+  hops("TCPSocket.Bytes.Iterator.next(isolation:)") {
     var iterator = $0.socket.bytes.makeAsyncIterator()
     _ = try await iterator.next(isolation: nil)
   },

@@ -7,6 +7,8 @@
   private(set) var count = 0
   /// Of an output to which a task's write has yet to add: what was written meanwhile, and comes after that.
   var following: ByteQueue?
+  /// Of an input: so many bytes at the front are known to hold no newline.
+  var searched = 0
 
   init(capacity: Int = 4096) {
     unsafe memory = .allocate(byteCount: max(capacity, 64), alignment: 16)
@@ -58,5 +60,6 @@
   func consume(_ bytes: Int) {
     head += bytes
     count -= bytes
+    searched = max(searched - bytes, 0)
   }
 }

@@ -174,15 +174,6 @@ extension TCPSocket {
     }
   }
 
-  /// Where a byte is for the first time in what is unread, from a position on.
-  private func unread(_ byte: UInt8, from start: Int) -> Int? {
-    let bytes = unsafe unreadBytes
-    guard start < bytes.count, let first = bytes.baseAddress,
-      let found = unsafe memchr(first + start, CInt(byte), bytes.count - start)
-    else { return nil }
-    return unsafe first.distance(to: UnsafeRawPointer(found))
-  }
-
   /// Reads up to a delimiter, which may be of several bytes, the delimiter included.
   ///
   /// ```swift

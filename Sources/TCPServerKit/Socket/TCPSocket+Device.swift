@@ -78,13 +78,7 @@ extension TCPSocket {
     requireLoopThread("TCPSocket.rollbackTransaction()")
     guard let details = existingDetails, let bytes = exchange(&details.transaction, with: nil), !bytes.isEmpty
     else { return }
-    saveLentBytes()
-    let rest = input
-    let queue = ByteQueue(capacity: bytes.count + (rest?.count ?? 0))
-    unsafe bytes.withUnsafeBytes { unsafe queue.append($0) }
-    if let rest { unsafe queue.append(rest.bytes) }
-    input = queue
-    updateReadWatch()
+    unsafe bytes.withUnsafeBytes { unsafe prepend($0) }
   }
 
   /// Keeps what is being read, within a transaction.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CServerCore
+internal import Glibc
 
 /// Reading. Bytes wait in one of three places: the kernel, the loop's read buffer while handlers run, and
 /// `input` once they were left unread.
@@ -41,7 +42,7 @@ extension TCPSocket {
   /// Whether an unread line, up to its newline, is complete.
   public var canReadLine: Bool {
     requireLoopThread("TCPSocket.canReadLine")
-    return unsafe unreadBytes.contains(UInt8(ascii: "\n"))
+    return unreadNewline() != nil
   }
 
   /// Reads what has arrived, up to a number of bytes, without waiting.
@@ -99,11 +100,11 @@ extension TCPSocket {
   ///   more.
   public func readLine(maxLength: Int = .max) -> [UInt8]? {
     requireLoopThread("TCPSocket.readLine(maxLength:)")
-    if !canReadLine { pull(atLeast: maxLength) }
+    if unreadNewline() == nil { pull(atLeast: maxLength) }
     if bytesHeld == 0 && isAtEnd {
       return nil
     }
-    let line = unsafe unreadBytes.firstIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? bytesHeld
+    let line = unreadNewline().map { $0 + 1 } ?? bytesHeld
     return take(min(line, max(maxLength, 0)))
   }
 
@@ -129,6 +130,40 @@ extension TCPSocket {
       return unsafe readBuffer.unreadBytes
     }
     return unsafe UnsafeRawBufferPointer(start: nil, count: 0)
+  }
+
+  /// Where a byte is for the first time in what is unread, from a position on.
+  func unread(_ byte: UInt8, from start: Int) -> Int? {
+    let bytes = unsafe unreadBytes
+    guard start < bytes.count, let first = bytes.baseAddress,
+      let found = unsafe memchr(first + start, CInt(byte), bytes.count - start)
+    else { return nil }
+    return unsafe first.distance(to: UnsafeRawPointer(found))
+  }
+
+  /// Where the first newline is. What was searched is not searched again: a peer may send a line in many pieces.
+  private func unreadNewline() -> Int? {
+    let newline = unread(UInt8(ascii: "\n"), from: input?.searched ?? 0)
+    if let input { input.searched = newline ?? input.count }
+    return newline
+  }
+
+  /// What was read ahead and not used: the next read finds it.
+  func putBack(_ bytes: ArraySlice<UInt8>) {
+    guard isOnLoop else { return post("TCPSocket.bytes") { $0.putBack(bytes) } }
+    guard !flags.contains(.readClosed), !(existingWaiters?.isAborted ?? false) else { return }
+    unsafe bytes.withUnsafeBytes { unsafe prepend($0) }
+  }
+
+  /// Has the next reads find these bytes first.
+  func prepend(_ bytes: UnsafeRawBufferPointer) {
+    saveLentBytes()
+    let rest = input
+    let queue = ByteQueue(capacity: bytes.count + (rest?.count ?? 0))
+    unsafe queue.append(bytes)
+    if let rest { unsafe queue.append(rest.bytes) }
+    input = queue
+    updateReadWatch()
   }
 
   var isAtEnd: Bool {

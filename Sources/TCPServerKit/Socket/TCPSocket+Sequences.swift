@@ -4,7 +4,8 @@
 extension TCPSocket {
   /// The input byte by byte, until its end.
   ///
-  /// An iterator reads up to 16 KiB ahead, which other reads do not find again.
+  /// An iterator reads up to 16 KiB ahead. What it has read so and not given out, other reads find once it is released,
+  /// as at the end of a `for await` loop.
   public var bytes: Bytes {
     Bytes(socket: self)
   }
@@ -30,57 +31,79 @@ extension TCPSocket {
   }
 
   /// The bytes of a socket's input.
-  public struct Bytes: AsyncSequence, AsyncIteratorProtocol {
+  public struct Bytes: AsyncSequence {
     /// What the sequence consists of.
     public typealias Element = UInt8
     /// What an iteration can throw.
     public typealias Failure = any Error
 
     fileprivate let socket: TCPSocket
+
+    /// Makes an iterator, which goes on where the last one has ended.
+    public func makeAsyncIterator() -> Iterator {
+      Iterator(ahead: ReadAhead(socket))
+    }
+
+    /// Gives the bytes one by one.
+    public struct Iterator: AsyncIteratorProtocol {
+      fileprivate let ahead: ReadAhead
+
+      /// The next byte; nil at the end.
+      ///
+      /// ## Cancellation
+      ///
+      /// Where it has to read, it throws `CancellationError` and has taken no byte.
+      ///
+      /// ## Isolation
+      ///
+      /// May be called from any task.
+      public mutating func next() async throws -> UInt8? {
+        if let byte = ahead.take() { return byte }
+        return try await ahead.readMore() ? ahead.take() : nil
+      }
+
+      /// The next byte, as the `for await` loop asks for it.
+      ///
+      /// ## Cancellation
+      ///
+      /// Where it has to read, it throws `CancellationError` and has taken no byte.
+      ///
+      /// ## Isolation
+      ///
+      /// May be called from any task.
+      public mutating func next(
+        isolation actor: isolated (any Actor)?
+      ) async throws -> UInt8? {
+        try await next()
+      }
+    }
+  }
+
+  /// Bytes that were read before they are asked for. What is left of them is the socket's again.
+  fileprivate final class ReadAhead {
+    private let socket: TCPSocket
     private var chunk: [UInt8] = []
     private var next = 0
 
-    fileprivate init(socket: TCPSocket) {
+    init(_ socket: TCPSocket) {
       self.socket = socket
     }
 
-    /// Itself: the input can be iterated over once.
-    public func makeAsyncIterator() -> Bytes {
-      self
+    deinit {
+      if next < chunk.count { socket.putBack(chunk[next...]) }
     }
 
-    /// The next byte; nil at the end.
-    ///
-    /// ## Cancellation
-    ///
-    /// Where it has to read, it throws `CancellationError` and has taken no byte.
-    ///
-    /// ## Isolation
-    ///
-    /// May be called from any task.
-    public mutating func next() async throws -> UInt8? {
-      if next == chunk.count {
-        guard let more = try await socket.read(maxLength: 16384) else { return nil }
-        chunk = more
-        next = 0
-      }
+    func take() -> UInt8? {
+      guard next < chunk.count else { return nil }
       defer { next += 1 }
       return chunk[next]
     }
 
-    /// The next byte, as the `for await` loop asks for it.
-    ///
-    /// ## Cancellation
-    ///
-    /// Where it has to read, it throws `CancellationError` and has taken no byte.
-    ///
-    /// ## Isolation
-    ///
-    /// May be called from any task.
-    public mutating func next(
-      isolation actor: isolated (any Actor)?
-    ) async throws -> UInt8? {
-      try await next()
+    /// - Returns: false at the end.
+    func readMore() async throws -> Bool {
+      guard let more = try await socket.read(maxLength: 16384) else { return false }
+      (chunk, next) = (more, 0)
+      return true
     }
   }
 

@@ -155,4 +155,69 @@ struct DelimiterTests {
   private static func readNothing(_ socket: TCPSocket) -> Int {
     socket.readByteCount(0)
   }
+
+  @Test(
+    "What an iteration over the bytes has read ahead, and not given out, the next read finds",
+    arguments: [false, true]
+  )
+  func bytesAndThenLines(elsewhere: Bool) async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      pair.client.send("name\0first\nsecond\n")
+      pair.client.endWriting()
+      let socket = pair.socket
+      @Sendable func read() async throws -> [String?] {
+        var name: [UInt8] = []
+        for try await byte in socket.bytes {
+          guard byte != 0 else { break }
+          name.append(byte)
+        }
+        var found: [String?] = [text(name)]
+        for try await line in socket.lines { found.append(line) }
+        return found
+      }
+      let found = try await elsewhere ? Task.detached { try await read() }.value : read()
+      #expect(found == ["name", "first", "second"])
+    }
+  }
+
+  @Test("Nothing of an aborted connection is put back")
+  func bytesOfAborted() async throws {
+    try await onLoop { _ in
+      let pair = try await Pair()
+      pair.client.send("ab")
+      for try await _ in pair.socket.bytes {
+        pair.socket.abort()
+        break
+      }
+      #expect(pair.socket.bytesAvailable == 0)
+    }
+  }
+
+  @Test("A newline is found in whichever piece it comes, also after a rollback")
+  func newlineInPieces() throws {
+    let loop = try Loop()
+    let (server, client) = try connectedPair(loop.base)
+    server.readyRead.connect {}
+    func expect(_ count: Int, _ hasLine: Bool) {
+      #expect(loop.run { server.bytesAvailable == count })
+      #expect(server.canReadLine == hasLine)
+    }
+    client.send("ab")
+    expect(2, false)
+    client.send("c")
+    expect(3, false)
+    server.startTransaction()
+    #expect(server.read(maxLength: 1) == Array("a".utf8))
+    server.rollbackTransaction()
+    expect(3, false)
+    client.send("\nd\ne")
+    expect(7, true)
+    #expect(server.readLine(maxLength: 2) == Array("ab".utf8))
+    #expect(server.readLine() == Array("c\n".utf8))
+    #expect(server.canReadLine)
+    #expect(server.readLine() == Array("d\n".utf8))
+    expect(1, false)
+    #expect(server.readLine() == Array("e".utf8))
+  }
 }
