@@ -21,6 +21,7 @@ struct Failure: Error {
 
   static let none = Failure(.unknown, "Unknown error")
   static let remoteHostClosed = Failure(.remoteHostClosed, "The remote host closed the connection")
+  static let hostNotFound = Failure(.hostNotFound, "Host not found")
   static let outOfResources = Failure(.socketResource, "Out of resources")
   static let timedOut = Failure(.socketTimeout, "Network operation timed out")
 }

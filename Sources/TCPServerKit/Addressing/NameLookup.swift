@@ -45,6 +45,8 @@ final class NameLookup: Sendable {
   /// own name: its loopback addresses do not count for the C library.
   private func resolve() -> [HostAddress] {
     let name = name.lowercased()
+    // To the C library the name ends with it.
+    guard !name.utf8.contains(0) else { return [] }
     let isLocal = name == "localhost" || name.hasSuffix(".localhost")
     let addresses = isLocal ? [] : resolve(flags: AI_ADDRCONFIG)
     return addresses.isEmpty ? resolve(flags: 0) : addresses

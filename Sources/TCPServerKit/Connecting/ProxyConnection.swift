@@ -29,6 +29,8 @@ final class ProxyConnection {
 
   private let route: ProxyRoute
   private let knownAddress: HostAddress?
+  /// Where the connection to the proxy comes from; nil once that is being made.
+  private var binding: TCPConnector.Binding?
   private var handshake: SOCKS5Handshake
   private var stage: Stage
   private var unsent: [UInt8] = []
@@ -41,14 +43,18 @@ final class ProxyConnection {
   /// The proxy's address, once it is known.
   private(set) var proxyAddress = HostAddress.null
 
-  /// - Parameter knownAddress: where the proxy's name led to before; nil to look it up.
+  /// - Parameters:
+  ///   - knownAddress: where the proxy's name led to before; nil to look it up.
+  ///   - binding: the local address of the connection to the proxy.
   init(
     _ command: SOCKS5Handshake.Command,
     to destination: SOCKS5Handshake.Destination,
     through route: ProxyRoute,
-    at knownAddress: HostAddress? = nil
+    at knownAddress: HostAddress? = nil,
+    boundTo binding: TCPConnector.Binding? = nil
   ) {
     self.route = route
+    self.binding = binding
     self.knownAddress = knownAddress
     stage = .unstarted
     var credentials: [UInt8]?
@@ -99,6 +105,7 @@ final class ProxyConnection {
   func close() {
     handshake.wipeCredentials()
     SOCKS5Handshake.wipe(&unsent)
+    if let binding = exchange(&binding, with: nil) { SystemCalls.closeDescriptor(binding.descriptor) }
     if descriptor >= 0 {
       SystemCalls.closeDescriptor(descriptor)
     }
@@ -134,6 +141,7 @@ final class ProxyConnection {
         to: proxy.hostName,
         addresses: address.map { $0 == .any ? [] : [$0] } ?? [],
         port: proxy.port,
+        boundTo: exchange(&binding, with: nil),
         attemptDelay: min(TCPConnector.attemptDelay, proxy.timeout)
       ) { host in
         !proxy.hasCredentials || host.isLoopback || proxy.allowsClearTextCredentials ? nil : Self.clearText

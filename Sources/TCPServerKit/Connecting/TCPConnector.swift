@@ -29,7 +29,7 @@ final class TCPConnector {
   private var lookup: NameLookup?
   private var candidates: ArraySlice<HostAddress> = []
   private var attempts: [(descriptor: CInt, address: SocketAddress)] = []
-  private var failure = Failure(.hostNotFound, "Host not found")
+  private var failure = Failure.hostNotFound
   /// When the next address is tried; nil where none is left, or those before it must fail first.
   private(set) var deadline: ContinuousClock.Instant?
   /// Where the last attempt leads; once connected, where that has led.

@@ -157,12 +157,17 @@ extension TCPSocket {
     let (hostName, port) = (query.peerHostName, query.peerPort)
     let isLoopback = address?.isLoopback ?? (hostName == "localhost")
     let proxy = existingDetails?.origin?.proxy ?? .default
-    switch ProxyRoute.find(for: query, own: proxy, isLoopback: isLoopback) {
+    // To the C library and to proxies a name ends with it.
+    let hasNUL = hostName.utf8.contains(0)
+    switch hasNUL
+      ? .impossible(.hostNotFound) : ProxyRoute.find(for: query, own: proxy, isLoopback: isLoopback)
+    {
     case .direct:
       let addresses = address.map { [$0] } ?? []
       let connector = TCPConnector(to: hostName, addresses: addresses, port: port, boundTo: binding)
       details.attempt = ConnectionAttempt(connector)
     case .impossible(let failure):
+      if let binding { SystemCalls.closeDescriptor(binding.descriptor) }
       details.attempt = ConnectionAttempt()
       return attemptFailed(failure)
     case .through(let route):
@@ -170,7 +175,7 @@ extension TCPSocket {
       peer.port = port
       let destination: SOCKS5Handshake.Destination =
         address.map { .address($0, port: port) } ?? .name(Array(hostName.utf8), port: port)
-      let connection = ProxyConnection(.connect, to: destination, through: route)
+      let connection = ProxyConnection(.connect, to: destination, through: route, boundTo: binding)
       details.attempt = ConnectionAttempt(throughProxy: connection)
     }
     context.loop?.keep(connecting: self)

@@ -334,6 +334,37 @@ struct ProxySocketTests {
     #expect(client.readAll() == Array("Greetings!".utf8))
     expectBalanced(server)
   }
+
+  @Test("A bound socket connects to the proxy from what it was bound to")
+  func bound() throws {
+    let proxy = ScriptedProxy(Self.connects)
+    let socket = socket(proxy)
+    #expect(socket.bind(address: .localHost))
+    let port = socket.localPort
+    socket.connectToHost(Self.host, port: 80)
+    #expect(socket.waitForConnected(msec: 60_000), "\(socket.errorString)")
+    #expect(socket.localPort == port)
+  }
+
+  @Test("A bound socket that cannot connect through its proxy is bound no more")
+  func boundInVain() {
+    let socket = TCPSocket(eventBase: nil)
+    socket.proxy = NetworkProxy(.http, hostName: "127.0.0.1", port: 1)
+    #expect(socket.bind(address: .localHost))
+    fault_reset_counts()
+    socket.connectToHost(Self.host, port: 80)
+    #expect(socket.error == .unsupportedSocketOperation)
+    #expect(fault_calls(FAULT_CLOSE) == 1)
+  }
+
+  @Test("No host has a name with a NUL in it, with a proxy or without", arguments: [false, true])
+  func nul(isProxied: Bool) {
+    let socket = TCPSocket(eventBase: nil)
+    if isProxied { socket.proxy = .socks5(hostName: "127.0.0.1", port: 1) }
+    socket.connectToHost("127.0.0.1\0.example.com", port: 80)
+    #expect(!socket.waitForConnected(msec: 60_000))
+    #expect(socket.error == .hostNotFound)
+  }
 }
 
 extension RealProxy {
