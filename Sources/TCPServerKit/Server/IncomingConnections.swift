@@ -121,18 +121,19 @@ public final class IncomingConnection: Sendable {
     peer.port
   }
 
-  /// Makes the connection a socket on the loop of the calling thread.
+  /// Makes the connection a socket.
   ///
-  /// - Parameter eventBase: the loop that the socket is to live on.
+  /// - Parameter eventBase: the loop that the socket is to live on; nil for that of the calling thread, or where it has
+  ///   none, as in a task of the global pool, that of the server.
   /// - Throws: ``SocketError/operation`` when the connection was taken before.
-  public func socket(on eventBase: EventBase? = .current) throws(SocketError) -> TCPSocket {
+  public func socket(on eventBase: EventBase? = nil) throws(SocketError) -> TCPSocket {
     let descriptor = descriptor.exchange(-1, ordering: .relaxed)
     guard descriptor >= 0 else { throw .operation }
     let source = endCounting()
     // All at once: its loop may be running on another thread.
     return TCPSocket(
       accepted: unsafe csc_connection(descriptor: descriptor, peer: peer, source: source ?? 0, proxied: nil),
-      context: server.context(on: eventBase),
+      context: server.context(on: eventBase ?? .current),
       proxied: proxied,
       isCounted: source != nil
     )

@@ -190,7 +190,9 @@ internal import CServerCore
     guard connection.descriptor >= 0 else {
       return injectedSockets.isEmpty ? nil : injectedSockets.removeFirst()
     }
-    return TCPSocket(accepted: connection, context: context)
+    // Without a loop each belongs to the thread that uses it.
+    let place = context.engine == nil ? SocketContext(in: nil, server: serverCore) : context
+    return TCPSocket(accepted: connection, context: place)
   }
 
   /// Called for each new connection with its descriptor, before ``newConnection`` is emitted.

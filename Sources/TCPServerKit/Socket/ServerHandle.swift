@@ -171,8 +171,9 @@ internal import Synchronization
     }
   }
 
-  /// The context of a connection of the server that becomes a socket on the loop of the calling thread.
+  /// The context of a connection of the server that becomes a socket on this loop; nil for the server's own.
   func context(on eventBase: EventBase?) -> SocketContext {
+    let eventBase = eventBase ?? engine?.eventBase
     if let engine = eventBase?.engine, ObjectIdentifier(engine) == engineID, engine.isOwner,
       let server = unsafe server
     {

@@ -211,4 +211,46 @@ struct AcceptTests {
       expectBalanced(server)
     }
   }
+
+  @Test("A socket that a task of the global pool makes lives on the server's loop")
+  func incomingElsewhere() async throws {
+    try await onLoop { _ in
+      let server = try listening()
+      let client = try #require(PlainClient(to: server))
+      var iterator = server.incomingConnections.makeAsyncIterator()
+      let connection = try #require(await iterator.next())
+      let answering = Task.detached {
+        let socket = try connection.socket()
+        let line = try #require(await socket.readLine())
+        try await socket.write(line)
+      }
+      await turns()
+      client.send("line\n")
+      try await answering.value
+      #expect(client.receive(exactly: 5) == Array("line\n".utf8))
+    }
+  }
+
+  @Test("Without a loop each socket belongs to the thread that uses it first")
+  func threads() throws {
+    let server = TCPServer(eventBase: nil)
+    try #require(server.listen(address: .localHost))
+    let clients = try (0..<3).map { _ in try #require(PlainClient(to: server)) }
+    let sockets = try clients.map { _ in
+      #expect(server.waitForNewConnection(msec: 60_000))
+      return try #require(server.nextPendingConnection())
+    }
+    let begun = Counter()
+    let threads = sockets.map { socket in
+      Background {
+        socket.write("hello")
+        begun.increment()
+        while begun.value < 3 { sched_yield() }
+        socket.close()
+      }
+    }
+    for thread in threads { thread.join() }
+    for client in clients { #expect(client.receive(exactly: 5) == Array("hello".utf8)) }
+    withExtendedLifetime(sockets) {}
+  }
 }
