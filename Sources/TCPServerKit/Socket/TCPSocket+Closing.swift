@@ -111,7 +111,10 @@ extension TCPSocket {
   }
 
   private func closeAndWait(_ timeout: Duration?) async -> Bool {
+    let before = deliveryTimeout
     if let timeout { deliveryTimeout = timeout }
+    // The socket may be used again.
+    defer { if timeout != nil { deliveryTimeout = before } }
     disconnectFromHost()
     // The acknowledgement of the last byte brings no event.
     var pause = Duration.milliseconds(1)

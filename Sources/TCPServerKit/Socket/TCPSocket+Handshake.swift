@@ -124,13 +124,15 @@ extension TCPSocket {
     watchWrite(false)
     record(failure)
     flags.insert(.broken)
-    deliveryTimeout = min(deliveryTimeout, Self.timeForReason)
-    // That is a limit for silence alone, and the peer may go on sending.
+    // `deliveryTimeout` is a limit for silence alone, and the peer may go on sending.
     slot.needsExceptions.reasonTimer = engine.map {
       LoopTimer($0, after: Self.timeForReason) { [weak self] in self?.becomeUnconnected(resetting: true) }
     }
+    // Each of the two may end the connection, and begin another.
     exchange(&slot.observer, with: nil)?.handshakeEnded(failure.error)
+    guard transportSlot === slot else { return }
     existingDetails?.errorOccurred?.notify(failure.error)
+    guard transportSlot === slot else { return }
     disconnectFromHost()
   }
 

@@ -187,4 +187,27 @@ struct SSLServerCertificateTests {
     }
     withExtendedLifetime(folder) {}
   }
+
+  @Test("A handler that hears of a failed handshake may connect again, with the socket's settings")
+  func connectsAgain() async throws {
+    try await onLoop { _ in
+      let plain = try listening()
+      _ = try await whileServingEncrypted(handler: echo) { server in
+        let socket = TCPSocket()
+        try await socket.connect(to: "127.0.0.1", port: server.serverPort)
+        let isConnected = Shared(false)
+        socket.errorOccurred.connect { [unowned socket] _ in
+          socket.abort()
+          socket.connectToHost("127.0.0.1", port: plain.serverPort)
+        }
+        socket.connected.connect { isConnected.value = true }
+        await #expect(throws: SSLError.self) {
+          try await socket.startClientEncryption(SSLConfiguration(), serverName: "localhost")
+        }
+        try await until { isConnected.value }
+        #expect(socket.state == .connected)
+        #expect(socket.deliveryTimeout == .seconds(30))
+      }
+    }
+  }
 }
