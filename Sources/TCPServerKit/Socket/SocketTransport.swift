@@ -91,6 +91,8 @@ extension HandshakeObserver {
   /// Its place among the busy ones; negative for none. See ``IdleTransports``.
   var place: Int32 = -1
   var state = State.handshaking(.input)
+  /// How many bytes the peer had sent when the handshake was complete, without any that came after it; all until then.
+  var bytesOfHandshake: UInt32 = .max
   private var notes: Notes = []
 
   /// What few connections need, or for a short time.

@@ -91,6 +91,7 @@ extension TCPSocket {
 
   private func handshakeIsComplete(_ slot: TransportSlot) {
     slot.state = .ready
+    noteBytes(of: slot)
     noteUse(of: slot)
     flags.remove(.drained)
     watchWrite(false)
@@ -105,6 +106,14 @@ extension TCPSocket {
     updateReadWatch()
     comeBackForInput(slot)
     exchange(&slot.observer, with: nil)?.handshakeEnded(nil)
+  }
+
+  /// The peer's first byte is the first after its handshake.
+  private func noteBytes(of slot: TransportSlot) {
+    guard let traffic = SystemCalls.traffic(descriptor) else { return slot.bytesOfHandshake = 0 }
+    // What came with the handshake's end: one byte less is enough.
+    let hasMore = slot.transport.hasBufferedInput || SystemCalls.unreadBytes(descriptor) > 0
+    slot.bytesOfHandshake = UInt32(clamping: traffic.bytesOfPeer) - (hasMore ? 1 : 0)
   }
 
   /// The peer has time to read the reason, if it was sent one: a reset would destroy that.

@@ -96,8 +96,7 @@ extension TCPSocket {
     let window = Ticks.after(Ticks.atLeast(rules.window), from: 0)
     let rested = !deadline.awaitsFirstByte && deadline.owed == .nothing && deadline.mark == moved
     if deadline.awaitsFirstByte {
-      let header = existingDetails?.origin?.bytesOfHeader ?? 0
-      if rules.firstByte != nil, traffic.bytesOfPeer == header {
+      if rules.firstByte != nil, hasSentNothing(traffic) {
         let rest = Int32(bitPattern: deadline.mark &- now)
         guard rest > 0 else { return .firstByteTimeout }
         next = min(next, UInt32(rest), rules.bytesOfWindow == nil ? Ticks.most : 2 * window)

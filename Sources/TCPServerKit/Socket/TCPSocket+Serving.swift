@@ -128,9 +128,11 @@ extension TCPSocket {
     context.drain?.keepsIdle ?? false && !isBeyondMaximumAge
   }
 
-  /// Whether the client has not sent a byte yet: a PROXY header is its proxy's.
-  private func hasSentNothing(_ traffic: SystemCalls.Traffic) -> Bool {
-    traffic.bytesOfPeer <= existingDetails?.origin?.bytesOfHeader ?? 0
+  /// Whether the client has not sent a byte yet: a PROXY header is its proxy's, and a handshake no message.
+  func hasSentNothing(_ traffic: SystemCalls.Traffic) -> Bool {
+    let before =
+      transportSlot.map { UInt64($0.bytesOfHandshake) } ?? existingDetails?.origin?.bytesOfHeader ?? 0
+    return traffic.bytesOfPeer <= before
   }
 
   private var isSilent: Bool {

@@ -83,4 +83,45 @@ struct EncryptedLimitsTests {
       }
     }
   }
+
+  @Test("The limit of the first byte counts what comes after the handshake")
+  func firstByte() async throws {
+    try await onLoop { _ in
+      _ = try await whileServingEncrypted(handler: echo) { server in
+        server.connectionPolicy = ConnectionPolicy(firstByte: .milliseconds(300))
+        let silent = try await encryptedClient(of: server)
+        // By a reset, or an end without TLS's own.
+        await #expect(throws: SocketError.self) { try await silent.read(maxLength: 1) }
+        #expect(server.statistics.firstByteTimeouts == 1)
+        server.connectionPolicy = ConnectionPolicy(firstByte: .seconds(100_000))
+        let talking = try await encryptedClient(of: server)
+        try await talking.write("hello")
+        #expect(try await talking.read(exactly: 5) == Array("hello".utf8))
+      }
+    }
+  }
+
+  @Test("In a shutdown a client whose handshake is complete has time for its first message")
+  func firstMessage() async throws {
+    try await onLoop { _ in
+      let server = LoopBound(try listeningEncrypted())
+      let shutdown = GracefulShutdown()
+      let serving = start {
+        try await server.value.serve(shutdown: shutdown) { socket in
+          while try await socket.waitForMessage(), let line = try await socket.readLine() {
+            try await socket.write(line)
+          }
+        }
+      }
+      let client = try await encryptedClient(of: server.value)
+      try await until { server.value.statistics.live == 1 }
+      await turns()
+      shutdown.begin(timeout: .seconds(100_000))
+      await turns()
+      try await client.write("hello\n")
+      #expect(try await client.readLine() == Array("hello\n".utf8))
+      #expect(try await client.readLine() == nil)
+      #expect(try await serving.value.endedInTime == 1)
+    }
+  }
 }
