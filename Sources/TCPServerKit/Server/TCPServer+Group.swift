@@ -148,6 +148,7 @@ extension TCPServer {
     guard isListeningNow else { return }
     hasEnded = false
     serverCore.listenerFailure = nil
+    context.drain = nil
   }
 
   /// The listening socket of the group has broken. What was on its way can still be taken.

@@ -468,4 +468,31 @@ struct TCPServerGroupTests {
       shards.close()
     }
   }
+
+  @Test(
+    "After a shutdown, with connections on its loops, a group serves as at first",
+    arguments: Distribution.eachWay
+  )
+  func servesAgain(distribution: Distribution) async throws {
+    try await onLoops(2) { group in
+      let server = TCPServerGroup(on: group, distribution: distribution)
+      for _ in 0..<2 {
+        let clients = Locked<[LoopBound<PlainClient>]>([])
+        try await whileServing(server) { socket in
+          while try await socket.waitForMessage(), let line = try await socket.readLine() {
+            try await socket.write(line)
+          }
+        } _: {
+          for _ in 0..<8 {
+            let client = try #require(PlainClient(to: server))
+            for _ in 0..<2 {
+              client.send("ping\n")
+              #expect(client.receive(exactly: 5) == Array("ping\n".utf8))
+            }
+            clients.withLock { $0.append(LoopBound(client)) }
+          }
+        }
+      }
+    }
+  }
 }
