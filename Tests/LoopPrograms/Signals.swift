@@ -33,6 +33,29 @@ func stuckBody() throws {
   }
 }
 
+/// A handler that comes back when SIGUSR1 does.
+func busyAtReload() throws {
+  let loop = try EventBase()
+  let program = SuccessorProgram(path: "/bin/true")
+  guard program.startOnSignals(SIGHUP, eventBase: loop) else { return say("not taken") }
+  @Sendable func wanted() -> sigset_t {
+    var wanted = sigset_t()
+    unsafe sigemptyset(&wanted)
+    unsafe sigaddset(&wanted, SIGUSR1)
+    return wanted
+  }
+  var blocked = wanted()
+  unsafe pthread_sigmask(SIG_BLOCK, &blocked, nil)
+  loop.execute {
+    say("stuck")
+    var wanted = wanted()
+    var came: CInt = 0
+    unsafe sigwait(&wanted, &came)
+    say("goes on")
+  }
+  loop.run()
+}
+
 /// Two loops and three shutdowns that ask for the same signal.
 func twoLoops() throws {
   let shutdown = GracefulShutdown()

@@ -53,6 +53,7 @@ let programs: [String: () throws -> Void] = [
   "stuck-shutdown": { try stuck(stopping: false) },
   "stuck-stop": { try stuck(stopping: true) },
   "stuck-body": stuckBody,
+  "busy-at-reload": busyAtReload,
   "two-loops": twoLoops,
   "answered": answered,
   "child": signalInChild,

@@ -245,9 +245,16 @@ internal import Synchronization
 
   /// Calls `action` on the loop's thread for each of these signals; from any thread.
   ///
+  /// - Parameter endsHungProcess: whether the third signal that the loop does not answer ends the process.
   /// - Returns: false when one of them cannot be taken; then none is.
-  func watchSignals(_ signals: [CInt], action: @escaping @Sendable () -> SignalWatch.Answer) -> Bool {
-    guard let watch = SignalWatch(signals, action: action) else { return false }
+  func watchSignals(
+    _ signals: [CInt],
+    endsHungProcess: Bool = true,
+    action: @escaping @Sendable () -> SignalWatch.Answer
+  ) -> Bool {
+    guard let watch = SignalWatch(signals, endsHungProcess: endsHungProcess, action: action) else {
+      return false
+    }
     if exclusively({ add(watch) }) == nil {
       post(.local { [unowned self] in add(watch) })
     }

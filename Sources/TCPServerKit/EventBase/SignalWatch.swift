@@ -22,10 +22,12 @@
   /// Takes these signals from now on, from any thread; `action` is called for each, once ``start(on:)`` was called.
   ///
   /// Nil when one of them cannot be taken, or without descriptors.
-  init?(_ signals: [CInt], action: @escaping @Sendable () -> Answer) {
+  init?(_ signals: [CInt], endsHungProcess: Bool, action: @escaping @Sendable () -> Answer) {
     self.action = action
     descriptor = SystemCalls.openEventDescriptor()
-    guard descriptor >= 0, let listener = SignalHub.add(signals, descriptor: descriptor) else { return nil }
+    guard descriptor >= 0,
+      let listener = SignalHub.add(signals, descriptor: descriptor, endsHungProcess: endsHungProcess)
+    else { return nil }
     self.listener = listener
   }
 

@@ -110,7 +110,8 @@ public final class SuccessorProgram: Sendable {
     return isStarted
   }
 
-  /// Starts the program when this process receives one of these signals, `SIGHUP` as a rule.
+  /// Starts the program when this process receives one of these signals, `SIGHUP` as a rule. However many come while the
+  /// loop is busy, none ends this process.
   ///
   /// - Parameters:
   ///   - signals: that a process can take.
@@ -120,7 +121,7 @@ public final class SuccessorProgram: Sendable {
   @discardableResult
   public func startOnSignals(_ signals: CInt..., eventBase: EventBase? = .current) -> Bool {
     guard let engine = eventBase?.engine else { return false }
-    return engine.watchSignals(signals) { [self] in
+    return engine.watchSignals(signals, endsHungProcess: false) { [self] in
       do throws(Failure) {
         try start()
       } catch {

@@ -6,8 +6,8 @@ internal import Synchronization
 /// The signals of the operating system, for every loop of the process that asks for some.
 ///
 /// The kernel calls a handler on whichever thread it likes. That writes to the event descriptor of each listener, so that
-/// taking a signal needs neither a thread nor a loop that is free. It also counts: a listener that has not answered three
-/// signals ends the process, whatever hangs.
+/// taking a signal needs neither a thread nor a loop that is free. It also counts: a listener whose signals are to end
+/// something, and that has not answered three of them, ends the process, whatever hangs.
 enum SignalHub {
   private static let patience = 3
 
@@ -18,6 +18,7 @@ enum SignalHub {
     fileprivate let descriptor = Atomic<CInt>(-1)
     fileprivate let process = Atomic<CInt>(0)
     fileprivate let unanswered = Atomic(0)
+    fileprivate let endsHungProcess = Atomic(false)
     fileprivate let next: UInt
 
     fileprivate init(next: UInt) {
@@ -49,8 +50,9 @@ enum SignalHub {
 
   /// Writes to `descriptor` at each of these signals, until the listener is removed; from any thread.
   ///
+  /// - Parameter endsHungProcess: whether the third signal without an answer ends the process.
   /// - Returns: nil, with nothing changed, when one of them is no signal that a process can take.
-  static func add(_ signals: [CInt], descriptor: CInt) -> Listener? {
+  static func add(_ signals: [CInt], descriptor: CInt, endsHungProcess: Bool) -> Listener? {
     // What is made at its first use is not made by the handler.
     handle(0)
     return table.withLock { table in
@@ -65,6 +67,7 @@ enum SignalHub {
       }
       let listener = freeListener(&table)
       listener.unanswered.store(0, ordering: .relaxed)
+      listener.endsHungProcess.store(endsHungProcess, ordering: .relaxed)
       listener.process.store(getpid(), ordering: .relaxed)
       listener.descriptor.store(descriptor, ordering: .relaxed)
       listener.signals.store(wanted.reduce(0) { $0 | bit($1) }, ordering: .releasing)
@@ -144,7 +147,11 @@ enum SignalHub {
           isTooMuch = true
         } else {
           // Before the loop hears of it, which answers at once: this thread may be stopped in between.
-          if listener.unanswered.add(1, ordering: .relaxed).newValue >= patience { isTooMuch = true }
+          if listener.unanswered.add(1, ordering: .relaxed).newValue >= patience,
+            listener.endsHungProcess.load(ordering: .relaxed)
+          {
+            isTooMuch = true
+          }
           SystemCalls.signal(listener.descriptor.load(ordering: .relaxed))
         }
       }

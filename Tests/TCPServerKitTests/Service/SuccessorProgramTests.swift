@@ -220,4 +220,17 @@ struct SuccessorProgramTests {
   func texts(failure: SuccessorProgram.Failure, text: String) {
     #expect(failure.description == text)
   }
+
+  @Test("However often it is asked for while the loop is busy, this process goes on")
+  func asksWhileBusy() throws {
+    let child = try #require(ChildProcess("LoopPrograms", "busy-at-reload"))
+    #expect(child.readLine() == "stuck\n")
+    for _ in 0..<4 {
+      child.send(SIGHUP)
+      child.waitUntilReceived(SIGHUP)
+    }
+    child.send(SIGUSR1)
+    #expect(child.readLine() == "goes on\n")
+    child.send(SIGKILL)
+  }
 }
