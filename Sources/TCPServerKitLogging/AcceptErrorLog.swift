@@ -55,8 +55,8 @@
     }
 
     /// An episode may have begun before the log could see it: a server accepts from the moment it listens.
-    func began(_ now: TCPServer.Statistics) {
-      guard now.errorEpisodes > 0, !isInEpisode else { return }
+    func began(_ now: TCPServer.Statistics, since before: TCPServer.Statistics?) {
+      guard now.errorEpisodes > before?.errorEpisodes ?? 0, !isInEpisode else { return }
       failed(now.resourceErrors > 0 ? .socketResource : .socketAccess, isListening: true)
     }
 

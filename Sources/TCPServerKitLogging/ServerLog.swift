@@ -66,7 +66,7 @@
           }
         },
         while: {
-          errors.began(await server.statistics())
+          errors.began(await server.statistics(), since: server.statisticsBefore)
           await withTaskGroup { group in
             group.addTask { await drain.follow() }
             while (try? await Task.sleep(for: interval)) != nil {

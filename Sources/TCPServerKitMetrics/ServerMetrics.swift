@@ -50,6 +50,7 @@
     public func monitor(_ server: MonitoredServer) async {
       let metrics = MetricsOfServer(name, loops: server.loopReadings.map(\.name), factory)
       var last = ServerValues()
+      last.statistics = server.statisticsBefore
       repeat {
         let now = await ServerValues(server)
         metrics.report(now, since: last)

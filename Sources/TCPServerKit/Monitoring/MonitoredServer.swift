@@ -31,6 +31,9 @@ public final class MonitoredServer: Sendable {
   private let durations: [ConnectionDurations]
   private let place = Locked(SocketAddress(host: .null, port: 0))
   private let outcome = Locked<Result<ServingReport, any Error>?>(nil)
+  /// What the counters, which are as old as the server, were when it was monitored last; nil the first time.
+  package var statisticsBefore: TCPServer.Statistics? { before.withLock { $0 } }
+  private let before = Locked<TCPServer.Statistics?>(nil)
   /// What the loops of `listening` answered last.
   private let answers: Locked<[TCPServer.Statistics?]>
 
@@ -90,6 +93,10 @@ public final class MonitoredServer: Sendable {
   }
 
   private func begin() async {
+    if let first = listening.first {
+      let found = await first.onLoop { $0.serverCore.monitoredStatistics }
+      before.withLock { $0 = found }
+    }
     for (server, durations) in zip(servers, durations) {
       await server.onLoop { $0.beginTiming(durations) }
     }
@@ -105,6 +112,8 @@ public final class MonitoredServer: Sendable {
   }
 
   private func end() async {
+    let last = await statistics()
+    await listening.first?.onLoop { $0.serverCore.monitoredStatistics = last }
     for (server, durations) in zip(servers, durations) {
       await server.onLoop { $0.endTiming(durations) }
     }

@@ -31,6 +31,8 @@ internal import CServerCore
   var listenerFailure: SocketError?
   /// See `TCPServer.pendingConnectionAvailable`.
   var pendingAvailable: Signal<Void>?
+  /// What the counters were when the server was monitored last.
+  var monitoredStatistics: TCPServer.Statistics?
   /// While it begins to listen.
   unowned(unsafe) var listener: TCPServer?
   /// The server, where its class overrides what a callback calls.

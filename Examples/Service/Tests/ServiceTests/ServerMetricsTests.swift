@@ -113,4 +113,25 @@ struct ServerMetricsTests {
     try await whileRunning(configuration) { _, port in _ = try exchange(port: port) }
     #expect(metrics.counterTotal(label: "tcp.server.connections.accepted") == 1)
   }
+
+  @Test("A server that is monitored again reports what has come since")
+  func again() async throws {
+    let metrics = TestMetrics()
+    try await EventBase.withThread { _ in
+      let server = TCPServer()
+      let monitor = ServerMetrics(server: "test", interval: .milliseconds(20), factory: metrics)
+      for round in 1...3 {
+        guard server.listen(address: .localHost) else { throw server.serverError }
+        let port = server.serverPort
+        let shutdown = GracefulShutdown()
+        try await server.withMonitors([monitor], shutdown: shutdown) {
+          async let report = server.serve(shutdown: shutdown, handler: echo)
+          try await Task.detached { _ = try exchange(port: port) }.value
+          shutdown.begin()
+          return try await report
+        }
+        #expect(metrics.counterTotal(label: "tcp.server.connections.accepted") == Int64(round))
+      }
+    }
+  }
 }
