@@ -90,7 +90,9 @@ enum Service {
 
 /// Sends each line back.
 @Sendable func serveEcho(_ socket: TCPSocket) async throws {
-  while try await socket.waitForMessage(timeout: .seconds(60)), let line = try await socket.readLine() {
-    try await socket.write(line)
+  while try await socket.waitForMessage(timeout: .seconds(60)),
+    let line = try await socket.readLine(timeout: .seconds(10))
+  {
+    try await socket.write(line, timeout: .seconds(10))
   }
 }
