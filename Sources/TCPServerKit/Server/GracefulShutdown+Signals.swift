@@ -24,7 +24,7 @@ extension GracefulShutdown {
   ///   - delay: how long servers go on accepting after the first signal. Less than zero counts as zero.
   ///   - timeout: how long the handlers may take from then on. Less than zero counts as zero.
   ///   - eventBase: the loop that hears the signals while it runs, and keeps the shutdown alive; by default the thread's
-  ///     own. The call itself may come from any thread.
+  ///     own, without which a line on standard error says so. The call itself may come from any thread.
   /// - Returns: false without an event base, when one of the signals cannot be taken, and when descriptors are short;
   ///   then all of them do what they did before.
   @discardableResult
@@ -34,7 +34,16 @@ extension GracefulShutdown {
     timeout: Duration = .seconds(30),
     eventBase: EventBase? = .current
   ) -> Bool {
-    guard let engine = eventBase?.engine else { return false }
+    guard let engine = eventBase?.engine else {
+      // A program that goes on would be ended by the signal without its shutdown.
+      SystemCalls.warn(
+        """
+        TCPServerKit: GracefulShutdown.beginOnSignals(_:) takes no signal, because it was called where there is no \
+        EventBase. Call it within EventBase.withThread(_:) or EventBaseGroup.withThreads(_:), or name an eventBase.
+        """
+      )
+      return false
+    }
     self.signals.withLock { $0.add(Set(signals)) }
     // 0 is no signal, and none of a call without signals comes.
     let signal = signals.first ?? 0
