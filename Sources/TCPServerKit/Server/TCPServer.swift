@@ -190,9 +190,13 @@ internal import CServerCore
     guard connection.descriptor >= 0 else {
       return injectedSockets.isEmpty ? nil : injectedSockets.removeFirst()
     }
-    // Without a loop each belongs to the thread that uses it.
-    let place = context.engine == nil ? SocketContext(in: nil, server: serverCore) : context
-    return TCPSocket(accepted: connection, context: place)
+    guard context.loop != nil else { return socketOfItsOwn(connection) }
+    return TCPSocket(accepted: connection, context: context)
+  }
+
+  /// Without a loop each belongs to the thread that uses it first.
+  @inline(never) private final func socketOfItsOwn(_ connection: csc_connection) -> TCPSocket {
+    TCPSocket(accepted: connection, context: SocketContext(in: nil, server: serverCore))
   }
 
   /// Called for each new connection with its descriptor, before ``newConnection`` is emitted.

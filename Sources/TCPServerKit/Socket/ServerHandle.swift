@@ -173,7 +173,7 @@ internal import Synchronization
 
   /// The context of a connection of the server that becomes a socket on this loop; nil for the server's own.
   func context(on eventBase: EventBase?) -> SocketContext {
-    let eventBase = eventBase ?? engine?.eventBase
+    if eventBase == nil, let own = engine?.eventBase { return context(on: own) }
     if let engine = eventBase?.engine, ObjectIdentifier(engine) == engineID, engine.isOwner,
       let server = unsafe server
     {
