@@ -19,7 +19,8 @@
   /// | A shutdown is announced, begins, and is done, with the report | info |
   /// | A client was rejected: at most ten a second, with the number of those that were left out | trace |
   ///
-  /// Each line has the metadata `tcp.server.name`, `tcp.server.address` and `tcp.server.port`.
+  /// Each line has the metadata `tcp.server.name`, `tcp.server.address`, a path where the server listens at one, and
+  /// `tcp.server.port`.
   public struct ServerLog: ServerMonitor {
     private let logger: Logger
     private let name: String
@@ -51,7 +52,7 @@
     public func monitor(_ server: MonitoredServer) async {
       var logger = logger
       logger[metadataKey: "tcp.server.name"] = "\(name)"
-      logger[metadataKey: "tcp.server.address"] = "\(server.serverAddress)"
+      logger[metadataKey: "tcp.server.address"] = "\(server.serverPath ?? "\(server.serverAddress)")"
       logger[metadataKey: "tcp.server.port"] = "\(server.serverPort)"
       logger.debug("Listening")
       let errors = AcceptErrorLog(logger)

@@ -454,6 +454,7 @@ private let groupMembers: [Member] = [
   ofMonitored("ServerMonitor.monitor(_:)") { _ in },
   ofMonitored("MonitoredServer.serverAddress") { _ = $0.serverAddress },
   ofMonitored("MonitoredServer.serverPort") { _ = $0.serverPort },
+  ofMonitored("MonitoredServer.serverPath") { _ = $0.serverPath },
   ofMonitored("MonitoredServer.shutdown") { _ = $0.shutdown },
   ofMonitored("MonitoredServer.result") { _ = $0.result },
   ofMonitored("MonitoredServer.statistics()") { _ = await $0.statistics() },

@@ -14,6 +14,11 @@ public final class MonitoredServer: Sendable {
     place.withLock { $0.port }
   }
 
+  /// The path that the server listens at, in the place of both; nil where it listened at none when its monitors began.
+  public var serverPath: String? {
+    path.withLock { $0 }
+  }
+
   /// What ends the server in order; nil where it was given none.
   public let shutdown: GracefulShutdown?
 
@@ -30,6 +35,7 @@ public final class MonitoredServer: Sendable {
   private let loops: [(name: String, meter: LoopMeter, server: TCPServer)]
   private let durations: [ConnectionDurations]
   private let place = Locked(SocketAddress(host: .null, port: 0))
+  private let path = Locked<String?>(nil)
   private let outcome = Locked<Result<ServingReport, any Error>?>(nil)
   /// What the counters, which are as old as the server, were when it was monitored last; nil the first time.
   package var statisticsBefore: TCPServer.Statistics? { before.withLock { $0 } }
@@ -105,9 +111,13 @@ public final class MonitoredServer: Sendable {
     }
     if let group {
       place.withLock { $0 = SocketAddress(host: group.serverAddress, port: group.serverPort) }
+      path.withLock { $0 = group.serverPath }
     } else if let server = servers.first {
-      let found = await server.onLoop { SocketAddress(host: $0.serverAddress, port: $0.serverPort) }
-      place.withLock { $0 = found }
+      let (host, file) = await server.onLoop {
+        (SocketAddress(host: $0.serverAddress, port: $0.serverPort), $0.serverPath)
+      }
+      place.withLock { $0 = host }
+      path.withLock { $0 = file }
     }
   }
 

@@ -10,6 +10,8 @@ extension TCPServer {
     public let address: HostAddress
     /// The port; 0 when it does not listen.
     public let port: UInt16
+    /// The path where it listens, in the place of both; nil when it does not listen at one.
+    public let path: String?
     /// The counters of all loops; nil where they are the stuck loop's alone.
     public internal(set) var statistics: Statistics?
     /// The server's loops, in the order of ``EventBaseGroup/eventBases``; one that only accepts comes last.
@@ -81,7 +83,8 @@ extension TCPServer {
 extension TCPServer.Snapshot {
   /// For a person: a line for the server, for each loop and for each connection. The texts may change.
   public var description: String {
-    let place = address.isNull ? "server, not listening" : "server on \(address), port \(port)"
+    let host = address.isNull ? "server, not listening" : "server on \(address), port \(port)"
+    let place = path.map { "server at \($0)" } ?? host
     let head = place + (statistics.map { ": " + Self.numbers($0) } ?? "")
     return ([head] + loops.flatMap(\.lines)).joined(separator: "\n")
   }
@@ -122,6 +125,7 @@ extension TCPServer.Snapshot {
     JSONValue.object([
       "address": address.isNull ? .null : .text("\(address)"),
       "port": .integer(Int(port)),
+      "path": JSONValue(path) { .text($0) },
       "statistics": JSONValue(statistics, \.json),
       "omittedConnections": .integer(omittedConnections),
       "loops": .array(loops.map(\.json)),

@@ -36,6 +36,7 @@ extension TCPServer {
     var snapshot = Snapshot(
       address: found?.address ?? .null,
       port: found?.port ?? 0,
+      path: found?.path,
       statistics: found?.statistics,
       loops: [Snapshot.Loop(index: 0, accepts: true, waitingJobs: waitingJobs, statistics: nil, found)]
     )
@@ -109,7 +110,7 @@ extension TCPServerGroup {
   public func snapshot(listing count: Int = 1000, patience: Duration = .seconds(1)) async
     -> TCPServer.Snapshot
   {
-    var snapshot = TCPServer.Snapshot(address: .null, port: 0, statistics: statistics, loops: [])
+    var snapshot = TCPServer.Snapshot(address: .null, port: 0, path: nil, statistics: statistics, loops: [])
     guard let members else { return snapshot }
     let bases = eventBases
     let accepting = bases.acceptingEventBase
@@ -142,6 +143,7 @@ extension TCPServerGroup {
     snapshot = TCPServer.Snapshot(
       address: serverAddress,
       port: serverPort,
+      path: serverPath,
       statistics: statistics,
       loops: loops
     )
@@ -156,6 +158,7 @@ private struct LoopFindings: Sendable {
   let delay: Duration
   let address: HostAddress
   let port: UInt16
+  let path: String?
   private(set) var statistics: TCPServer.Statistics
   private(set) var errorString: String
   private(set) var connections: [TCPSocket.Snapshot] = []
@@ -166,6 +169,7 @@ private struct LoopFindings: Sendable {
     self.delay = delay
     address = server.serverAddress
     port = server.serverPort
+    path = server.serverPath
     statistics = server.statistics
     errorString = server.errorString
     unseen = Int(clamping: statistics.live) - Int(clamping: statistics.pending)

@@ -61,6 +61,7 @@ struct SnapshotTextTests {
     return TCPServer.Snapshot(
       address: .localHost,
       port: 4243,
+      path: nil,
       statistics: statistics,
       loops: [loop(0, .microseconds(1999), [other, connection]), loop(1, nil, [])]
     )
@@ -90,6 +91,7 @@ struct SnapshotTextTests {
     #expect(!json.contains("\n"))
     let server = try #require(try JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any])
     #expect(server["address"] as? String == "127.0.0.1" && server["port"] as? Int == 4243)
+    #expect(server["path"] is NSNull)
     #expect(server["omittedConnections"] as? Int == 4)
     let statistics = try #require(server["statistics"] as? [String: Any])
     #expect(statistics["accepted"] as? Int == 7 && statistics["overloadTime"] as? Double == 1.5)
@@ -132,5 +134,18 @@ struct SnapshotTextTests {
       .null, .bool(true), .bool(false), .object([:]), .array([]), .seconds(.seconds(-1)),
     ])
     #expect(values.description == "[null,true,false,{},[],0.000]")
+  }
+
+  @Test("A server at a path has that in the place of its address")
+  func path() async throws {
+    try await onLoop { _ in
+      let server = TCPServer()
+      let path = "@snapshot/\(getpid())"
+      #expect(server.listen(path: path))
+      let snapshot = await server.snapshot()
+      #expect(snapshot.path == path)
+      #expect(snapshot.description.hasPrefix("server at \(path): live 0"))
+      #expect(snapshot.json.contains("\"path\":\"\(path)\""))
+    }
   }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
 import InMemoryLogging
 import Logging
 import ProgramTesting
@@ -29,6 +30,24 @@ struct ServerLogTests {
     }
     #expect(entries.last?.metadata["tcp.server.report.served"] == "1")
     #expect(entries.last?.metadata["tcp.server.report.cancelled"] == "0")
+  }
+
+  @Test("A server at a path has that for its address")
+  func path() async throws {
+    let handler = InMemoryLogHandler()
+    var logger = Logger(label: "test") { _ in handler }
+    logger.logLevel = .debug
+    let path = "@log/\(getpid())"
+    try await EventBase.withThread { [logger] _ in
+      let server = TCPServer()
+      guard server.listen(path: path) else { throw server.serverError }
+      let shutdown = GracefulShutdown()
+      shutdown.begin()
+      try await server.withMonitors([ServerLog(logger, server: "test")], shutdown: shutdown) {
+        try await server.serve(shutdown: shutdown, handler: echo)
+      }
+    }
+    #expect(handler.entries.first?.metadata["tcp.server.address"] == "\(path)")
   }
 
   @Test("A shutdown with a delay has a line when it is announced")
