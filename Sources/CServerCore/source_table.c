@@ -32,6 +32,8 @@ enum {
     KEYS = 5,
 };
 
+static const uint64_t MIXER = 0x9e3779b97f4a7c15; // 2^64 divided by the golden ratio
+
 typedef struct source_key {
     uint64_t high;
     uint64_t low;
@@ -189,9 +191,10 @@ static bool find_key(const csc_sources *sources, const csc_address *peer, source
     return true;
 }
 
-// Multiply and shift, with random factors: of any two keys, chosen without the factors, the buckets
-// are the same no more often than by chance. The half of a key that is the same for all of IPv4 adds
-// nothing.
+// Multiply and shift, with random factors: no client can choose addresses that share a bucket. Some
+// factors leave neighbours close together, whose addresses differ in few bits: mixed once more, that
+// difference reaches the bits that choose the bucket. The half of a key that is the same for
+// all of IPv4 adds nothing.
 static inline source_entry *bucket_of(csc_sources *sources, const source_key *key) {
     const uint64_t *keys = sources->keys;
     uint64_t hash = keys[0] + keys[1] * (uint32_t)key->low;
@@ -199,6 +202,7 @@ static inline source_entry *bucket_of(csc_sources *sources, const source_key *ke
         hash += keys[2] * (key->low >> 32) + keys[3] * (uint32_t)key->high +
                 keys[4] * (key->high >> 32);
     }
+    hash = (hash ^ hash >> 32) * MIXER;
     return sources->entries + (hash >> sources->shift) * WAYS;
 }
 

@@ -151,6 +151,23 @@ static void a_full_table_lets_clients_in_and_counts_that(void **state) {
     sources_end_all(it);
 }
 
+// The worst of factors, which multiply neighbours to neighbours.
+static void neighbours_do_not_share_a_bucket(void **state) {
+    fixture *it = *state;
+    char literal[32];
+    fault_answer_random(1, 1);
+    sources_limit(it->server, (csc_source_limits){.max_connections = 1, .table_size = 4096});
+    csc_server_set_max_pending(it->server, 1000);
+    for (int i = 0; i < 256; i++) {
+        snprintf(literal, sizeof literal, "192.0.2.%d", i);
+        assert_true(sources_inject(it, literal));
+        snprintf(literal, sizeof literal, "2001:db8:0:%x::1", i << 8);
+        assert_true(sources_inject(it, literal));
+    }
+    assert_int_equal(fixture_statistics(it).uncounted_sources, 0);
+    sources_end_all(it);
+}
+
 static void a_source_that_waits_for_tokens_keeps_its_place(void **state) {
     fixture *it = *state;
     char literal[32];
@@ -374,6 +391,7 @@ int main(void) {
         fact(a_source_that_connects_too_fast_waits_for_its_tokens),
         fact(another_rate_asks_a_source_for_no_old_debt),
         fact(a_full_table_lets_clients_in_and_counts_that),
+        fact(neighbours_do_not_share_a_bucket),
         fact(a_source_that_waits_for_tokens_keeps_its_place),
         fact(each_table_has_a_key_of_its_own),
         fact(without_limits_nothing_is_counted),

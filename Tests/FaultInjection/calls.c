@@ -93,8 +93,6 @@ INTERPOSE_OPENING(FAULT_EVENTFD, eventfd, (unsigned int count, int flags), (coun
 INTERPOSE(int, FAULT_FSTAT, fstat, (int fd, struct stat *status), (fd, status))
 INTERPOSE(int, FAULT_GETPEERNAME, getpeername,
           (int fd, struct sockaddr *address, socket_length *length), (fd, address, length))
-INTERPOSE(ssize_t, FAULT_GETRANDOM, getrandom, (void *buffer, size_t size, unsigned int flags),
-          (buffer, size, flags))
 INTERPOSE(int, FAULT_GETSOCKNAME, getsockname,
           (int fd, struct sockaddr *address, socket_length *length), (fd, address, length))
 INTERPOSE(int, FAULT_LISTEN, listen, (int fd, int backlog), (fd, backlog))
@@ -141,6 +139,22 @@ ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
         fault__received(message);
     }
     return result;
+}
+
+ssize_t getrandom(void *buffer, size_t size, unsigned int flags);
+ssize_t getrandom(void *buffer, size_t size, unsigned int flags) {
+    REAL(ssize_t, getrandom, (void *buffer, size_t size, unsigned int flags))
+    if (fault__fails(FAULT_GETRANDOM) || !real.object) {
+        return -1;
+    }
+    uint64_t number;
+    if (!fault__answers_random(&number)) {
+        return real.function(buffer, size, flags);
+    }
+    for (size_t at = 0; at < size; at++) {
+        ((uint8_t *)buffer)[at] = ((const uint8_t *)&number)[at % sizeof number];
+    }
+    return (ssize_t)size;
 }
 
 int getsockopt(int fd, int level, int option, void *value, socket_length *length);

@@ -19,6 +19,8 @@ static _Thread_local plan plans[FAULT_CALLS];
 static _Thread_local plan allocation_plan;
 static _Thread_local plan answer_plan;
 static _Thread_local int answer;
+static _Thread_local plan random_plan;
+static _Thread_local uint64_t random_number;
 static _Thread_local uint64_t calls[FAULT_CALLS];
 static _Thread_local uint64_t failures[FAULT_CALLS];
 static _Thread_local uint64_t allocations;
@@ -113,12 +115,18 @@ void fault_answer_option(int nth, int value) {
     answer = value;
 }
 
+void fault_answer_random(int nth, uint64_t number) {
+    random_plan = new_plan(nth, 1);
+    random_number = number;
+}
+
 void fault_clear(void) {
     for (int call = 0; call < FAULT_CALLS; call++) {
         plans[call] = (plan){0};
     }
     allocation_plan = (plan){0};
     answer_plan = (plan){0};
+    random_plan = (plan){0};
 }
 
 uint64_t fault_calls(fault_call call) {
@@ -198,6 +206,14 @@ bool fault__answers_option(int *value) {
         return false;
     }
     *value = answer;
+    return true;
+}
+
+bool fault__answers_random(uint64_t *number) {
+    if (!is_due(&random_plan)) {
+        return false;
+    }
+    *number = random_number;
     return true;
 }
 

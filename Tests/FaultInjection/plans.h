@@ -16,6 +16,9 @@ bool fault__fails_or_shortens(fault_call call, size_t *size);
 // True when the call of getsockopt() just counted has another answer.
 bool fault__answers_option(int *value);
 
+// The same for getrandom() and a number that it repeats.
+bool fault__answers_random(uint64_t *number);
+
 // Counts an allocation. True, with errno set, when it must fail.
 bool fault__allocation_fails(void);
 

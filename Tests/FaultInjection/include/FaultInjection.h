@@ -93,6 +93,9 @@ void fault_shorten(fault_call call, int nth, int count, size_t most);
  */
 void fault_answer_option(int nth, int value);
 
+/** Plans what is random: the nth getrandom() from now fills its buffer with this number, repeated. */
+void fault_answer_random(int nth, uint64_t number);
+
 /** Ends every plan of this thread, those for allocations included. The clock and counters stay. */
 void fault_clear(void);
 
