@@ -34,8 +34,9 @@ func mainThreadTasks() throws {
   loop.run()
 }
 
-/// A served handler that asks the main actor.
+/// A served handler that asks the main actor, whose handlers the loop may call.
 func mainThreadBody() throws {
+  dup2(STDOUT_FILENO, STDERR_FILENO)
   let counted = try EventBase().run {
     let server = TCPServer()
     guard server.listen(address: .localHost) else { return 0 }
@@ -44,7 +45,9 @@ func mainThreadBody() throws {
     try await client.write("x\n")
     guard let socket = try await server.accept(), try await socket.readLine() != nil else { return 0 }
     let count = await MainActor.run {
-      State.count += 1
+      let signal = Signal<Void>()
+      signal.connect { State.count += 1 }
+      signal.emit()
       return State.count
     }
     await Task { @MainActor in

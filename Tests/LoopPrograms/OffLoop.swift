@@ -240,7 +240,8 @@ private func outcome(of member: Member) -> String? {
   guard signal != SIGALRM else { return "did not end" }
   if member.threadClass == .traps {
     let name = member.name.hasSuffix(" =") ? String(member.name.dropLast(2)) : member.name
-    let wanted = member.text ?? "\(name) was called on another thread than its EventBase's."
+    let wanted =
+      member.text ?? "\(name) was called on another thread than its EventBase's, as by a plain Task"
     guard signal != 0 else { return "did not stop the program" }
     return text.contains(wanted) ? nil : "stopped the program with another text: \(text)"
   }

@@ -42,6 +42,10 @@ private func traps(
   Member(name: name, threadClass: .traps, variant: variant, call: .sync(call), text: text)
 }
 
+/// The call as programs write it.
+private let connectText =
+  "Signal.connect(_:) was called on another thread than its EventBase's, as by a plain Task"
+
 /// A property that belongs to the loop, and may be set.
 private func setting<Root: Sendable, Value>(
   _ name: String,
@@ -529,8 +533,8 @@ private let timerMembers: [Member] =
 private let signalMembers: [Member] = [
   anywhere("Signal.init(eventBase:)") { _ = Signal<Int>(eventBase: $0.base) },
   traps("Signal.isConnected") { _ = $0.signal.isConnected },
-  traps("Signal.connect(_:)") { $0.signal.connect { _ in } },
-  traps("Signal.connect(_:)") { $0.plainSignal.connect {} },
+  traps("Signal.connect(isolation:_:)", text: connectText) { $0.signal.connect { _ in } },
+  traps("Signal.connect(isolation:_:)", text: connectText) { $0.plainSignal.connect {} },
   traps("Signal.disconnect(_:)") { $0.signal.disconnect($0.connection) },
   traps("Signal.disconnectAll()") { $0.signal.disconnectAll() },
   traps("Signal.emit(_:)") { $0.signal.emit(1) },

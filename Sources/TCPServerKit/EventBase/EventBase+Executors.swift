@@ -35,7 +35,7 @@ final class LoopTaskExecutor: TaskExecutor {
 }
 
 final class LoopSerialExecutor: SerialExecutor {
-  private let engine: EventEngine
+  let engine: EventEngine
 
   init(engine: EventEngine) {
     self.engine = engine

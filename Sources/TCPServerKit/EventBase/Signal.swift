@@ -68,12 +68,18 @@ public class Signal<Argument>: @unchecked Sendable {
 
   /// Adds a handler.
   ///
+  /// - Parameter isolation: the actor that connects, which the compiler fills in. The handler runs on the thread of the
+  ///   event base, not in the actor: where that is another, a line on standard error says so, once in a process.
   /// - Parameter handler: called at each emission until it is disconnected or the signal is released, which
   ///   keeps alive what it captures.
   /// - Returns: what ``disconnect(_:)`` takes.
   @discardableResult
-  public final func connect(_ handler: @escaping (Argument) -> Void) -> SignalConnection {
+  public final func connect(
+    isolation: (any Actor)? = #isolation,
+    _ handler: @escaping (Argument) -> Void
+  ) -> SignalConnection {
     confinement.requireLoopThread("Signal.connect(_:)")
+    if let isolation { confinement.checkHandler(of: isolation) }
     return resolved().add(handler)
   }
 
@@ -173,13 +179,18 @@ public class Signal<Argument>: @unchecked Sendable {
 }
 
 extension Signal where Argument == Void {
-  /// Adds a handler, as ``connect(_:)-((Argument)->Void)`` does.
+  /// Adds a handler, as ``connect(isolation:_:)-(_,(Argument)->Void)`` does.
   ///
+  /// - Parameter isolation: the actor that connects, which the compiler fills in.
   /// - Parameter handler: called at each emission until it is disconnected or the signal is released.
   /// - Returns: what ``disconnect(_:)`` takes.
   @discardableResult
-  public final func connect(_ handler: @escaping () -> Void) -> SignalConnection {
+  public final func connect(
+    isolation: (any Actor)? = #isolation,
+    _ handler: @escaping () -> Void
+  ) -> SignalConnection {
     confinement.requireLoopThread("Signal.connect(_:)")
+    if let isolation { confinement.checkHandler(of: isolation) }
     // A handler without an argument needs no memory beside its own; kept as one with an argument it does.
     return addAlone(handler) ?? resolved().add(handler)
   }

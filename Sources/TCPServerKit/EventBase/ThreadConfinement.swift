@@ -88,8 +88,8 @@ class ThreadConfinement: @unchecked Sendable {
     }
     fatalError(
       """
-      \(call) was called on another thread than its EventBase's. Call it from a handler or task of that loop, or \
-      use EventBase.execute(_:).
+      \(call) was called on another thread than its EventBase's, as by a plain Task, which runs elsewhere. Call it \
+      from a handler of that loop, from Task(executorPreference: eventBase.taskExecutor), or in EventBase.execute(_:).
       """
     )
   }

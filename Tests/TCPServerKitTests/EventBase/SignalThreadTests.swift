@@ -32,8 +32,9 @@ struct SignalThreadTests {
     }
     let names = ["connect(_:)", "disconnect(_:)", "disconnectAll()", "emit(_:)", "isConnected"]
     let explanation = """
-      Signal.\(names[member]) was called on another thread than its EventBase's. Call it from a handler or task of that \
-      loop, or use EventBase.execute(_:).
+      Signal.\(names[member]) was called on another thread than its EventBase's, as by a plain Task, which runs \
+      elsewhere. Call it from a handler of that loop, from Task(executorPreference: eventBase.taskExecutor), or in \
+      EventBase.execute(_:).
       """
     #expect(text(result?.standardErrorContent)?.contains(explanation) == true)
   }

@@ -99,7 +99,8 @@ struct TimerThreadTests {
       base.runBlocking()
     }
     let name = ["isActive", "interval", "isSingleShot"][member]
-    let explanation = "EventTimer.\(name) was called on another thread than its EventBase's."
+    let explanation =
+      "EventTimer.\(name) was called on another thread than its EventBase's, as by a plain Task"
     #expect(text(result?.standardErrorContent)?.contains(explanation) == true)
   }
 
