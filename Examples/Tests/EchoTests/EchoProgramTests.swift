@@ -183,7 +183,11 @@ struct EchoProgramTests {
     }
     server.program.send(signal: SIGUSR2)
     let json = try server.program.nextLine() ?? ""
-    #expect(json.hasPrefix(#"{"address":"127.0.0.1","port":\#(server.port),"statistics":{"accepted":1,"#))
+    #expect(
+      json.hasPrefix(
+        #"{"address":"127.0.0.1","port":\#(server.port),"path":null,"statistics":{"accepted":1,"#
+      )
+    )
     #expect(json.contains(#""peerPort":\#(client.localPort),"#) && json.hasSuffix("]}"))
     server.program.send(signal: SIGTERM)
     #expect(client.receiveToEnd() == [])
