@@ -58,7 +58,7 @@ def drain_behind_proxy(running, connections):
         expected = 0
         for number in range(connections):
             header = PROXY_HEADER + struct.pack("!4B4BHH", 127, 0, 0, 1, 127, 0, 0, 1, 1 + number, 443)
-            opened.enter_context(_connect(running)).sendall(header)
+            opened.enter_context(connect(running)).sendall(header)
             expected += (1 << 16) + 1 + number
         running.write_line()
         check_drained(running.line(LIMIT), connections, expected)
@@ -72,7 +72,7 @@ def echo(running, messages):
     with contextlib.ExitStack() as opened:
         connections = []
         for _ in range(CONNECTIONS):
-            connections.append(opened.enter_context(_connect(running)))
+            connections.append(opened.enter_context(connect(running)))
         for number in range(messages):
             wait_until_idle(running)
             exchange(running, connections[number % CONNECTIONS], number)
@@ -84,7 +84,7 @@ def idle(running, connections):
     """Connections that stay, each opened when the server has nothing else to do."""
     with contextlib.ExitStack() as opened:
         for _ in range(connections):
-            opened.enter_context(_connect(running))
+            opened.enter_context(connect(running))
         wait_until_idle(running)
         running.end(LIMIT)
 
@@ -92,7 +92,7 @@ def idle(running, connections):
 def conversation(running, connections):
     """Connections one after the other, of one message and its answer; the client ends them."""
     for number in range(connections):
-        with _connect(running) as connection:
+        with connect(running) as connection:
             wait_until_idle(running)
             exchange(running, connection, number)
             wait_until_idle(running)
@@ -103,7 +103,7 @@ def conversation(running, connections):
 def answer(running, connections):
     """The same, and the server ends them with its answer."""
     for number in range(connections):
-        with _connect(running) as connection:
+        with connect(running) as connection:
             wait_until_idle(running)
             exchange(running, connection, number)
             if connection.recv(1):
@@ -113,7 +113,7 @@ def answer(running, connections):
     running.end(LIMIT)
 
 
-def _connect(running):
+def connect(running):
     wait_until_idle(running)
     return socket.create_connection(("127.0.0.1", running.port), LIMIT)
 
