@@ -18,11 +18,12 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 // A process under load may be slow; one that hangs keeps nothing from serving meanwhile.
-enum { MESSAGE_MSEC = 5000, CONNECT_MSEC = 1000, LONGEST_PATH = 90 };
+enum { MESSAGE_MSEC = 5000, CONNECT_MSEC = 1000, EXIT_MSEC = 1000, LONGEST_PATH = 90 };
 
 typedef union control {
     struct cmsghdr aligned;
@@ -400,7 +401,26 @@ int csc_handover_receive(int control, csc_inherited *set, csc_handover_values *v
     return errnum;
 }
 
+// A process that ends closes its sockets first.
+static bool peer_ends(int control) {
+    struct ucred peer = {.pid = 0};
+    socklen_t length = sizeof peer;
+    getsockopt(control, SOL_SOCKET, SO_PEERCRED, &peer, &length);
+    if (peer.pid == 0 || peer.pid == getpid()) {
+        return false; // one whose number is not known here may be there still
+    }
+    int process = (int)syscall(SYS_pidfd_open, peer.pid, 0);
+    if (process < 0) {
+        return errno == ESRCH;
+    }
+    int errnum = csc__wait_until_ready(process, POLLIN, EXIT_MSEC);
+    close(process);
+    return errnum == 0;
+}
+
 int csc_handover_ready(int control) {
     packet ready = {.message.type = CSC__HANDOVER_READY};
-    return send_packet(control, &ready);
+    int errnum = send_packet(control, &ready);
+    bool is_gone = errnum == EPIPE || errnum == ECONNRESET;
+    return is_gone && peer_ends(control) ? 0 : errnum;
 }

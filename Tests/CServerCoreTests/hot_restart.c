@@ -2,16 +2,21 @@
 
 // Listening sockets that one process hands over to the next, and what the two say to each other.
 
+#include "children.h"
 #include "folder.h"
 #include "handover_pair.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static ino_t inode_of(int descriptor) {
@@ -242,6 +247,47 @@ static void a_process_that_ends_is_noticed_at_once(void **state) {
     csc_inherited_free(set);
 }
 
+// Listens at the path as a predecessor, and ends when it has accepted a connection.
+static _Noreturn void be_a_predecessor(const char *path, int say_listening) {
+    int listener;
+    int control;
+    bool accepts = csc_handover_listen(path, &listener) == 0 && write(say_listening, "", 1) == 1 &&
+                   csc_handover_accept(listener, 10000, &control) == 0;
+    leave_child(accepts ? 0 : 1);
+}
+
+static void ready_succeeds_where_the_predecessor_has_ended(void **state) {
+    (void)state;
+    for (int way = 0; way < 2;
+         way++) { // waited for by its parent or not: it keeps its number until then
+        folder at = folder_make();
+        char path[PATH_MAX];
+        int listening[2];
+        int control;
+        char byte;
+        snprintf(path, sizeof path, "%s.control", at.path);
+        assert_int_equal(pipe2(listening, O_CLOEXEC), 0);
+        pid_t child = fork();
+        if (child == 0) {
+            be_a_predecessor(path, listening[1]);
+        }
+        assert_int_equal(read(listening[0], &byte, 1), 1);
+        assert_int_equal(csc_handover_connect(path, &control), 0);
+        siginfo_t end;
+        assert_int_equal(waitid(P_PID, (id_t)child, &end, WEXITED | (way == 0 ? WNOWAIT : 0)), 0);
+        assert_int_equal(end.si_status, 0);
+        assert_int_equal(csc_handover_ready(control), 0);
+        if (way == 0) {
+            assert_int_equal(waitpid(child, NULL, 0), child);
+        }
+        close(control);
+        close(listening[0]);
+        close(listening[1]);
+        assert_int_equal(unlink(path), 0);
+        folder_remove(&at);
+    }
+}
+
 static void a_process_that_says_nothing_is_given_up_after_five_seconds(void **state) {
     fixture *it = *state;
     csc_inherited *set = csc_inherited_new();
@@ -374,6 +420,7 @@ int main(void) {
         fact(a_successor_of_another_version_is_refused),
         fact(ready_is_waited_for),
         fact(a_process_that_ends_is_noticed_at_once),
+        fact(ready_succeeds_where_the_predecessor_has_ended),
         fact(a_process_that_says_nothing_is_given_up_after_five_seconds),
         fact(no_memory_adds_nothing_and_closes_all),
         fact(a_successor_without_room_for_descriptors_says_so),

@@ -66,7 +66,8 @@
  *   LISTEN_PIDFDID is set pidfd_open and fstatfs; a message to the service manager socket,
  *   setsockopt, sendmsg and close, a barrier pipe2 and poll as well. Handing sockets over takes
  *   socket, bind, listen, connect, accept4, poll, sendmsg, recvmsg, setsockopt, getsockopt, fcntl,
- *   fstat, fchmod, rename, unlink, geteuid, getpid and close.
+ *   fstat, fchmod, rename, unlink, geteuid, getpid and close, and pidfd_open where the other has
+ *   closed its end.
  * - Descriptors of the process that the library keeps are closed only while they are its own: a
  *   program that closes a number which is not its own breaks the server, but no other file.
  * - A server stays with the process that made it. In a child of fork() that does not exec it no

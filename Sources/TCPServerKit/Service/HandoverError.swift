@@ -17,7 +17,7 @@ public struct HandoverError: Error, Hashable, Sendable, CustomStringConvertible 
     case EPERM: "The other process is another user's"
     case EPROTO: "The other process does not keep to the protocol"
     case ETIMEDOUT: "The other process has not answered in time"
-    case ECONNRESET, EPIPE: "The other process has ended"
+    case ECONNRESET, EPIPE: "The other process has ended, or has given this one up"
     case EADDRINUSE: "There is something else at the path"
     case EINVAL: "The sockets or values, or their names, are too long or too many"
     default: SystemCalls.Failure(errnum: errnum).text

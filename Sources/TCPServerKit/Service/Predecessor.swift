@@ -62,9 +62,12 @@ public final class Predecessor: Sendable {
     return connected.withLock { $0 }.map { Predecessor($0, values.get()) }
   }
 
-  /// Says that this process accepts. The predecessor stops accepting, serves the connections that it has, and ends.
+  /// Says that this process accepts. The predecessor stops accepting, serves the connections that it has, and ends. Nothing
+  /// is to be said to one that has ended already.
   ///
-  /// - Throws: why it was not said: the predecessor has ended, or goes on serving.
+  /// Where the predecessor has closed the connection to this process, it blocks until that has ended, for a second at most.
+  ///
+  /// - Throws: why it was not said: the predecessor has given this process up and goes on serving. This one should end.
   public func ready() throws(HandoverError) {
     let errnum = csc_handover_ready(control.descriptor)
     if errnum != 0 { throw HandoverError(errnum: errnum) }

@@ -108,6 +108,7 @@ struct HandoverTests {
         // The old process stops waiting, as one that ends: the new one has the socket, but not the file.
         waiting.cancel()
         _ = await waiting.result
+        #expect(throws: HandoverError(errnum: EPIPE)) { try predecessor.ready() }
       }
       first.finish()
       try await until { !first.isListening }
@@ -247,7 +248,7 @@ struct HandoverTests {
       _ = try await Predecessor.takeOver(at: path, into: InheritedSockets())
     }
     #expect(
-      ["The other process has ended", "The other process has not answered in time"]
+      ["The other process has ended, or has given this one up", "The other process has not answered in time"]
         .contains(error?.description)
     )
     await #expect(throws: HandoverError(errnum: EINVAL)) { try await waiting.value }
@@ -271,8 +272,11 @@ struct HandoverTests {
         _ = try await Predecessor.takeOver(at: path, into: InheritedSockets())
       }
       #expect(
-        ["The other process has ended", "The other process has not answered in time"]
-          .contains(error?.description)
+        [
+          "The other process has ended, or has given this one up",
+          "The other process has not answered in time",
+        ]
+        .contains(error?.description)
       )
       await #expect(throws: HandoverError(errnum: EINVAL)) { try await waiting.value }
       server.close()
@@ -285,8 +289,8 @@ struct HandoverTests {
       (EPERM, "The other process is another user's"),
       (EPROTO, "The other process does not keep to the protocol"),
       (ETIMEDOUT, "The other process has not answered in time"),
-      (ECONNRESET, "The other process has ended"),
-      (EPIPE, "The other process has ended"),
+      (ECONNRESET, "The other process has ended, or has given this one up"),
+      (EPIPE, "The other process has ended, or has given this one up"),
       (EADDRINUSE, "There is something else at the path"),
       (EINVAL, "The sockets or values, or their names, are too long or too many"),
       (EMFILE, "Too many open files"),

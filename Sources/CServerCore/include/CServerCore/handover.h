@@ -213,8 +213,12 @@ CSC_API int csc_handover_receive(int control, csc_inherited *set,
 /**
  * Says that this process accepts. From then on the predecessor does not.
  *
+ * Where the control connection has been closed, it waits a second at most for the predecessor's
+ * process to end.
+ *
  * @param control *borrowed*. It becomes readable when the predecessor has drained or ended
- * @return 0, or the errno of what failed: the predecessor may serve on
+ * @return 0, also where the process of the predecessor has ended, or the errno of what failed: EPIPE
+ *   or ECONNRESET where the predecessor has given this process up, and serves on
  */
 CSC_API int csc_handover_ready(int control);
 
