@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -258,6 +259,12 @@ static _Noreturn void be_a_predecessor(const char *path, int say_listening) {
 
 static void ready_succeeds_where_the_predecessor_has_ended(void **state) {
     (void)state;
+    int own = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    if (own < 0) {
+        printf("skipped: no pidfd_open(2), as in valgrind before 3.21\n");
+        skip();
+    }
+    close(own);
     for (int way = 0; way < 2;
          way++) { // waited for by its parent or not: it keeps its number until then
         folder at = folder_make();
